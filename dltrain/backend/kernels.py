@@ -1,0 +1,222 @@
+"""The array work of the larger ops, in plain array code: the fallback of every device, and the specification.
+
+A method is here because some backend may do it faster; a faster class overrides it and declines with
+`super()`. Kernels know no Tensors. Channels come last everywhere:
+    x: (N, *in_size, C)     w: (*kernel, C/groups, K)     y, g: (N, *out_size, K)
+with N examples, C input channels, K output channels.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from dltrain.window import Window
+
+Array = Any
+InPlace = Callable[[Any, Array], None]  # (xp, y): changes y, for example by an activation
+
+
+class Kernels:
+    """piece_bytes: how much im2col is unrolled at a time. On a CPU a piece should stay in the cache."""
+
+    def __init__(self, xp: ModuleType, piece_bytes: int):
+        self.xp = xp
+        self.piece_bytes = piece_bytes
+
+    # --- dense --------------------------------------------------------------------------------------------
+
+    def dense(self, x: Array, w: Array, bias: Array | None, finish: InPlace | None) -> Array:
+        """finish(x @ w + bias). x: (N, in), w: (in, out)."""
+        y = self.xp.matmul(x, w)
+        if bias is not None:
+            y += bias
+        if finish is not None:
+            finish(self.xp, y)
+        return y
+
+    def column_sums(self, rows: Array) -> Array:
+        """(..., C) -> (C,). As a product with ones: five times faster than `sum(0)` on a CPU."""
+        rows = rows.reshape(-1, rows.shape[-1])
+        return self.xp.ones(len(rows), rows.dtype) @ rows
+
+    # --- convolution --------------------------------------------------------------------------------------
+
+    def conv(
+        self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, finish: InPlace | None
+    ) -> Array:
+        """finish(x ∗ w + bias), as im2col and a matrix product. Cross-correlation, as everywhere in the field."""
+        xp, channels = self.xp, w.shape[-1] // groups
+        y = xp.empty((len(x), *window.out_size, w.shape[-1]), x.dtype)
+        for piece, columns in self._columns(x, window, groups):
+            out = y[piece]
+            for i in range(groups):
+                of_group = slice(i * channels, (i + 1) * channels)
+                matrix = w[..., of_group].reshape(-1, channels)
+                if groups == 1:
+                    xp.matmul(columns[i], matrix, out=out.reshape(-1, channels))
+                else:
+                    out[..., of_group] = xp.matmul(columns[i], matrix).reshape(*out.shape[:-1], channels)
+            if bias is not None:
+                out += bias
+            if finish is not None:
+                finish(xp, out)
+        return y
+
+    def conv_weight_grad(self, g: Array, x: Array, w: Array, window: Window, groups: int) -> Array:
+        """dLoss/dw given g = dLoss/dy."""
+        xp, channels = self.xp, w.shape[-1] // groups
+        total = xp.zeros(w.shape, x.dtype)
+        for piece, columns in self._columns(x, window, groups):
+            for i in range(groups):
+                of_group = slice(i * channels, (i + 1) * channels)
+                matrix = xp.ascontiguousarray(g[piece][..., of_group]).reshape(-1, channels)
+                total[..., of_group] += (columns[i].T @ matrix).reshape(*w.shape[:-1], channels)
+        return total
+
+    def conv_input_grad(self, g: Array, w: Array, window: Window, groups: int) -> Array:
+        """dLoss/dx given g = dLoss/dy."""
+        flipped = flipped_window(window)
+        if flipped is not None:  # with stride 1 the adjoint of a convolution is a convolution with flipped kernels
+            return self.conv(g, self._flip(w, groups), flipped, groups, None, None)
+        xp, channels, inputs = self.xp, w.shape[-1] // groups, w.shape[-2]
+        dx = xp.zeros((len(g), *window.padded_size, inputs * groups), g.dtype)
+        for i in range(groups):
+            matrix = w[..., i * channels : (i + 1) * channels].reshape(-1, channels)
+            rows = xp.ascontiguousarray(g[..., i * channels : (i + 1) * channels]).reshape(-1, channels)
+            # what im2col gathered is added back where it came from, one kernel position at a time
+            columns = (rows @ matrix.T).reshape(len(g), *window.out_size, *window.kernel, inputs)
+            for position, where in taps(window):
+                dx[(slice(None), *where, slice(i * inputs, (i + 1) * inputs))] += columns[
+                    (slice(None), *(slice(None),) * len(where), *position)
+                ]
+        return inside(dx, window)
+
+    def _flip(self, w: Array, groups: int) -> Array:
+        """Kernels reversed in space, inputs and outputs exchanged within each group."""
+        spatial = w.ndim - 2
+        w = w[(slice(None, None, -1),) * spatial]
+        w = w.reshape(*w.shape[:-1], groups, -1)  # (*kernel, C/G, G, K/G)
+        w = w.transpose(*range(spatial), -1, -2, -3)  # (*kernel, K/G, G, C/G)
+        return self.xp.ascontiguousarray(w).reshape(*w.shape[:-2], -1)
+
+    def _columns(self, x: Array, window: Window, groups: int) -> Iterator[tuple[slice, list[Array]]]:
+        """im2col in pieces of some examples: (which examples, one matrix (positions, kernel · C/groups) per group).
+
+        The matrices are overwritten by the next piece. The size of a piece depends on shapes alone, so the sums over
+        pieces have the same order everywhere.
+        """
+        xp, channels = self.xp, x.shape[-1] // groups
+        shape = (*window.out_size, *window.kernel, channels)
+        bytes_each = prod(shape) * groups * x.dtype.itemsize
+        examples = max(1, min(len(x), self.piece_bytes // max(1, bytes_each)))
+        padded = xp.zeros((examples, *window.padded_size, x.shape[-1]), x.dtype)
+        middle, view = inside(padded, window), sliding(xp, padded, window)  # view: (n, *out_size, *kernel, C)
+        views = [view[..., i * channels : (i + 1) * channels] for i in range(groups)]
+        columns = [xp.empty((examples, *shape), x.dtype) for _ in range(groups)]
+        for first in range(0, len(x), examples):
+            n = min(examples, len(x) - first)
+            xp.copyto(middle[:n], x[first : first + n])
+            for unrolled, seen in zip(columns, views, strict=True):
+                xp.copyto(unrolled[:n], seen[:n])
+            yield slice(first, first + n), [c[:n].reshape(-1, prod(window.kernel) * channels) for c in columns]
+
+    # --- pooling ------------------------------------------------------------------------------------------
+
+    def max_pool(self, x: Array, window: Window) -> Array:
+        """The largest value under each window; padding never wins."""
+        padded = pad(self.xp, x, window, -self.xp.inf)
+        parts = [padded[(slice(None), *where)] for _, where in taps(window)]
+        y = parts[0].copy()
+        for part in parts[1:]:
+            self.xp.maximum(y, part, out=y)
+        return y
+
+    def max_pool_grad(self, g: Array, x: Array, y: Array, window: Window) -> Array:
+        """The gradient goes to the first position, in reading order, that holds the maximum."""
+        xp = self.xp
+        padded = pad(xp, x, window, -xp.inf)
+        dx = xp.zeros(padded.shape, g.dtype)
+        open_ = xp.ones(y.shape, bool)  # windows whose maximum has not been found yet
+        for _, where in taps(window):
+            at = (slice(None), *where)
+            hit = padded[at] == y
+            hit &= open_
+            open_ ^= hit
+            dx[at] += g * hit
+        return inside(dx, window)
+
+    def average_pool(self, x: Array, window: Window) -> Array:
+        """The mean of what lies under each window; padding is not counted."""
+        padded = pad(self.xp, x, window, 0)
+        y = self.xp.zeros((len(x), *window.out_size, x.shape[-1]), x.dtype)
+        for _, where in taps(window):
+            y += padded[(slice(None), *where)]
+        y *= self._shares(window, x.dtype)
+        return y
+
+    def average_pool_grad(self, g: Array, window: Window) -> Array:
+        share = g * self._shares(window, g.dtype)
+        dx = self.xp.zeros((len(g), *window.padded_size, g.shape[-1]), g.dtype)
+        for _, where in taps(window):
+            dx[(slice(None), *where)] += share
+        return inside(dx, window)
+
+    def _shares(self, window: Window, dtype: Any) -> Array:
+        """1 / (inputs under each window): (*out_size, 1)."""
+        ones = self.xp.ones((1, *window.in_size, 1), dtype)
+        padded = pad(self.xp, ones, window, 0)
+        return 1 / sum(padded[(0, *where)] for _, where in taps(window))
+
+
+def taps(window: Window) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+    """Each position in the kernel, and where in the padded input it meets all outputs."""
+    for position in product(*(range(k) for k in window.kernel)):
+        yield position, tuple(
+            slice(p * d, p * d + (o - 1) * s + 1, s)
+            for p, d, o, s in zip(position, window.dilation, window.out_size, window.stride, strict=True)
+        )
+
+
+def pad(xp: ModuleType, x: Array, window: Window, value: float) -> Array:
+    """x with its spatial dimensions padded; x itself where nothing is to be added."""
+    if not any(map(any, window.padding)):
+        return x
+    padded = xp.full((len(x), *window.padded_size, x.shape[-1]), value, x.dtype)
+    inside(padded, window)[...] = x
+    return padded
+
+
+def inside(padded: Array, window: Window) -> Array:
+    """The part of a padded array that is not padding: a view."""
+    spatial = (slice(before, before + i) for (before, _), i in zip(window.padding, window.in_size, strict=True))
+    return padded[(slice(None), *spatial)]
+
+
+def sliding(xp: ModuleType, padded: Array, window: Window) -> Array:
+    """(n, *padded_size, C) -> (n, *out_size, *kernel, C), without copying: only the strides change."""
+    n, *spatial, c = padded.strides
+    return xp.lib.stride_tricks.as_strided(
+        padded,
+        (len(padded), *window.out_size, *window.kernel, padded.shape[-1]),
+        (
+            n,
+            *(s * step for s, step in zip(spatial, window.stride, strict=True)),
+            *(s * d for s, d in zip(spatial, window.dilation, strict=True)),
+            c,
+        ),
+    )
+
+
+def flipped_window(window: Window) -> Window | None:
+    """The window that carries gradients back through one of stride 1; None where there is no such window."""
+    if any(s != 1 for s in window.stride):
+        return None
+    padding = tuple(
+        (e - 1 - before, e - 1 - after) for e, (before, after) in zip(window.extent, window.padding, strict=True)
+    )
+    if any(amount < 0 for pair in padding for amount in pair):
+        return None
+    return Window(window.out_size, window.in_size, window.kernel, window.stride, padding, window.dilation)
+

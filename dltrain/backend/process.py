@@ -1,0 +1,23 @@
+"""Settings of the whole process that training depends on: one BLAS thread, and memory that is kept."""
+
+import ctypes
+import platform
+import sys
+
+from threadpoolctl import threadpool_limits
+
+# glibc's mallopt(3) parameters
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+
+
+def settle() -> None:
+    """Call once, before training or evaluating."""
+    # A product split over BLAS threads adds in another order, so its bits would depend on their number.
+    threadpool_limits(limits=1, user_api="blas")
+    # A thread that comes back from array work would wait 5 ms for a busy one to hand over the interpreter.
+    sys.setswitchinterval(1e-4)
+    if platform.libc_ver()[0] == "glibc":
+        # Freed arrays go back to the heap, not to the system: fresh pages cost 0.4 ms a MB.
+        libc = ctypes.CDLL(None)
+        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1)):
+            libc.mallopt(parameter, value)

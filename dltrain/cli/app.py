@@ -1,0 +1,65 @@
+"""The typer app, and the options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dltrain import __version__
+from dltrain.cli import console
+
+app = typer.Typer(
+    help="Train small networks from YAML and see what happens inside them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dltrain {__version__}")
+        raise typer.Exit
+
+
+def _be_quiet(wanted: bool) -> None:
+    if wanted:
+        console.be_quiet()
+
+
+def _debug(wanted: bool) -> None:
+    if wanted:
+        console.show_tracebacks()
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="Print results and errors only.")]
+Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where runs lie.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="Where data sets lie. [default: DLTRAIN_DATA, or the user's cache]"),
+]
+DeviceName = Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option("--device", help="Where to compute.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, max=256, help="Shards computed at a time; changes no bits. [default: all cores]"),
+]
+Run = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help="A run: its path, name, a unique part of it, or latest.", show_default=False),
+]
+Which = Annotated[Literal["best", "last"], typer.Option("--checkpoint", help="Which weights.")]
+RUNS = Path("runs")
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train small networks from YAML and see what happens inside them."""

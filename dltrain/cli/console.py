@@ -1,0 +1,139 @@
+"""Everything that is shown to people. Results go to stdout, all else to stderr. The only importer of rich."""
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_quiet = False
+_tracebacks = False
+
+
+def be_quiet() -> None:
+    global _quiet
+    _quiet = True
+
+
+def show_tracebacks() -> None:
+    global _tracebacks
+    _tracebacks = True
+
+
+def info(text: str) -> None:
+    """Something on the way; not with --quiet."""
+    if not _quiet:
+        _err.print(text, markup=False)
+
+
+def error(text: str) -> None:
+    """What went wrong: a line for each mistake. With --debug also where in the code."""
+    if _tracebacks:
+        traceback.print_exc()
+    for line in text.splitlines() or [""]:
+        _err.print("[bold red]error:[/]", end=" ")
+        _err.print(line, markup=False)
+
+
+def forget_output() -> None:
+    """Nobody reads stdout any more; keep the interpreter from complaining about it on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def result_json(content: dict[str, Any]) -> None:
+    print(json.dumps(content, allow_nan=False), flush=True)
+
+
+def result_text(text: str) -> None:
+    print(text, flush=True)
+
+
+def result_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """A table on stdout: numbers to the right, as wide as it needs in a pipe."""
+    rows = [[show(cell) for cell in row] for row in rows]
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for i, column in enumerate(columns):
+        numeric = all(row[i] == "" or row[i][0] in "0123456789-–" for row in rows) and bool(rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        out = Console(highlight=False, width=max(200, len(" ".join(columns))))
+    out.print(table)
+
+
+def show(value: Any) -> str:
+    """A cell: None is empty, whole numbers have thousands, others four digits that matter."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+class FitWatcher:
+    """Shows a training: a bar with the time left at a terminal, one line per epoch everywhere.
+
+    log: called with every line, for train.log.
+    """
+
+    def __init__(self, log: Any):
+        self._log = log
+        self._progress: Progress | None = None
+        self._task: Any = None
+        self._shown = 0.0
+
+    def started(self, steps: int, epochs: int) -> None:
+        self._epochs = epochs
+        if _err.is_terminal and not _quiet:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[now]}"),
+                console=_err,
+                transient=True,
+                auto_refresh=False,  # drawn from this thread: no other one disturbs the training
+            )
+            self._task = self._progress.add_task("epoch 1", total=steps, now="")
+            self._progress.start()
+
+    def stepped(self, row: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if self._progress is None or now - self._shown < 0.25:
+            return
+        self._shown = now
+        text = f"loss {row['loss']:.4f}" + (f"  accuracy {row['accuracy']:.4f}" if "accuracy" in row else "")
+        text += f"  {row['examples_per_second']:,.0f} examples/s"
+        name = f"epoch {row['epoch']}/{self._epochs}"
+        self._progress.update(self._task, completed=row["step"], description=name, now=text, refresh=True)
+
+    def finished_epoch(self, row: dict[str, Any], layers: list[dict[str, Any]]) -> None:
+        parts = [f"epoch {row['epoch']}/{self._epochs}"]
+        for split in ("train", "validation"):
+            if split in row:
+                shown = [f"{key} {row[split][key]:.4f}" for key in ("loss", "accuracy") if key in row[split]]
+                parts.append(f"{split} {' '.join(shown)}")
+        dead = [f"{layer['layer']} {layer['dead_units']}/{layer['units']}" for layer in layers if layer["dead_units"]]
+        parts += [f"dead units {', '.join(dead)}"] if dead else []
+        line = " · ".join([*parts, f"{row['seconds']:.1f} s"])
+        self._log(line)
+        info(line)
+
+    def ended(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

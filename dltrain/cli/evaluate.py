@@ -1,0 +1,59 @@
+"""`dltrain eval [RUN]`"""
+
+from typing import Annotated, Literal
+
+import typer
+
+from dltrain.cli import console
+from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, Quiet, Run, RunsDir, Threads, Which
+
+
+def evaluate(
+    run: Run = None,
+    split: Annotated[Literal["test", "validation", "train"], typer.Option("--split", help="Which examples.")] = "test",
+    checkpoint: Which = "last",
+    runs_dir: RunsDir = RUNS,
+    data_dir: DataDir = None,
+    device: DeviceName = None,
+    threads: Threads = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Evaluate a trained network on a split: loss, accuracy, per class, confusion matrix."""
+    from dltrain.backend.process import settle
+    from dltrain.data import default_data_dir, load_split
+    from dltrain.spec import build_source, restore
+    from dltrain.train.evaluate import evaluate as measure
+    from dltrain.train.feed import Feed
+    from dltrain.train.rundir import find_run
+    from dltrain.train.shards import Crew, available_cores
+
+    settle()
+    directory = find_run(run, runs_dir)
+    restored = restore(directory, checkpoint, device)
+    spec, source = restored.spec, build_source(restored.spec)
+    assert spec.data and source and isinstance(spec.train.shard_size, int)
+    examples = load_split(
+        source, data_dir or default_data_dir(), split, validation=spec.data.common["validation"], seed=spec.seed
+    )
+    console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {len(examples):,} examples")
+    feed = Feed(examples, restored.checkpoint.preprocessing, (), restored.device)
+    crew = Crew(threads or available_cores())
+    found = measure(restored.model, restored.loss, feed, crew, spec.train.batch_size, spec.train.shard_size)
+    crew.close()
+    names = restored.checkpoint.preprocessing.classes
+    for row in found.get("per_class", []):
+        row["class"] = names[row["class"]] if names else row["class"]
+    order = ("loss", "accuracy", "examples", "per_class", "confusion")
+    result = {"run": str(directory.path), "split": split} | {key: found[key] for key in order if key in found}
+    directory.write_json(directory.evaluation(split), result | {"checkpoint": checkpoint})
+    if json:
+        console.result_json(result)
+        return
+    scores = "  ".join(f"{key} {found[key]:.4f}" for key in ("loss", "accuracy") if key in found)
+    console.result_text(f"{split}  {scores}  ({found['examples']:,} examples)")
+    if "per_class" in found:
+        rows = [[*row.values(), *counts] for row, counts in zip(found["per_class"], found["confusion"], strict=True)]
+        columns = ["class", "examples", "recall", "precision", *(f"→{row['class']}" for row in found["per_class"])]
+        console.result_table(columns, rows, title="\nper class, and for which class its examples were taken:")

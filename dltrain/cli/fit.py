@@ -1,0 +1,87 @@
+"""`dltrain fit CONFIG`"""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dltrain.cli import console
+from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, Quiet, RunsDir, Threads
+
+
+def fit(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes: a.b=v sets, +a.b=v adds, ~a.b removes."),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the config's]")] = None,
+    runs_dir: RunsDir = RUNS,
+    data_dir: DataDir = None,
+    device: DeviceName = None,
+    threads: Threads = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Another seed.")] = None,
+    max_steps: Annotated[int | None, typer.Option("--max-steps", min=1, help="Stop after so many steps.")] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Two training batches and a checkpoint, on generated data if need be.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network, evaluate it on the test split and keep everything in a new run directory."""
+    from dltrain.backend import open_device
+    from dltrain.backend.process import settle as settle_process
+    from dltrain.data import default_data_dir
+    from dltrain.spec import Override, build_job, load, settle
+    from dltrain.train.environment import environment
+    from dltrain.train.loop import fit as train
+    from dltrain.train.rundir import RunDir
+    from dltrain.train.shards import available_cores
+
+    settle_process()
+    flags = {"device": ("--device", device), "seed": ("--seed", seed), "train.max_steps": ("--max-steps", max_steps)}
+    changes: list[Any] = [*(overrides or [])]
+    changes += [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
+    changes += [Override("train.epochs=1", "--smoke")] if smoke else []
+    spec = load(config, changes)
+    opened = open_device(spec.device)
+    spec = settle(spec, opened)
+    job = build_job(spec, opened, data_dir or default_data_dir(), smoke)
+    threads = threads or available_cores()
+    run = RunDir.create(
+        runs_dir, name or Path(config).stem, spec.to_yaml(), spec.text, environment(opened, threads, sys.argv)
+    )
+    console.info(f"run {run.path}: {sum(p.size for _, p in job.model.named_parameters()):,} parameters, {opened.name}")
+
+    def log(line: str) -> None:
+        with open(run.log, "a", encoding="utf-8") as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
+
+    watcher = console.FitWatcher(log)
+    try:
+        result = train(job, run, threads, watcher)
+    except BaseException as error:
+        log(f"ended by {type(error).__name__}: {error}")
+        watcher.ended()
+        if json:
+            console.result_json(run.result())
+        raise
+    watcher.ended()
+    if json:
+        console.result_json(result)
+    else:
+        console.result_text(_summary(result))
+
+
+def _summary(result: dict[str, Any]) -> str:
+    lines = []
+    for split in ("train", "validation", "test"):
+        if split in result:
+            scores = "  ".join(f"{key} {result[split][key]:.4f}" for key in ("loss", "accuracy") if key in result[split])
+            lines.append(f"{split:<10}  {scores}")
+    lines.append(f"weights     sha256 {result['weights_sha256'][:16]}…")
+    lines.append(f"run         {result['run']}")
+    return "\n".join(lines)

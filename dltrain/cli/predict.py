@@ -1,0 +1,116 @@
+"""`dltrain predict [RUN] INPUT…`"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dltrain.cli import console
+from dltrain.cli.app import RUNS, Debug, DeviceName, Json, Quiet, RunsDir, Which
+
+
+def predict(
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="[RUN] INPUT...", help="A run (default: the newest), then image or npz files.")
+    ],
+    checkpoint: Which = "last",
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE.csv", help="Write a table instead of printing it.")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    device: DeviceName = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Ask a trained network. Needs the run and the inputs only, not the data set."""
+    import numpy as np
+
+    from dltrain.backend.process import settle
+    from dltrain.data import apply
+    from dltrain.spec import restore
+    from dltrain.train.evaluate import predict as ask
+
+    settle()
+    directory, inputs = _split_arguments(arguments, runs_dir)
+    restored = restore(directory, checkpoint, device)
+    learned = restored.checkpoint.preprocessing
+    names, examples = _read(inputs, learned)
+    console.info(f"run {directory.path}: {checkpoint} checkpoint, {len(names):,} examples")
+    x = apply(examples, *learned.scale_and_shift(restored.device.dtype))
+    answers = ask(restored.model, restored.loss, x, restored.device, restored.spec.train.batch_size)
+    predictions: list[dict[str, Any]] = []
+    for name, answer in zip(names, answers, strict=True):
+        row: dict[str, Any] = {"input": name}
+        if learned.classes:
+            row["class"] = learned.classes[int(np.argmax(answer))]
+            row["probabilities"] = dict(zip(learned.classes, map(float, answer), strict=True))
+        else:
+            row["values"] = [float(value) for value in answer]
+        predictions.append(row)
+    if output is not None:
+        _write_table(output, predictions)
+        console.info(f"wrote {output}")
+    if json:
+        console.result_json({"predictions": predictions})
+    elif output is None:
+        _print(predictions)
+
+
+def _split_arguments(arguments: list[str], runs_dir: Path) -> tuple[Any, list[Path]]:
+    """The first argument is a run unless it is a file."""
+    from dltrain.errors import ConfigError
+    from dltrain.train.rundir import find_run
+
+    named = not Path(arguments[0]).is_file()
+    run = find_run(arguments[0] if named else None, runs_dir)
+    inputs = [Path(argument) for argument in arguments[named:]]
+    if not inputs:
+        raise ConfigError("predict needs at least one INPUT: an image file, or an npz file with an array x")
+    return run, inputs
+
+
+def _read(inputs: list[Path], learned: Any) -> tuple[list[str], Any]:
+    """Names and examples (N, *input_shape) in the units of the training inputs."""
+    import numpy as np
+
+    from dltrain.data import read_inputs
+    from dltrain.data.images import read_image
+
+    names: list[str] = []
+    parts = []
+    for path in inputs:
+        if path.suffix == ".npz":
+            part = read_inputs(path, learned.input_shape)
+            names += [f"{path}[{i}]" for i in range(len(part))]
+        else:
+            part = learned.from_pixels(read_image(path, learned.input_shape))[None]
+            names.append(str(path))
+        parts.append(part.astype(np.float64))
+    return names, np.concatenate(parts)
+
+
+def _write_table(path: Path, predictions: list[dict[str, Any]]) -> None:
+    import csv
+    import io
+
+    from dltrain.train.files import write_atomically
+
+    text = io.StringIO()
+    writer = csv.writer(text)
+    first = predictions[0]
+    if "class" in first:
+        writer.writerow(["input", "class", *first["probabilities"]])
+        writer.writerows([row["input"], row["class"], *row["probabilities"].values()] for row in predictions)
+    else:
+        writer.writerow(["input", *(f"value{i}" for i in range(len(first["values"])))])
+        writer.writerows([row["input"], *row["values"]] for row in predictions)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _print(predictions: list[dict[str, Any]]) -> None:
+    if "class" in predictions[0]:
+        rows = [[row["input"], row["class"], max(row["probabilities"].values())] for row in predictions]
+        console.result_table(["input", "class", "probability"], rows)
+    else:
+        console.result_table(["input", "values"], [[row["input"], row["values"]] for row in predictions])

@@ -1,0 +1,35 @@
+"""`dltrain validate CONFIG`"""
+
+from typing import Annotated
+
+import typer
+
+from dltrain.cli import console
+from dltrain.cli.app import Debug, Json, Quiet
+
+
+def validate(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As for fit.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the resolved config: every default, and whence.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check a config, shapes included, without reading data or allocating weights."""
+    from dltrain.spec import build_model, load
+
+    spec = load(config, overrides or [])
+    model = build_model(spec)
+    parameters = sum(p.size for _, p in model.named_parameters())
+    if json:
+        console.result_json({"valid": True, "layers": len(model.layers), "parameters": parameters})
+    elif show:
+        console.result_text(spec.to_yaml().rstrip())
+    else:
+        shapes = f"{_shape(model.in_shape)} → {_shape(model.out_shape)}"
+        console.result_text(f"{config}: valid; {len(model.layers)} layers, {shapes}, {parameters:,} parameters")
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

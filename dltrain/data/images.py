@@ -1,0 +1,46 @@
+"""Image files as inputs of a trained network."""
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dltrain.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM")  # old and plain: their decoders have seen the most
+MODES = {1: "L", 3: "RGB"}
+READ_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError,
+    struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+
+
+def read_image(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The picture in a file as (height, width, channels), grey for 1 channel and RGB for 3.
+
+    A picture of another size is stretched to `shape` (bilinear). Raises DataError.
+    """
+    if len(shape) != 3 or shape[2] not in MODES:
+        raise DataError(f"{path}: an image has shape (height, width, 1 or 3), but the network takes {shape}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as file:
+                picture = _converted(file, MODES[shape[2]])
+                if picture.size != (shape[1], shape[0]):
+                    picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+                pixels: NDArray[Any] = np.array(picture, np.uint8)
+    except READ_ERRORS as error:
+        raise DataError(f"{path}: not an image that can be read ({', '.join(FORMATS)}): {error}") from error
+    return pixels.reshape(shape)
+
+
+def _converted(picture: Image.Image, mode: str) -> Image.Image:
+    if picture.mode.startswith(("I", "F")):
+        raise ValueError(f"its pixels have more than 8 bits (mode {picture.mode}); save it with 8 bits a channel")
+    return picture.convert(mode)

@@ -1,0 +1,198 @@
+"""Reverse-mode differentiation on one page.
+
+A Tensor holds an array. Every op that is applied to Tensors makes a Node: the op's inputs, and the
+functions that carry a gradient back to them (vector-Jacobian products, "vjps"). `gradients` walks
+the nodes from the newest to the oldest and applies the chain rule. The graph is built anew by every
+computation (Chainer calls this define-by-run), so ordinary Python `if` and `for` may shape it.
+
+Only first derivatives: gradients are arrays, not Tensors, and cannot be differentiated again.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from dltrain.backend import array_module
+from dltrain.errors import DltrainError
+
+Array = Any  # numpy.ndarray, or its twin on another device
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+_node_ids = itertools.count()
+
+
+class GraphError(DltrainError):
+    """A gradient that cannot be taken: no scalar, or a graph that is gone."""
+
+
+class Node:
+    """One application of an op. Points only backwards, so that a graph is freed without a cycle collector.
+
+    inputs: the op's Tensors; None where an input was a plain array (a constant).
+    outputs: how many Tensors the op returned.
+    vjps: one function `g -> gradient` per input, or one function `(g, needed) -> gradients of all inputs`,
+        where `needed` says which of them anybody wants. `g` is a tuple when there are several outputs.
+        None once the graph has been freed.
+    """
+
+    __slots__ = ("id", "inputs", "outputs", "vjps")
+
+    def __init__(self, inputs: Sequence["Tensor | None"], outputs: int, vjps: Any):
+        self.id = next(_node_ids)  # newer nodes have larger ids: a topological order for free
+        self.inputs = inputs
+        self.outputs = outputs
+        self.vjps = vjps
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    data: the values. grad: dLoss/dThis, of the same shape, once `backward` was called on a loss that depends
+    on it; None before. node: the op that made it, None for a Tensor made by hand. index: which output of that op.
+    """
+
+    __slots__ = ("__weakref__", "data", "grad", "index", "node")
+
+    # numpy must leave `array + tensor` to Tensor.__radd__ instead of looping over the array's elements
+    __array_ufunc__ = None
+
+    def __init__(self, data: Any, node: Node | None = None, index: int = 0):
+        self.data: Array = np.asarray(data, float) if isinstance(data, int | float | list) else data
+        self.grad: Array | None = None
+        self.node = node
+        self.index = index
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        made = "" if self.node is None else f", made by op {self.node.id}"
+        return f"Tensor({self.data!r}{made})"
+
+    def backward(self, keep_graph: bool = False) -> None:
+        """Fill `.grad` of every Tensor that this one was computed from, and its own (1).
+
+        Overwrites: there is nothing to zero between two steps. Raises GraphError unless this is a scalar.
+        """
+        below = {_key(t): t for node in _ancestors(self) for t in node.inputs if t is not None}
+        tensors = [self, *below.values()]
+        for tensor, gradient in zip(tensors, gradients(self, tensors, keep_graph), strict=True):
+            tensor.grad = gradient
+
+
+def gradients(loss: Tensor, targets: Sequence[Tensor], keep_graph: bool = False) -> list[Array]:
+    """dLoss/dTarget for each target, as arrays of the targets' shapes.
+
+    Walks only what lies between the targets and the loss, and frees the graph as it goes unless
+    `keep_graph`. A target that the loss does not depend on gets zeros. Raises GraphError when the loss
+    is no scalar or its graph was freed by an earlier walk.
+    """
+    if loss.data.size != 1:
+        raise GraphError(
+            f"a gradient is taken of one number, but this Tensor has shape {loss.shape}; "
+            "reduce it first, for example with .sum() or .mean()"
+        )
+    nodes = _ancestors(loss)
+    wanted = {_key(t) for t in targets}
+    needed = set(wanted)  # the targets, and whatever depends on one of them
+    for node in nodes:
+        if any(t is not None and _key(t) in needed for t in node.inputs):
+            needed.update((node.id, i) for i in range(node.outputs))
+
+    arrived = {_key(loss): array_module(loss.data).ones_like(loss.data)}
+    while nodes:
+        node = nodes.pop()
+        outputs = [(node.id, i) for i in range(node.outputs)]
+        g = [arrived.get(key) if key in wanted else arrived.pop(key, None) for key in outputs]
+        needs = [t is not None and _key(t) in needed for t in node.inputs]
+        if any(needs) and any(part is not None for part in g):
+            for tensor, gradient in zip(node.inputs, _apply_vjps(node, g, needs), strict=True):
+                if tensor is not None and gradient is not None and (key := _key(tensor)) in needed:
+                    # The first gradient to arrive is borrowed: it may be the very array that another input got.
+                    # So a second one makes a new array and is never added in place.
+                    arrived[key] = gradient if key not in arrived else arrived[key] + gradient
+        if not keep_graph:
+            node.vjps, node.inputs = None, ()
+    found = [arrived.get(_key(t)) for t in targets]
+    return [array_module(t.data).zeros_like(t.data) if g is None else g for t, g in zip(targets, found, strict=True)]
+
+
+def _key(tensor: Tensor) -> tuple[int, int]:
+    """What names a value: the op and which of its outputs, or the Tensor itself where no op made it."""
+    return (-1, id(tensor)) if tensor.node is None else (tensor.node.id, tensor.index)
+
+
+def _ancestors(loss: Tensor) -> list[Node]:
+    """Every node that the loss depends on, oldest first. A stack instead of recursion: chains may be long."""
+    found: dict[int, Node] = {}
+    stack = [loss.node]
+    while stack:
+        node = stack.pop()
+        if node is None or node.id in found:
+            continue
+        if node.vjps is None:
+            raise GraphError(
+                "this graph was already freed by an earlier backward walk; compute the loss again, "
+                "or pass keep_graph=True to the first walk"
+            )
+        found[node.id] = node
+        stack.extend(t.node for t in node.inputs if t is not None)
+    return [found[i] for i in sorted(found)]
+
+
+def _apply_vjps(node: Node, arrived: list[Array | None], wanted: list[bool]) -> Sequence[Array | None]:
+    g = arrived[0] if node.outputs == 1 else tuple(arrived)
+    if callable(node.vjps):
+        result: Sequence[Array | None] = node.vjps(g, wanted)
+        return result
+    return [vjp(g) if want else None for vjp, want in zip(node.vjps, wanted, strict=True)]
+
+
+OPS: dict[str, Callable[..., Any]] = {}  # every op by name, so that the tests can prove their table complete
+
+
+def op(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an op from a function on arrays that returns `(y, vjps)`; see Node for what vjps may be.
+
+    Arrays are positional, settings keyword-only. `y` may be a tuple of arrays: then the op returns a tuple of
+    Tensors, and a vjp gets a tuple of gradients, None for an output that nothing depends on. Inputs that
+    are no Tensors are constants. Where nothing is recorded (`no_grad`, or only constants) the vjps are dropped.
+    """
+
+    @wraps(function)
+    def call(*inputs: Any, **settings: Any) -> Any:
+        y, vjps = function(*[t.data if isinstance(t, Tensor) else t for t in inputs], **settings)
+        tensors = [t if isinstance(t, Tensor) else None for t in inputs]
+        several = isinstance(y, tuple)
+        node = None
+        if _recording.get() and any(t is not None for t in tensors):
+            node = Node(tensors, len(y) if several else 1, vjps)
+        if several:
+            return tuple(Tensor(part, node, i) for i, part in enumerate(y))
+        return Tensor(y, node)
+
+    OPS[function.__name__] = call
+    return call
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Inside, nothing is recorded: for evaluation, where the graph would only cost memory."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)

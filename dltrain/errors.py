@@ -1,0 +1,49 @@
+"""Everything that a user can be told. Whatever is not one of these is a bug and shows a traceback."""
+
+
+class DltrainError(Exception):
+    """A failure with a message for the user: what is wrong, where, what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(DltrainError):
+    """One or more mistakes in a config or on the command line; `problems` holds a line for each."""
+
+    exit_code = 2
+
+    def __init__(self, problems: str | list[str]):
+        self.problems = [problems] if isinstance(problems, str) else problems
+        super().__init__("\n".join(self.problems))
+
+
+class ShapeError(DltrainError):
+    """A layer that does not fit its input. Says both shapes and the arithmetic; the spec adds the position."""
+
+    exit_code = 2
+
+
+class DataError(DltrainError):
+    """A data file that is missing or damaged. Says which, where it comes from and where it belongs."""
+
+
+class RunError(DltrainError):
+    """A run directory or checkpoint that cannot be used."""
+
+
+class DeviceError(DltrainError):
+    """A device that was asked for and cannot be used here."""
+
+
+class DivergedError(DltrainError):
+    """A loss or gradient that is not finite. Raised before the update, so the weights are still good."""
+
+    exit_code = 3
+
+
+class Interrupted(DltrainError):
+    """Ctrl-C (130) or SIGTERM (143), raised once the run is saved."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code

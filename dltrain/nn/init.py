@@ -1,0 +1,86 @@
+"""Initial weights.
+
+fan_in: inputs that one output sums over; fan_out: outputs that one input feeds. Glorot and Bengio ("Understanding
+the difficulty of training deep feedforward neural networks", 2010) keep the variance of values and gradients from
+layer to layer with Var(w) = 2 / (fan_in + fan_out); He et al. ("Delving Deep into Rectifiers", 2015) make up for the
+half that ReLU cuts off with 2 / fan_in; LeCun et al. ("Efficient BackProp", 1998) take 1 / fan_in.
+A uniform distribution on ±a has variance a² / 3.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from dltrain.registry import Positive, Registry
+
+Array = Any
+INITIALIZERS = Registry("initialisation")
+
+
+class Initializer:
+    """Called with (shape, fan_in, fan_out, generator); returns float64 on the CPU, whatever device will train."""
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
+        raise NotImplementedError
+
+
+@INITIALIZERS.register("constant")
+@dataclass(frozen=True, kw_only=True)
+class Constant(Initializer):
+    """The same number everywhere: units that start equal stay equal."""
+
+    value: float
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
+        return np.full(shape, self.value)
+
+
+@INITIALIZERS.register("zeros")
+@dataclass(frozen=True, kw_only=True)
+class Zeros(Initializer):
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
+        return np.zeros(shape)
+
+
+@INITIALIZERS.register("normal")
+@dataclass(frozen=True, kw_only=True)
+class Normal(Initializer):
+    """Mean 0 and the given standard deviation, whatever the fans."""
+
+    std: Positive = 0.05
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
+        return rng.standard_normal(shape) * self.std
+
+
+@INITIALIZERS.register("uniform")
+@dataclass(frozen=True, kw_only=True)
+class Uniform(Initializer):
+    """Between -limit and limit, whatever the fans."""
+
+    limit: Positive = 0.05
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
+        return rng.uniform(-self.limit, self.limit, shape)
+
+
+def _scaled(name: str, variance: Callable[[int, int], float], uniform: bool) -> None:
+    """Register a distribution whose variance follows from the fans."""
+
+    @INITIALIZERS.register(name)
+    @dataclass(frozen=True, kw_only=True)
+    class Scaled(Initializer):
+        def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
+            v = variance(fan_in, fan_out)
+            return rng.uniform(-sqrt(3 * v), sqrt(3 * v), shape) if uniform else rng.standard_normal(shape) * sqrt(v)
+
+
+_scaled("glorot_uniform", lambda fan_in, fan_out: 2 / (fan_in + fan_out), uniform=True)
+_scaled("glorot_normal", lambda fan_in, fan_out: 2 / (fan_in + fan_out), uniform=False)
+_scaled("he_uniform", lambda fan_in, fan_out: 2 / fan_in, uniform=True)
+_scaled("he_normal", lambda fan_in, fan_out: 2 / fan_in, uniform=False)
+_scaled("lecun_normal", lambda fan_in, fan_out: 1 / fan_in, uniform=False)

@@ -1,0 +1,107 @@
+"""What a layer is: its shapes and parameters are settled when it is built, its values come later."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from dltrain.engine import Tensor
+from dltrain.nn.init import Initializer
+from dltrain.registry import Registry
+from dltrain.window import Window
+
+Array = Any
+Shape = tuple[int, ...]
+
+
+def _common(*, name: str | None = None) -> None:
+    """Keys that every layer takes."""
+
+
+LAYERS = Registry("layer", common=_common)
+
+
+class Parameter(Tensor):
+    """A Tensor that training changes: declared with its shape, given values by `initialise`.
+
+    kind: "weight" (initialised by `init`, penalised) or "bias" (starts at 0, never penalised).
+    """
+
+    __slots__ = ("_shape", "fan_in", "fan_out", "init", "kind", "trainable")
+
+    def __init__(self, shape: Shape, *, init: Initializer | None = None, fan_in: int = 0, fan_out: int = 0):
+        super().__init__(None)
+        self._shape = shape
+        self.init, self.fan_in, self.fan_out = init, fan_in, fan_out
+        self.kind = "bias" if init is None else "weight"
+        self.trainable = True
+
+    @property
+    def shape(self) -> Shape:
+        return self._shape
+
+    @property
+    def size(self) -> int:
+        return prod(self._shape)
+
+    def draw(self, rng: Generator) -> Array:
+        """Initial values, float64 on the CPU."""
+        if self.init is None:
+            return np.zeros(self._shape)
+        return self.init(self._shape, self.fan_in, self.fan_out, rng)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a forward pass needs besides its input.
+
+    training: whether dropout is on.
+    words: (purpose, layer, words_each) -> random uint64 (N, words_each) for the examples at hand.
+    tap: called with (layer, its output array) after every layer that has parameters or an activation.
+    """
+
+    training: bool = False
+    words: Callable[[str, str, int], Array] | None = None
+    tap: Callable[["Layer", Array], None] | None = None
+
+
+class Layer:
+    """One entry of `model.layers`.
+
+    A subclass's constructor takes the input shape (without N) and keyword-only settings, which are its YAML keys.
+    It sets `out_shape` and raises ShapeError when the input does not fit.
+
+    activation: what the output went through, None without one. window: how it looks at its input, where it does.
+    arithmetic: the parameter count as a sum for people to follow. multiply_adds: for one example.
+    """
+
+    name = ""
+    activation: str | None = None
+    window: Window | None = None
+    arithmetic = ""
+    multiply_adds = 0
+
+    def __init__(self, in_shape: Shape, out_shape: Shape):
+        self.in_shape, self.out_shape = in_shape, out_shape
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        raise NotImplementedError
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Attribute name -> Parameter."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Parameter)}
+
+    @property
+    def observed(self) -> bool:
+        """Whether the diagnostics have a row for this layer."""
+        return bool(self.parameters) or self.activation is not None
+
+
+def count_text(*factors: int, plus: int = 0) -> str:
+    """`3·3·32·64 + 64 = 18,496`"""
+    total = prod(factors) + plus
+    return "·".join(map(str, factors)) + (f" + {plus}" if plus else "") + f" = {total:,}"

@@ -1,0 +1,56 @@
+"""The two ops that hold weights: dense and conv. Both can add a bias and apply an activation on the way out."""
+
+from typing import Any
+
+from dltrain.backend import array_module, kernels
+from dltrain.engine import op
+from dltrain.ops.activation import FUSED
+from dltrain.window import Ints, Padding, Window
+
+Array = Any
+
+
+@op
+def dense(x: Array, w: Array, bias: Array | None, *, activation: str | None = None) -> Any:
+    """activation(x @ w + bias). x: (N, in), w: (in, out), bias: (out,)."""
+    k, row = kernels(x), FUSED[activation] if activation else None
+    y = k.dense(x, w, bias, row.forward if row else None)
+
+    def back(g: Array, needed: list[bool]) -> tuple[Array | None, ...]:
+        if row:
+            g = row.gradient(k.xp, g, y)
+        return g @ w.T if needed[0] else None, x.T @ g, k.column_sums(g) if needed[2] else None
+
+    return y, back
+
+
+@op
+def conv(
+    x: Array,
+    w: Array,
+    bias: Array | None,
+    *,
+    stride: Ints = 1,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    groups: int = 1,
+    activation: str | None = None,
+) -> Any:
+    """activation(x ∗ w + bias) over 1, 2 or 3 spatial dimensions.
+
+    x: (N, *size, C), w: (*kernel, C/groups, K), bias: (K,), y: (N, *out_size, K). With groups, output channels
+    k·K/groups … see only input channels k·C/groups … of the same group. Padding as in Window.of.
+    """
+    xp, k, row = array_module(x), kernels(x), FUSED[activation] if activation else None
+    window = Window.of(x.shape[1:-1], w.shape[:-2], stride, padding, dilation)
+    y = k.conv(x, w, window, groups, bias, row.forward if row else None)
+
+    def back(g: Array, needed: list[bool]) -> tuple[Array | None, ...]:
+        g = row.gradient(xp, g, y) if row else xp.ascontiguousarray(g)
+        return (
+            k.conv_input_grad(g, w, window, groups) if needed[0] else None,
+            k.conv_weight_grad(g, x, w, window, groups),
+            k.column_sums(g) if needed[2] else None,
+        )
+
+    return y, back

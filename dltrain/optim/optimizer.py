@@ -1,0 +1,41 @@
+"""What an optimizer is: a rule for one array, applied to all of them."""
+
+from typing import Any
+
+from dltrain.backend import array_module
+from dltrain.registry import Registry
+
+Array = Any
+OPTIMIZERS = Registry("optimizer")
+PIECE = 1 << 14  # numbers updated at a time, so that weights, gradient and state meet in the cache
+
+
+class Optimizer:
+    """A subclass names its state arrays in `slots`, each of the parameter's shape and starting at 0, and writes
+    `update_one`. The only other state is the number of the step, so a checkpoint needs nothing else.
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, lr: float):
+        self.lr = lr
+
+    def new_state(self, parameters: dict[str, Array]) -> dict[str, Array]:
+        """Zeros for each parameter and slot, named `conv1.weight/velocity`."""
+        return {
+            f"{name}/{slot}": array_module(p).zeros_like(p) for name, p in parameters.items() for slot in self.slots
+        }
+
+    def update(
+        self, parameters: dict[str, Array], gradients: dict[str, Array], state: dict[str, Array], lr: float, step: int
+    ) -> None:
+        """Change parameters and state in place. step counts from 1."""
+        for name, parameter in parameters.items():
+            arrays = [parameter, gradients[name], *(state[f"{name}/{slot}"] for slot in self.slots)]
+            flat = [a.reshape(-1) for a in arrays]
+            for start in range(0, flat[0].size, PIECE):
+                self.update_one(*(a[start : start + PIECE] for a in flat), lr=lr, step=step)
+
+    def update_one(self, *arrays: Array, lr: float, step: int) -> None:
+        """arrays: parameter, gradient, then the slots in order. All but the gradient are changed in place."""
+        raise NotImplementedError

@@ -1,0 +1,49 @@
+"""Gradient descent, and with a memory of where it was going."""
+
+from typing import Any
+
+from dltrain.optim.optimizer import OPTIMIZERS, Optimizer
+from dltrain.registry import Positive, Rate
+
+Array = Any
+
+
+@OPTIMIZERS.register("sgd")
+class Sgd(Optimizer):
+    """w ← w - lr · g"""
+
+    def __init__(self, *, lr: Positive = 0.01):
+        super().__init__(lr)
+
+    def update_one(self, w: Array, g: Array, *, lr: float, step: int) -> None:
+        w -= lr * g
+
+
+@OPTIMIZERS.register("momentum")
+class Momentum(Optimizer):
+    """v ← momentum · v + g; w ← w - lr · v (Polyak, 1964)"""
+
+    slots = ("velocity",)
+
+    def __init__(self, *, lr: Positive = 0.01, momentum: Rate = 0.9):
+        super().__init__(lr)
+        self.momentum = momentum
+
+    def update_one(self, w: Array, g: Array, v: Array, *, lr: float, step: int) -> None:
+        v *= self.momentum
+        v += g
+        w -= lr * v
+
+
+@OPTIMIZERS.register("nesterov")
+class Nesterov(Momentum):
+    """v ← momentum · v + g; w ← w - lr · (g + momentum · v): the gradient as if the step were already taken.
+
+    Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013, written for the
+    looked-ahead weights, as all frameworks do.
+    """
+
+    def update_one(self, w: Array, g: Array, v: Array, *, lr: float, step: int) -> None:
+        v *= self.momentum
+        v += g
+        w -= lr * (g + self.momentum * v)

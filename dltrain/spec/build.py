@@ -1,0 +1,65 @@
+"""RunSpec -> the data set and the model that it describes. Shapes are settled here; no weights, no files of data."""
+
+from dltrain.data import Source
+from dltrain.errors import ConfigError, ShapeError
+from dltrain.nn import Layer, Model
+from dltrain.spec.runspec import RunSpec
+
+
+def build_source(spec: RunSpec) -> Source | None:
+    """The data set, checked to suit its augmentations. None for a config without `data`. Raises ConfigError."""
+    if spec.data is None:
+        return None
+    source: Source = spec.data.build()
+    for number, augmentation in enumerate(spec.data.common["augment"]):
+        try:
+            augmentation.check(source.input_shape)
+        except ShapeError as error:
+            path = f"data.augment[{number}]"
+            raise ConfigError(f"{spec.position(path)}  {path}: {error}") from None
+    return source
+
+
+def build_model(spec: RunSpec) -> Model:
+    """The model for the config's data set, or for `model.input` where there is none.
+
+    Raises ConfigError, with the position of the layer, where one does not fit or the last one does not suit the data.
+    """
+    source = build_source(spec)
+    model = build_layers(spec, source.input_shape if source else spec.model.input or ())
+    if source:
+        _check_outputs(spec, source, model.out_shape)
+    return model
+
+
+def build_layers(spec: RunSpec, in_shape: tuple[int, ...]) -> Model:
+    """The layers one after the other, each for the output shape of the one before. Raises ConfigError."""
+    shape = in_shape
+    layers: list[Layer] = []
+    for component in spec.model.layers:
+        name = component.common["name"]
+        try:
+            layer: Layer = component.build(shape)
+        except ShapeError as error:
+            where = f"{spec.position(component.path)}  {component.path} ({name})"
+            raise ConfigError(f"{where}: does not fit its input {shape}: {error}") from None
+        layer.name = name
+        layers.append(layer)
+        shape = layer.out_shape
+    return Model(layers, in_shape)
+
+
+def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> None:
+    assert spec.data
+    loss, data, last = spec.loss.type, spec.data.type, spec.model.layers[-1]
+    if spec.loss.build().classification != (source.classes is not None):
+        has = "numbers to predict" if source.classes is None else f"{len(source.classes)} classes"
+        wants = "classes" if source.classes is None else "numbers to predict"
+        raise ConfigError(f"{spec.position('loss')}  loss: {loss} is for {wants}, but {data} has {has}")
+    if shape != (source.outputs,):
+        what = "numbers to predict" if source.classes is None else "classes"
+        where = f"{spec.position(last.path)}  {last.path} ({last.common['name']})"
+        raise ConfigError(
+            f"{where}: the last layer gives {shape}, but {data} has {source.outputs} {what}; "
+            f"it must give ({source.outputs},)"
+        )

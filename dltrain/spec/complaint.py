@@ -1,0 +1,65 @@
+"""pydantic's complaints in plain words, with the place in the file that they are about."""
+
+from typing import Any
+
+from dltrain.registry import Registry, settings_of
+from dltrain.spec.nodes import Mapping, Node, Place, Scalar, Sequence, allowed, did_you_mean
+from dltrain.spec.paths import join
+from dltrain.spec.runspec import RunSpec
+from dltrain.spec.shorthand import misfit
+from dltrain.spec.types import describe, is_section, is_structure, registry_in, registry_of, words_of
+
+
+def explain(root: Mapping, loc: list[str | int]) -> tuple[Place, str, str]:
+    """The place, path and words for an error: follow pydantic's `loc` down the tree as far as the user wrote it.
+
+    In a component `loc` goes through its type, and inside a plain value through the branches of unions, which say
+    nothing to a user.
+    """
+    node: Node = root
+    path, annotation = "", None
+    while loc and (annotation is None or is_structure(annotation)):
+        if isinstance(node, Mapping) and node.registry:
+            name = str(loc.pop(0))
+            path = join(path, name) if path.endswith("]") else path
+        key = loc.pop(0)
+        if isinstance(node, Mapping) and isinstance(key, str):
+            if key not in node.settings:
+                return node.key_places[key], join(path, key), _unknown_key(key, path, node)
+            annotation = node.settings[key].annotation
+            if key not in node.entries:
+                return node.place, path, f"{key!r} is missing; expected {describe(annotation)}"
+            node, path = node.entries[key], join(path, key)
+        elif isinstance(node, Sequence) and isinstance(key, int):
+            node, path, annotation = node.items[key], join(path, key), registry_in(annotation)
+    registry = registry_in(annotation)
+    if registry and isinstance(node, Mapping):
+        return _wrong_component(node, registry, path)
+    return node.place, path, f"expected {describe(annotation)}, got {node}{_choices(node, annotation, registry)}"
+
+
+def _wrong_component(node: Mapping, registry: Registry, path: str) -> tuple[Place, str, str]:
+    if node.registry is None:
+        return node.place, path, misfit(node, registry)
+    name = node.entries["type"]
+    return name.place, path, f"unknown {registry.kind} {name}{allowed(node.word('type') or '', registry)}"
+
+
+def _choices(node: Node, annotation: Any, registry: Registry | None) -> str:
+    if registry:
+        return allowed("", registry)
+    return did_you_mean(node.text, words_of(annotation)) if isinstance(node, Scalar) else ""
+
+
+def _unknown_key(key: str, path: str, mapping: Mapping) -> str:
+    homes = [section for section, setting in settings_of(RunSpec).items() if key in _keys_of(setting.annotation)]
+    if homes and homes[0] != path:
+        return f"unknown key; it belongs to `{homes[0]}`; allowed here: {', '.join(mapping.settings)}"
+    return f"unknown key{allowed(key, mapping.settings)}"
+
+
+def _keys_of(annotation: Any) -> set[str]:
+    """The keys that a section, or any component of a registry, may hold."""
+    if registry := registry_of(annotation):
+        return {key for name in registry for key in registry.settings(name)}
+    return set(settings_of(annotation)) if is_section(annotation) else set()

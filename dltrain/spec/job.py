@@ -1,0 +1,108 @@
+"""RunSpec -> everything a training needs, and a saved run -> the model it trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dltrain.backend import Device, open_device
+from dltrain.data import MissingData, Prepared, Source, generated, prepare
+from dltrain.errors import ConfigError, RunError
+from dltrain.nn import Loss, Model
+from dltrain.spec.build import build_layers, build_model, build_source
+from dltrain.spec.load import load, loads, replace
+from dltrain.spec.runspec import RunSpec
+from dltrain.train.checkpoint import Checkpoint
+from dltrain.train.feed import Feed
+from dltrain.train.job import Job
+from dltrain.train.rundir import RunDir, find_run
+from dltrain.train.shards import auto_shard_size
+
+
+def settle(spec: RunSpec, device: Device) -> RunSpec:
+    """The spec with what `auto` stands for here: the device, and the number of examples in a shard."""
+    shard_size = spec.train.shard_size
+    if shard_size == "auto":
+        shard_size = auto_shard_size(build_model(spec), spec.train.batch_size)
+    return replace(spec, {"device": device.name, "train.shard_size": shard_size})
+
+
+def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False) -> Job:
+    """Model, data and settings of a settled spec. Raises ConfigError, DataError and what devices raise.
+
+    smoke: only so many examples that an epoch is two training batches and one of validation and test; generated
+    ones where the data set's files are absent.
+    """
+    source = build_source(spec)
+    if source is None or spec.data is None:
+        raise ConfigError(f"{spec.position('')}  data: this config has no data to train on; it can be inspected only")
+    prepared = _prepare(spec, source, data_dir, smoke)
+    augment = tuple(component.build() for component in spec.data.common["augment"])
+    feeds = {
+        name: Feed(split, prepared.preprocessing, augment if name == "train" else (), device)
+        for name, split in prepared.splits.items()
+    }
+    return Job(
+        seed=spec.seed,
+        device=device,
+        model=build_model(spec),
+        kinds={layer.common["name"]: layer.type for layer in spec.model.layers},
+        loss=spec.loss.build(),
+        penalty=spec.penalty,
+        optimizer=spec.optimizer.build(),
+        schedule=spec.schedule.build(),
+        feeds=feeds,
+        preprocessing=prepared.preprocessing,
+        train=spec.train,
+        checkpoint=spec.checkpoint,
+        logging=spec.logging,
+        diagnostics=spec.diagnostics,
+    )
+
+
+def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prepared:
+    assert spec.data
+    common, batch = spec.data.common, spec.train.batch_size
+    settings = {"normalize": common["normalize"], "seed": spec.seed}
+    if not smoke:
+        return prepare(source, data_dir, validation=common["validation"], **settings)
+    try:
+        prepared = prepare(source, data_dir, validation=common["validation"] or batch, **settings)
+    except MissingData:
+        prepared = generated(source, examples=2 * batch, **settings)
+    limits = {"train": 2 * batch, "validation": batch, "test": batch}
+    splits = {name: split.take(range(min(limits[name], len(split)))) for name, split in prepared.splits.items()}
+    return Prepared(splits, prepared.preprocessing)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A trained model, ready to be evaluated or asked. spec: the resolved config it was trained with."""
+
+    spec: RunSpec
+    device: Device
+    model: Model
+    loss: Loss
+    checkpoint: Checkpoint
+
+
+def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
+    """The model of a run with the weights of its `last` or `best` checkpoint. Raises RunError, ConfigError."""
+    checkpoint = run.checkpoint(which)
+    spec = loads(checkpoint.config, filename=str(run.config))
+    device = open_device(device_name or "auto")
+    model = build_layers(spec, checkpoint.preprocessing.input_shape)  # not from the data set: it may be elsewhere
+    try:
+        model.load(checkpoint.weights, device)
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{run.path}: the checkpoint does not fit the run's own config ({error})") from None
+    return Restored(spec, device, model, spec.loss.build(), checkpoint)
+
+
+def config_of(text: str, runs: Path) -> RunSpec:
+    """The spec behind CONFIG|RUN on the command line: a config file, a shipped config, or a run's resolved config."""
+    try:
+        return load(text)
+    except ConfigError as error:
+        try:
+            return load(find_run(text, runs).config)
+        except RunError:
+            raise error from None

@@ -1,0 +1,113 @@
+"""From a config file and overrides to a RunSpec, with all mistakes reported at once."""
+
+import re
+from collections.abc import Iterable
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dltrain.errors import ConfigError
+from dltrain.spec.nodes import DEFAULT, Mapping, Problems, Scalar, Sequence
+from dltrain.spec.override import Override, apply
+from dltrain.spec.paths import layer_names
+from dltrain.spec.reader import MAX_BYTES, read_config, read_value
+from dltrain.spec.runspec import DEFAULTS, MODEL_DEFAULTS, RunSpec
+from dltrain.spec.schema import validate
+from dltrain.spec.shipped import find_config
+from dltrain.spec.shorthand import expand
+from dltrain.spec.writer import flow
+
+
+def load(config: str | Path, overrides: Iterable[str | Override] = ()) -> RunSpec:
+    """Read a config file, or a shipped config by its name. Raises ConfigError with a line for each mistake."""
+    path = find_config(config)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    return _load(data, str(path), overrides)
+
+
+def loads(text: str, filename: str = "config", overrides: Iterable[str | Override] = ()) -> RunSpec:
+    """Read the text of a config; `filename` is what messages call it."""
+    return _load(text.encode("utf-8", "surrogatepass"), filename, overrides)
+
+
+def replace(spec: RunSpec, values: dict[str, Any]) -> RunSpec:
+    """The spec with values that are settled later, such as {"train.shard_size": 32}; their origin is `auto`."""
+    problems = Problems()
+    root = deepcopy(spec.nodes)
+    for path, value in values.items():
+        apply(root, Override(f"{path}={flow(value)}", label="auto"), partial(_settle, root), problems)
+    return _resolve(root, spec.text, problems)
+
+
+def _load(data: bytes, source: str, overrides: Iterable[str | Override]) -> RunSpec:
+    problems = Problems()
+    root = read_config(data, source, problems)
+    _settle(root)
+    for override in overrides:
+        override = Override(override) if isinstance(override, str) else override
+        apply(root, override, partial(_settle, root), problems)
+    return _resolve(root, data.decode("utf-8-sig"), problems)
+
+
+def _settle(root: Mapping) -> None:
+    """Fill in the defaults and bring everything to the long form."""
+    _fill(root, DEFAULTS)
+    if isinstance(model := root.entries.get("model"), Mapping):
+        _fill(model, MODEL_DEFAULTS)
+    expand(root, RunSpec)
+
+
+def _fill(mapping: Mapping, text: str) -> None:
+    defaults = read_value(text, lambda line, column: DEFAULT, Problems())
+    assert isinstance(defaults, Mapping)
+    for key, node in defaults.entries.items():
+        if key not in mapping.entries or (defaults.holds(key) and not mapping.holds(key)):
+            mapping.put(key, DEFAULT, node)
+
+
+def _resolve(root: Mapping, text: str, problems: Problems) -> RunSpec:
+    _check_input(root, problems)
+    if isinstance(model := root.entries.get("model"), Mapping):
+        _complete_layers(model, problems)
+    values = validate(root, problems)
+    problems.raise_any()
+    return RunSpec(text, root, **values)
+
+
+def _check_input(root: Mapping, problems: Problems) -> None:
+    model = root.entries.get("model")
+    if not isinstance(model, Mapping):
+        return
+    if not root.holds("data") and not model.holds("input"):
+        problems.add(model.place, "model", "'input' is missing; without `data` a model needs one, such as [28, 28, 1]")
+    if root.holds("data") and model.holds("input"):
+        problems.add(model.key_places["input"], "model.input", "remove it; the data set says the shape of the input")
+
+
+def _complete_layers(model: Mapping, problems: Problems) -> None:
+    """Give every layer its name, and the model's activation and init where it takes one and has none."""
+    layers = model.entries.get("layers")
+    if not isinstance(layers, Sequence):
+        return
+    if not layers.items:
+        problems.add(layers.place, "model.layers", "the list is empty; a model has at least one layer")
+    taken: dict[str, int] = {}
+    for number, (layer, name) in enumerate(zip(layers.items, layer_names(layers), strict=True)):
+        if not isinstance(layer, Mapping):
+            continue
+        place = layer.entries["name"].place if layer.holds("name") else layer.place
+        if layer.holds("name") and not re.fullmatch("[A-Za-z0-9_]+", name):
+            problems.add(place, f"model.layers[{number}]", f"the name {name!r} may hold letters, digits and _ only")
+        if name in taken:
+            problems.add(place, f"model.layers[{number}]", f"the name {name!r} is taken by model.layers[{taken[name]}]")
+        taken.setdefault(name, number)
+        for key, setting in layer.settings.items():
+            if key in ("activation", "init") and setting.default is None and not layer.holds(key) and model.holds(key):
+                layer.put(key, model.key_places[key], deepcopy(model.entries[key]))
+        if not layer.holds("name") and "name" in layer.settings:
+            layer.put("name", DEFAULT, Scalar(DEFAULT, name))

@@ -1,0 +1,142 @@
+"""The tree that a config is read into: every node knows where it was written."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from dltrain.errors import ConfigError
+from dltrain.registry import Registry, Setting
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value comes from: a spot in a file, or (line 0) `default`, `--seed`, `override 'a.b=v'`."""
+
+    source: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+
+    @property
+    def origin(self) -> str:
+        """Short enough for the end of a line: `cifar_cnn.yaml:12`, `override`."""
+        name = f"{Path(self.source).name}:{self.line}" if self.line else self.source.partition(" ")[0]
+        return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
+DEFAULT = Place("default")
+
+
+def _short(text: str) -> str:
+    """On one line, and not too long for a message."""
+    text = repr(text)[1:-1]
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@dataclass
+class Scalar:
+    """A word or number as it was written. The setting that wants it gives it its type."""
+
+    place: Place
+    text: str
+    quoted: bool = False
+
+    @property
+    def is_null(self) -> bool:
+        return not self.quoted and self.text in ("", "~", "null")
+
+    def __str__(self) -> str:
+        if self.quoted:
+            return f'the quoted text "{_short(self.text)}"'
+        return f"'{_short(self.text)}'" if self.text else "nothing"
+
+
+@dataclass
+class Sequence:
+    place: Place
+    items: list["Node"] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        items = ", ".join(item.text if isinstance(item, Scalar) else "…" for item in self.items)
+        return f"the list [{_short(items)}]"
+
+
+@dataclass
+class Mapping:
+    """`settings` and `registry` are filled in by the schema: the keys that may stand here, and for a
+    component in its long form the registry that its `type` is looked up in."""
+
+    place: Place
+    entries: dict[str, "Node"] = field(default_factory=dict)
+    key_places: dict[str, Place] = field(default_factory=dict)
+    settings: dict[str, Setting] = field(default_factory=dict)
+    registry: Registry | None = None
+
+    def put(self, key: str, place: Place, node: "Node") -> None:
+        self.entries[key] = node
+        self.key_places[key] = place
+
+    def holds(self, key: str) -> bool:
+        """Whether a key is there with a value other than null."""
+        node = self.entries.get(key)
+        return node is not None and not (isinstance(node, Scalar) and node.is_null)
+
+    def says(self, key: str) -> bool:
+        """Whether a key was written by the user, in the file or in an override."""
+        return key in self.entries and self.key_places[key] != DEFAULT
+
+    def word(self, key: str) -> str | None:
+        """The text of an entry that is a word, None where there is none."""
+        node = self.entries.get(key)
+        return node.text if isinstance(node, Scalar) and not node.is_null else None
+
+    def __str__(self) -> str:
+        return f"the keys {_short(', '.join(self.entries))}" if self.entries else "{}"
+
+
+Node = Scalar | Sequence | Mapping
+
+
+def plain(node: Node) -> Any:
+    """What pydantic reads: dicts and lists, null as None, the type of a component as str, other scalars as they are."""
+    if isinstance(node, Mapping):
+        values = {key: plain(entry) for key, entry in node.entries.items()}
+        return values | {"type": node.word("type")} if node.registry else values
+    if isinstance(node, Sequence):
+        return [plain(item) for item in node.items]
+    return None if node.is_null else node
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'kernel'?` where something known is close."""
+    close = get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def allowed(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'kernel'? allowed: channels, kernel`"""
+    known = list(known)
+    return f"{did_you_mean(word, known) or ';'} allowed: {', '.join(known) or 'nothing'}"
+
+
+class Problems:
+    """The mistakes found so far, at most one for each position; the first that is found there wins."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Place, str] = {}
+
+    def add(self, place: Place, path: str, what: str) -> None:
+        self._lines.setdefault(place, f"{place}  {path}: {what}" if path else f"{place}  {what}")
+
+    def __iter__(self) -> Iterator[str]:
+        """In the order of the file; overrides and flags after it."""
+        places = sorted(self._lines, key=lambda place: (place.line == 0, place.line, place.line and place.column))
+        yield from (self._lines[place] for place in places)
+
+    def raise_any(self) -> None:
+        if self._lines:
+            raise ConfigError(list(self))

@@ -1,0 +1,85 @@
+"""The overrides `a.b=v`, `+a.b=v` and `~a.b`, which change the tree before it is checked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dltrain.spec.nodes import Mapping, Node, Place, Problems, Sequence, allowed, did_you_mean
+from dltrain.spec.paths import index_of, layer_names, step, steps
+from dltrain.spec.reader import read_value
+
+
+@dataclass(frozen=True)
+class Override:
+    """text: `a.b=v` sets a key that the schema knows, `+a.b=v` adds one that the config does not hold yet or puts
+    an entry into a list, `~a.b` removes one. Entries of a list are named by number, layers by name too.
+    label: what the user typed, where that was a flag such as `--seed`."""
+
+    text: str
+    label: str | None = None
+
+    @property
+    def source(self) -> str:
+        return self.label or f"override {self.text!r}"
+
+
+class _Refused(Exception):
+    """An override that fits nothing in the tree."""
+
+
+def apply(root: Mapping, override: Override, settle: Callable[[], None], problems: Problems) -> None:
+    """Change the tree; `settle` is called to bring it back to the long form."""
+    target, equals, text = override.text.partition("=")
+    mode = target[:1] if target[:1] in ("+", "~") else ""
+    *path, last = steps(target[len(mode) :].strip()) or [""]
+    place = Place(override.source)
+    try:
+        if not last or not all(path) or bool(equals) == (mode == "~"):
+            raise _Refused("expected KEY=VALUE, +KEY=VALUE or ~KEY, where KEY is a path such as train.epochs")
+        if mode == "~":
+            _remove(_walk(root, path), last)
+        else:
+            value = read_value(text, lambda line, column: Place(override.source, 0, column), problems)
+            _put(_walk(root, path, create_at=place), last, value, place, add=mode == "+")
+    except _Refused as refusal:
+        problems.add(place, "", str(refusal))
+    settle()
+
+
+def _walk(node: Node, path: list[str], create_at: Place | None = None) -> Node:
+    for key in path:
+        if create_at and isinstance(node, Mapping) and not node.holds(key):
+            node.put(key, create_at, Mapping(create_at))
+        node = step(node, key) or _refuse(node, key)
+    return node
+
+
+def _put(parent: Node, key: str, value: Node, place: Place, add: bool) -> None:
+    if isinstance(parent, Mapping):
+        if add and parent.says(key):
+            raise _Refused(f"{key!r} is already there; leave the + out to change it")
+        parent.put(key, place, value)
+    elif isinstance(parent, Sequence) and add and key == str(len(parent.items)):
+        parent.items.append(value)
+    elif isinstance(parent, Sequence) and (index := index_of(parent, key)) is not None:
+        parent.items[index:index] = [value] if add else []
+        parent.items[index] = value
+    else:
+        _refuse(parent, key)
+
+
+def _remove(parent: Node, key: str) -> None:
+    if isinstance(parent, Mapping) and parent.says(key):
+        del parent.entries[key]
+    elif isinstance(parent, Sequence) and (index := index_of(parent, key)) is not None:
+        del parent.items[index]
+    else:
+        _refuse(parent, key)
+
+
+def _refuse(node: Node, key: str) -> Node:
+    if isinstance(node, Mapping):
+        raise _Refused(f"there is no {key!r} in the config{allowed(key, node.entries)}")
+    if isinstance(node, Sequence):
+        hint = did_you_mean(key, layer_names(node)) or ";"
+        raise _Refused(f"there is no entry {key!r} in the list{hint} it has {len(node.items)} entries, counted from 0")
+    raise _Refused(f"there is no {key!r} inside of {node}")

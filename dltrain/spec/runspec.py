@@ -1,0 +1,136 @@
+"""What a config says once it is read: plain frozen data. The fields of RunSpec are the schema of the file.
+
+`Annotated[Component, REGISTRY]` is a component of that registry.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
+
+from dltrain.data import SOURCES
+from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, ActivationName
+from dltrain.optim import OPTIMIZERS, SCHEDULES
+from dltrain.registry import Count, Registry
+from dltrain.spec.nodes import DEFAULT, Mapping, Node
+from dltrain.spec.paths import step, steps
+from dltrain.spec.writer import yaml_text
+from dltrain.train.settings import (
+    CheckpointSettings,
+    DiagnosticsSettings,
+    LoggingSettings,
+    PenaltySettings,
+    TrainSettings,
+)
+
+
+@dataclass(frozen=True)
+class Component:
+    """`{type: conv, channels: 32}`: the name of an entry of a registry and its settings, every default filled in."""
+
+    registry: Registry
+    type: str
+    settings: dict[str, Any]
+    path: str
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The arguments of this type alone, components among them built."""
+        return {key: _built(value) for key, value in self.settings.items() if key not in self.registry.common}
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """The arguments that every entry of the registry has, such as a layer's name or a data set's `augment`."""
+        return {key: _built(value) for key, value in self.settings.items() if key in self.registry.common}
+
+    def build(self, *positional: Any, **extra: Any) -> Any:
+        """Call the registered class or function with its own settings."""
+        return self.registry[self.type](*positional, **self.own, **extra)
+
+
+def _built(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_built, value))
+    return value.build() if isinstance(value, Component) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """input: the shape of one example, (*size, channels), only where no data set says it."""
+
+    input: tuple[Count, ...] | None
+    activation: ActivationName
+    init: Annotated[Component, INITIALIZERS]
+    layers: tuple[Annotated[Component, LAYERS], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """A whole config.
+
+    text: the file as it was read. nodes: the tree it became, overrides included, which knows where all came from.
+    """
+
+    text: str = field(kw_only=False, compare=False, repr=False)
+    nodes: Mapping = field(kw_only=False, compare=False, repr=False)
+    version: Literal[1]
+    seed: Annotated[int, Interval(ge=0, le=2**64 - 1)]
+    device: Literal["auto", "cpu", "cuda"]
+    data: Annotated[Component, SOURCES] | None
+    model: ModelSpec
+    loss: Annotated[Component, LOSSES]
+    penalty: PenaltySettings
+    optimizer: Annotated[Component, OPTIMIZERS]
+    schedule: Annotated[Component, SCHEDULES]
+    train: TrainSettings
+    checkpoint: CheckpointSettings
+    logging: LoggingSettings
+    diagnostics: DiagnosticsSettings
+
+    def position(self, path: str) -> str:
+        """Where `model.layers[2].kernel` was written, as file:line:column; for a default, where it would belong."""
+        node: Node | None = self.nodes
+        place = self.nodes.place
+        for key in steps(path):
+            node = step(node, key) if node else None
+            place = place if node is None or node.place == DEFAULT else node.place
+        return str(place)
+
+    def resolved(self) -> dict[str, Any]:
+        """Dicts, lists and plain values in the long form with every default: what `loads` reads back to this."""
+        return _plain(self)  # type: ignore[no-any-return]
+
+    def to_yaml(self) -> str:
+        """The resolved config as text, each line with a comment that says where its value came from."""
+        return yaml_text(self.resolved(), self.nodes)
+
+
+# What stands where a config says nothing, in its own language; sections and components have defaults of their own.
+DEFAULTS = """
+version: 1
+seed: 0
+device: auto
+data: null
+loss: cross_entropy
+penalty: {}
+optimizer: adam
+schedule: constant
+train: {}
+checkpoint: {}
+logging: {}
+diagnostics: {}
+"""
+MODEL_DEFAULTS = """
+input: null
+activation: relu
+init: he_normal
+"""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        names_first = sorted(value.settings.items(), key=lambda setting: setting[0] != "name")
+        return {"type": value.type} | {key: _plain(setting) for key, setting in names_first}
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.kw_only}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

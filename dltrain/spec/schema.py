@@ -1,0 +1,76 @@
+"""The schema: pydantic models made from signatures, and what they read turned into plain data."""
+
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from dltrain.data import AUGMENTATIONS, SOURCES
+from dltrain.nn import INITIALIZERS, LAYERS, LOSSES
+from dltrain.optim import OPTIMIZERS, SCHEDULES
+from dltrain.registry import Registry, Setting, settings_of
+from dltrain.spec.complaint import explain
+from dltrain.spec.nodes import Mapping, Problems, plain
+from dltrain.spec.paths import join
+from dltrain.spec.runspec import Component, RunSpec
+from dltrain.spec.types import reading_scalars, registry_of
+
+REGISTRIES = (LAYERS, INITIALIZERS, LOSSES, OPTIMIZERS, SCHEDULES, SOURCES, AUGMENTATIONS)
+
+
+class Section(BaseModel):
+    """Anything with keys. made_of: the dataclass it turns into, or the registry of a component."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    made_of: ClassVar[Any]
+
+
+@lru_cache(maxsize=1)
+def config_model(entries: tuple[tuple[str, ...], ...]) -> type[Section]:
+    """The model of a whole config; `entries` are the names in the registries, which plugins may add to."""
+    made: dict[int, Any] = {}
+
+    def structure(annotation: Any) -> Any:
+        registry = registry_of(annotation)
+        made_of = registry or annotation
+        if id(made_of) not in made:
+            made[id(made_of)] = union(registry) if registry else section(annotation, settings_of(annotation))
+        return made[id(made_of)]
+
+    def union(registry: Registry) -> Any:
+        models = [section(registry, registry.settings(name), name) for name in registry]
+        return Annotated[Union[tuple(models)], Field(discriminator="type")]  # noqa: UP007
+
+    def section(made_of: Any, settings: dict[str, Setting], kind: str | None = None) -> type[Section]:
+        fields: dict[str, Any] = {} if kind is None else {"type": (Literal[kind], ...)}
+        for name, setting in settings.items():
+            default = ... if setting.required else setting.default
+            fields[name] = (reading_scalars(setting.annotation, structure), default)
+        model = create_model(kind or made_of.__name__, __base__=Section, **fields)
+        model.made_of = made_of
+        return model
+
+    return structure(RunSpec)  # type: ignore[no-any-return]
+
+
+def validate(root: Mapping, problems: Problems) -> dict[str, Any]:
+    """The values for RunSpec from a tree in the long form; {} where `problems` were found."""
+    try:
+        config = config_model(tuple(map(tuple, REGISTRIES))).model_validate(plain(root))
+    except ValidationError as error:
+        for found in error.errors(include_url=False, include_context=False, include_input=False):
+            problems.add(*explain(root, list(found["loc"])))
+        return {}
+    return {key: realise(getattr(config, key), key) for key in type(config).model_fields}
+
+
+def realise(value: Any, path: str) -> Any:
+    """pydantic's objects -> Components and the settings dataclasses."""
+    if isinstance(value, tuple):
+        return tuple(realise(item, join(path, index)) for index, item in enumerate(value))
+    if not isinstance(value, Section):
+        return value
+    settings = {key: realise(getattr(value, key), join(path, key)) for key in type(value).model_fields}
+    if isinstance(value.made_of, Registry):
+        return Component(value.made_of, settings.pop("type"), settings, path)
+    return value.made_of(**settings)

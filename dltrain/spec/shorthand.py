@@ -1,0 +1,86 @@
+"""Short forms -> the long form, on the nodes, so that positions stay.
+
+A component is `{type: conv, channels: 32}`. Short for it are `conv: {channels: 32}`; `max_pool: 2`, where the
+value goes to the main setting; and `relu` alone. What cannot be read as one of these stays as it is, and
+`misfit` says why.
+"""
+
+from typing import Any, get_args, get_origin
+
+from dltrain.registry import REQUIRED, Registry, Setting, settings_of
+from dltrain.spec.nodes import Mapping, Node, Scalar, Sequence
+from dltrain.spec.types import is_section, is_structure, registry_of
+
+
+def expand(node: Node, annotation: Any) -> Node:
+    """The node in the long form, each mapping in it told which settings it may hold. Doing it twice changes nothing."""
+    if registry := registry_of(annotation):
+        return _component(node, registry)
+    if is_section(annotation):
+        if isinstance(node, Mapping):
+            _expand_entries(node, settings_of(annotation))
+        return node
+    for part in filter(is_structure, get_args(annotation)):
+        if get_origin(annotation) is not tuple:
+            node = expand(node, part)
+        elif isinstance(node, Sequence):
+            node.items = [expand(item, part) for item in node.items]
+    return node
+
+
+def _expand_entries(mapping: Mapping, settings: dict[str, Setting]) -> None:
+    mapping.settings = settings
+    for key in settings.keys() & mapping.entries.keys():
+        mapping.entries[key] = expand(mapping.entries[key], settings[key].annotation)
+
+
+def _component(node: Node, registry: Registry) -> Node:
+    long = _long_form(node, registry)
+    if long is None:
+        return node
+    long.registry, long.settings = registry, {}
+    name = long.word("type")
+    if name and name in registry:
+        _expand_entries(long, {"type": Setting(str, REQUIRED)} | registry.settings(name))
+    return long
+
+
+def _long_form(node: Node, registry: Registry) -> Mapping | None:
+    """None where it is not clear what is meant."""
+    if isinstance(node, Mapping) and "type" in node.entries:
+        return node
+    long = Mapping(node.place)
+    if isinstance(node, Scalar) and not node.is_null:
+        long.put("type", node.place, node)
+        return long
+    if not isinstance(node, Mapping) or len(node.entries) != 1:
+        return None
+    ((name, value),) = node.entries.items()
+    if name not in registry and any(name in registry.settings(entry) for entry in registry):
+        return None  # `optimizer: {lr: 0.1}`
+    place = node.key_places[name]
+    long.put("type", place, Scalar(place, name))
+    if isinstance(value, Mapping):
+        if "type" in value.entries:
+            return None
+        for key, entry in value.entries.items():
+            long.put(key, value.key_places[key], entry)
+    elif name in registry and not (isinstance(value, Scalar) and value.is_null):
+        main = registry.main_setting(name)
+        if main is None:
+            return None
+        long.put(main, value.place, value)
+    return long
+
+
+def misfit(node: Mapping, registry: Registry) -> str:
+    """Why a mapping has no long form."""
+    name = next((key for key in node.entries if key in registry), None)
+    if name is None:
+        return f"'type' is missing; write `type: NAME`; allowed: {', '.join(registry)}"
+    if len(node.entries) > 1:
+        others = ", ".join(key for key in node.entries if key != name)
+        return f"{others} must be indented below {name}, or in braces: `{name}: {{{others}: …}}`"
+    if isinstance(node.entries[name], Mapping):
+        return f"says its type twice, {name!r} and `type`; keep one"
+    return f"{name} takes no value; write `{name}` alone"

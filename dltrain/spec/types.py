@@ -1,0 +1,153 @@
+"""Scalars get their type from the setting that wants them; and types in plain words for messages.
+
+YAML's own guesses (`no` is false, `010` is 8, `1e-3` is text) never apply.
+"""
+
+import math
+import re
+from dataclasses import is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Interval, Le, Lt
+from pydantic import BeforeValidator
+
+from dltrain import data, nn
+from dltrain.registry import Registry, settings_of
+from dltrain.spec.nodes import Scalar
+
+WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,30})")
+NUMBER = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,4})?")
+BOOLEANS = {"true": True, "false": False}
+
+# Annotations in signatures below this floor that stand for a component of a registry.
+MARKERS: dict[Any, Registry] = {nn.Initializer: nn.INITIALIZERS, data.Augmentation: data.AUGMENTATIONS}
+
+
+def whole(value: Any) -> int:
+    if isinstance(value, Scalar) and not value.quoted and WHOLE.fullmatch(value.text):
+        return int(value.text)
+    raise ValueError("not a whole number")
+
+
+def number(value: Any) -> float:
+    if isinstance(value, Scalar) and not value.quoted and NUMBER.fullmatch(value.text):
+        result = float(value.text)
+        if math.isfinite(result):
+            return result
+    raise ValueError("not a number")
+
+
+def boolean(value: Any) -> bool:
+    if isinstance(value, Scalar) and not value.quoted and value.text in BOOLEANS:
+        return BOOLEANS[value.text]
+    raise ValueError("not true or false")
+
+
+def word(value: Any) -> str:
+    if isinstance(value, Scalar):
+        return value.text
+    raise ValueError("not a word")
+
+
+def one_of(choices: tuple[Any, ...]) -> BeforeValidator:
+    """Reads the value of a Literal by its text, so Literal[1] is written 1 and Literal["same"] same."""
+    by_text = {str(choice): choice for choice in choices}
+    return BeforeValidator(lambda value: by_text.get(word(value), value))
+
+
+READERS = {int: whole, float: number, bool: boolean, str: word}
+
+
+def registry_of(annotation: Any) -> Registry | None:
+    """The registry whose components a setting of this type takes."""
+    if isinstance(annotation, Registry):
+        return annotation
+    if get_origin(annotation) is Annotated:
+        return next((extra for extra in annotation.__metadata__ if isinstance(extra, Registry)), None)
+    return MARKERS.get(annotation) if isinstance(annotation, type) else None
+
+
+def registry_in(annotation: Any) -> Registry | None:
+    """The same, also where the setting takes a list of components or may be null."""
+    found = (registry_in(part) for part in get_args(annotation) if get_origin(annotation) is not Literal)
+    return registry_of(annotation) or next(filter(None, found), None)
+
+
+def is_section(annotation: Any) -> TypeGuard[type]:
+    """Whether a setting of this type holds the settings of a dataclass."""
+    return isinstance(annotation, type) and is_dataclass(annotation)
+
+
+def is_structure(annotation: Any) -> bool:
+    """Whether a setting of this type holds components or sections rather than values alone."""
+    if get_origin(annotation) is Literal:
+        return False
+    return bool(registry_of(annotation)) or is_section(annotation) or any(map(is_structure, get_args(annotation)))
+
+
+def reading_scalars(annotation: Any, structure: Any) -> Any:
+    """The annotation for pydantic: every leaf reads a Scalar, every component or section is `structure(it)`."""
+    if registry_of(annotation) or is_section(annotation):
+        return structure(annotation)
+    if annotation in READERS:
+        return Annotated[annotation, BeforeValidator(READERS[annotation])]
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return Annotated[annotation, one_of(parts)]
+    if origin is Annotated:
+        return Annotated[reading_scalars(parts[0], structure), *parts[1:]]
+    if origin in (Union, UnionType, tuple):
+        inner = tuple(p if p in (NoneType, ...) else reading_scalars(p, structure) for p in parts)
+        return tuple[inner] if origin is tuple else Union[inner]  # type: ignore[valid-type]  # noqa: UP007
+    raise TypeError(f"a setting of type {annotation} cannot be written in a config")
+
+
+def describe(annotation: Any) -> str:
+    """A type in plain words: `a whole number above 0 or auto`."""
+    if registry := registry_of(annotation):
+        return article(registry.kind)
+    if is_section(annotation):
+        return f"settings ({', '.join(settings_of(annotation))})"
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return " ".join([describe(parts[0]), *filter(None, map(limits, parts[1:]))])
+    if origin is Literal:
+        *others, last = map(str, parts)
+        return f"{', '.join(others)} or {last}" if others else last
+    if origin in (Union, UnionType):
+        return " or ".join(map(describe, parts))
+    if origin is tuple:
+        if ... in parts:
+            return f"a list (each {describe(parts[0])})"
+        return f"a list of {len(parts)} ({', '.join(map(describe, parts))})"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "null"}
+    return names[annotation]
+
+
+def limits(constraint: Any) -> str:
+    match constraint:
+        case Gt(gt=low):
+            return f"above {low}"
+        case Ge(ge=low):
+            return f"of at least {low}"
+        case Lt(lt=high):
+            return f"below {high}"
+        case Le(le=high):
+            return f"of at most {high}"
+        case Interval(ge=low, le=high) if low is not None and high is not None:
+            return f"from {low} to {high}"
+        case Interval():
+            return " and ".join(map(limits, constraint))
+    return ""
+
+
+def article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def words_of(annotation: Any) -> list[str]:
+    """The words that a setting takes, for suggestions."""
+    if get_origin(annotation) is Literal:
+        return [choice for choice in get_args(annotation) if isinstance(choice, str)]
+    return [choice for part in get_args(annotation) for choice in words_of(part)]

@@ -1,0 +1,48 @@
+"""What a run's bits may depend on, written into env.json."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from dltrain import __version__
+from dltrain.backend import Device
+
+VARIABLES = ("OPENBLAS_", "OMP_", "MKL_", "CUPY_", "NPY_", "DLTRAIN_")
+
+
+def environment(device: Device, threads: int, command: list[str]) -> dict[str, Any]:
+    """Versions, machine, BLAS and the variables that change what is computed."""
+    blas = [
+        {key: info.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
+        for info in threadpool_info()
+        if info.get("user_api") == "blas"
+    ]
+    return {
+        "dltrain": __version__,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "blas": blas,
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "device": device.name,
+        "dtype": device.dtype.name,
+        "threads": threads,
+        "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},
+        "command": command,
+    }
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,64 @@
+"""A split on its device, handed out in shards of batches."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dltrain.backend import Device
+from dltrain.data import Augmentation, Preprocessing, Split, apply
+from dltrain.random import example_words, permutation
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in a training a random number is drawn: part of every key. step counts from 1 through the whole run."""
+
+    seed: int
+    epoch: int
+    step: int
+
+
+class Feed:
+    """inputs stay as the data set has them (uint8 for images); a shard is augmented and normalised when it is used."""
+
+    def __init__(
+        self, split: Split, preprocessing: Preprocessing, augment: tuple[Augmentation, ...], device: Device
+    ):
+        self.size = len(split)
+        self.augment = augment
+        self._xp = device.xp
+        self._device = device
+        self._inputs = device.asarray(split.inputs)
+        self._targets = device.asarray(split.targets)
+        self._scale, self._shift = map(device.asarray, preprocessing.scale_and_shift(device.dtype))
+
+    def order(self, seed: int, epoch: int) -> Array:
+        """A new order of all examples for each epoch, on the host."""
+        return permutation(self.size, seed, "order", epoch=epoch)
+
+    def examples(self, indices: Array, first: int = 0, moment: Moment | None = None) -> tuple[Array, Array]:
+        """(inputs, targets) of these examples, ready for the model.
+
+        first: the position of the first one in its batch. moment: given in training, where augmentation is on.
+        """
+        at = self._device.asarray(indices)
+        images = self._inputs[at]
+        if moment is not None:
+            for i, change in enumerate(self.augment):
+                words = random_words(moment, "augment", str(i), first, len(indices), change.words_each)
+                images = change(self._xp, images, self._device.asarray(words))
+        return apply(images, self._scale, self._shift), self._targets[at]
+
+
+def random_words(moment: Moment, purpose: str, layer: str, first: int, examples: int, words_each: int) -> Array:
+    return example_words(
+        moment.seed,
+        purpose,
+        layer,
+        epoch=moment.epoch,
+        step=moment.step,
+        first=first,
+        examples=examples,
+        words_each=words_each,
+    )

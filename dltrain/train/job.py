@@ -1,0 +1,44 @@
+"""All that a training needs, built from a config."""
+
+from dataclasses import dataclass
+
+from dltrain.backend import Device
+from dltrain.data import Preprocessing
+from dltrain.nn import Loss, Model
+from dltrain.optim import Optimizer, Schedule
+from dltrain.train.feed import Feed
+from dltrain.train.settings import (
+    CheckpointSettings,
+    DiagnosticsSettings,
+    LoggingSettings,
+    PenaltySettings,
+    TrainSettings,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """feeds: "train", and "validation" and "test" where there are such splits.
+
+    kinds: layer name -> its type in the config. train.shard_size is a number here.
+    """
+
+    seed: int
+    device: Device
+    model: Model
+    kinds: dict[str, str]
+    loss: Loss
+    penalty: PenaltySettings
+    optimizer: Optimizer
+    schedule: Schedule
+    feeds: dict[str, Feed]
+    preprocessing: Preprocessing
+    train: TrainSettings
+    checkpoint: CheckpointSettings
+    logging: LoggingSettings
+    diagnostics: DiagnosticsSettings
+
+    @property
+    def shard_size(self) -> int:
+        assert isinstance(self.train.shard_size, int)
+        return self.train.shard_size if self.device.name == "cpu" else self.train.batch_size

@@ -1,0 +1,97 @@
+"""What is seen inside: one row per layer and epoch.
+
+A shard sums what it saw of a layer's output; the sums of a step come here and are added up over the epoch.
+"""
+
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+
+from dltrain.backend import array_module, kernels
+from dltrain.nn import Layer, Model
+from dltrain.train.shards import Sums
+
+Array = Any
+# Beyond 95 % of the way from the middle of the range to its ends: (middle, half the range).
+RANGES = {"sigmoid": (0.5, 0.5), "tanh": (0.0, 1.0)}
+SATURATED = 0.95
+
+
+def observe(layer: Layer, y: Array) -> Sums:
+    """Sums over a shard's output y (n, *out_shape): by column, of the squares, and of saturated values."""
+    columns = y.reshape(-1, y.shape[-1])
+    flat = columns.reshape(-1)
+    sums = {f"sum/{layer.name}": kernels(y).column_sums(columns), f"square/{layer.name}": flat @ flat}
+    if layer.activation in RANGES:
+        middle, half = RANGES[layer.activation]
+        sums[f"saturated/{layer.name}"] = (array_module(y).abs(flat - middle) > SATURATED * half).sum()
+    return sums
+
+
+class Mean:
+    """The mean of the numbers given so far; None while there are none."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0.0
+
+    def add(self, value: float, weight: float = 1) -> None:
+        self.total += value * weight
+        self.count += weight
+
+    @property
+    def value(self) -> float | None:
+        return self.total / self.count if self.count else None
+
+
+class LayerProbe:
+    """One layer over one epoch.
+
+    A unit is the last axis of the output: a channel for conv. With ReLU it is dead in an epoch when its output was
+    zero for every example at every position; a sum of values that are never negative is above 0 exactly when
+    one of them is, so this is counted, not estimated.
+    """
+
+    def __init__(self, layer: Layer):
+        self.layer = layer
+        self.alive = np.zeros(layer.out_shape[-1], bool)
+        self.sum = self.square = 0.0
+        self.saturated = 0
+        self.values = 0
+        self.gradient_norm = Mean()
+        self.update_ratio = Mean()
+
+    def add(self, sums: Sums, examples: int) -> None:
+        """The sums of a step, on the host."""
+        columns = sums[f"sum/{self.layer.name}"]
+        self.alive |= columns > 0
+        self.sum += float(columns.sum(dtype=np.float64))
+        self.square += float(sums[f"square/{self.layer.name}"])
+        self.saturated += int(sums.get(f"saturated/{self.layer.name}", 0))
+        self.values += examples * prod(self.layer.out_shape)
+
+    def row(self, epoch: int, kind: str, weight_norm: float | None) -> dict[str, Any]:
+        """The layer's line in layers.jsonl; null where a number has no meaning for it."""
+        relu = self.layer.activation == "relu"
+        units, dead = len(self.alive), int((~self.alive).sum())
+        mean = self.sum / self.values
+        return {
+            "epoch": epoch,
+            "layer": self.layer.name,
+            "type": kind,
+            "activation": self.layer.activation,
+            "units": units,
+            "dead_units": dead if relu else None,
+            "dead_share": dead / units if relu else None,
+            "gradient_norm": self.gradient_norm.value,
+            "weight_norm": weight_norm,
+            "update_ratio": self.update_ratio.value,
+            "activation_mean": mean,
+            "activation_std": sqrt(max(0.0, self.square / self.values - mean * mean)),
+            "saturated_share": self.saturated / self.values if self.layer.activation in RANGES else None,
+        }
+
+
+def probes_for(model: Model) -> dict[str, LayerProbe]:
+    """A fresh probe for every layer with parameters or an activation, by name, in order."""
+    return {layer.name: LayerProbe(layer) for layer in model.layers if layer.observed}

@@ -1,0 +1,58 @@
+"""What the `train`, `checkpoint`, `logging` and `diagnostics` sections of a config may say, and the penalty."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dltrain.registry import Count, NonNegative, Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """Stop when the watched loss has not fallen by `min_delta` for `patience` epochs."""
+
+    patience: Count = 5
+    min_delta: NonNegative = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Length and cutting of the training.
+
+    shard_size: examples that are computed together; part of what decides the bits, so "auto" becomes a
+    number, a function of model and batch size only, when the config is resolved.
+    clip_norm: gradients are scaled down so that their joint L2 norm is at most this.
+    """
+
+    epochs: Count = 10
+    max_steps: Count | None = None
+    batch_size: Count = 128
+    shard_size: Count | Literal["auto"] = "auto"
+    clip_norm: Positive | None = None
+    early_stopping: EarlyStopping | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PenaltySettings:
+    """Added to the loss: l1 · Σ|w| + l2 · Σw² over the weights; biases are free."""
+
+    l1: NonNegative = 0.0
+    l2: NonNegative = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSettings:
+    every_epochs: Count = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingSettings:
+    """every: steps between two step rows of metrics.jsonl."""
+
+    every: Count = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosticsSettings:
+    """update_every: steps between two measurements of the update ratio ‖Δw‖ / ‖w‖."""
+
+    update_every: Count = 10

@@ -1,0 +1,176 @@
+"""A batch is computed in shards, on several threads, and gives the same bits whatever their number.
+
+A shard is a fixed run of examples whose size comes from the config, never from the machine. Its results enter a
+binary tree by the shard's index, so every sum has one order: shard i is added to i^1, their sum to that of the next
+pair, and so on; where a sibling is missing the value passes up unchanged. The tree adds as soon as both siblings
+are there, so only about log2(shards) + 1 results are alive.
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import Any
+
+from dltrain.nn import Conv, Model
+from dltrain.ops.total import meeting
+
+Array = Any
+Sums = dict[str, Array]
+
+
+def auto_shard_size(model: Model, batch_size: int) -> int:
+    """A function of the model and the batch only: 32 images fit the caches, wide matrix products want more rows."""
+    if any(isinstance(layer, Conv) for layer in model.layers):
+        return min(batch_size, 32)
+    return min(batch_size, max(64, -(-batch_size // 2)))
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def add(a: Sums, b: Sums) -> Sums:
+    """New arrays, never in place: a gradient may be the very array that another name holds."""
+    return {name: a[name] + b[name] for name in a}
+
+
+class Tree:
+    """Adds results by index as they come in. `root` is the sum of all once the last one is in."""
+
+    def __init__(self, count: int):
+        self.count = count
+        self.root: Sums | None = None
+        self._waiting: dict[tuple[int, int], Sums] = {}
+        self._lock = threading.Lock()
+
+    def enter(self, index: int, value: Sums) -> None:
+        level, width = 0, self.count
+        while width > 1:
+            sibling = index ^ 1
+            if sibling < width:
+                with self._lock:
+                    other = self._waiting.pop((level, sibling), None)
+                    if other is None:
+                        self._waiting[level, index] = value
+                        return
+                value = add(value, other) if index < sibling else add(other, value)
+            level, index, width = level + 1, index >> 1, (width + 1) >> 1
+        self.root = value
+
+
+class Meeting:
+    """Where the shards of one step wait for each other's part of a `total`."""
+
+    def __init__(self, count: int, permits: threading.Semaphore):
+        self.problem: str | None = None
+        self._permits = permits
+        self._count = count
+        self._parts: list[tuple[str, Array]] = [("", None)] * count
+        self._barrier = threading.Barrier(count, action=self._sum)
+        self._lock = threading.Lock()
+        self._entered = 0
+        self._closed = False
+        self._result: Array = None
+
+    def total(self, shard: int, name: str, value: Array) -> Array:
+        """The sum over shards, in tree order. Gives up the permit while it waits, so that others can get here."""
+        with self._lock:
+            if self._closed:
+                self.abort(f"shard {shard} asks for the total of {name!r}, which another shard never reached")
+                raise threading.BrokenBarrierError
+            self._entered += 1
+        self._parts[shard] = (name, value)
+        self._permits.release()
+        try:
+            self._barrier.wait()
+        finally:
+            self._permits.acquire()
+        return self._result
+
+    def leave(self) -> None:
+        """A shard is done: nobody may wait for it any more."""
+        with self._lock:
+            self._closed = True
+            if self._entered % self._count:
+                self.abort("a shard ended while others wait for a total")
+
+    def abort(self, problem: str | None = None) -> None:
+        self.problem = self.problem or problem
+        self._barrier.abort()
+
+    def _sum(self) -> None:
+        names = sorted({name for name, _ in self._parts})
+        if len(names) > 1:
+            self.problem = f"shards disagree about which total comes next: {', '.join(names)}"
+            raise RuntimeError(self.problem)
+        tree = Tree(self._count)
+        for i, (_, value) in enumerate(self._parts):
+            tree.enter(i, {"": value})
+        assert tree.root is not None
+        self._result = tree.root[""]
+
+
+class Crew:
+    """Threads that compute shards; at most `threads` of them at the same time."""
+
+    def __init__(self, threads: int):
+        self.threads = threads
+        self._workers: list[queue.SimpleQueue[Callable[[], None] | None]] = []
+
+    def run(self, count: int, work: Callable[[int], Sums]) -> Sums:
+        """work(0) … work(count - 1), summed by the tree. Raises the error of the lowest shard that failed by itself.
+
+        Shards start in the order of their index, each in a copy of the caller's context (`no_grad`, `np.errstate`).
+        """
+        if count == 1:
+            return work(0)
+        permits = threading.Semaphore(self.threads)
+        meet = Meeting(count, permits)
+        tree = Tree(count)
+        errors: list[BaseException | None] = [None] * count
+        finished = threading.Semaphore(0)
+
+        def compute(shard: int) -> None:
+            try:
+                meeting.set(partial(meet.total, shard))
+                tree.enter(shard, work(shard))
+                meet.leave()
+            except BaseException as error:  # also KeyboardInterrupt: it belongs to the caller
+                errors[shard] = error
+                meet.abort()
+            finally:
+                permits.release()
+                finished.release()
+
+        for shard in range(count):
+            permits.acquire()
+            self._worker(shard).put(partial(copy_context().run, compute, shard))
+        for _ in range(count):
+            finished.acquire()
+        own = [e for e in errors if e is not None and not isinstance(e, threading.BrokenBarrierError)]
+        if own:
+            raise own[0]
+        if tree.root is None or any(errors):
+            raise RuntimeError(meet.problem or "a shard gave up waiting for the others")
+        return tree.root
+
+    def _worker(self, index: int) -> "queue.SimpleQueue[Callable[[], None] | None]":
+        while len(self._workers) <= index:
+            jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+            threading.Thread(target=_serve, args=(jobs,), daemon=True).start()
+            self._workers.append(jobs)
+        return self._workers[index]
+
+    def close(self) -> None:
+        for jobs in self._workers:
+            jobs.put(None)
+        self._workers.clear()
+
+
+def _serve(jobs: "queue.SimpleQueue[Callable[[], None] | None]") -> None:
+    while (job := jobs.get()) is not None:
+        job()
+        del job  # it holds the step's arrays

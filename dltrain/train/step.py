@@ -1,0 +1,140 @@
+"""One step: a batch in shards forward and backward, the sum, the penalty, the check, the update."""
+
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from typing import Any
+
+from dltrain.backend import to_host
+from dltrain.engine import Tensor, gradients
+from dltrain.errors import DivergedError
+from dltrain.nn import Context, Layer
+from dltrain.ops import absolute_sum, square_sum
+from dltrain.train.feed import Moment, random_words
+from dltrain.train.job import Job
+from dltrain.train.probes import LayerProbe, observe
+from dltrain.train.shards import Crew, Sums
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """data_loss and penalty are means over the batch; accuracy is None in regression; the norm is before clipping."""
+
+    examples: int
+    data_loss: float
+    penalty: float
+    accuracy: float | None
+    gradient_norm: float
+    lr: float
+
+
+def train_step(
+    job: Job, crew: Crew, batch: Array, moment: Moment, lr: float, state: dict[str, Array], probes: dict[str, LayerProbe]
+) -> StepReport:
+    """Train on these examples (indices into the training split) and add what was seen to the probes.
+
+    Raises DivergedError, before anything is changed, when the loss or a gradient is not finite.
+    """
+    sums = crew.run(-(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard))
+    parameters = dict(job.model.named_parameters())
+    data_loss = float(to_host(sums["loss"]))
+    penalty, penalty_gradients = _penalty(job)
+    grads = {name: sums[f"gradient/{name}"] for name in parameters}
+    for name, gradient in penalty_gradients.items():
+        grads[name] = grads[name] + gradient
+
+    seen = {name: to_host(value) for name, value in sums.items() if not name.startswith("gradient/")}
+    squares = {name: _square(g) for name, g in grads.items()}
+    norm = sqrt(sum(squares.values())) if all(map(isfinite, squares.values())) else float("nan")
+    if not isfinite(data_loss + penalty) or not isfinite(norm):
+        raise DivergedError(_where_it_broke(job, seen, squares, data_loss, penalty, moment))
+    for layer_name, probe in probes.items():
+        probe.add(seen, len(batch))
+        if probe.layer.parameters:
+            probe.gradient_norm.add(sqrt(sum(squares[f"{layer_name}.{p}"] for p in probe.layer.parameters)))
+
+    clip = job.train.clip_norm
+    if clip is not None and norm > clip:
+        grads = {name: g * (clip / norm) for name, g in grads.items()}
+    measured = (moment.step - 1) % job.diagnostics.update_every == 0
+    before = {name: p.data.copy() for name, p in parameters.items() if measured and p.kind == "weight"}
+    job.optimizer.update({name: p.data for name, p in parameters.items()}, grads, state, lr, moment.step)
+    for name, old in before.items():
+        size = sqrt(_square(old))
+        if size > 0:
+            probes[name.rpartition(".")[0]].update_ratio.add(sqrt(_square(parameters[name].data - old)) / size)
+
+    correct = seen.get("correct")
+    return StepReport(
+        examples=len(batch),
+        data_loss=data_loss,
+        penalty=penalty,
+        accuracy=None if correct is None else int(correct) / len(batch),
+        gradient_norm=norm,
+        lr=lr,
+    )
+
+
+def _train_shard(job: Job, batch: Array, moment: Moment, shard: int) -> Sums:
+    """The gradient of this shard's part of the loss, and what its layers gave."""
+    first = shard * job.shard_size
+    indices = batch[first : first + job.shard_size]
+    x, targets = job.feeds["train"].examples(indices, first, moment)
+    sums: Sums = {}
+
+    def words(purpose: str, layer: str, words_each: int) -> Array:
+        return job.device.asarray(random_words(moment, purpose, layer, first, len(indices), words_each))
+
+    def tap(layer: Layer, y: Array) -> None:
+        sums.update(observe(layer, y))
+
+    output = job.model(x, Context(training=True, words=words, tap=tap))
+    loss = job.loss(output, targets, len(batch))
+    sums |= scores(job, output, targets)
+    sums["loss"] = loss.data
+    parameters = dict(job.model.named_parameters())
+    for name, gradient in zip(parameters, gradients(loss, list(parameters.values())), strict=True):
+        sums[f"gradient/{name}"] = gradient
+    return sums
+
+
+def scores(job: Job, output: Tensor, targets: Array) -> Sums:
+    """How many of these examples are right; nothing in regression."""
+    return {"correct": (output.data.argmax(axis=1) == targets).sum()} if job.loss.classification else {}
+
+
+def _penalty(job: Job) -> tuple[float, dict[str, Array]]:
+    """l1 · Σ|w| + l2 · Σw² over the weights, and its gradients. Once for the whole batch, after the tree."""
+    l1, l2 = job.penalty.l1, job.penalty.l2
+    if l1 == 0 and l2 == 0:
+        return 0.0, {}
+    value, grads = 0.0, {}
+    for name, parameter in job.model.named_parameters():
+        if parameter.kind == "weight":
+            term = absolute_sum(parameter) * l1 + square_sum(parameter) * l2
+            (grads[name],) = gradients(term, [parameter])
+            value += float(to_host(term.data))
+    return value, grads
+
+
+def _square(x: Array) -> float:
+    flat = x.reshape(-1)
+    return float(to_host(flat @ flat))
+
+
+def _where_it_broke(
+    job: Job, seen: Sums, squares: dict[str, float], data_loss: float, penalty: float, moment: Moment
+) -> str:
+    """Forward, the first layer whose output is not finite; else backward, the last whose gradient is not."""
+    at = f"step {moment.step} (epoch {moment.epoch})"
+    help_ = "try a lower learning rate, train.clip_norm or a smaller init; the weights of the step before are kept"
+    for layer in job.model.layers:
+        if layer.observed and not isfinite(float(seen[f"sum/{layer.name}"].sum())):
+            return f"diverged at {at}: the output of layer {layer.name} is not finite; {help_}"
+    if not isfinite(data_loss):
+        return f"diverged at {at}: the loss is {data_loss} although every layer's output is finite; {help_}"
+    for name in reversed(squares):
+        if not isfinite(squares[name]):
+            return f"diverged at {at}: the gradient of {name} is not finite; {help_}"
+    return f"diverged at {at}: the penalty is {penalty}; {help_}"

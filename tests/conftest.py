@@ -1,0 +1,61 @@
+"""Fixtures that all tests share: on which device a test computes, and real data sets where they are at hand."""
+
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import standin
+
+from dltrain.backend import Device, open_device
+from dltrain.train.shards import Crew
+
+DEVICES = ("cpu", "standin")
+
+
+def device_of(dtype: Any = np.float64, name: str = "cpu") -> Device:
+    """A device by its name in DEVICES. The stand-in is opened on the very path that opens a GPU."""
+    if name == "cpu":
+        return open_device("cpu", dtype)
+    with standin.installed():
+        return open_device("cuda", dtype)
+
+
+@pytest.fixture(params=DEVICES)
+def device_name(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs a test once on the CPU and once on the strict stand-in for CuPy."""
+    with standin.installed() if request.param == "standin" else nullcontext():
+        yield request.param
+
+
+@pytest.fixture
+def device(device_name: str) -> Device:
+    """A float64 device, once the CPU and once the stand-in; for another dtype: `device_of(dtype, device_name)`."""
+    return device_of(np.float64, device_name)
+
+
+@pytest.fixture
+def inside_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a shard computes, the stand-in refuses to give values to the host."""
+    run = Crew.run
+
+    def watched(self: Crew, count: int, work: Any) -> Any:
+        def shard_work(shard: int) -> Any:
+            with standin.inside_step():
+                return work(shard)
+
+        return run(self, count, shard_work)
+
+    monkeypatch.setattr(Crew, "run", watched)
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder with the real data sets; tests that need it are skipped where DLTRAIN_DATA does not name one."""
+    folder = os.environ.get("DLTRAIN_DATA")
+    if not folder:
+        pytest.skip("needs real data: set DLTRAIN_DATA")
+    return Path(folder)

@@ -1,0 +1,67 @@
+"""From a spec to a model: shapes that fit, and the position of the layer where one does not."""
+
+import pytest
+
+from dltrain.data import Digits
+from dltrain.errors import ConfigError
+from dltrain.spec import build_model, build_source, load, loads
+
+PARAMETERS = {
+    "lecture_conv_exercise": 27,
+    "mnist_lenet5": 61_706,
+    "vgg16": 138_357_544,
+    "cifar_cnn": 2_168_362,
+}
+
+
+@pytest.mark.parametrize("name, count", PARAMETERS.items())
+def test_parameters_of_known_networks(name: str, count: int) -> None:
+    model = build_model(load(name))
+    assert sum(parameter.size for _, parameter in model.named_parameters()) == count
+
+
+def test_shapes_and_names() -> None:
+    model = build_model(load("mnist_lenet5"))
+    assert model.in_shape == (28, 28, 1)
+    assert [(layer.name, layer.out_shape) for layer in model.layers] == [
+        ("conv1", (28, 28, 6)),
+        ("average_pool1", (14, 14, 6)),
+        ("conv2", (10, 10, 16)),
+        ("average_pool2", (5, 5, 16)),
+        ("flatten1", (400,)),
+        ("dense1", (120,)),
+        ("dense2", (84,)),
+        ("dense3", (10,)),
+    ]
+    assert build_model(load("lecture_conv_exercise")).out_shape == (6, 6, 3)
+    assert isinstance(build_source(load("digits_cnn")), Digits)
+    assert build_source(load("vgg16")) is None
+
+
+MISFITS = {
+    "data: digits\nmodel:\n  layers:\n  - conv: {channels: 4, kernel: 9}": (
+        "c.yaml:4:5  model.layers[0] (conv1): does not fit its input (8, 8, 1): the kernel covers 9 positions but the "
+        "input has 8 + 0 + 0 = 8 with padding; use a smaller kernel or more padding"
+    ),
+    "data: digits\nmodel:\n  layers:\n  - relu\n  - dense: {units: 10, name: out}": (
+        "c.yaml:5:5  model.layers[1] (out): does not fit its input (8, 8, 1): dense takes a row of numbers (in,), but "
+        "the input is (8, 8, 1); put `- flatten` before it, which makes 8·8·1 = 64 numbers"
+    ),
+    "data: digits\nmodel:\n  layers:\n  - flatten\n  - dense: 12": (
+        "c.yaml:5:5  model.layers[1] (dense1): the last layer gives (12,), but digits has 10 classes; it must give (10,)"
+    ),
+    "data: digits\nmodel:\n  layers:\n  - flatten\n  - dense: 10\nloss: mse": (
+        "c.yaml:6:7  loss: mse is for numbers to predict, but digits has 10 classes"
+    ),
+    "data: {type: digits, augment: [flip, crop: 9]}\nmodel:\n  layers:\n  - flatten\n  - dense: 10": (
+        "c.yaml:1:38  data.augment[1]: crop with padding 9 could leave nothing of images of shape (8, 8, 1); "
+        "it must be below 8"
+    ),
+}
+
+
+@pytest.mark.parametrize("text, message", MISFITS.items(), ids=range(len(MISFITS)))
+def test_what_does_not_fit(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_model(loads(text, "c.yaml"))
+    assert caught.value.problems == [message]
