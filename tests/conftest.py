@@ -11,7 +11,7 @@ import pytest
 import standin
 
 from dltrain.backend import Device, open_device
-from dltrain.train.shards import Crew
+from dltrain.train import step
 
 DEVICES = ("cpu", "standin")
 
@@ -39,17 +39,14 @@ def device(device_name: str) -> Device:
 
 @pytest.fixture
 def inside_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a shard computes, the stand-in refuses to give values to the host."""
-    run = Crew.run
+    """While a shard of a training step computes, the stand-in refuses to give values to the host."""
+    plain = step._train_shard
 
-    def watched(self: Crew, count: int, work: Any) -> Any:
-        def shard_work(shard: int) -> Any:
-            with standin.inside_step():
-                return work(shard)
+    def watched(*args: Any) -> Any:
+        with standin.inside_step():
+            return plain(*args)
 
-        return run(self, count, shard_work)
-
-    monkeypatch.setattr(Crew, "run", watched)
+    monkeypatch.setattr(step, "_train_shard", watched)
 
 
 @pytest.fixture

@@ -48,7 +48,8 @@ MISFITS = {
         "the input is (8, 8, 1); put `- flatten` before it, which makes 8·8·1 = 64 numbers"
     ),
     "data: digits\nmodel:\n  layers:\n  - flatten\n  - dense: 12": (
-        "c.yaml:5:5  model.layers[1] (dense1): the last layer gives (12,), but digits has 10 classes; it must give (10,)"
+        "c.yaml:5:5  model.layers[1] (dense1): the last layer gives (12,), but digits has 10 classes; "
+        "it must give (10,)"
     ),
     "data: digits\nmodel:\n  layers:\n  - flatten\n  - dense: 10\nloss: mse": (
         "c.yaml:6:7  loss: mse is for numbers to predict, but digits has 10 classes"

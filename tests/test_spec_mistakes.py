@@ -9,9 +9,7 @@ from dltrain.spec import RunSpec, loads
 from dltrain.spec.schema import REGISTRIES, Section
 
 LAYER_NAMES = ", ".join(LAYERS)
-TOP = (
-    "version, seed, device, data, model, loss, penalty, optimizer, schedule, train, checkpoint, logging, diagnostics"
-)
+TOP = "version, seed, device, data, model, loss, penalty, optimizer, schedule, train, checkpoint, logging, diagnostics"
 CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, name"
 OK = "model: {input: [4, 4, 1], layers: [conv: 2]}\n"  # one line; what a case adds starts in line 2
 
@@ -24,6 +22,7 @@ SECTIONS = {
     "version: 2": "2:10  version: expected 1, got '2'",
     "device: gpu": "2:9  device: expected auto, cpu or cuda, got 'gpu'; did you mean 'cpu'?",
     "optimzer: sgd": f"2:1  optimzer: unknown key; did you mean 'optimizer'? allowed: {TOP}",
+    '"a\\n\\x07": 1': f"2:1  a\\n\\x07: unknown key; allowed: {TOP}",
     "zzz: 1": f"2:1  zzz: unknown key; allowed: {TOP}",
     "batch_size: 8": f"2:1  batch_size: unknown key; it belongs to `train`; allowed here: {TOP}",
     "lr: 0.1": f"2:1  lr: unknown key; it belongs to `optimizer`; allowed here: {TOP}",
@@ -82,7 +81,8 @@ LAYER_MISTAKES = {
     "conv: big": "3:11  model.layers[0].conv.channels: expected a whole number above 0, got 'big'",
     'conv: "3"': '3:11  model.layers[0].conv.channels: expected a whole number above 0, got the quoted text "3"',
     "conv: {channels: 3, kernel: [3, x]}": (
-        "3:33  model.layers[0].conv.kernel: expected a whole number or a list (each a whole number), got the list [3, x]"
+        "3:33  model.layers[0].conv.kernel: expected a whole number or a list (each a whole number), "
+        "got the list [3, x]"
     ),
     "conv: {channels: 3, padding: sane}": (
         "3:34  model.layers[0].conv.padding: expected same or valid or a whole number or a list (each a whole number), "
@@ -96,9 +96,7 @@ LAYER_MISTAKES = {
     "softmaxx": f"3:5  model.layers[0]: unknown layer 'softmaxx'; did you mean 'softmax'? allowed: {LAYER_NAMES}",
     "zzz: 3": f"3:5  model.layers[0]: unknown layer 'zzz'; allowed: {LAYER_NAMES}",
     "relu: 3": "3:5  model.layers[0]: relu takes no value; write `relu` alone",
-    "{units: 3, bias: true}": (
-        f"3:5  model.layers[0]: 'type' is missing; write `type: NAME`; allowed: {LAYER_NAMES}"
-    ),
+    "{units: 3, bias: true}": (f"3:5  model.layers[0]: 'type' is missing; write `type: NAME`; allowed: {LAYER_NAMES}"),
     "[relu]": f"3:5  model.layers[0]: expected a layer, got the list [relu]; allowed: {LAYER_NAMES}",
     "": f"3:4  model.layers[0]: expected a layer, got nothing; allowed: {LAYER_NAMES}",
     "dense: {units: 3, init: he_norml}": (
@@ -139,7 +137,9 @@ def test_what_a_model_needs() -> None:
     assert problems_of("seed: 1") == [
         "c.yaml:1:1  'model' is missing; expected settings (input, activation, init, layers)"
     ]
-    assert problems_of("model: {input: [4]}") == ["c.yaml:1:8  model: 'layers' is missing; expected a list (each a layer)"]
+    assert problems_of("model: {input: [4]}") == [
+        "c.yaml:1:8  model: 'layers' is missing; expected a list (each a layer)"
+    ]
     assert problems_of("model: {input: [4], layers: []}") == [
         "c.yaml:1:29  model.layers: the list is empty; a model has at least one layer"
     ]

@@ -20,13 +20,19 @@ REFUSED = {
     "alias": (MODEL + "seed: *x\n", "c.yaml:2:7  the alias *x is not supported; write the value out"),
     "tag": (MODEL + "seed: !!int 3\n", "c.yaml:2:7  the tag tag:yaml.org,2002:int is not supported; remove it"),
     "own tag": (MODEL + "seed: !x 3\n", "c.yaml:2:7  the tag !x is not supported; remove it"),
-    "merge key": (MODEL + "train:\n  <<: {epochs: 2}\n", "c.yaml:3:3  the merge key << is not supported; write the keys out"),
+    "merge key": (
+        MODEL + "train:\n  <<: {epochs: 2}\n", "c.yaml:3:3  the merge key << is not supported; write the keys out"
+    ),
     "duplicate key": (MODEL + "seed: 1\nseed: 2\n", "c.yaml:3:1  duplicate key 'seed', first in line 2"),
-    "duplicate deep": (MODEL + "train: {epochs: 1, epochs: 1}\n", "c.yaml:2:20  duplicate key 'epochs', first in line 2"),
+    "duplicate deep": (
+        MODEL + "train: {epochs: 1, epochs: 1}\n", "c.yaml:2:20  duplicate key 'epochs', first in line 2"
+    ),
     "two documents": (MODEL + "---\nseed: 1\n", "c.yaml:2:1  a second document starts here; one file is one config"),
     "list as key": (MODEL + "[a]: 1\n", "c.yaml:2:1  a key must be a word, got the list [a]"),
     "mapping as key": (MODEL + "? {a: 1}\n: 2\n", "c.yaml:2:3  a key must be a word, got the keys a"),
-    "unclosed": (MODEL + "train: {epochs: 1\n", "c.yaml:3:1  not readable as YAML: expected ',' or '}', but got '<stream end>'"),
+    "unclosed": (
+        MODEL + "train: {epochs: 1\n", "c.yaml:3:1  not readable as YAML: expected ',' or '}', but got '<stream end>'"
+    ),
     "two colons": (MODEL + "seed: a: b\n", "c.yaml:2:8  not readable as YAML: mapping values are not allowed here"),
     "control character": (MODEL + "seed: \x07\n", "c.yaml:2:7  the character '\\x07' may not stand in YAML"),
     "half a character": (MODEL + 'seed: "\\ud800"\n', "c.yaml:2:7  holds half a character (\\ud800 to \\udfff)"),
@@ -74,7 +80,7 @@ def test_nodes_keep_text_and_positions() -> None:
         Place("f", 1, 1),
         {
             "a": Scalar(Place("f", 1, 4), "010"),
-            "b": Sequence(Place("f", 3, 3), [Scalar(Place("f", 3, 5), "3", quoted=True), Scalar(Place("f", 4, 5), "no")]),
+            "b": Sequence(Place("f", 3, 3), [Scalar(Place("f", 3, 5), "3", True), Scalar(Place("f", 4, 5), "no")]),
         },
         {"a": Place("f", 1, 1), "b": Place("f", 2, 1)},
     )

@@ -10,7 +10,7 @@ from dltrain.backend.kernels import Kernels
 from dltrain.errors import DeviceError
 
 CUPY_HELP = "install it with: pip install 'dltrain[gpu]', or use --device cpu"
-CPU_PIECE = 256 << 10  # bytes of im2col worked on at a time: a part of a common second-level cache
+CPU_PIECE = 2 << 20  # bytes of unrolled input worked on at a time: about the size of a second-level cache
 GPU_PIECE = 1 << 30
 
 _kernels_of: dict[type, Kernels] = {}  # array type -> the kernels that take it; filled as devices are opened

@@ -18,6 +18,9 @@ Array = Any
 InPlace = Callable[[Any, Array], None]  # (xp, y): changes y, for example by an activation
 
 
+LONG_ROW = 64  # values in a row that a matrix product works well with
+
+
 class Kernels:
     """piece_bytes: how much im2col is unrolled at a time. On a CPU a piece should stay in the cache."""
 
@@ -42,22 +45,29 @@ class Kernels:
         return self.xp.ones(len(rows), rows.dtype) @ rows
 
     # --- convolution --------------------------------------------------------------------------------------
+    #
+    # Written as matrix products: windows of the input are unrolled into rows ("im2col"), here not of the whole kernel
+    # but of one of its slices along the first spatial dimension at a time. A 3x3 kernel then costs three products over
+    # the same unrolled rows, which are copied once instead of three times.
 
     def conv(
         self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, finish: InPlace | None
     ) -> Array:
-        """finish(x ∗ w + bias), as im2col and a matrix product. Cross-correlation, as everywhere in the field."""
-        xp, channels = self.xp, w.shape[-1] // groups
+        """finish(x ∗ w + bias). Cross-correlation, as everywhere in the field."""
+        xp = self.xp
         y = xp.empty((len(x), *window.out_size, w.shape[-1]), x.dtype)
-        for piece, columns in self._columns(x, window, groups):
+        for piece, unrolled in self._unrolled(x, w, window, groups):
             out = y[piece]
-            for i in range(groups):
-                of_group = slice(i * channels, (i + 1) * channels)
-                matrix = w[..., of_group].reshape(-1, channels)
-                if groups == 1:
-                    xp.matmul(columns[i], matrix, out=out.reshape(-1, channels))
-                else:
-                    out[..., of_group] = xp.matmul(columns[i], matrix).reshape(*out.shape[:-1], channels)
+            for group, slices in enumerate(unrolled):
+                part = _channels(out, group, groups)
+                for i, (rows, of_kernel) in enumerate(slices):
+                    matrix = _channels(w[of_kernel], group, groups).reshape(rows.shape[-1], -1)
+                    if i == 0 and groups == 1:  # straight into y
+                        xp.matmul(rows, matrix, out=part.reshape(*rows.shape[:2], -1))
+                    elif i == 0:
+                        part[...] = xp.matmul(rows, matrix).reshape(part.shape)
+                    else:
+                        part += xp.matmul(rows, matrix).reshape(part.shape)
             if bias is not None:
                 out += bias
             if finish is not None:
@@ -66,13 +76,16 @@ class Kernels:
 
     def conv_weight_grad(self, g: Array, x: Array, w: Array, window: Window, groups: int) -> Array:
         """dLoss/dw given g = dLoss/dy."""
-        xp, channels = self.xp, w.shape[-1] // groups
+        xp = self.xp
         total = xp.zeros(w.shape, x.dtype)
-        for piece, columns in self._columns(x, window, groups):
-            for i in range(groups):
-                of_group = slice(i * channels, (i + 1) * channels)
-                matrix = xp.ascontiguousarray(g[piece][..., of_group]).reshape(-1, channels)
-                total[..., of_group] += (columns[i].T @ matrix).reshape(*w.shape[:-1], channels)
+        for piece, unrolled in self._unrolled(x, w, window, groups):
+            for group, slices in enumerate(unrolled):
+                outputs = xp.ascontiguousarray(_channels(g[piece], group, groups))
+                for rows, of_kernel in slices:
+                    part = _channels(total[of_kernel], group, groups)
+                    of_rows = outputs.reshape(*rows.shape[:2], -1)
+                    for r, o in zip(rows, of_rows, strict=True):
+                        part += (r.T @ o).reshape(part.shape)
         return total
 
     def conv_input_grad(self, g: Array, w: Array, window: Window, groups: int) -> Array:
@@ -101,26 +114,29 @@ class Kernels:
         w = w.transpose(*range(spatial), -1, -2, -3)  # (*kernel, K/G, G, C/G)
         return self.xp.ascontiguousarray(w).reshape(*w.shape[:-2], -1)
 
-    def _columns(self, x: Array, window: Window, groups: int) -> Iterator[tuple[slice, list[Array]]]:
-        """im2col in pieces of some examples: (which examples, one matrix (positions, kernel · C/groups) per group).
+    def _unrolled(
+        self, x: Array, w: Array, window: Window, groups: int
+    ) -> Iterator[tuple[slice, list[list[tuple[Array, slice]]]]]:
+        """Unroll some examples at a time: (which examples, for each group its (rows, slice of the kernel)).
 
-        The matrices are overwritten by the next piece. The size of a piece depends on shapes alone, so the sums over
-        pieces have the same order everywhere.
+        rows: (batches, positions, values under a window), overwritten by the next piece. The size of a piece and
+        the slices depend on shapes alone, so sums have the same order everywhere.
         """
         xp, channels = self.xp, x.shape[-1] // groups
-        shape = (*window.out_size, *window.kernel, channels)
-        bytes_each = prod(shape) * groups * x.dtype.itemsize
-        examples = max(1, min(len(x), self.piece_bytes // max(1, bytes_each)))
+        # Slices of the kernel only where they fill a matrix product; a whole kernel otherwise.
+        sliced = prod(window.kernel[1:]) * channels >= LONG_ROW
+        view_of = _along_first(window) if sliced else window
+        shape = (*view_of.out_size, prod(view_of.kernel) * channels)
+        examples = max(1, min(len(x), self.piece_bytes // (prod(shape) * groups * x.dtype.itemsize)))
         padded = xp.zeros((examples, *window.padded_size, x.shape[-1]), x.dtype)
-        middle, view = inside(padded, window), sliding(xp, padded, window)  # view: (n, *out_size, *kernel, C)
-        views = [view[..., i * channels : (i + 1) * channels] for i in range(groups)]
-        columns = [xp.empty((examples, *shape), x.dtype) for _ in range(groups)]
+        middle, views = inside(padded, window), sliding(xp, padded, view_of)  # views: (n, *out_size, *kernel, C)
+        copies = [xp.empty((examples, *views.shape[1:-1], channels), x.dtype) for _ in range(groups)]
         for first in range(0, len(x), examples):
             n = min(examples, len(x) - first)
             xp.copyto(middle[:n], x[first : first + n])
-            for unrolled, seen in zip(columns, views, strict=True):
-                xp.copyto(unrolled[:n], seen[:n])
-            yield slice(first, first + n), [c[:n].reshape(-1, prod(window.kernel) * channels) for c in columns]
+            for group, copy in enumerate(copies):
+                xp.copyto(copy[:n], _channels(views[:n], group, groups))
+            yield slice(first, first + n), [_slices(copy[:n].reshape(n, *shape), window, sliced) for copy in copies]
 
     # --- pooling ------------------------------------------------------------------------------------------
 
@@ -138,13 +154,17 @@ class Kernels:
         xp = self.xp
         padded = pad(xp, x, window, -xp.inf)
         dx = xp.zeros(padded.shape, g.dtype)
+        disjoint = all(s >= e for s, e in zip(window.stride, window.extent, strict=True))
         open_ = xp.ones(y.shape, bool)  # windows whose maximum has not been found yet
         for _, where in taps(window):
             at = (slice(None), *where)
             hit = padded[at] == y
             hit &= open_
             open_ ^= hit
-            dx[at] += g * hit
+            if disjoint:  # no two windows share an input
+                xp.multiply(g, hit, out=dx[at])
+            else:
+                dx[at] += g * hit
         return inside(dx, window)
 
     def average_pool(self, x: Array, window: Window) -> Array:
@@ -168,6 +188,47 @@ class Kernels:
         ones = self.xp.ones((1, *window.in_size, 1), dtype)
         padded = pad(self.xp, ones, window, 0)
         return 1 / sum(padded[(0, *where)] for _, where in taps(window))
+
+
+def _channels(x: Array, group: int, groups: int) -> Array:
+    """The part of the last axis that belongs to a group."""
+    size = x.shape[-1] // groups
+    return x[..., group * size : (group + 1) * size]
+
+
+def _along_first(window: Window) -> Window:
+    """The window of one slice of the kernel, at every position of the first dimension of the padded input."""
+    (first, *_), n = window.padded_size, len(window.kernel)
+    one = (1,) * n
+    return Window(
+        in_size=window.in_size,
+        out_size=(first, *window.out_size[1:]),
+        kernel=(1, *window.kernel[1:]),
+        stride=(1, *window.stride[1:]),
+        padding=window.padding,
+        dilation=(*one[:1], *window.dilation[1:]),
+    )
+
+
+def _slices(unrolled: Array, window: Window, sliced: bool) -> list[tuple[Array, slice]]:
+    """The rows that each slice of the kernel (or the whole of it) meets, and which slice that is.
+
+    unrolled: (n, *positions, values) -> rows: (n, positions, values), or (1, n · positions, values) where all n
+    examples make one matrix.
+    """
+    values = unrolled.shape[-1]
+    if not sliced:
+        return [(unrolled.reshape(1, -1, values), slice(None))]
+    stride, dilation, out = window.stride[0], window.dilation[0], window.out_size[0]
+    return [
+        (
+            unrolled[:, i * dilation : i * dilation + (out - 1) * stride + 1 : stride].reshape(
+                len(unrolled), prod(window.out_size), values
+            ),
+            slice(i, i + 1),
+        )
+        for i in range(window.kernel[0])
+    ]
 
 
 def taps(window: Window) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:

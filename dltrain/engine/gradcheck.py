@@ -29,9 +29,9 @@ def gradcheck(
 
     inputs: float64 arrays, away from kinks (the 0 of a ReLU, ties of a maximum): nearer than ε the difference
     quotient looks at both sides of one. function: Tensors to a Tensor, or to a tuple of Tensors.
-    Raises GradientMismatch when |analytic − numeric| > tolerance · max(|analytic|, |numeric|, scale), where
-    scale = ‖gradient‖‖v‖ / √n keeps a direction that happens to be orthogonal to the gradient from being judged
-    by rounding errors alone.
+    Raises GradientMismatch when a gradient has another shape than its input, or when
+    |analytic − numeric| > tolerance · max(|analytic|, |numeric|, scale), where scale = ‖gradient‖‖v‖ / √n keeps a
+    direction that happens to be orthogonal to the gradient from being judged by rounding errors alone.
     """
     rng = np.random.default_rng(seed)
     xp = array_module(inputs[0])
@@ -54,6 +54,8 @@ def gradcheck(
         weights = [unit(y.shape) for y in outputs]
         analytic = gradients(weigh(*outputs, weights=weights), tensors)
         for i, x in enumerate(inputs):
+            if analytic[i].shape != x.shape:
+                raise GradientMismatch(f"input {i} of shape {x.shape} got a gradient of shape {analytic[i].shape}")
             v = unit(x.shape)
 
             def moved(step: float, i: int = i, v: Any = v, weights: Any = weights) -> float:

@@ -34,18 +34,19 @@ class Node:
     """One application of an op. Points only backwards, so that a graph is freed without a cycle collector.
 
     inputs: the op's Tensors; None where an input was a plain array (a constant).
-    outputs: how many Tensors the op returned.
+    outputs: how many Tensors the op returned. several: whether in a tuple, be it of one.
     vjps: one function `g -> gradient` per input, or one function `(g, needed) -> gradients of all inputs`,
-        where `needed` says which of them anybody wants. `g` is a tuple when there are several outputs.
+        where `needed` says which of them anybody wants. `g` is a tuple where the op returned one.
         None once the graph has been freed.
     """
 
-    __slots__ = ("id", "inputs", "outputs", "vjps")
+    __slots__ = ("id", "inputs", "outputs", "several", "vjps")
 
-    def __init__(self, inputs: Sequence["Tensor | None"], outputs: int, vjps: Any):
+    def __init__(self, inputs: Sequence["Tensor | None"], outputs: int, several: bool, vjps: Any):
         self.id = next(_node_ids)  # newer nodes have larger ids: a topological order for free
         self.inputs = inputs
         self.outputs = outputs
+        self.several = several
         self.vjps = vjps
 
 
@@ -154,7 +155,7 @@ def _ancestors(loss: Tensor) -> list[Node]:
 
 
 def _apply_vjps(node: Node, arrived: list[Array | None], wanted: list[bool]) -> Sequence[Array | None]:
-    g = arrived[0] if node.outputs == 1 else tuple(arrived)
+    g = tuple(arrived) if node.several else arrived[0]
     if callable(node.vjps):
         result: Sequence[Array | None] = node.vjps(g, wanted)
         return result
@@ -179,7 +180,7 @@ def op(function: Callable[..., Any]) -> Callable[..., Any]:
         several = isinstance(y, tuple)
         node = None
         if _recording.get() and any(t is not None for t in tensors):
-            node = Node(tensors, len(y) if several else 1, vjps)
+            node = Node(tensors, len(y) if several else 1, several, vjps)
         if several:
             return tuple(Tensor(part, node, i) for i, part in enumerate(y))
         return Tensor(y, node)

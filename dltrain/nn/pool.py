@@ -4,10 +4,10 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+from dltrain import ops
 from dltrain.engine import Tensor
 from dltrain.errors import ShapeError
 from dltrain.nn.layer import LAYERS, Context, Layer, Shape
-from dltrain.ops import average_pool, max, max_pool, mean, reshape
 from dltrain.window import Ints, Padding, Window
 
 
@@ -24,6 +24,12 @@ class _Pool(Layer):
             )
         stride = kernel if stride is None else stride
         self.window = Window.of(in_shape[:-1], kernel, stride, padding)
+        for k, (_, after) in zip(self.window.kernel, self.window.padding, strict=True):
+            if after >= k:  # padding before is never more
+                raise ShapeError(
+                    f"padding {after} would let a window of {k} see nothing but padding; "
+                    f"padding must be below the kernel, at most {k - 1}"
+                )
         super().__init__(in_shape, (*self.window.out_size, in_shape[-1]))
         self.settings = {"kernel": kernel, "stride": stride, "padding": padding}
 
@@ -36,14 +42,14 @@ class _Pool(Layer):
 class MaxPool(_Pool):
     """The largest value under each window. (*size, C) -> (*out_size, C)"""
 
-    function = staticmethod(max_pool)
+    function = staticmethod(ops.max_pool)
 
 
 @LAYERS.register("average_pool")
 class AveragePool(_Pool):
     """The mean of the inputs under each window. (*size, C) -> (*out_size, C)"""
 
-    function = staticmethod(average_pool)
+    function = staticmethod(ops.average_pool)
 
 
 class _GlobalPool(Layer):
@@ -63,14 +69,14 @@ class _GlobalPool(Layer):
 class GlobalMaxPool(_GlobalPool):
     """The largest value of each channel. (*size, C) -> (C,)"""
 
-    function = staticmethod(max)
+    function = staticmethod(ops.max)
 
 
 @LAYERS.register("global_average_pool")
 class GlobalAveragePool(_GlobalPool):
     """The mean of each channel. (*size, C) -> (C,)"""
 
-    function = staticmethod(mean)
+    function = staticmethod(ops.mean)
 
 
 @LAYERS.register("flatten")
@@ -81,5 +87,5 @@ class Flatten(Layer):
         super().__init__(in_shape, (prod(in_shape),))
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        y: Tensor = reshape(x, shape=(len(x), *self.out_shape))
+        y: Tensor = ops.reshape(x, shape=(len(x), *self.out_shape))
         return y

@@ -71,9 +71,10 @@ def divide(a: Array, b: Array) -> Any:
 def power(a: Array, b: Array) -> Any:
     """a ** b. The gradient of the exponent needs a > 0."""
     y = a**b
+    xp = array_module(y)
     return y, (
         lambda g: unbroadcast(g * b * a ** (b - 1), a),
-        lambda g: unbroadcast(g * y * array_module(y).log(a), b),
+        lambda g: unbroadcast(g * y * xp.log(xp.asarray(a, y.dtype)), b),  # a plain number has no dtype of its own
     )
 
 

@@ -37,6 +37,8 @@ def cross_entropy(logits: Array, *, targets: Array, count: int, label_smoothing:
 @op
 def mse(prediction: Array, *, targets: Array, count: int) -> Any:
     """Σ (prediction - target)² / (count · values each): the mean squared error. Both (N, k)."""
+    if prediction.shape != targets.shape:  # numpy would rather broadcast
+        raise ValueError(f"mse compares values one by one, but the shapes are {prediction.shape} and {targets.shape}")
     difference = prediction - targets
     scale = count * max(1, difference[0].size)
     return (difference * difference).sum() / scale, (lambda g: difference * (2 * g / scale),)

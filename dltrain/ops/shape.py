@@ -18,7 +18,7 @@ def reshape(x: Array, *, shape: tuple[int, ...]) -> Any:
 @op
 def transpose(x: Array, *, axes: tuple[int, ...] | None = None) -> Any:
     """Axes in another order; reversed without `axes`."""
-    order = tuple(range(x.ndim))[::-1] if axes is None else axes
+    order = tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)
     back = tuple(sorted(range(x.ndim), key=order.__getitem__))
     return x.transpose(order), (lambda g: g.transpose(back),)
 

@@ -1,5 +1,6 @@
 """pydantic's complaints in plain words, with the place in the file that they are about."""
 
+from functools import cache
 from typing import Any
 
 from dltrain.registry import Registry, settings_of
@@ -58,6 +59,7 @@ def _unknown_key(key: str, path: str, mapping: Mapping) -> str:
     return f"unknown key{allowed(key, mapping.settings)}"
 
 
+@cache
 def _keys_of(annotation: Any) -> set[str]:
     """The keys that a section, or any component of a registry, may hold."""
     if registry := registry_of(annotation):

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from dltrain.backend import Device, open_device
 from dltrain.data import MissingData, Prepared, Source, generated, prepare
 from dltrain.errors import ConfigError, RunError
@@ -35,7 +37,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
     if source is None or spec.data is None:
         raise ConfigError(f"{spec.position('')}  data: this config has no data to train on; it can be inspected only")
     prepared = _prepare(spec, source, data_dir, smoke)
-    augment = tuple(component.build() for component in spec.data.common["augment"])
+    augment = spec.data.common["augment"]
     feeds = {
         name: Feed(split, prepared.preprocessing, augment if name == "train" else (), device)
         for name, split in prepared.splits.items()
@@ -69,7 +71,7 @@ def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prep
     except MissingData:
         prepared = generated(source, examples=2 * batch, **settings)
     limits = {"train": 2 * batch, "validation": batch, "test": batch}
-    splits = {name: split.take(range(min(limits[name], len(split)))) for name, split in prepared.splits.items()}
+    splits = {name: split.take(np.arange(min(limits[name], len(split)))) for name, split in prepared.splits.items()}
     return Prepared(splits, prepared.preprocessing)
 
 

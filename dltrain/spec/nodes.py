@@ -24,16 +24,18 @@ class Place:
     @property
     def origin(self) -> str:
         """Short enough for the end of a line: `cifar_cnn.yaml:12`, `override`."""
-        name = f"{Path(self.source).name}:{self.line}" if self.line else self.source.partition(" ")[0]
-        return "".join(letter if letter.isprintable() else "?" for letter in name)
+        return on_one_line(f"{Path(self.source).name}:{self.line}" if self.line else self.source.partition(" ")[0])
 
 
 DEFAULT = Place("default")
 
 
+def on_one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def _short(text: str) -> str:
-    """On one line, and not too long for a message."""
-    text = repr(text)[1:-1]
+    text = on_one_line(text)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -130,7 +132,7 @@ class Problems:
         self._lines: dict[Place, str] = {}
 
     def add(self, place: Place, path: str, what: str) -> None:
-        self._lines.setdefault(place, f"{place}  {path}: {what}" if path else f"{place}  {what}")
+        self._lines.setdefault(place, on_one_line(f"{place}  {path}: {what}" if path else f"{place}  {what}"))
 
     def __iter__(self) -> Iterator[str]:
         """In the order of the file; overrides and flags after it."""

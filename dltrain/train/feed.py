@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dltrain.backend import Device
 from dltrain.data import Augmentation, Preprocessing, Split, apply
 from dltrain.random import example_words, permutation
@@ -31,7 +33,11 @@ class Feed:
         self._device = device
         self._inputs = device.asarray(split.inputs)
         self._targets = device.asarray(split.targets)
-        self._scale, self._shift = map(device.asarray, preprocessing.scale_and_shift(device.dtype))
+        # As large as an example: numpy is slow at broadcasting over a last axis as short as the channels.
+        self._scale, self._shift = (
+            device.asarray(np.broadcast_to(values, preprocessing.input_shape).copy())
+            for values in preprocessing.scale_and_shift(device.dtype)
+        )
 
     def order(self, seed: int, epoch: int) -> Array:
         """A new order of all examples for each epoch, on the host."""

@@ -61,6 +61,10 @@ class Tree:
         self.root = value
 
 
+class GaveUp(Exception):
+    """A shard stops because another one failed or ended; that one's own error says why."""
+
+
 class Meeting:
     """Where the shards of one step wait for each other's part of a `total`."""
 
@@ -69,48 +73,59 @@ class Meeting:
         self._permits = permits
         self._count = count
         self._parts: list[tuple[str, Array]] = [("", None)] * count
-        self._barrier = threading.Barrier(count, action=self._sum)
-        self._lock = threading.Lock()
-        self._entered = 0
-        self._closed = False
+        self._changed = threading.Condition()
+        self._entered = 0  # over all totals so far
+        self._closed = self._broken = False
+        self._complete = 0  # totals that every shard entered; whoever entered one of these gets its result
         self._result: Array = None
 
     def total(self, shard: int, name: str, value: Array) -> Array:
         """The sum over shards, in tree order. Gives up the permit while it waits, so that others can get here."""
-        with self._lock:
+        with self._changed:
             if self._closed:
                 self.abort(f"shard {shard} asks for the total of {name!r}, which another shard never reached")
-                raise threading.BrokenBarrierError
+            if self._broken:
+                raise GaveUp
+            mine = self._entered // self._count
+            self._parts[shard] = (name, value)
             self._entered += 1
-        self._parts[shard] = (name, value)
+            if self._entered % self._count == 0:
+                self._result = self._sum()
+                self._complete += 1
+                self._changed.notify_all()
+                return self._result
         self._permits.release()
         try:
-            self._barrier.wait()
+            with self._changed:
+                self._changed.wait_for(lambda: self._complete > mine or self._broken)
+                if self._complete <= mine:
+                    raise GaveUp
+                return self._result  # the next total is not complete before this shard enters it
         finally:
             self._permits.acquire()
-        return self._result
 
     def leave(self) -> None:
         """A shard is done: nobody may wait for it any more."""
-        with self._lock:
+        with self._changed:
             self._closed = True
             if self._entered % self._count:
                 self.abort("a shard ended while others wait for a total")
 
     def abort(self, problem: str | None = None) -> None:
-        self.problem = self.problem or problem
-        self._barrier.abort()
+        with self._changed:
+            self.problem = self.problem or problem
+            self._broken = True
+            self._changed.notify_all()
 
-    def _sum(self) -> None:
+    def _sum(self) -> Array:
         names = sorted({name for name, _ in self._parts})
         if len(names) > 1:
-            self.problem = f"shards disagree about which total comes next: {', '.join(names)}"
-            raise RuntimeError(self.problem)
+            raise RuntimeError(f"shards disagree about which total comes next: {', '.join(names)}")
         tree = Tree(self._count)
         for i, (_, value) in enumerate(self._parts):
             tree.enter(i, {"": value})
         assert tree.root is not None
-        self._result = tree.root[""]
+        return tree.root[""]
 
 
 class Crew:
@@ -150,7 +165,7 @@ class Crew:
             self._worker(shard).put(partial(copy_context().run, compute, shard))
         for _ in range(count):
             finished.acquire()
-        own = [e for e in errors if e is not None and not isinstance(e, threading.BrokenBarrierError)]
+        own = [e for e in errors if e is not None and not isinstance(e, GaveUp)]
         if own:
             raise own[0]
         if tree.root is None or any(errors):

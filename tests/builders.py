@@ -1,0 +1,170 @@
+"""Small jobs for tests: networks, data and settings, built by hand instead of from a config."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dltrain.backend import Device, open_device
+from dltrain.data import Preprocessing, Split
+from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, Model
+from dltrain.optim import OPTIMIZERS, SCHEDULES
+from dltrain.train.feed import Feed
+from dltrain.train.job import Job
+from dltrain.train.loop import fit
+from dltrain.train.rundir import RunDir
+from dltrain.train.settings import (
+    CheckpointSettings,
+    DiagnosticsSettings,
+    EarlyStopping,
+    LoggingSettings,
+    PenaltySettings,
+    TrainSettings,
+)
+
+Array = Any
+LayerList = Sequence[tuple[str, dict[str, Any]]]
+
+# Together these hold every type of layer; a chain can hold only one kind of global pooling.
+EVERY_LAYER: dict[str, LayerList] = {
+    "deep": [
+        ("conv", {"channels": 4, "padding": "same", "activation": "relu"}),
+        ("conv", {"channels": 6, "groups": 2, "stride": 2, "activation": "tanh"}),
+        ("leaky_relu", {}),
+        ("average_pool", {"kernel": 2, "stride": 1}),
+        ("dropout", {"rate": 0.25}),
+        ("flatten", {}),
+        ("dense", {"units": 9, "activation": "sigmoid"}),
+        ("tanh", {}),
+        ("dense", {"units": 10, "activation": "none"}),
+    ],
+    "max": [
+        ("conv", {"channels": 8, "dilation": 2, "bias": False, "activation": "leaky_relu"}),
+        ("max_pool", {"kernel": 2, "padding": "same"}),
+        ("relu", {}),
+        ("dropout", {"rate": 0.1}),
+        ("global_max_pool", {}),
+        ("dense", {"units": 10, "activation": "none"}),
+    ],
+    "average": [
+        ("conv", {"channels": 10, "kernel": 2, "padding": 1, "activation": "none"}),
+        ("sigmoid", {}),
+        ("global_average_pool", {}),
+        ("softmax", {}),
+        ("dense", {"units": 10, "activation": "none"}),
+    ],
+}
+# Dense layers alone, for what does not depend on the kind of layer.
+SMALL: LayerList = [("dense", {"units": 7, "activation": "relu"}), ("dense", {"units": 3, "activation": "none"})]
+
+
+def build(layers: LayerList, in_shape: tuple[int, ...], init: str = "he_normal") -> Model:
+    """A model whose layers are called by their type and a running number: conv1, conv2, relu1 …"""
+    built: list[Any] = []
+    shape = in_shape
+    for kind, settings in layers:
+        weights = {"init": INITIALIZERS[init]()} if kind in ("conv", "dense") else {}
+        layer = LAYERS[kind](shape, **(weights | settings))
+        layer.name = f"{kind}{1 + sum(other.name.rstrip('0123456789') == kind for other in built)}"
+        built.append(layer)
+        shape = layer.out_shape
+    return Model(built, in_shape)
+
+
+def images(examples: int, classes: int = 10, seed: int = 0) -> Split:
+    """Random bytes as 8x8 pictures, with class numbers that follow from their mean, so that there is something
+    to learn."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, classes, examples)
+    level = (targets * (200 // classes))[:, None, None, None]
+    return Split((level + rng.integers(0, 56, (examples, 8, 8, 1))).astype(np.uint8), targets)
+
+
+def rows(examples: int, classes: int = 3, width: int = 5, seed: int = 0) -> Split:
+    """Rows of random numbers around a centre for each class."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, classes, examples)
+    centres = rng.normal(0, 2, (classes, width))
+    return Split((centres[targets] + rng.normal(0, 1, (examples, width))).astype(np.float32), targets)
+
+
+def make_job(
+    layers: LayerList = SMALL,
+    splits: dict[str, Split] | None = None,
+    *,
+    device: Device | None = None,
+    seed: int = 0,
+    init: str = "he_normal",
+    loss: str = "cross_entropy",
+    optimizer: Any = None,
+    schedule: Any = None,
+    penalty: dict[str, float] | None = None,
+    every_epochs: int = 1,
+    log_every: int = 1,
+    update_every: int = 10,
+    early_stopping: dict[str, Any] | None = None,
+    augment: tuple[Any, ...] = (),
+    **train: Any,
+) -> Job:
+    """A job on these splits; by default 70 rows in batches of 22 and shards of 6: 4 shards, the last one smaller,
+    and a last batch of 4 rows, on the CPU in float32."""
+    splits = {"train": rows(70)} if splits is None else splits
+    device = device or open_device("cpu")
+    inputs, targets = splits["train"].inputs, splits["train"].targets
+    classes = None if loss == "mse" else tuple(str(i) for i in range(int(targets.max()) + 1))
+    preprocessing = Preprocessing.learn(splits["train"], classes=classes, normalize="channel")
+    model = build(layers, inputs.shape[1:], init)
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 22, "shard_size": 6} | train
+    return Job(
+        seed=seed,
+        device=device,
+        model=model,
+        kinds={layer.name: layer.name.rstrip("0123456789") for layer in model.layers},
+        loss=LOSSES[loss](),
+        penalty=PenaltySettings(**(penalty or {})),
+        optimizer=optimizer or OPTIMIZERS["adam"](lr=1e-2),
+        schedule=schedule or SCHEDULES["constant"](),
+        feeds={name: Feed(split, preprocessing, augment if name == "train" else (), device)
+               for name, split in splits.items()},
+        preprocessing=preprocessing,
+        train=TrainSettings(
+            early_stopping=EarlyStopping(**early_stopping) if early_stopping else None, **settings
+        ),
+        checkpoint=CheckpointSettings(every_epochs=every_epochs),
+        logging=LoggingSettings(every=log_every),
+        diagnostics=DiagnosticsSettings(update_every=update_every),
+    )  # fmt: skip
+
+
+class Silent:
+    """Watches and says nothing; keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.plan: tuple[int, int] | None = None
+        self.steps: list[dict[str, Any]] = []
+        self.epochs: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
+
+    def started(self, steps: int, epochs: int) -> None:
+        self.plan = (steps, epochs)
+
+    def stepped(self, row: dict[str, Any]) -> None:
+        self.steps.append(row)
+
+    def finished_epoch(self, row: dict[str, Any], layers: list[dict[str, Any]]) -> None:
+        self.epochs.append((row, layers))
+
+
+def new_run(folder: Path, name: str = "test") -> RunDir:
+    return RunDir.create(folder / "runs", name, "version: 1\n", "version: 1\n", {})
+
+
+def train(job: Job, folder: Path, threads: int = 2) -> tuple[dict[str, Any], RunDir]:
+    """The result of a whole training, and where it is kept."""
+    run = new_run(folder)
+    return fit(job, run, threads, Silent()), run
+
+
+def weights_of(job: Job) -> dict[str, Array]:
+    """Copies on the host."""
+    return {name: np.array(getattr(a, "get", lambda a=a: a)()) for name, a in job.model.weights().items()}

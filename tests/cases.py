@@ -1,0 +1,252 @@
+"""One table of cases for every op. It drives the checks of tests/test_ops.py, which also prove it complete."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from dltrain.backend import Device
+from dltrain.engine import OPS, Tensor, distinct
+from dltrain.errors import ShapeError
+from dltrain.ops import FUSED, dropout_words
+from dltrain.window import Window
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of an op.
+
+    inputs: float64 numpy arrays, which get gradients; anything else is handed over as it is, for example None.
+    settings: its numpy arrays are brought to the device.
+    """
+
+    op: str
+    name: str
+    inputs: tuple[Any, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def positions(self) -> list[int]:
+        """Which inputs are arrays."""
+        return [i for i, x in enumerate(self.inputs) if isinstance(x, np.ndarray)]
+
+    def arrays(self, device: Device) -> list[Array]:
+        return [device.asarray(self.inputs[i]) for i in self.positions]
+
+    def function(self, device: Device) -> Callable[..., Any]:
+        """The op as a function of the arrays alone."""
+        settings = {key: _moved(value, device) for key, value in self.settings.items()}
+
+        def call(*arrays: Any) -> Any:
+            given = dict(zip(self.positions, arrays, strict=True))
+            return OPS[self.op](*(given.get(i, x) for i, x in enumerate(self.inputs)), **settings)
+
+        return call
+
+    def __str__(self) -> str:
+        return f"{self.op}: {self.name}"
+
+
+def _moved(value: Any, device: Device) -> Any:
+    if isinstance(value, list):
+        return [_moved(item, device) for item in value]
+    return device.asarray(value) if isinstance(value, np.ndarray) else value
+
+
+def outputs_of(result: Any) -> tuple[Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+# --- arithmetic, activations, sizes -----------------------------------------------------------------------------------
+
+SHAPES = [(), (1,), (5,), (3, 4), (2, 3, 2), (2, 1, 3, 2)]
+PAIRS = [
+    ((), ()), ((3,), ()), ((), (3,)), ((3,), (3,)), ((1,), (3,)), ((2, 3), (3,)), ((3,), (2, 3)), ((2, 3), (2, 1)),
+    ((2, 1), (1, 3)), ((1, 1), (2, 3)), ((4, 2, 3), (2, 1)), ((2, 3), (4, 1, 3)), ((4, 1, 3), (2, 1)),
+]  # fmt: skip
+POSITIVE = {"lowest": 0.5, "highest": 3.0}
+
+
+def elementwise() -> Iterator[Case]:
+    for op, ranges in {
+        "negative": {}, "exp": {}, "log": POSITIVE, "relu": {}, "leaky_relu": {}, "sigmoid": {}, "tanh": {},
+        "absolute_sum": {}, "square_sum": {},
+    }.items():  # fmt: skip
+        for shape in SHAPES:
+            yield Case(op, f"{shape}", (distinct(*shape, **ranges),))
+    for slope in (0.0, 0.3):
+        yield Case("leaky_relu", f"slope {slope}", (distinct(3, 4),), {"slope": slope})
+    for shape in [(5,), (3, 4), (2, 3, 4)]:
+        yield Case("softmax", f"{shape}", (distinct(*shape),))
+    for shape in SHAPES:
+        yield Case("total", f"{shape} outside of a step", (distinct(*shape),), {"name": "somewhere"})
+
+
+def binary() -> Iterator[Case]:
+    for op, first, second in (
+        ("add", {}, {}), ("subtract", {}, {}), ("multiply", {}, {}), ("divide", {}, POSITIVE), ("power", POSITIVE, {}),
+    ):  # fmt: skip
+        for a, b in PAIRS:
+            yield Case(op, f"{a} and {b}", (distinct(*a, **first), distinct(*b, seed=1, **second)))
+        a = distinct(2, 3, **first)
+        yield Case(op, "a number on the right", (a, 3.0))
+        yield Case(op, "a number on the left", (2.0, a))
+    yield Case("divide", "by negative numbers", (distinct(4), -distinct(4, **POSITIVE)))
+    for exponent in (2, 3, -1, 1.0):
+        yield Case("power", f"negative numbers to the {exponent}", (distinct(2, 3), exponent))
+    for a, b in [
+        ((2, 3), (3, 4)), ((1, 3), (3, 1)), ((5, 2, 3), (5, 3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
+        ((2, 1, 2, 3), (4, 3, 2)),
+    ]:  # fmt: skip
+        yield Case("matmul", f"{a} and {b}", (distinct(*a), distinct(*b, seed=1)))
+
+
+# --- reductions and shapes --------------------------------------------------------------------------------------------
+
+
+def reductions() -> Iterator[Case]:
+    axes: dict[tuple[int, ...], list[Any]] = {
+        (): [None],
+        (5,): [None, 0, -1],
+        (3, 4): [None, 0, 1, -1, (0, 1), (-1, 0)],
+        (2, 3, 4): [None, 1, (0, 2), (-1, -3), (1, 2)],
+        (2, 1, 3): [1, (0, 1)],
+    }
+    for op in ("sum", "mean", "max"):
+        for shape, choices in axes.items():
+            for axis, keepdims in product(choices, (False, True)):
+                name = f"{shape} over {axis}" + ", kept" * keepdims
+                yield Case(op, name, (distinct(*shape),), {"axis": axis, "keepdims": keepdims})
+
+
+def shapes() -> Iterator[Case]:
+    for old, new in [((6,), (2, 3)), ((2, 3), (6,)), ((2, 3, 4), (2, -1)), ((2, 3, 4), (4, 3, 2)), ((1,), ()), ((), (1, 1))]:
+        yield Case("reshape", f"{old} to {new}", (distinct(*old),), {"shape": new})
+    for shape, axes in [
+        ((3,), None), ((2, 3), None), ((2, 3), (1, 0)), ((2, 3, 4), None), ((2, 3, 4), (2, 0, 1)),
+        ((2, 3, 4), (1, 2, 0)), ((2, 3, 4), (-1, 0, 1)), ((2, 3, 4), (0, -1, 1)), ((2, 3, 4, 5), (3, 0, -2, 1)),
+    ]:  # fmt: skip
+        yield Case("transpose", f"{shape} by {axes}", (distinct(*shape),), {"axes": axes})
+    every = slice(None)
+    for key in (
+        0, -1, slice(1, 3), slice(None, None, 2), slice(None, None, -1), slice(3, 0, -2), (every, 1), (2, 1, 0),
+        Ellipsis, None, (Ellipsis, 0), (None, slice(1, None), 2), (slice(0, 3, 2), -1, slice(None, None, -1)),
+    ):  # fmt: skip
+        yield Case("index", f"{key}", (distinct(4, 3, 2),), {"key": key})
+    for axis, parts in [
+        (0, [(2,), (1,), (3,)]), (0, [(2, 3)]), (0, [(2, 3), (1, 3)]), (1, [(2, 3), (2, 1), (2, 2)]),
+        (-1, [(2, 3, 1), (2, 3, 2)]), (-2, [(2, 1, 2), (2, 3, 2)]),
+    ]:  # fmt: skip
+        inputs = tuple(distinct(*shape, seed=i) for i, shape in enumerate(parts))
+        yield Case("concatenate", f"{parts} along {axis}", inputs, {"axis": axis})
+    yield Case("concatenate", "the first axis by default", (distinct(2, 2), distinct(1, 2, seed=1)))
+    for shape, sections, axis in [((6,), 3, 0), ((2, 6), 2, 1), ((4, 3), 4, 0), ((2, 3, 4), 2, -1), ((2, 3), 1, 0)]:
+        settings = {"sections": sections, "axis": axis}
+        yield Case("split", f"{shape} into {sections} along {axis}", (distinct(*shape),), settings)
+    weights = [distinct(3, seed=7), distinct(2, 2, seed=8)]
+    yield Case("weigh", "two outputs", (distinct(3), distinct(2, 2, seed=1)), {"weights": weights})
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+SIZES = {1: (7,), 2: (6, 5), 3: (3, 2, 4)}
+KERNELS = {1: (3,), 2: (3, 2), 3: (2, 1, 2)}
+UNEVEN = {1: (2,), 2: (1, 2), 3: (2, 1, 3)}  # another number for each dimension
+
+
+def dense() -> Iterator[Case]:
+    for (n, inputs, units), bias, activation in product(
+        [(1, 1, 2), (4, 3, 2), (2, 5, 3)], (False, True), (None, *FUSED)
+    ):
+        arrays = distinct(n, inputs), distinct(inputs, units, seed=1), distinct(units, seed=2) if bias else None
+        yield Case("dense", f"{n}·{inputs}·{units} bias {bias} {activation}", arrays, {"activation": activation})
+
+
+def conv_case(name: str, size: tuple[int, ...], kernel: tuple[int, ...], bias: bool, **settings: Any) -> Case:
+    groups = settings.get("groups", 1)
+    channels, units = (2 * groups, 3 * groups) if groups < 3 else (groups, groups)
+    x, w = distinct(2, *size, channels), distinct(*kernel, channels // groups, units, seed=1)
+    return Case("conv", name, (x, w, distinct(units, seed=2) if bias else None), settings)
+
+
+def conv() -> Iterator[Case]:
+    for n, stride, padding, dilation, groups in product(
+        (1, 2, 3), (1, 2, "uneven"), ("valid", "same", "uneven"), (1, 2), (1, 2)
+    ):
+        settings = {
+            "stride": UNEVEN[n] if stride == "uneven" else stride,
+            "padding": UNEVEN[n] if padding == "uneven" else padding,
+            "dilation": dilation,
+            "groups": groups,
+        }
+        try:
+            Window.of(SIZES[n], KERNELS[n], settings["stride"], settings["padding"], dilation)
+        except ShapeError:
+            continue  # the dilated kernel is larger than the input
+        name = f"{n}d stride {settings['stride']} padding {settings['padding']} dilation {dilation} groups {groups}"
+        yield conv_case(name, SIZES[n], KERNELS[n], bias=groups == 2, **settings)
+    for n in (1, 2, 3):
+        yield conv_case(f"{n}d depthwise", SIZES[n], KERNELS[n], True, groups=3, padding="same", stride=n)
+    for n, bias, activation in product((1, 2, 3), (False, True), (None, *FUSED)):
+        name = f"{n}d bias {bias} {activation}"
+        yield conv_case(name, SIZES[n], KERNELS[n], bias, activation=activation, padding="same")
+    yield conv_case("1x1", (3, 3), (1, 1), True)
+    yield conv_case("a kernel as large as the input", (3, 4), (3, 4), True)
+    yield conv_case("more padding than kernel", (3, 4), (2, 1), True, padding=(3, 2))
+    yield conv_case("more stride than kernel", (8, 7), (2, 1), True, stride=(3, 4))
+    yield conv_case("uneven dilation", (7, 8), (2, 3), True, dilation=(3, 2))
+
+
+def pool() -> Iterator[Case]:
+    for op, n, stride, padding, dilation in product(
+        ("max_pool", "average_pool"), (1, 2, 3), (1, 2, "uneven"), ("valid", "same", "uneven"), (1, 2)
+    ):
+        if padding == "uneven" and dilation > 1:
+            continue  # a dilated window can lie in the padding alone
+        settings = {
+            "kernel": KERNELS[n],
+            "stride": UNEVEN[n] if stride == "uneven" else stride,
+            "padding": tuple(k - 1 for k in KERNELS[n]) if padding == "uneven" else padding,
+            "dilation": dilation,
+        }
+        name = f"{n}d stride {settings['stride']} padding {settings['padding']} dilation {dilation}"
+        yield Case(op, name, (distinct(2, *SIZES[n], 3),), settings)
+    for op in ("max_pool", "average_pool"):
+        yield Case(op, "one number for all", (distinct(1, 4, 5, 1),), {"kernel": 2, "stride": 2})
+        yield Case(op, "over everything", (distinct(2, 3, 4, 2),), {"kernel": (3, 4), "stride": 1})
+        yield Case(op, "windows with gaps between them", (distinct(2, 8, 2),), {"kernel": 2, "stride": 3})
+
+
+def dropout() -> Iterator[Case]:
+    for shape, rate in product([(4, 3), (3, 5), (2, 3, 3, 2)], (0.0, 0.25, 0.5)):
+        words = rng(3).integers(0, 2**64, (shape[0], dropout_words(shape[1:])), np.uint64)
+        yield Case("dropout", f"{shape} rate {rate}", (distinct(*shape),), {"rate": rate, "words": words})
+
+
+def losses() -> Iterator[Case]:
+    for (n, classes), smoothing, share in product([(1, 2), (4, 3), (5, 10)], (0.0, 0.1), (1, 3)):
+        settings = {"targets": rng(4).integers(0, classes, n), "count": n * share, "label_smoothing": smoothing}
+        name = f"{n}x{classes} smoothing {smoothing}, 1/{share} of a batch"
+        yield Case("cross_entropy", name, (distinct(n, classes),), settings)
+    for shape, share in product([(1, 1), (4, 1), (3, 5), (2, 3, 2)], (1, 3)):
+        settings = {"targets": distinct(*shape, seed=5), "count": shape[0] * share}
+        yield Case("mse", f"{shape}, 1/{share} of a batch", (distinct(*shape),), settings)
+
+
+CASES = [
+    case
+    for family in (elementwise, binary, reductions, shapes, dense, conv, pool, dropout, losses)
+    for case in family()
+]
+
+
+def cases_of(op: str) -> list[Case]:
+    return [case for case in CASES if case.op == op]

@@ -1,0 +1,160 @@
+"""The dumbest possible loops and formulas, channels last: what the kernels and ops have to agree with."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+Array = Any
+Ints = tuple[int, ...]
+
+
+def each(value: Any, n: int) -> Ints:
+    return tuple(value) if isinstance(value, tuple) else (value,) * n
+
+
+def ends(size: Ints, kernel: Ints, stride: Ints, padding: Any, dilation: Ints) -> list[tuple[int, int]]:
+    """Zeros (before, after) in each dimension."""
+    if padding == "valid":
+        return [(0, 0)] * len(size)
+    if padding != "same":
+        return [(p, p) for p in each(padding, len(size))]
+    found = []
+    for i, k, s, d in zip(size, kernel, stride, dilation, strict=True):
+        outputs = -(-i // s)
+        missing = max(0, (outputs - 1) * s + (k - 1) * d + 1 - i)
+        found.append((missing // 2, missing - missing // 2))
+    return found
+
+
+def out_size(size: Ints, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Ints:
+    """How many windows fit in each dimension, by trying every place."""
+    n = len(size)
+    kernel, stride, dilation = each(kernel, n), each(stride, n), each(dilation, n)
+    pads = ends(size, kernel, stride, padding, dilation)
+    return tuple(
+        sum(start + (k - 1) * d < i + before + after for start in range(0, i + before + after, s))
+        for i, k, s, d, (before, after) in zip(size, kernel, stride, dilation, pads, strict=True)
+    )
+
+
+def meetings(size: Ints, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """(output position, kernel position, input position) wherever a window meets the input, in reading order."""
+    outputs, n = out_size(size, kernel, stride, padding, dilation), len(size)
+    kernel, stride, dilation = each(kernel, n), each(stride, n), each(dilation, n)
+    pads = ends(size, kernel, stride, padding, dilation)
+    for o in product(*map(range, outputs)):
+        for t in product(*map(range, kernel)):
+            where = tuple(
+                a * s + b * d - before for a, b, s, d, (before, _) in zip(o, t, stride, dilation, pads, strict=True)
+            )
+            if all(0 <= p < i for p, i in zip(where, size, strict=True)):
+                yield o, t, where
+
+
+def conv(x: Array, w: Array, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1) -> Array:
+    size, kernel = x.shape[1:-1], w.shape[:-2]
+    y = np.zeros((len(x), *out_size(size, kernel, stride, padding, dilation), w.shape[-1]))
+    for o, t, i in meetings(size, kernel, stride, padding, dilation):
+        for c, k in of_groups(x.shape[-1], w.shape[-1], groups):
+            y[:, *o, k] += x[:, *i, c] @ w[*t, :, k]
+    return y
+
+
+def conv_grads(
+    g: Array, x: Array, w: Array, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1
+) -> tuple[Array, Array]:
+    """(dLoss/dx, dLoss/dw) given g = dLoss/dy."""
+    dx, dw = np.zeros(x.shape), np.zeros(w.shape)
+    for o, t, i in meetings(x.shape[1:-1], w.shape[:-2], stride, padding, dilation):
+        for c, k in of_groups(x.shape[-1], w.shape[-1], groups):
+            dx[:, *i, c] += g[:, *o, k] @ w[*t, :, k].T
+            dw[*t, :, k] += x[:, *i, c].T @ g[:, *o, k]
+    return dx, dw
+
+
+def of_groups(inputs: int, outputs: int, groups: int) -> Iterator[tuple[slice, slice]]:
+    c, k = inputs // groups, outputs // groups
+    for i in range(groups):
+        yield slice(i * c, (i + 1) * c), slice(i * k, (i + 1) * k)
+
+
+def windows(x: Array, kernel: Any, stride: Any, padding: Any, dilation: Any) -> dict[Ints, list[Ints]]:
+    """Output position -> the input positions under its window, in reading order."""
+    found: dict[Ints, list[Ints]] = {}
+    for o, _, i in meetings(x.shape[1:-1], kernel, stride, padding, dilation):
+        found.setdefault(o, []).append(i)
+    return found
+
+
+def max_pool(x: Array, kernel: Any, stride: Any, padding: Any = "valid", dilation: Any = 1) -> Array:
+    y = np.zeros((len(x), *out_size(x.shape[1:-1], kernel, stride, padding, dilation), x.shape[-1]))
+    for o, inputs in windows(x, kernel, stride, padding, dilation).items():
+        y[:, *o] = np.max([x[:, *i] for i in inputs], axis=0)
+    return y
+
+
+def max_pool_grad(g: Array, x: Array, kernel: Any, stride: Any, padding: Any = "valid", dilation: Any = 1) -> Array:
+    dx = np.zeros(x.shape)
+    for o, inputs in windows(x, kernel, stride, padding, dilation).items():
+        for n, c in product(range(len(x)), range(x.shape[-1])):
+            first = max(inputs, key=lambda i: x[n, *i, c])  # max takes the first of equals
+            dx[n, *first, c] += g[n, *o, c]
+    return dx
+
+
+def average_pool(x: Array, kernel: Any, stride: Any, padding: Any = "valid", dilation: Any = 1) -> Array:
+    y = np.zeros((len(x), *out_size(x.shape[1:-1], kernel, stride, padding, dilation), x.shape[-1]))
+    for o, inputs in windows(x, kernel, stride, padding, dilation).items():
+        y[:, *o] = np.mean([x[:, *i] for i in inputs], axis=0)
+    return y
+
+
+def average_pool_grad(
+    g: Array, x: Array, kernel: Any, stride: Any, padding: Any = "valid", dilation: Any = 1
+) -> Array:
+    dx = np.zeros(x.shape)
+    for o, inputs in windows(x, kernel, stride, padding, dilation).items():
+        for i in inputs:
+            dx[:, *i] += g[:, *o] / len(inputs)
+    return dx
+
+
+# --- formulas ---------------------------------------------------------------------------------------------------------
+
+ACTIVATIONS = {
+    None: lambda x: x,
+    "relu": lambda x: np.where(x > 0, x, 0),
+    "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)),
+}
+
+
+def softmax(x: Array) -> Array:
+    return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+
+
+def cross_entropy(logits: Array, targets: Array, count: int, label_smoothing: float = 0.0) -> float:
+    total = 0.0
+    for row, target in zip(softmax(logits), targets, strict=True):
+        for k, p in enumerate(row):
+            q = label_smoothing / len(row) + (1 - label_smoothing if k == target else 0)
+            total -= q * np.log(p)
+    return total / count
+
+
+def mse(prediction: Array, targets: Array, count: int) -> float:
+    squares = [(p - t) ** 2 for p, t in zip(prediction.ravel(), targets.ravel(), strict=True)]
+    return sum(squares) / (len(squares) / len(prediction)) / count
+
+
+def dropout(x: Array, rate: float, words: Array) -> Array:
+    """Little-endian: the lowest 16 bits of a word decide about the first of four values."""
+    y = np.zeros(x.shape)
+    for row, out, drawn in zip(x.reshape(len(x), -1), y.reshape(len(x), -1), words, strict=True):
+        lanes = [int(word) >> shift & 0xFFFF for word in drawn for shift in (0, 16, 32, 48)]
+        for i, value in enumerate(row):
+            out[i] = value / (1 - rate) if lanes[i] >= rate * 65536 else 0
+    return y

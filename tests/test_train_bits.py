@@ -1,0 +1,178 @@
+"""The promise: the same config, data and seed give the same weights to the last bit, however the work is spread."""
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import EVERY_LAYER, images, make_job, train, weights_of
+from conftest import device_of
+from test_shards import Unordered
+
+from dltrain.backend import open_device
+from dltrain.data import AUGMENTATIONS
+from dltrain.nn import LAYERS
+from dltrain.optim import OPTIMIZERS
+from dltrain.spec import build_job, load, settle
+from dltrain.train import shards, step
+from dltrain.train.job import Job
+
+THREADS = (1, 2, 3, 4)
+Delay = Callable[[int], float]
+
+
+def job_of(net: str, optimizer: str = "adam", **settings: Any) -> Job:
+    """70 pictures in batches of 22: three steps of 4 shards, of 6, 6, 6 and 4 examples, and a step of 4 examples."""
+    augment = (AUGMENTATIONS["flip"](), AUGMENTATIONS["crop"](padding=1)) if net == "deep" else ()
+    splits = {"train": images(70), "validation": images(27, seed=1)}
+    settings = {"epochs": 1, "augment": augment, "optimizer": OPTIMIZERS[optimizer](lr=1e-2)} | settings
+    return make_job(EVERY_LAYER[net], splits, **settings)
+
+
+@pytest.fixture
+def delay_shards(monkeypatch: pytest.MonkeyPatch) -> Callable[[Delay], None]:
+    """Lets each shard of a training step take longer, by seconds that may depend on its index."""
+    plain = step._train_shard
+
+    def install(delay: Delay) -> None:
+        def delayed(job: Job, batch: Any, moment: Any, shard: int) -> Any:
+            time.sleep(delay(shard) / 2)
+            sums = plain(job, batch, moment, shard)
+            time.sleep(delay(shard) / 2)
+            return sums
+
+        monkeypatch.setattr(step, "_train_shard", delayed)
+
+    return install
+
+
+@pytest.fixture
+def random_delays(delay_shards: Callable[[Delay], None]) -> None:
+    rng = random.Random(0)
+    delay_shards(lambda shard: rng.random() * 2e-3)
+
+
+def hashes(job: Job, folder: Path, threads: tuple[int, ...] = THREADS) -> set[str]:
+    return {train(job, folder, n)[0]["weights_sha256"] for n in threads}
+
+
+def test_the_networks_hold_every_type_of_layer() -> None:
+    assert {kind for layers in EVERY_LAYER.values() for kind, _ in layers} == set(LAYERS)
+
+
+@pytest.mark.usefixtures("random_delays")
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+@pytest.mark.parametrize("net", EVERY_LAYER)
+def test_bits_do_not_depend_on_threads(net: str, optimizer: str, tmp_path: Path) -> None:
+    assert len(hashes(job_of(net, optimizer), tmp_path)) == 1
+
+
+@pytest.mark.parametrize("net", EVERY_LAYER)
+def test_an_unordered_sum_would_be_noticed(
+    net: str, tmp_path: Path, delay_shards: Callable[[Delay], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "Tree", Unordered)
+    delay_shards(lambda shard: (3 - shard) * 6e-3)  # with four threads the last shard is the first to be done
+    assert len(hashes(job_of(net), tmp_path, (1, 4))) == 2
+
+
+def test_the_logs_do_not_depend_on_threads(tmp_path: Path) -> None:
+    logs = []
+    for threads in (1, 4):
+        run = train(job_of("deep"), tmp_path, threads)[1]
+        metrics = run.rows(run.metrics)
+        for row in metrics:
+            row.pop("examples_per_second", None), row.pop("seconds", None)
+        logs.append((metrics, run.rows(run.layers)))
+    assert logs[0] == logs[1]
+
+
+def test_the_seed_and_the_shard_size_do_change_the_bits(tmp_path: Path) -> None:
+    """Otherwise equal hashes would prove nothing."""
+    jobs = [job_of("deep"), job_of("deep", seed=1), job_of("deep", shard_size=7)]
+    assert len({hash_ for job in jobs for hash_ in hashes(job, tmp_path, (2,))}) == 3
+
+
+@pytest.mark.parametrize("net", EVERY_LAYER)
+def test_memory_that_was_never_written_has_no_influence(
+    net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = hashes(job_of(net), tmp_path, (2,))
+    poisoned = 0
+    for name in ("empty", "empty_like"):
+
+        def filled(*args: Any, plain: Any, **settings: Any) -> Any:
+            nonlocal poisoned
+            array = plain(*args, **settings)
+            if array.dtype.kind == "f":
+                array.fill(np.nan)
+                poisoned += 1
+            return array
+
+        monkeypatch.setattr(np, name, partial(filled, plain=getattr(np, name)))
+    assert hashes(job_of(net), tmp_path, (2,)) == expected
+    assert poisoned, "nothing was tested"
+
+
+# --- the stand-in for CuPy -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("inside_step")
+@pytest.mark.parametrize("shard_size", [6, None], ids=["shards", "whole batches"])
+@pytest.mark.parametrize(
+    ("net", "optimizer"), [(net, "adam") for net in EVERY_LAYER] + [("deep", name) for name in OPTIMIZERS]
+)
+def test_the_stand_in_agrees_with_the_cpu(
+    net: str, optimizer: str, shard_size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step gives no values to the host before it ends. On a GPU a batch is one shard; several would work too."""
+    if shard_size:
+        monkeypatch.setattr(Job, "shard_size", property(lambda job: shard_size))
+    found = {}
+    for name in ("cpu", "standin"):
+        settings = {"penalty": {"l1": 1e-3, "l2": 1e-3}, "clip_norm": 1.0}
+        job = job_of(net, optimizer, device=device_of(np.float64, name), **settings)
+        result, run = train(job, tmp_path)
+        result = {key: result[key] for key in ("train", "validation")}
+        found[name] = weights_of(job), [result, *run.rows(run.layers), *run.rows(run.metrics)]
+    for weight, expected in found["cpu"][0].items():
+        np.testing.assert_allclose(found["standin"][0][weight], expected, rtol=1e-9, atol=1e-15, err_msg=weight)
+    for row, expected in zip(found["standin"][1], found["cpu"][1], strict=True):
+        assert_close(row, expected)
+
+
+def assert_close(row: Any, expected: Any) -> None:
+    """The same keys and texts, and numbers that differ by rounding only; times may be anything."""
+    if isinstance(expected, dict):
+        assert row.keys() == expected.keys()
+        for key in row.keys() - {"seconds", "examples_per_second"}:
+            assert_close(row[key], expected[key])
+    else:
+        assert row == (pytest.approx(expected, rel=1e-9, abs=1e-12) if isinstance(expected, float) else expected)
+
+
+# --- real data -------------------------------------------------------------------------------------------------------
+
+
+def configured(name: str, data_dir: Path, *changes: str) -> Job:
+    device = open_device("cpu")
+    return build_job(settle(load(name, list(changes)), device), device, data_dir)
+
+
+@pytest.mark.usefixtures("random_delays")
+def test_an_epoch_of_digits(tmp_path: Path) -> None:
+    """All training images in batches of 64: 4 shards of 15 and one of 4, and one batch of 49."""
+    job = configured("digits_cnn", tmp_path, "train.epochs=1", "train.shard_size=15")
+    job.feeds.pop("test")
+    assert len(hashes(job, tmp_path)) == 1
+
+
+def test_some_steps_of_cifar(data_dir: Path, tmp_path: Path) -> None:
+    """Batches of 128 in 4 shards of 30 and one of 8."""
+    job = configured("cifar_cnn", data_dir, "+train.max_steps=3", "train.shard_size=30")
+    job.feeds.pop("test")
+    assert len(hashes(job, tmp_path)) == 1
