@@ -66,7 +66,7 @@ class Registry:
     def __getitem__(self, name: str) -> Callable[..., Any]:
         if name not in self._entries:
             close = get_close_matches(name, self._entries, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = f"; did you mean {close[0]!r}?" if close else "."
             raise KeyError(f"unknown {self.kind} {name!r}{hint} Known: {', '.join(self._entries)}")
         return self._entries[name]
 

@@ -26,7 +26,12 @@ class Window:
 
     @classmethod
     def of(
-        cls, in_size: tuple[int, ...], kernel: Ints, stride: Ints = 1, padding: Padding = "valid", dilation: Ints = 1
+        cls,
+        in_size: tuple[int, ...],
+        kernel: Ints,
+        stride: Ints = 1,
+        padding: Padding = "valid",
+        dilation: Ints = 1,
     ) -> "Window":
         """Settle the sizes.
 
@@ -36,9 +41,9 @@ class Window:
         n = len(in_size)
         if not 1 <= n <= 3:
             raise ShapeError(f"a window slides over 1 to 3 spatial dimensions, but this input has {n}")
-        kernel, stride, dilation = (
-            per_dimension(value, n, what) for value, what in ((kernel, "kernel"), (stride, "stride"), (dilation, "dilation"))
-        )
+        kernel = per_dimension(kernel, n, "kernel")
+        stride = per_dimension(stride, n, "stride")
+        dilation = per_dimension(dilation, n, "dilation")
         extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
         if padding == "same":
             needed = [max(0, (-(-i // s) - 1) * s + e - i) for i, s, e in zip(in_size, stride, extent, strict=True)]
@@ -50,8 +55,8 @@ class Window:
         for i, e, s, (before, after) in zip(in_size, extent, stride, pads, strict=True):
             if i + before + after < e:
                 raise ShapeError(
-                    f"the kernel covers {e} positions but the input has {i} + {before} + {after} = {i + before + after} "
-                    f"with padding; use a smaller kernel or more padding"
+                    f"the kernel covers {e} positions but the input has only {i} + {before} + {after} = "
+                    f"{i + before + after} with padding; use a smaller kernel or more padding"
                 )
             out.append((i + before + after - e) // s + 1)
         return cls(tuple(in_size), tuple(out), kernel, stride, pads, dilation)

@@ -97,6 +97,7 @@ def make_job(
     seed: int = 0,
     init: str = "he_normal",
     loss: str = "cross_entropy",
+    normalize: Any = "channel",
     optimizer: Any = None,
     schedule: Any = None,
     penalty: dict[str, float] | None = None,
@@ -113,7 +114,7 @@ def make_job(
     device = device or open_device("cpu")
     inputs, targets = splits["train"].inputs, splits["train"].targets
     classes = None if loss == "mse" else tuple(str(i) for i in range(int(targets.max()) + 1))
-    preprocessing = Preprocessing.learn(splits["train"], classes=classes, normalize="channel")
+    preprocessing = Preprocessing.learn(splits["train"], classes=classes, normalize=normalize)
     model = build(layers, inputs.shape[1:], init)
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 22, "shard_size": 6} | train
     return Job(

@@ -128,7 +128,9 @@ def reductions() -> Iterator[Case]:
 
 
 def shapes() -> Iterator[Case]:
-    for old, new in [((6,), (2, 3)), ((2, 3), (6,)), ((2, 3, 4), (2, -1)), ((2, 3, 4), (4, 3, 2)), ((1,), ()), ((), (1, 1))]:
+    for old, new in [
+        ((6,), (2, 3)), ((2, 3), (6,)), ((2, 3, 4), (2, -1)), ((2, 3, 4), (4, 3, 2)), ((1,), ()), ((), (1, 1)),
+    ]:  # fmt: skip
         yield Case("reshape", f"{old} to {new}", (distinct(*old),), {"shape": new})
     for shape, axes in [
         ((3,), None), ((2, 3), None), ((2, 3), (1, 0)), ((2, 3, 4), None), ((2, 3, 4), (2, 0, 1)),

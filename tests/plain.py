@@ -111,9 +111,7 @@ def average_pool(x: Array, kernel: Any, stride: Any, padding: Any = "valid", dil
     return y
 
 
-def average_pool_grad(
-    g: Array, x: Array, kernel: Any, stride: Any, padding: Any = "valid", dilation: Any = 1
-) -> Array:
+def average_pool_grad(g: Array, x: Array, kernel: Any, stride: Any, padding: Any = "valid", dilation: Any = 1) -> Array:
     dx = np.zeros(x.shape)
     for o, inputs in windows(x, kernel, stride, padding, dilation).items():
         for i in inputs:

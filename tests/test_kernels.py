@@ -1,5 +1,6 @@
 """The array kernels of every device against the dumbest possible loops, over all that a window can be."""
 
+import importlib
 from functools import cache
 from itertools import product
 from typing import Any
@@ -75,9 +76,17 @@ def assert_close(found: Array, wanted: Array, what: Any) -> None:
     np.testing.assert_allclose(to_host(found), wanted, rtol=1e-11, atol=1e-11, err_msg=str(what))
 
 
+@pytest.fixture(params=["whole kernels", "slices of the kernel"])
+def unrolling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the plain class unrolls depends on the number of channels; here it does so whatever their number."""
+    module = importlib.import_module("dltrain.backend.kernels")
+    monkeypatch.setattr(module, "LONG_ROW", 1 if request.param == "slices of the kernel" else 1 << 60)
+    return str(request.param)
+
+
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
 @pytest.mark.parametrize("groups", [1, 2, 3])
-def test_conv(dimensions: int, groups: int, device: Device):
+def test_conv(dimensions: int, groups: int, device: Device, unrolling: str):
     for geometry in geometries(dimensions)[:: 1 if groups == 1 else 5]:
         x, w, g, y, dx, dw = expected_conv(geometry, groups)
         size, kernel, *rest = geometry
@@ -123,9 +132,7 @@ def test_bias_and_finish_come_last(bias: bool, finish: bool, device: Device):
     y = k.dense(device.asarray(x), device.asarray(w), given, square if finish else None)
     assert_close(y, wanted**2 if finish else wanted, "dense")
     window = Window.of((1,), 1)
-    y = k.conv(
-        device.asarray(x[:, None]), device.asarray(w[None]), window, 1, given, square if finish else None
-    )
+    y = k.conv(device.asarray(x[:, None]), device.asarray(w[None]), window, 1, given, square if finish else None)
     assert_close(y[:, 0], wanted**2 if finish else wanted, "conv")
 
 
@@ -135,19 +142,21 @@ def test_column_sums(shape: tuple[int, ...], device: Device):
     assert_close(device.kernels.column_sums(device.asarray(rows)), rows.reshape(-1, shape[-1]).sum(0), shape)
 
 
+@pytest.mark.parametrize("channels", [4, 128])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_the_size_of_a_piece_changes_nothing_but_rounding(groups: int, stride: int, device: Device):
-    """im2col of one example at a time, of two (the last piece is smaller), of all at once."""
-    x, w = device.asarray(distinct(5, 6, 5, 4)), device.asarray(distinct(3, 2, 4 // groups, 6, seed=1))
+def test_the_size_of_a_piece_changes_nothing_but_rounding(channels: int, groups: int, stride: int, device: Device):
+    """Unroll one example at a time, some (the last piece is smaller), all at once."""
+    x, w = device.asarray(distinct(5, 6, 5, channels)), device.asarray(distinct(3, 2, channels // groups, 6, seed=1))
     window = Window.of((6, 5), (3, 2), stride, "same")
-    example = int(np.prod(window.out_size)) * 3 * 2 * 4 * 8  # bytes
     g = device.asarray(distinct(5, *window.out_size, 6, seed=2))
     results = []
-    for piece_bytes in (1, example, 2 * example, 5 * example, 1 << 30):
+    pieces = (1, 12_000, 24_000, 800_000, 1 << 30)
+    for piece_bytes in pieces:
         k = Kernels(device.xp, piece_bytes)
         y = k.conv(x, w, window, groups, None, None)
         results.append((y, k.conv_input_grad(g, w, window, groups), k.conv_weight_grad(g, x, w, window, groups)))
+    assert_close(results[0][0], plain.conv(to_host(x), to_host(w), stride, "same", 1, groups), "loops")
     for arrays in zip(*results, strict=True):
         for array in arrays[1:]:
             assert_close(array, to_host(arrays[0]), "pieces")

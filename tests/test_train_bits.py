@@ -13,7 +13,7 @@ from builders import EVERY_LAYER, images, make_job, train, weights_of
 from conftest import device_of
 from test_shards import Unordered
 
-from dltrain.backend import open_device
+from dltrain.backend import Device
 from dltrain.data import AUGMENTATIONS
 from dltrain.nn import LAYERS
 from dltrain.optim import OPTIMIZERS
@@ -158,8 +158,8 @@ def assert_close(row: Any, expected: Any) -> None:
 # --- real data -------------------------------------------------------------------------------------------------------
 
 
-def configured(name: str, data_dir: Path, *changes: str) -> Job:
-    device = open_device("cpu")
+def configured(name: str, data_dir: Path, *changes: str, device: Device | None = None) -> Job:
+    device = device or device_of(np.float32)
     return build_job(settle(load(name, list(changes)), device), device, data_dir)
 
 
@@ -176,3 +176,15 @@ def test_some_steps_of_cifar(data_dir: Path, tmp_path: Path) -> None:
     job = configured("cifar_cnn", data_dir, "+train.max_steps=3", "train.shard_size=30")
     job.feeds.pop("test")
     assert len(hashes(job, tmp_path)) == 1
+
+
+@pytest.mark.usefixtures("inside_step")
+def test_a_config_on_the_stand_in(tmp_path: Path) -> None:
+    """From YAML to the evaluation of the test split."""
+    found = []
+    for name in ("cpu", "standin"):
+        device = device_of(np.float64, name)
+        job = configured("smoke", tmp_path, "train.max_steps=10", "train.shard_size=15", device=device)
+        found.append(train(job, tmp_path)[0])
+    for key in ("train", "validation", "test"):
+        assert_close(found[1][key], found[0][key])

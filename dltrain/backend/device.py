@@ -29,8 +29,8 @@ class Device:
         self.kernels = _kernels_of.setdefault(xp.ndarray, Kernels(xp, piece_bytes))
 
     def asarray(self, x: Any) -> Any:
-        """Bring host values here. Every float becomes this device's dtype; integers keep theirs."""
-        host = np.asarray(x)
+        """Bring host values here, C-contiguous. Every float becomes this device's dtype; integers keep theirs."""
+        host = np.asarray(x, order="C")
         return self.xp.asarray(host.astype(self.dtype, copy=False) if host.dtype.kind == "f" else host)
 
     def __repr__(self) -> str:

@@ -56,7 +56,7 @@ class Kernels:
         """finish(x ∗ w + bias). Cross-correlation, as everywhere in the field."""
         xp = self.xp
         y = xp.empty((len(x), *window.out_size, w.shape[-1]), x.dtype)
-        for piece, unrolled in self._unrolled(x, w, window, groups):
+        for piece, unrolled in self._unrolled(x, window, groups):
             out = y[piece]
             for group, slices in enumerate(unrolled):
                 part = _channels(out, group, groups)
@@ -78,7 +78,7 @@ class Kernels:
         """dLoss/dw given g = dLoss/dy."""
         xp = self.xp
         total = xp.zeros(w.shape, x.dtype)
-        for piece, unrolled in self._unrolled(x, w, window, groups):
+        for piece, unrolled in self._unrolled(x, window, groups):
             for group, slices in enumerate(unrolled):
                 outputs = xp.ascontiguousarray(_channels(g[piece], group, groups))
                 for rows, of_kernel in slices:
@@ -115,7 +115,7 @@ class Kernels:
         return self.xp.ascontiguousarray(w).reshape(*w.shape[:-2], -1)
 
     def _unrolled(
-        self, x: Array, w: Array, window: Window, groups: int
+        self, x: Array, window: Window, groups: int
     ) -> Iterator[tuple[slice, list[list[tuple[Array, slice]]]]]:
         """Unroll some examples at a time: (which examples, for each group its (rows, slice of the kernel)).
 

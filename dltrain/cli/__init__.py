@@ -1,5 +1,6 @@
 """The command line: one file per command, listed here."""
 
+import io
 import sys
 
 from dltrain.cli.app import app
@@ -21,30 +22,27 @@ app.command("env")(env)
 
 
 def main() -> None:
-    """Run a command; whatever goes wrong becomes one message and an exit code."""
+    """Run a command; whatever goes wrong becomes one message and an exit code.
+
+    typer itself ends wrong usage with 2, Ctrl-C with 130 and, silently, a reader of our output that has left, as
+    `head` does.
+    """
     from dltrain.cli import console
     from dltrain.errors import DltrainError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without `→` shows `?`, rather than a failure
+    code = 1  # of an error that has none of its own; a success leaves by SystemExit
     try:
         app(prog_name="dltrain")
     except DltrainError as error:
         console.error(str(error))
         code = error.exit_code
-    except KeyboardInterrupt:
-        console.error("interrupted")
-        code = 130
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
-        console.forget_output()
-        code = 1
     except MemoryError as error:
         console.error(f"out of memory ({error}); try a smaller train.batch_size or train.shard_size")
-        code = 1
     except OSError as error:
         console.error(f"{error.filename or 'the system'}: {error.strerror or error}")
-        code = 1
     except Exception as error:
-        console.error(f"this is a bug in dltrain: {type(error).__name__}: {error}; --debug shows where")
-        code = 1
-    else:
-        code = 0
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        console.error(f"this is a bug in dltrain: {what}; --debug shows where")
     sys.exit(code)

@@ -11,6 +11,7 @@ from dltrain.cli import console
 app = typer.Typer(
     help="Train small networks from YAML and see what happens inside them.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: quicker, the same in a pipe, and `[default: …]` is no markup
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -37,6 +38,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where runs lie.")]
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Where data sets lie. [default: DLTRAIN_DATA, or the user's cache]"),
@@ -44,11 +46,13 @@ DataDir = Annotated[
 DeviceName = Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option("--device", help="Where to compute.")]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, max=256, help="Shards computed at a time; changes no bits. [default: all cores]"),
+    typer.Option(
+        "--threads", metavar="N", min=1, max=256, help="Shards computed at once; changes no bits. [default: all cores]"
+    ),
 ]
 Run = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="A run: its path, name, a unique part of it, or latest.", show_default=False),
+    typer.Argument(metavar="RUN", help="A run: its path, name, a unique part of it, or latest.", show_default=False),
 ]
 Which = Annotated[Literal["best", "last"], typer.Option("--checkpoint", help="Which weights.")]
 RUNS = Path("runs")

@@ -1,18 +1,19 @@
 """Everything that is shown to people. Results go to stdout, all else to stderr. The only importer of rich."""
 
+from __future__ import annotations
+
 import json
-import os
-import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+if TYPE_CHECKING:  # rich is imported where something is shown, so that `--help` comes without it
+    from rich.console import Console
+    from rich.progress import Progress
 
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+WIDEST = 10_000  # columns of a table in a pipe
 _quiet = False
 _tracebacks = False
 
@@ -27,10 +28,17 @@ def show_tracebacks() -> None:
     _tracebacks = True
 
 
+@cache
+def _err() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
 def info(text: str) -> None:
     """Something on the way; not with --quiet."""
     if not _quiet:
-        _err.print(text, markup=False)
+        _err().print(text, markup=False)
 
 
 def error(text: str) -> None:
@@ -38,13 +46,8 @@ def error(text: str) -> None:
     if _tracebacks:
         traceback.print_exc()
     for line in text.splitlines() or [""]:
-        _err.print("[bold red]error:[/]", end=" ")
-        _err.print(line, markup=False)
-
-
-def forget_output() -> None:
-    """Nobody reads stdout any more; keep the interpreter from complaining about it on its way out."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _err().print("[bold red]error:[/]", end=" ")
+        _err().print(line, markup=False)
 
 
 def result_json(content: dict[str, Any]) -> None:
@@ -55,18 +58,22 @@ def result_text(text: str) -> None:
     print(text, flush=True)
 
 
-def result_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+def result_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table on stdout: numbers to the right, as wide as it needs in a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     rows = [[show(cell) for cell in row] for row in rows]
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
         numeric = all(row[i] == "" or row[i][0] in "0123456789-–" for row in rows) and bool(rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+        table.add_row(*map(Text, row))
     out = Console(highlight=False)
     if not out.is_terminal:
-        out = Console(highlight=False, width=max(200, len(" ".join(columns))))
+        out.width = out.measure(table, options=out.options.update(width=WIDEST)).maximum
     out.print(table)
 
 
@@ -89,7 +96,7 @@ class FitWatcher:
     log: called with every line, for train.log.
     """
 
-    def __init__(self, log: Any):
+    def __init__(self, log: Callable[[str], None]):
         self._log = log
         self._progress: Progress | None = None
         self._task: Any = None
@@ -97,15 +104,18 @@ class FitWatcher:
 
     def started(self, steps: int, epochs: int) -> None:
         self._epochs = epochs
-        if _err.is_terminal and not _quiet:
+        if _err().is_terminal and not _quiet:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
             self._progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[now]}"),
-                console=_err,
+                console=_err(),
                 transient=True,
+                redirect_stdout=False,
                 auto_refresh=False,  # drawn from this thread: no other one disturbs the training
             )
             self._task = self._progress.add_task("epoch 1", total=steps, now="")

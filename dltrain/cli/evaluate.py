@@ -20,9 +20,15 @@ def evaluate(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Evaluate a trained network on a split: loss, accuracy, per class, confusion matrix."""
+    """Evaluate a trained network on a split.
+
+    Loss and accuracy; recall, precision and confusions of each class; also kept in the run, eval/SPLIT.json.
+    """
+    import numpy as np
+
     from dltrain.backend.process import settle
     from dltrain.data import default_data_dir, load_split
+    from dltrain.errors import DataError
     from dltrain.spec import build_source, restore
     from dltrain.train.evaluate import evaluate as measure
     from dltrain.train.feed import Feed
@@ -32,19 +38,23 @@ def evaluate(
     settle()
     directory = find_run(run, runs_dir)
     restored = restore(directory, checkpoint, device)
-    spec, source = restored.spec, build_source(restored.spec)
+    spec, source, learned = restored.spec, build_source(restored.spec), restored.checkpoint.preprocessing
     assert spec.data and source and isinstance(spec.train.shard_size, int)
+    if (source.input_shape, source.classes) != (learned.input_shape, learned.classes):
+        raise DataError(
+            f"the data set ({spec.data.type}) has changed since {directory.path} was trained: shapes or classes differ"
+        )
     examples = load_split(
         source, data_dir or default_data_dir(), split, validation=spec.data.common["validation"], seed=spec.seed
     )
     console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {len(examples):,} examples")
-    feed = Feed(examples, restored.checkpoint.preprocessing, (), restored.device)
+    feed = Feed(examples, learned, (), restored.device)
     crew = Crew(threads or available_cores())
-    found = measure(restored.model, restored.loss, feed, crew, spec.train.batch_size, spec.train.shard_size)
+    with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
+        found = measure(restored.model, restored.loss, feed, crew, spec.train.batch_size, spec.train.shard_size)
     crew.close()
-    names = restored.checkpoint.preprocessing.classes
     for row in found.get("per_class", []):
-        row["class"] = names[row["class"]] if names else row["class"]
+        row["class"] = (learned.classes or ())[row["class"]]
     order = ("loss", "accuracy", "examples", "per_class", "confusion")
     result = {"run": str(directory.path), "split": split} | {key: found[key] for key in order if key in found}
     directory.write_json(directory.evaluation(split), result | {"checkpoint": checkpoint})
@@ -56,4 +66,5 @@ def evaluate(
     if "per_class" in found:
         rows = [[*row.values(), *counts] for row, counts in zip(found["per_class"], found["confusion"], strict=True)]
         columns = ["class", "examples", "recall", "precision", *(f"→{row['class']}" for row in found["per_class"])]
-        console.result_table(columns, rows, title="\nper class, and for which class its examples were taken:")
+        console.result_text("\nper class, and for which class its examples were taken:")
+        console.result_table(columns, rows)

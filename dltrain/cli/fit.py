@@ -1,5 +1,6 @@
 """`dltrain fit CONFIG`"""
 
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -8,22 +9,26 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, Quiet, RunsDir, Threads
+from dltrain.cli.app import RUNS, Config, DataDir, Debug, DeviceName, Json, Quiet, RunsDir, Threads
 
 
 def fit(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config.")],
+    config: Config,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Changes: a.b=v sets, +a.b=v adds, ~a.b removes."),
+        typer.Argument(metavar="KEY=VALUE", help="Changes: a.b=v sets, +a.b=v adds, ~a.b removes."),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the config's]")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the run. [default: the config's]")
+    ] = None,
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
     device: DeviceName = None,
     threads: Threads = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Another seed.")] = None,
-    max_steps: Annotated[int | None, typer.Option("--max-steps", min=1, help="Stop after so many steps.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Another seed.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", metavar="N", min=1, help="Stop after so many steps.")
+    ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Two training batches and a checkpoint, on generated data if need be.")
     ] = False,
@@ -31,10 +36,14 @@ def fit(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train a network, evaluate it on the test split and keep everything in a new run directory."""
+    """Train a network and test it.
+
+    Everything about the training is kept in a new run directory: configs, logs, checkpoints.
+    """
     from dltrain.backend import open_device
     from dltrain.backend.process import settle as settle_process
     from dltrain.data import default_data_dir
+    from dltrain.errors import RunError
     from dltrain.spec import Override, build_job, load, settle
     from dltrain.train.environment import environment
     from dltrain.train.loop import fit as train
@@ -51,9 +60,11 @@ def fit(
     spec = settle(spec, opened)
     job = build_job(spec, opened, data_dir or default_data_dir(), smoke)
     threads = threads or available_cores()
-    run = RunDir.create(
-        runs_dir, name or Path(config).stem, spec.to_yaml(), spec.text, environment(opened, threads, sys.argv)
-    )
+    facts = environment(opened, threads, sys.argv)
+    try:
+        run = RunDir.create(runs_dir, name or _run_name(config), spec.to_yaml(), spec.text, facts)
+    except OSError as error:
+        raise RunError(f"{runs_dir}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
     console.info(f"run {run.path}: {sum(p.size for _, p in job.model.named_parameters()):,} parameters, {opened.name}")
 
     def log(line: str) -> None:
@@ -66,6 +77,8 @@ def fit(
     except BaseException as error:
         log(f"ended by {type(error).__name__}: {error}")
         watcher.ended()
+        if run.status()["status"] == "running":  # it ended before the training could say so
+            run.update_status(status="failed")
         if json:
             console.result_json(run.result())
         raise
@@ -76,12 +89,17 @@ def fit(
         console.result_text(_summary(result))
 
 
+def _run_name(config: str) -> str:
+    """The config's own name without what a run's name may not hold."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config).stem).lstrip("._-")[:100] or "run"
+
+
 def _summary(result: dict[str, Any]) -> str:
     lines = []
     for split in ("train", "validation", "test"):
         if split in result:
-            scores = "  ".join(f"{key} {result[split][key]:.4f}" for key in ("loss", "accuracy") if key in result[split])
-            lines.append(f"{split:<10}  {scores}")
+            scores = [f"{key} {result[split][key]:.4f}" for key in ("loss", "accuracy") if key in result[split]]
+            lines.append(f"{split:<10}  {'  '.join(scores)}")
     lines.append(f"weights     sha256 {result['weights_sha256'][:16]}…")
     lines.append(f"run         {result['run']}")
     return "\n".join(lines)

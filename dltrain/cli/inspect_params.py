@@ -9,7 +9,9 @@ from dltrain.cli.app import RUNS, Debug, Json, Quiet, RunsDir
 
 
 def inspect_params(
-    config: Annotated[str, typer.Argument(metavar="CONFIG|RUN", help="A config, or a run.")],
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG|RUN", help="A YAML file, the name of a shipped config, or a run.")
+    ],
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the arithmetic, multiply-adds, memory and receptive fields.")
     ] = False,
@@ -18,13 +20,16 @@ def inspect_params(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Count the parameters of a network. Allocates no weights and needs no data."""
-    from dltrain.nn.summary import summarise
-    from dltrain.spec import build_model, config_of
+    """Count the parameters of a network.
 
-    spec = config_of(config, runs_dir)
+    Allocates no weights and needs no data.
+    """
+    from dltrain.nn.summary import summarise
+    from dltrain.spec import describe
+
+    spec, model = describe(config, runs_dir)
     kinds = {layer.common["name"]: layer.type for layer in spec.model.layers}
-    found = summarise(build_model(spec), kinds, spec.train.batch_size)
+    found = summarise(model, kinds, spec.train.batch_size)
     if json:
         console.result_json(found)
         return
@@ -46,7 +51,8 @@ def _cells(row: dict[str, Any], explain: bool) -> list[Any]:
     cells += [row["parameters"], row["trainable"], f"{row['share']:.1%}"]
     if explain:
         memory, field = _mib(row["activation_bytes"]), row["receptive_field"]
-        cells += [row["arithmetic"], row["output_size"], row["multiply_adds"], memory, _shape(field) if field else "all"]
+        cells += [row["arithmetic"], row["output_size"], row["multiply_adds"], memory]
+        cells += [_shape(field) if field else "all"]
     return cells
 
 
@@ -55,4 +61,4 @@ def _shape(shape: list[int]) -> str:
 
 
 def _mib(size: int) -> str:
-    return f"{size / 2**20:.2f} MiB"
+    return f"{size / 2**20:,.2f} MiB"

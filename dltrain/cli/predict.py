@@ -1,5 +1,6 @@
 """`dltrain predict [RUN] INPUT…`"""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from dltrain.cli.app import RUNS, Debug, DeviceName, Json, Quiet, RunsDir, Which
 
 def predict(
     arguments: Annotated[
-        list[str], typer.Argument(metavar="[RUN] INPUT...", help="A run (default: the newest), then image or npz files.")
+        list[str], typer.Argument(metavar="[RUN] INPUT", help="A run (default: the newest); image or npz files.")
     ],
     checkpoint: Which = "last",
     output: Annotated[
@@ -23,24 +24,33 @@ def predict(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Ask a trained network. Needs the run and the inputs only, not the data set."""
+    """Ask a trained network about new inputs.
+
+    Needs the run and the inputs only, not the data set. Pictures of another size are stretched to the network's.
+    """
     import numpy as np
 
     from dltrain.backend.process import settle
     from dltrain.data import apply
+    from dltrain.errors import DataError, DltrainError
     from dltrain.spec import restore
     from dltrain.train.evaluate import predict as ask
 
     settle()
+    if output and not output.parent.is_dir():
+        raise DltrainError(f"{output}: there is no folder {output.parent}; make it first")
     directory, inputs = _split_arguments(arguments, runs_dir)
     restored = restore(directory, checkpoint, device)
     learned = restored.checkpoint.preprocessing
     names, examples = _read(inputs, learned)
     console.info(f"run {directory.path}: {checkpoint} checkpoint, {len(names):,} examples")
-    x = apply(examples, *learned.scale_and_shift(restored.device.dtype))
-    answers = ask(restored.model, restored.loss, x, restored.device, restored.spec.train.batch_size)
+    with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
+        x = apply(examples, *learned.scale_and_shift(restored.device.dtype))
+        answers = ask(restored.model, restored.loss, x, restored.device, restored.spec.train.batch_size)
     predictions: list[dict[str, Any]] = []
     for name, answer in zip(names, answers, strict=True):
+        if not np.isfinite(answer).all():
+            raise DataError(f"{name}: the network's output is not finite; is this in the units of its training data?")
         row: dict[str, Any] = {"input": name}
         if learned.classes:
             row["class"] = learned.classes[int(np.argmax(answer))]
@@ -59,14 +69,19 @@ def predict(
 
 def _split_arguments(arguments: list[str], runs_dir: Path) -> tuple[Any, list[Path]]:
     """The first argument is a run unless it is a file."""
-    from dltrain.errors import ConfigError
+    from dltrain.errors import ConfigError, DataError, RunError
     from dltrain.train.rundir import find_run
 
-    named = not Path(arguments[0]).is_file()
-    run = find_run(arguments[0] if named else None, runs_dir)
+    named = not os.path.isfile(arguments[0])
+    try:
+        run = find_run(arguments[0] if named else None, runs_dir)
+    except RunError as error:
+        raise RunError(f"{arguments[0]}: no such file; and {error}" if named else str(error)) from None
     inputs = [Path(argument) for argument in arguments[named:]]
     if not inputs:
         raise ConfigError("predict needs at least one INPUT: an image file, or an npz file with an array x")
+    if missing := [f"{path}: no such file" for path in inputs if not path.is_file()]:
+        raise DataError("\n".join(missing))
     return run, inputs
 
 
@@ -86,7 +101,7 @@ def _read(inputs: list[Path], learned: Any) -> tuple[list[str], Any]:
         else:
             part = learned.from_pixels(read_image(path, learned.input_shape))[None]
             names.append(str(path))
-        parts.append(part.astype(np.float64))
+        parts.append(part)
     return names, np.concatenate(parts)
 
 
@@ -94,6 +109,7 @@ def _write_table(path: Path, predictions: list[dict[str, Any]]) -> None:
     import csv
     import io
 
+    from dltrain.errors import DltrainError
     from dltrain.train.files import write_atomically
 
     text = io.StringIO()
@@ -105,7 +121,10 @@ def _write_table(path: Path, predictions: list[dict[str, Any]]) -> None:
     else:
         writer.writerow(["input", *(f"value{i}" for i in range(len(first["values"])))])
         writer.writerows([row["input"], *row["values"]] for row in predictions)
-    write_atomically(path, text.getvalue().encode())
+    try:
+        write_atomically(path, text.getvalue().encode())
+    except OSError as error:
+        raise DltrainError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _print(predictions: list[dict[str, Any]]) -> None:
@@ -113,4 +132,5 @@ def _print(predictions: list[dict[str, Any]]) -> None:
         rows = [[row["input"], row["class"], max(row["probabilities"].values())] for row in predictions]
         console.result_table(["input", "class", "probability"], rows)
     else:
-        console.result_table(["input", "values"], [[row["input"], row["values"]] for row in predictions])
+        rows = [[row["input"], *row["values"]] for row in predictions]
+        console.result_table(["input", *(f"value{i}" for i in range(len(rows[0]) - 1))], rows)

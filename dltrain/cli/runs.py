@@ -17,7 +17,8 @@ def runs(runs_dir: RunsDir = RUNS, json: Json = False, quiet: Quiet = False, deb
             console.info(f"skipped: {error}")
             continue
         row = {"run": run.path.name, "status": status["status"]}
-        row |= {key: status[key] for key in ("started", "epochs", "steps", "best_loss", "test") if key in status}
+        shown = ("started", "epochs", "steps", "best_loss", "test")
+        row |= {key: status[key] for key in shown if status.get(key) is not None}
         rows.append(row)
     if json:
         console.result_json({"runs": rows})

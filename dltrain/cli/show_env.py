@@ -1,13 +1,17 @@
 """`dltrain env`"""
 
 import sys
+from typing import Any
 
 from dltrain.cli import console
 from dltrain.cli.app import Debug, DeviceName, Json, Quiet
 
 
 def env(device: DeviceName = None, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
-    """Show what results may depend on: versions, processor, BLAS, device. Every run keeps this in env.json."""
+    """Show what results may depend on.
+
+    Versions, processor, BLAS, device. Every run keeps this in its env.json.
+    """
     from dltrain.backend import open_device
     from dltrain.backend.process import settle
     from dltrain.train.environment import environment
@@ -18,4 +22,13 @@ def env(device: DeviceName = None, json: Json = False, quiet: Quiet = False, deb
     if json:
         console.result_json(found)
     else:
-        console.result_table(["", ""], [[key, str(value)] for key, value in found.items()])
+        width = max(map(len, found))
+        console.result_text("\n".join(f"{key:<{width}}  {_plain(value)}" for key, value in found.items()))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_plain, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(entry)}" for key, entry in value.items())
+    return str(value)

@@ -5,18 +5,21 @@ from typing import Annotated
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import Debug, Json, Quiet
+from dltrain.cli.app import Config, Debug, Json, Quiet
 
 
 def validate(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped config.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As for fit.")] = None,
+    config: Config,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As for fit.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved config: every default, and whence.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Check a config, shapes included, without reading data or allocating weights."""
+    """Check a config, the shapes of its layers included.
+
+    Reads no data and allocates no weights.
+    """
     from dltrain.spec import build_model, load
 
     spec = load(config, overrides or [])

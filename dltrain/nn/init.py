@@ -42,6 +42,8 @@ class Constant(Initializer):
 @INITIALIZERS.register("zeros")
 @dataclass(frozen=True, kw_only=True)
 class Zeros(Initializer):
+    """0 everywhere: right for biases; weights that start at 0 stay equal to each other."""
+
     def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
         return np.zeros(shape)
 
@@ -68,7 +70,7 @@ class Uniform(Initializer):
         return rng.uniform(-self.limit, self.limit, shape)
 
 
-def _scaled(name: str, variance: Callable[[int, int], float], uniform: bool) -> None:
+def _scaled(name: str, variance: Callable[[int, int], float], formula: str, uniform: bool) -> None:
     """Register a distribution whose variance follows from the fans."""
 
     @INITIALIZERS.register(name)
@@ -78,9 +80,11 @@ def _scaled(name: str, variance: Callable[[int, int], float], uniform: bool) -> 
             v = variance(fan_in, fan_out)
             return rng.uniform(-sqrt(3 * v), sqrt(3 * v), shape) if uniform else rng.standard_normal(shape) * sqrt(v)
 
+    Scaled.__doc__ = f"A {'uniform' if uniform else 'normal'} distribution with mean 0 and variance {formula}."
 
-_scaled("glorot_uniform", lambda fan_in, fan_out: 2 / (fan_in + fan_out), uniform=True)
-_scaled("glorot_normal", lambda fan_in, fan_out: 2 / (fan_in + fan_out), uniform=False)
-_scaled("he_uniform", lambda fan_in, fan_out: 2 / fan_in, uniform=True)
-_scaled("he_normal", lambda fan_in, fan_out: 2 / fan_in, uniform=False)
-_scaled("lecun_normal", lambda fan_in, fan_out: 1 / fan_in, uniform=False)
+
+_scaled("glorot_uniform", lambda fan_in, fan_out: 2 / (fan_in + fan_out), "2 / (fan_in + fan_out)", uniform=True)
+_scaled("glorot_normal", lambda fan_in, fan_out: 2 / (fan_in + fan_out), "2 / (fan_in + fan_out)", uniform=False)
+_scaled("he_uniform", lambda fan_in, fan_out: 2 / fan_in, "2 / fan_in", uniform=True)
+_scaled("he_normal", lambda fan_in, fan_out: 2 / fan_in, "2 / fan_in", uniform=False)
+_scaled("lecun_normal", lambda fan_in, fan_out: 1 / fan_in, "1 / fan_in", uniform=False)

@@ -42,7 +42,9 @@ def conv(
     k·K/groups … see only input channels k·C/groups … of the same group. Padding as in Window.of.
     """
     if x.shape[-1] != groups * w.shape[-2] or w.shape[-1] % groups:
-        raise ValueError(f"conv of {x.shape[-1]} channels with weights {w.shape}, (*kernel, C/groups, K), in {groups} groups")
+        raise ValueError(
+            f"conv of {x.shape[-1]} channels with weights {w.shape}, (*kernel, C/groups, K), in {groups} groups"
+        )
     xp, k, row = array_module(x), kernels(x), FUSED[activation] if activation else None
     window = Window.of(x.shape[1:-1], w.shape[:-2], stride, padding, dilation)
     y = k.conv(x, w, window, groups, bias, row.forward if row else None)

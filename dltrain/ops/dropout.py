@@ -21,10 +21,10 @@ def dropout(x: Array, *, rate: float, words: Array) -> Any:
 
     words: (N, dropout_words(x.shape[1:])) random uint64.
     """
-    threshold = round(rate * LEVELS)
+    threshold = min(round(rate * LEVELS), LEVELS - 1)  # below every lane's end: CuPy compares within 16 bits
     each = prod(x.shape[1:])
     kept = (words.view("uint16")[:, :each] >= threshold).reshape(x.shape)
-    scale = LEVELS / (LEVELS - threshold) if threshold < LEVELS else 0.0
+    scale = LEVELS / (LEVELS - threshold)
 
     def mask(values: Array) -> Array:
         masked = values * kept

@@ -23,7 +23,8 @@ class Adam(Optimizer):
         super().__init__(lr)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
-    def update_one(self, w: Array, g: Array, m: Array, v: Array, *, lr: float, step: int) -> None:
+    def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
+        m, v = slots
         m *= self.beta1
         m += (1 - self.beta1) * g
         v *= self.beta2

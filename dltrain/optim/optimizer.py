@@ -33,9 +33,10 @@ class Optimizer:
         for name, parameter in parameters.items():
             arrays = [parameter, gradients[name], *(state[f"{name}/{slot}"] for slot in self.slots)]
             flat = [a.reshape(-1) for a in arrays]
-            for start in range(0, flat[0].size, PIECE):
-                self.update_one(*(a[start : start + PIECE] for a in flat), lr=lr, step=step)
+            for start in range(0, parameter.size, PIECE):
+                w, g, *slots = (a[start : start + PIECE] for a in flat)
+                self.update_one(w, g, slots, lr, step)
 
-    def update_one(self, *arrays: Array, lr: float, step: int) -> None:
-        """arrays: parameter, gradient, then the slots in order. All but the gradient are changed in place."""
+    def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
+        """w: weights, g: their gradient, slots: the state arrays in order. Changes w and the slots in place."""
         raise NotImplementedError

@@ -15,7 +15,7 @@ class Sgd(Optimizer):
     def __init__(self, *, lr: Positive = 0.01):
         super().__init__(lr)
 
-    def update_one(self, w: Array, g: Array, *, lr: float, step: int) -> None:
+    def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
         w -= lr * g
 
 
@@ -29,7 +29,8 @@ class Momentum(Optimizer):
         super().__init__(lr)
         self.momentum = momentum
 
-    def update_one(self, w: Array, g: Array, v: Array, *, lr: float, step: int) -> None:
+    def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
+        (v,) = slots
         v *= self.momentum
         v += g
         w -= lr * v
@@ -43,7 +44,8 @@ class Nesterov(Momentum):
     looked-ahead weights, as all frameworks do.
     """
 
-    def update_one(self, w: Array, g: Array, v: Array, *, lr: float, step: int) -> None:
+    def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
+        (v,) = slots
         v *= self.momentum
         v += g
         w -= lr * (g + self.momentum * v)

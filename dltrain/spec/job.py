@@ -12,6 +12,7 @@ from dltrain.nn import Loss, Model
 from dltrain.spec.build import build_layers, build_model, build_source
 from dltrain.spec.load import load, loads, replace
 from dltrain.spec.runspec import RunSpec
+from dltrain.spec.shipped import find_config
 from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.feed import Feed
 from dltrain.train.job import Job
@@ -21,10 +22,12 @@ from dltrain.train.shards import auto_shard_size
 
 def settle(spec: RunSpec, device: Device) -> RunSpec:
     """The spec with what `auto` stands for here: the device, and the number of examples in a shard."""
-    shard_size = spec.train.shard_size
-    if shard_size == "auto":
-        shard_size = auto_shard_size(build_model(spec), spec.train.batch_size)
-    return replace(spec, {"device": device.name, "train.shard_size": shard_size})
+    settled: dict[str, str | int] = {}
+    if spec.device == "auto":
+        settled["device"] = device.name
+    if spec.train.shard_size == "auto":
+        settled["train.shard_size"] = auto_shard_size(build_model(spec), spec.train.batch_size)
+    return replace(spec, settled)
 
 
 def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False) -> Job:
@@ -64,14 +67,17 @@ def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prep
     assert spec.data
     common, batch = spec.data.common, spec.train.batch_size
     settings = {"normalize": common["normalize"], "seed": spec.seed}
-    if not smoke:
-        return prepare(source, data_dir, validation=common["validation"], **settings)
     try:
-        prepared = prepare(source, data_dir, validation=common["validation"] or batch, **settings)
+        prepared = prepare(source, data_dir, validation=common["validation"], **settings)
     except MissingData:
+        if not smoke:
+            raise
         prepared = generated(source, examples=2 * batch, **settings)
+    if not smoke:
+        return prepared
     limits = {"train": 2 * batch, "validation": batch, "test": batch}
-    splits = {name: split.take(np.arange(min(limits[name], len(split)))) for name, split in prepared.splits.items()}
+    splits = {"validation": prepared.splits["train"]} | prepared.splits  # training examples will do where it has none
+    splits = {name: split.take(np.arange(min(limits[name], len(split)))) for name, split in splits.items()}
     return Prepared(splits, prepared.preprocessing)
 
 
@@ -99,12 +105,22 @@ def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
     return Restored(spec, device, model, spec.loss.build(), checkpoint)
 
 
-def config_of(text: str, runs: Path) -> RunSpec:
-    """The spec behind CONFIG|RUN on the command line: a config file, a shipped config, or a run's resolved config."""
+def describe(text: str, runs: Path) -> tuple[RunSpec, Model]:
+    """The spec, and the model without weights, of CONFIG|RUN on the command line: a config file, a shipped config
+    or a run. A run's model is known even where its data set is gone. Raises ConfigError, DataError, RunError."""
+    run = None
     try:
-        return load(text)
-    except ConfigError as error:
+        path = find_config(text)
+    except ConfigError as no_config:
         try:
-            return load(find_run(text, runs).config)
-        except RunError:
-            raise error from None
+            run = find_run(text, runs)
+        except RunError as no_run:
+            raise ConfigError(f"{no_config}; {no_run}") from None
+        path = run.config
+    spec = load(path)
+    try:
+        return spec, build_model(spec)
+    except MissingData:
+        if run is None:
+            raise
+        return spec, build_layers(spec, run.checkpoint("last").preprocessing.input_shape)

@@ -42,11 +42,11 @@ class Checkpoint:
             "position": asdict(self.position),
             "preprocessing": self.preprocessing.to_json(),
             "config": self.config,
-            "weights_sha256": weights_sha256(self.weights),
         }
         arrays = {f"weights/{name}": np.ascontiguousarray(a) for name, a in self.weights.items()}
         arrays |= {f"optimizer/{name}": np.ascontiguousarray(a) for name, a in self.optimizer.items()}
-        write_atomically(path, save(arrays, {"dltrain": json.dumps(about, allow_nan=False, sort_keys=True)}))
+        text = json.dumps(about, allow_nan=False, sort_keys=True)
+        write_atomically(path, save(arrays, {"dltrain": text, "sha256": _sha256(text, arrays)}))
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
@@ -56,15 +56,18 @@ class Checkpoint:
                 if int.from_bytes(file.read(8), "little") > MAX_HEADER:
                     raise RunError(f"{path}: the header is too large for a checkpoint; the file is damaged")
             with safetensors.safe_open(path, framework="numpy") as file:
-                about = json.loads((file.metadata() or {})["dltrain"])
+                metadata = file.metadata() or {}
+                about = json.loads(metadata["dltrain"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
             if about["format"] != FORMAT:
                 raise RunError(f"{path}: checkpoint format {about['format']}, but this dltrain reads format {FORMAT}")
+            if metadata["sha256"] != _sha256(metadata["dltrain"], arrays):
+                raise RunError(f"{path}: not what was saved (SHA-256 differs); the file is damaged")
             parts: dict[str, dict[str, Array]] = {"weights": {}, "optimizer": {}}
             for name, array in arrays.items():
                 part, _, rest = name.partition("/")
                 parts[part][rest] = array
-            checkpoint = cls(
+            return cls(
                 parts["weights"],
                 parts["optimizer"],
                 Position(**about["position"]),
@@ -75,9 +78,6 @@ class Checkpoint:
             raise RunError(f"{path}: there is no such checkpoint") from None
         except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, DataError) as error:
             raise RunError(f"{path}: this is no intact checkpoint ({error})") from None
-        if weights_sha256(checkpoint.weights) != about["weights_sha256"]:
-            raise RunError(f"{path}: the weights are not those that were saved (SHA-256 differs); the file is damaged")
-        return checkpoint
 
 
 @dataclass(frozen=True)
@@ -98,3 +98,8 @@ def weights_sha256(weights: dict[str, Array]) -> str:
         digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _sha256(text: str, arrays: dict[str, Array]) -> str:
+    """Of everything in a checkpoint."""
+    return sha256(f"{text}\0{weights_sha256(arrays)}".encode()).hexdigest()

@@ -1,11 +1,14 @@
 """Looking without learning: losses and scores over a split, and predictions."""
 
+from functools import partial
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from dltrain.backend import Device, array_module, to_host
 from dltrain.engine import no_grad
+from dltrain.errors import DivergedError
 from dltrain.nn import Context, Loss, Model
 from dltrain.ops import softmax
 from dltrain.train.feed import Feed
@@ -18,6 +21,7 @@ def evaluate(model: Model, loss: Loss, feed: Feed, crew: Crew, batch_size: int, 
     """{"loss", "accuracy", "examples", "per_class", "confusion"} of a split; only loss and examples in regression.
 
     The loss is the data loss, a mean over examples. confusion[i][j]: how many of class i were taken for class j.
+    Raises DivergedError when the loss is not finite.
     """
     total, confusion = 0.0, 0
 
@@ -34,10 +38,12 @@ def evaluate(model: Model, loss: Loss, feed: Feed, crew: Crew, batch_size: int, 
     with no_grad():
         for start in range(0, feed.size, batch_size):
             batch = np.arange(start, min(feed.size, start + batch_size))
-            sums = crew.run(-(-len(batch) // shard_size), lambda shard, batch=batch: shard_sums(batch, shard))
+            sums = crew.run(-(-len(batch) // shard_size), partial(shard_sums, batch))
             total += float(to_host(sums["loss"]))
             if loss.classification:
                 confusion = confusion + to_host(sums["confusion"])
+    if not isfinite(total):
+        raise DivergedError(f"the loss over these {feed.size:,} examples is {total}: the weights have grown too large")
     result: dict[str, Any] = {"loss": total / feed.size, "examples": feed.size}
     if loss.classification:
         result |= _from_confusion(np.reshape(confusion, (model.out_shape[-1], -1)))

@@ -75,6 +75,7 @@ class Training:
         self.position = Position(step=0, epoch=0, done=0)
         self.stop_signal: int | None = None
         self.best: float | None = None
+        self.beaten: float | None = None  # the loss that was last beaten by min_delta: small gains add up against it
         self.epochs_without_gain = 0
         self.result: Row = {}
         job.model.initialise(job.seed, job.device)
@@ -121,9 +122,9 @@ class Training:
             "loss": report.data_loss + report.penalty,
             "data_loss": report.data_loss,
             "penalty": report.penalty,
-            "accuracy": report.accuracy,
         }
-        values = {key: value for key, value in values.items() if value is not None}
+        if report.accuracy is not None:
+            values["accuracy"] = report.accuracy
         for key, value in values.items():
             means[key].add(value, report.examples)
         row: Row = {"event": "step", "epoch": self.position.epoch, "step": self.position.step, **values}
@@ -147,12 +148,14 @@ class Training:
 
         watched = (validation or row["train"])["loss"]
         settings = self.job.train.early_stopping
-        gained = self.best is None or watched < self.best - (settings.min_delta if settings else 0)
-        self.epochs_without_gain = 0 if gained else self.epochs_without_gain + 1
+        if self.beaten is None or watched < self.beaten - (settings.min_delta if settings else 0):
+            self.beaten, self.epochs_without_gain = watched, 0
+        else:
+            self.epochs_without_gain += 1
         is_best = self.best is None or watched < self.best
         if is_best:
             self.best = watched
-        last = self.position.step >= self.total_steps
+        last = self.position.step >= self.total_steps or self._should_stop_early()
         if is_best or last or epoch % self.job.checkpoint.every_epochs == 0:
             self._save(best=is_best)
         self.watcher.finished_epoch(row, layers)

@@ -3,7 +3,7 @@
 A shard sums what it saw of a layer's output; the sums of a step come here and are added up over the epoch.
 """
 
-from math import prod, sqrt
+from math import isfinite, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ class LayerProbe:
         relu = self.layer.activation == "relu"
         units, dead = len(self.alive), int((~self.alive).sum())
         mean = self.sum / self.values
-        return {
+        row = {
             "epoch": epoch,
             "layer": self.layer.name,
             "type": kind,
@@ -90,6 +90,8 @@ class LayerProbe:
             "activation_std": sqrt(max(0.0, self.square / self.values - mean * mean)),
             "saturated_share": self.saturated / self.values if self.layer.activation in RANGES else None,
         }
+        # A square may overflow long before the loss does, and JSON has no infinity.
+        return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in row.items()}
 
 
 def probes_for(model: Model) -> dict[str, LayerProbe]:

@@ -145,8 +145,8 @@ def all_runs(runs: Path) -> list[RunDir]:
 
 
 def find_run(text: str | None, runs: Path) -> RunDir:
-    """A path, a run's name, a unique part of it, or `latest`; None is the newest. Raises RunError saying what exists."""
-    if text is not None and (Path(text) / "config.yaml").is_file():
+    """A path, a run's name, a unique part of it, or `latest`; None is the newest. Raises RunError."""
+    if text is not None and os.path.isfile(os.path.join(text, "config.yaml")):  # False even for what cannot be a path
         return RunDir(Path(text))
     known = all_runs(runs)
     if text is None or text == "latest":
@@ -160,7 +160,7 @@ def find_run(text: str | None, runs: Path) -> RunDir:
     if found:
         names = ", ".join(run.path.name for run in found[-5:])
         raise RunError(f"{text!r} fits {len(found)} runs in {runs}: {names}; give more of the name")
-    if Path(text).is_dir():
+    if os.path.isdir(text):
         raise RunError(f"{text} is no run directory: it has no config.yaml")
     raise RunError(f"no run {text!r} in {runs}; `dltrain runs` lists those that exist")
 
@@ -171,7 +171,7 @@ def _alive(status: dict[str, Any]) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True  # it exists and belongs to somebody else

@@ -30,7 +30,13 @@ class StepReport:
 
 
 def train_step(
-    job: Job, crew: Crew, batch: Array, moment: Moment, lr: float, state: dict[str, Array], probes: dict[str, LayerProbe]
+    job: Job,
+    crew: Crew,
+    batch: Array,
+    moment: Moment,
+    lr: float,
+    state: dict[str, Array],
+    probes: dict[str, LayerProbe],
 ) -> StepReport:
     """Train on these examples (indices into the training split) and add what was seen to the probes.
 

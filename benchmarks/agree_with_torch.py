@@ -1,0 +1,95 @@
+"""Do we compute what PyTorch computes? cifar_cnn without dropout: same weights, same batches, losses side by side.
+
+In float64 any difference would be one of mathematics. In float32 rounding is amplified from step to step, so PyTorch
+in another memory layout runs along as a yardstick: it differs from PyTorch, too.
+
+python benchmarks/agree_with_torch.py      needs torch, and CIFAR-10 under DLTRAIN_DATA
+"""
+
+import argparse
+
+import numpy as np
+import record
+import torch
+import torch_cifar
+
+from dltrain.backend import open_device
+from dltrain.backend.process import settle as settle_process
+from dltrain.data import default_data_dir
+from dltrain.nn import Model
+from dltrain.spec import build_job, load, settle
+from dltrain.train.feed import Moment
+from dltrain.train.probes import probes_for
+from dltrain.train.shards import Crew
+from dltrain.train.step import train_step
+
+
+def torch_twin(model: Model, layout: torch.memory_format) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    twin = torch_cifar.build(dropout=False)
+    twin = twin.to(torch.from_numpy(np.empty(0, next(model.named_parameters())[1].data.dtype)).dtype)
+    torch_cifar.copy_weights(model, twin)
+    twin = twin.to(memory_format=layout)
+    return twin, torch.optim.Adam(twin.parameters(), lr=1e-3)
+
+
+def torch_step(
+    twin: torch.nn.Module, optimizer: torch.optim.Optimizer, images: np.ndarray, targets: np.ndarray
+) -> float:
+    optimizer.zero_grad()
+    loss = torch.nn.functional.cross_entropy(twin(torch_cifar.to_torch(images)), torch.from_numpy(targets))
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def largest(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a - b).max())
+
+
+def steps_within(a: np.ndarray, b: np.ndarray) -> int | None:
+    """How many first steps agree to 1e-3; None where all do."""
+    beyond = np.flatnonzero(np.abs(a - b) > 1e-3)
+    return int(beyond[0]) if len(beyond) else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    arguments = parser.parse_args()
+    settle_process()
+    device = open_device("cpu", arguments.dtype)
+    spec = load("cifar_cnn", ["~model.layers.dropout1", "~model.layers.dropout1", "~model.layers.dropout1"])
+    job = build_job(settle(spec, device), device, default_data_dir())
+    job.model.initialise(job.seed, device)
+    layouts = [torch.contiguous_format, torch.channels_last]
+    theirs = [torch_twin(job.model, layout) for layout in layouts]
+    state = job.optimizer.new_state(job.model.weights())
+    crew, feed, probes = Crew(2), job.feeds["train"], probes_for(job.model)
+    order = feed.order(job.seed, 1)
+    losses = []
+    for step in range(1, arguments.steps + 1):
+        batch = order[(step - 1) * 128 : step * 128]
+        ours = train_step(job, crew, batch, Moment(job.seed, 1, step), job.optimizer.lr, state, probes).data_loss
+        images, targets = feed.examples(batch)
+        losses.append([ours, *(torch_step(*twin, images, targets) for twin in theirs)])
+    ours, default, channels_last = np.array(losses).T
+    figures = {
+        "steps": arguments.steps,
+        "dtype": arguments.dtype,
+        "seed": job.seed,
+        "largest_difference": {
+            "ours_and_torch": largest(ours, default),
+            "torch_default_layout_and_torch_channels_last": largest(default, channels_last),
+        },
+        "steps_until_they_differ_by_1e-3": {
+            "ours_and_torch": steps_within(ours, default),
+            "torch_default_layout_and_torch_channels_last": steps_within(default, channels_last),
+        },
+        "losses": {"first": losses[0], "last": losses[-1]},
+    }
+    record.write(f"agree_with_torch_{arguments.dtype}", figures)
+
+
+if __name__ == "__main__":
+    main()

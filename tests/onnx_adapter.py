@@ -1,0 +1,279 @@
+"""One ONNX node as one call of ours: renames attributes and moves channels from the second axis to the last and back.
+
+`run` raises Unmappable where a node asks for something that no op of ours has a setting for.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, helper
+
+from dltrain.backend import Device, to_host
+from dltrain.engine import Tensor
+from dltrain.nn import LAYERS, Context
+from dltrain.ops import (
+    absolute_sum,
+    average_pool,
+    concatenate,
+    conv,
+    cross_entropy,
+    dense,
+    exp,
+    index,
+    leaky_relu,
+    log,
+    matmul,
+    max,
+    max_pool,
+    mean,
+    negative,
+    relu,
+    reshape,
+    sigmoid,
+    softmax,
+    split,
+    square_sum,
+    sum,
+    tanh,
+    transpose,
+)
+from dltrain.window import Window
+
+Array = Any
+Attributes = dict[str, Any]
+Bring = Callable[[Array], Tensor]
+
+
+class Unmappable(Exception):
+    """Says which part of the node has no counterpart here."""
+
+
+def run(node: NodeProto, inputs: list[Array], device: Device) -> list[Array]:
+    """The node's outputs, in ONNX' layout, as numpy arrays."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    attributes = {name: value.decode() if isinstance(value, bytes) else value for name, value in attributes.items()}
+    attributes["outputs"] = len(node.output)
+    outputs = ADAPTERS[node.op_type](attributes, inputs, lambda x: Tensor(device.asarray(x)))
+    found = [to_host(y.data) if isinstance(y, Tensor) else y for y in outputs]
+    if len(found) != len(node.output):
+        raise Unmappable("a second output: indices of maxima, the mask of dropout")
+    return found
+
+
+def channels_last(x: Array) -> Array:
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1))
+
+
+def channels_second(y: Tensor) -> Array:
+    return np.moveaxis(to_host(y.data), -1, 1)
+
+
+def window_settings(a: Attributes, size: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
+    """stride, padding and dilation, where ours gives the same windows."""
+    n = len(size)
+    stride, dilation = tuple(a.get("strides", (1,) * n)), tuple(a.get("dilations", (1,) * n))
+    auto, pads = a.get("auto_pad", "NOTSET"), a.get("pads", (0,) * 2 * n)
+    if tuple(pads[:n]) != tuple(pads[n:]):
+        raise Unmappable("different padding on both sides")
+    padding: Any = "same" if auto.startswith("SAME") else tuple(pads[:n])
+    window = Window.of(size, kernel, stride, padding, dilation)
+    if auto == "SAME_LOWER" and any(before != after for before, after in window.padding):
+        raise Unmappable("SAME_LOWER: an odd pixel goes to the end here")
+    steps = zip(window.padded_size, window.extent, stride, strict=True)
+    if a.get("ceil_mode") and any((i - e) % s for i, e, s in steps):
+        raise Unmappable("ceil_mode: a window that does not fit is left out here")
+    if a.get("count_include_pad") and any(map(any, window.padding)):
+        raise Unmappable("count_include_pad: padding is not counted here")
+    return {"stride": stride, "padding": padding, "dilation": dilation}
+
+
+def convolution(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
+    x, w, *bias = inputs
+    settings = window_settings(a, x.shape[2:], w.shape[2:]) | {"groups": a.get("group", 1)}
+    kernels = np.ascontiguousarray(np.transpose(w, (*range(2, w.ndim), 1, 0)))
+    y = conv(bring(channels_last(x)), bring(kernels), bring(bias[0]) if bias else None, **settings)
+    return [channels_second(y)]
+
+
+def pooling(op: Callable[..., Any]) -> Callable[..., Any]:
+    def pool(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
+        x = inputs[0]
+        if x.dtype.kind != "f":
+            raise Unmappable("pooling of whole numbers")
+        kernel = tuple(a["kernel_shape"])
+        settings = window_settings(a, x.shape[2:], kernel)
+        return [channels_second(op(bring(channels_last(x)), kernel=kernel, **settings))]
+
+    return pool
+
+
+def global_pooling(kind: str) -> Callable[..., Any]:
+    def pool(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
+        x = channels_last(inputs[0])
+        y = LAYERS[kind](x.shape[1:])(bring(x), Context())
+        return [to_host(y.data).reshape(inputs[0].shape[:2] + (1,) * (x.ndim - 2))]
+
+    return pool
+
+
+def gemm(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    x, w = bring(inputs[0]), bring(inputs[1])
+    x, w = x.T if a.get("transA") else x, w.T if a.get("transB") else w
+    alpha, beta = a.get("alpha", 1.0), a.get("beta", 1.0)
+    if len(inputs) == 2:
+        return [alpha * dense(x, w, None)]
+    c = inputs[2]
+    if alpha == beta == 1 and c.shape[-1:] == w.shape[1:] and c.size == w.shape[1]:
+        return [dense(x, w, bring(c.reshape(-1)))]
+    return [alpha * (x @ w) + beta * bring(c)]
+
+
+def soft_maximum(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
+    axis = a.get("axis", -1)
+    y = softmax(bring(np.moveaxis(inputs[0], axis, -1)))
+    return [np.moveaxis(to_host(y.data), -1, axis)]
+
+
+def loss(a: Attributes, inputs: list[Array], bring: Bring) -> list[Any]:
+    if len(inputs) > 2 or "ignore_index" in a:
+        raise Unmappable("weights of classes, ignored classes")
+    if a["reduction"] == "none":
+        raise Unmappable("a loss for each example")
+    last = channels_last(inputs[0])
+    logits = bring(last.reshape(-1, last.shape[-1]))
+    count = len(logits) if a["reduction"] == "mean" else 1
+    y = cross_entropy(logits, targets=bring(inputs[1].reshape(-1)).data, count=count)
+    return [y, channels_second(log(softmax(bring(last))))][: a["outputs"]]
+
+
+def simple(op: Callable[..., Any], **names: str) -> Callable[..., Any]:
+    """Inputs as they are; names: ONNX' attribute -> our setting."""
+
+    def call(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+        return [op(*map(bring, inputs), **{ours: a[theirs] for theirs, ours in names.items() if theirs in a})]
+
+    return call
+
+
+def binary(op: Callable[..., Any]) -> Callable[..., Any]:
+    def call(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+        x, y = inputs
+        if x.dtype != y.dtype:
+            raise Unmappable("two dtypes in one operation")
+        return [op(bring(x), bring(y))]
+
+    return call
+
+
+def division(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    if inputs[0].dtype.kind != "f":
+        raise Unmappable("division of whole numbers that drops the rest")
+    return [bring(inputs[0]) / bring(inputs[1])]
+
+
+def reduction(op: Callable[..., Any]) -> Callable[..., Any]:
+    def reduce(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+        axes = tuple(map(int, inputs[1])) if len(inputs) > 1 else ()
+        axis = axes if axes or a.get("noop_with_empty_axes") else None
+        return [op(bring(inputs[0]), axis=axis, keepdims=bool(a.get("keepdims", 1)))]
+
+    return reduce
+
+
+def size_of_all(op: Callable[..., Any]) -> Callable[..., Any]:
+    def reduce(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+        if len(inputs) > 1 and inputs[1].size:
+            raise Unmappable("over some axes: ours is over all")
+        return [reshape(op(bring(inputs[0])), shape=(1,) * inputs[0].ndim)]
+
+    return reduce
+
+
+def reshaping(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    x, wanted = inputs
+    keep = not a.get("allowzero")
+    shape = tuple(x.shape[i] if n == 0 and keep else int(n) for i, n in enumerate(wanted))
+    return [reshape(bring(x), shape=shape)]
+
+
+def flatten(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    shape = inputs[0].shape[: a.get("axis", 1)]
+    return [reshape(bring(inputs[0]), shape=(int(np.prod(shape)), -1))]
+
+
+def splitting(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    if len(inputs) > 1 and len(set(inputs[1].tolist())) > 1:
+        raise Unmappable("parts of different sizes")
+    return list(split(bring(inputs[0]), sections=a["outputs"], axis=a.get("axis", 0)))
+
+
+def slicing(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    x, starts, ends, *rest = inputs
+    axes = rest[0] if rest else np.arange(len(starts))
+    steps = rest[1] if len(rest) > 1 else np.ones(len(starts), int)
+    key = [slice(None)] * x.ndim
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        key[axis] = slice(int(start), int(end), int(step))
+    return [index(bring(x), key=tuple(key))]
+
+
+def squeeze(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    x, axes = inputs
+    gone = {int(i) % x.ndim for i in axes}
+    return [index(bring(x), key=tuple(0 if i in gone else slice(None) for i in range(x.ndim)))]
+
+
+def unsqueeze(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    x, axes = inputs
+    dimensions = x.ndim + len(axes)
+    new = {int(i) % dimensions for i in axes}
+    return [index(bring(x), key=tuple(None if i in new else slice(None) for i in range(dimensions)))]
+
+
+def dropout(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    x, *rest = inputs
+    rate = float(rest[0]) if rest else a.get("ratio", 0.5)
+    training = bool(rest[1]) if len(rest) > 1 else False
+    if training and rate > 0:
+        raise Unmappable("the mask is numpy's, of a certain seed")
+    return [LAYERS["dropout"](x.shape[1:], rate=rate)(bring(x), Context(training=training))]
+
+
+ADAPTERS: dict[str, Callable[..., Any]] = {
+    "Add": binary(lambda x, y: x + y),
+    "AveragePool": pooling(average_pool),
+    "Concat": simple(concatenate, axis="axis"),
+    "Conv": convolution,
+    "Div": division,
+    "Dropout": dropout,
+    "Exp": simple(exp),
+    "Flatten": flatten,
+    "Gemm": gemm,
+    "GlobalAveragePool": global_pooling("global_average_pool"),
+    "GlobalMaxPool": global_pooling("global_max_pool"),
+    "LeakyRelu": simple(leaky_relu, alpha="slope"),
+    "Log": simple(log),
+    "MatMul": simple(matmul),
+    "MaxPool": pooling(max_pool),
+    "Mul": binary(lambda x, y: x * y),
+    "Neg": simple(negative),
+    "Pow": binary(lambda x, y: x**y),
+    "ReduceL1": size_of_all(absolute_sum),
+    "ReduceMax": reduction(max),
+    "ReduceMean": reduction(mean),
+    "ReduceSum": reduction(sum),
+    "ReduceSumSquare": size_of_all(square_sum),
+    "Relu": simple(relu),
+    "Reshape": reshaping,
+    "Sigmoid": simple(sigmoid),
+    "Slice": slicing,
+    "Split": splitting,
+    "Softmax": soft_maximum,
+    "SoftmaxCrossEntropyLoss": loss,
+    "Squeeze": squeeze,
+    "Sub": binary(lambda x, y: x - y),
+    "Tanh": simple(tanh),
+    "Transpose": simple(transpose, perm="axes"),
+    "Unsqueeze": unsqueeze,
+}

@@ -1,0 +1,240 @@
+"""Whole networks against MyGrad, an engine by other people: the loss and every gradient, in float64.
+
+MyGrad puts channels second, knows no groups and takes only windows that tile their input; the twins below are built
+from its own layers.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import mygrad
+import numpy as np
+import pytest
+from builders import build
+from mygrad.nnet import activations
+from mygrad.nnet.layers import conv_nd, max_pool
+from mygrad.nnet.losses import softmax_crossentropy
+
+from dltrain.backend import Device, to_host
+from dltrain.engine import Tensor, distinct, gradients
+from dltrain.errors import ShapeError
+from dltrain.nn import LAYERS, LOSSES, Context, Layer
+from dltrain.window import Window
+
+Array = Any
+LayerList = list[tuple[str, dict[str, Any]]]
+
+# --- the twins: (layer of ours, its parameters as MyGrad tensors, x) -> y, channels second ----------------------------
+
+ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {
+    None: lambda x: x,
+    "relu": activations.relu,
+    "leaky_relu": lambda x: activations.leaky_relu(x, 0.01),
+    "sigmoid": activations.sigmoid,
+    "tanh": activations.tanh,
+    "softmax": lambda x: activations.softmax(x, axis=1),
+}
+
+
+def twin_of_conv(layer: Any, p: dict[str, Any], x: Any) -> Any:
+    weight = mygrad.transpose(p["weight"], (p["weight"].ndim - 1, p["weight"].ndim - 2, *range(p["weight"].ndim - 2)))
+    padding = [before for before, _ in layer.window.padding]
+    settings = {"stride": layer.window.stride, "padding": padding, "dilation": layer.window.dilation}
+    inputs, outputs = x.shape[1] // layer.groups, weight.shape[0] // layer.groups
+    parts = [
+        conv_nd(x[:, i * inputs : (i + 1) * inputs], weight[i * outputs : (i + 1) * outputs], **settings)
+        for i in range(layer.groups)
+    ]
+    y = mygrad.concatenate(parts, axis=1)
+    if "bias" in p:
+        y = y + p["bias"].reshape(1, -1, *(1,) * (y.ndim - 2))
+    return ACTIVATIONS[layer.activation](y)
+
+
+def twin_of_dense(layer: Any, p: dict[str, Any], x: Any) -> Any:
+    y = mygrad.matmul(x, p["weight"])
+    return ACTIVATIONS[layer.activation](y + p["bias"] if "bias" in p else y)
+
+
+def twin_of_average_pool(layer: Any, p: dict[str, Any], x: Any) -> Any:
+    """A convolution of each channel with equal weights."""
+    kernel = np.full((1, 1, *layer.window.kernel), 1 / np.prod(layer.window.kernel))
+    channels = [conv_nd(x[:, i : i + 1], kernel, stride=layer.window.stride) for i in range(x.shape[1])]
+    return mygrad.concatenate(channels, axis=1)
+
+
+def twin_of_flatten(layer: Any, p: dict[str, Any], x: Any) -> Any:
+    return mygrad.moveaxis(x, 1, -1).reshape(len(x), -1)
+
+
+def over_everything(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda layer, p, x: function(x, axis=tuple(range(2, x.ndim)))
+
+
+TWINS: dict[str, Callable[..., Any]] = {
+    "average_pool": twin_of_average_pool,
+    "conv": twin_of_conv,
+    "dense": twin_of_dense,
+    "dropout": lambda layer, p, x: x,  # not while training
+    "flatten": twin_of_flatten,
+    "global_average_pool": over_everything(mygrad.mean),
+    "global_max_pool": over_everything(mygrad.max),
+    "max_pool": lambda layer, p, x: max_pool(x, layer.window.kernel, layer.window.stride),
+} | {
+    name: (lambda layer, p, x, name=name: ACTIVATIONS[name](x))
+    for name in ("relu", "leaky_relu", "sigmoid", "tanh", "softmax")
+}
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+Net = tuple[tuple[int, ...], LayerList, str]  # input shape, layers, loss
+
+
+def conv(channels: int, activation: str = "none", **settings: Any) -> tuple[str, dict[str, Any]]:
+    return "conv", {"channels": channels, "activation": activation} | settings
+
+
+def dense(units: int, activation: str = "none", **settings: Any) -> tuple[str, dict[str, Any]]:
+    return "dense", {"units": units, "activation": activation} | settings
+
+
+def pool(kind: str, kernel: Any, **settings: Any) -> tuple[str, dict[str, Any]]:
+    return f"{kind}_pool", {"kernel": kernel} | settings
+
+
+FIXED: dict[str, Net] = {
+    "dense only": ((6,), [dense(5, "sigmoid"), dense(3)], "cross_entropy"),
+    "regression": ((4,), [dense(6, "tanh"), dense(2)], "mse"),
+    "LeNet-5 made small": (
+        (12, 12, 1),
+        [
+            conv(2, "tanh", kernel=5, padding=2), pool("average", 2), conv(4, "tanh"), pool("average", 2),
+            ("flatten", {}), dense(6, "tanh"), dense(4),
+        ],
+        "cross_entropy",
+    ),
+    "two blocks": (
+        (8, 8, 3),
+        [
+            conv(4, "relu", padding="same"), conv(4, "relu", padding="same"), pool("max", 2),
+            ("dropout", {"rate": 0.25}), conv(6, padding="same"), ("leaky_relu", {}), pool("max", (2, 4)),
+            ("flatten", {}), dense(5), ("relu", {}), dense(3, bias=False),
+        ],
+        "cross_entropy",
+    ),
+    "depthwise and pointwise": (
+        (7, 6, 4),
+        [
+            conv(4, groups=4, stride=(2, 1)), conv(6, "leaky_relu", kernel=1),
+            conv(6, groups=2, kernel=(3, 2), dilation=(1, 2), bias=False), ("sigmoid", {}),
+            ("global_average_pool", {}), ("softmax", {}), dense(3),
+        ],
+        "mse",
+    ),
+    "along a line": (
+        (15, 2),
+        [
+            conv(3, "relu", stride=2), pool("max", 3, stride=2), ("tanh", {}),
+            ("global_max_pool", {}), dense(4, "softmax"), dense(3),
+        ],
+        "cross_entropy",
+    ),
+    "in space": (
+        (5, 4, 5, 1),
+        [
+            conv(2, "relu", kernel=2, dilation=2), conv(3, kernel=(1, 2, 3), padding=(0, 1, 1)),
+            pool("average", (3, 1, 1), stride=1), ("flatten", {}), dense(2),
+        ],
+        "cross_entropy",
+    ),
+}  # fmt: skip
+
+
+def random_net(seed: int) -> Net:
+    """Some convolutions and poolings whose windows tile their input, then some dense layers."""
+    rng = np.random.default_rng(seed)
+
+    def pick(*choices: Any) -> Any:
+        return choices[rng.integers(len(choices))]
+
+    dimensions = pick(1, 2, 2, 3)
+    in_shape = (*(int(n) for n in rng.integers(4, (17, 9, 7)[dimensions - 1], dimensions)), pick(1, 2, 4))
+    layers: LayerList = []
+    shape = in_shape
+    wanted = pick(2, 3, 4)
+    for _ in range(100):
+        if len(layers) == wanted:
+            break
+        kind = pick("conv", "conv", "conv", "max_pool", "average_pool")
+        window: dict[str, Any] = {
+            "kernel": tuple(pick(1, 2, 3) for _ in range(dimensions)),
+            "stride": tuple(pick(1, 1, 2, 3) for _ in range(dimensions)),
+        }
+        if kind == "conv":
+            groups = pick(1, shape[-1])
+            window |= {"padding": tuple(pick(0, 1) for _ in range(dimensions)), "dilation": pick(1, 2)}
+        try:
+            w = Window.of(shape[:-1], **window)
+        except ShapeError:
+            continue
+        tiles = all((i - e) % s == 0 for i, e, s in zip(w.padded_size, w.extent, w.stride, strict=True))
+        if not tiles or any(k * d > i for k, d, i in zip(w.kernel, w.dilation, w.padded_size, strict=True)):
+            continue  # MyGrad refuses these
+        if kind == "conv":
+            window |= {"channels": groups * pick(1, 2), "groups": groups, "bias": pick(True, False)}
+            window |= {"activation": pick("none", "relu", "leaky_relu", "sigmoid", "tanh", "softmax")}
+        layers.append((kind, window))
+        shape = (*w.out_size, window.get("channels", shape[-1]))
+    if rng.integers(2):
+        layers.append((pick("relu", "leaky_relu", "sigmoid", "tanh", "softmax"), {}))
+    layers.append((pick("flatten", "flatten", "global_average_pool", "global_max_pool"), {}))
+    for _ in range(pick(0, 1)):
+        layers.append(dense(5, pick("relu", "leaky_relu", "sigmoid", "tanh", "softmax")))
+    layers.append(dense(3, bias=pick(True, False)))
+    return in_shape, layers, pick("cross_entropy", "cross_entropy", "mse")
+
+
+NETS = FIXED | {f"random {seed}": random_net(seed) for seed in range(30)}
+EXAMPLES = 3
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_agrees_with_mygrad(name: str, device: Device):
+    in_shape, layers, loss_name = NETS[name]
+    model = build(layers, in_shape, init="glorot_uniform")
+    model.initialise(1, device)
+    for i, (_, p) in enumerate(model.named_parameters()):
+        if p.kind == "bias":
+            p.data = device.asarray(distinct(*p.shape, seed=i))
+    x = distinct(EXAMPLES, *in_shape)
+    outputs = model.out_shape[0]
+    targets = np.arange(EXAMPLES) % outputs if loss_name == "cross_entropy" else distinct(EXAMPLES, outputs, seed=9)
+
+    ours = Tensor(device.asarray(x))
+    parameters = dict(model.named_parameters())
+    loss = LOSSES[loss_name]()(model(ours, Context()), device.asarray(targets), EXAMPLES)
+    found = gradients(loss, [ours, *parameters.values()])
+
+    theirs = mygrad.tensor(np.moveaxis(x, -1, 1) if x.ndim > 2 else x)
+    twins = {key: mygrad.tensor(to_host(p.data)) for key, p in parameters.items()}
+    y: Any = theirs
+    for (kind, _), layer in zip(layers, model.layers, strict=True):
+        y = TWINS[kind](layer, own(layer, twins), y)
+    their_loss = softmax_crossentropy(y, targets) if loss_name == "cross_entropy" else mygrad.mean((y - targets) ** 2)
+    their_loss.backward()
+
+    np.testing.assert_allclose(float(to_host(loss.data)), their_loss.item(), rtol=1e-12)
+    expected = [np.moveaxis(theirs.grad, 1, -1) if x.ndim > 2 else theirs.grad, *(t.grad for t in twins.values())]
+    for key, mine, other in zip(["input", *parameters], found, expected, strict=True):
+        np.testing.assert_allclose(to_host(mine), other, rtol=1e-8, atol=1e-14, err_msg=f"{key} in {layers}")
+
+
+def own(layer: Layer, twins: dict[str, Any]) -> dict[str, Any]:
+    return {key: twins[f"{layer.name}.{key}"] for key in layer.parameters}
+
+
+def test_the_networks_hold_every_layer():
+    assert {kind for _, layers, _ in FIXED.values() for kind, _ in layers} == set(TWINS) == set(LAYERS)
+    kinds = [kind for name, (_, layers, _) in NETS.items() if name not in FIXED for kind, _ in layers]
+    assert kinds.count("conv") >= 30 and kinds.count("max_pool") >= 10 and kinds.count("average_pool") >= 10

@@ -1,0 +1,94 @@
+"""Initial weights: their moments over seeds and fans, and what exactly is drawn."""
+
+from collections.abc import Callable
+from math import inf, sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import build
+
+from dltrain.nn import INITIALIZERS
+from dltrain.random import generator
+
+# name -> settings, mean, standard deviation and largest absolute value as functions of the fans
+Moments = Callable[[int, int], tuple[float, float, float]]
+TABLE: dict[str, list[tuple[dict[str, Any], Moments]]] = {
+    "zeros": [({}, lambda i, o: (0, 0, 0))],
+    "constant": [({"value": -1.5}, lambda i, o: (-1.5, 0, 1.5))],
+    "normal": [({}, lambda i, o: (0, 0.05, inf)), ({"std": 2.0}, lambda i, o: (0, 2, inf))],
+    "uniform": [({}, lambda i, o: (0, 0.05 / sqrt(3), 0.05)), ({"limit": 3.0}, lambda i, o: (0, sqrt(3), 3))],
+    "glorot_uniform": [({}, lambda i, o: (0, sqrt(2 / (i + o)), sqrt(6 / (i + o))))],
+    "glorot_normal": [({}, lambda i, o: (0, sqrt(2 / (i + o)), inf))],
+    "he_uniform": [({}, lambda i, o: (0, sqrt(2 / i), sqrt(6 / i)))],
+    "he_normal": [({}, lambda i, o: (0, sqrt(2 / i), inf))],
+    "lecun_normal": [({}, lambda i, o: (0, sqrt(1 / i), inf))],
+}
+# the first three values of dense1.weight with seed 0, fan_in 30 and fan_out 20: another numpy must draw the same
+GOLDEN = {
+    "zeros": [0.0, 0.0, 0.0],
+    "constant": [0.5, 0.5, 0.5],
+    "normal": [0.07038404876650708, -0.07871815897079898, 0.007888005640239535],
+    "uniform": [0.02053873631104816, -0.003325747103592701, 0.026786975015830883],
+    "glorot_uniform": [0.14229653925598074, -0.023041451826190384, 0.18558560683398884],
+    "glorot_normal": [0.28153619506602834, -0.3148726358831959, 0.03155202256095814],
+    "he_uniform": [0.18370404225378772, -0.02974638639842525, 0.23958998818794547],
+    "he_normal": [0.36346166494844345, -0.40649882498401646, 0.04073348597258385],
+    "lecun_normal": [0.25700620798639723, -0.2874380756905616, 0.02880292415258115],
+}
+
+
+def test_the_tables_hold_every_initialisation():
+    assert set(TABLE) == set(GOLDEN) == set(INITIALIZERS)
+
+
+@pytest.mark.parametrize("fans", [(10, 500), (300, 20), (64, 64)])
+@pytest.mark.parametrize("name", TABLE)
+def test_moments(name: str, fans: tuple[int, int]):
+    for settings, moments in TABLE[name]:
+        mean, std, largest = moments(*fans)
+        drawn = np.stack(
+            [INITIALIZERS[name](**settings)((40, 50), *fans, generator(seed, "init", "w")) for seed in range(10)]
+        )
+        assert drawn.dtype == np.float64 and drawn.shape == (10, 40, 50)
+        few = 5 / sqrt(drawn.size)  # five standard errors
+        assert abs(drawn.mean() - mean) <= few * std
+        assert abs(drawn.std() - std) <= few * std
+        assert np.abs(drawn).max() <= largest
+        if largest < inf and std > 0:
+            assert np.abs(drawn).max() > 0.99 * largest
+        assert abs((drawn**4).mean() - fourth_moment(mean, std, largest)) <= 0.1 * std**4
+        if std > 0:
+            assert len(np.unique(drawn)) == drawn.size, "two seeds or two weights share a value"
+
+
+def fourth_moment(mean: float, std: float, largest: float) -> float:
+    """Tells a normal distribution from a uniform one of the same variance."""
+    if std == 0:
+        return mean**4
+    return 3 * std**4 if largest == inf else largest**4 / 5
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_values(name: str):
+    settings = {"value": 0.5} if name == "constant" else {}
+    drawn = INITIALIZERS[name](**settings)((3,), 30, 20, generator(0, "init", "dense1.weight"))
+    np.testing.assert_allclose(drawn, GOLDEN[name], rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("kind", "in_shape", "settings", "fans"),
+    [
+        ("dense", (7,), {"units": 3}, (7, 3)),
+        ("conv", (8, 8, 4), {"channels": 6}, (3 * 3 * 4, 3 * 3 * 6)),
+        ("conv", (8, 8, 4), {"channels": 6, "groups": 2, "kernel": (3, 2)}, (3 * 2 * 2, 3 * 2 * 3)),
+        ("conv", (8, 4), {"channels": 4, "groups": 4, "kernel": 5}, (5, 5)),
+    ],
+)
+def test_fans(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], fans: tuple[int, int]):
+    """fan_in: inputs that an output sums over; fan_out: outputs that an input feeds. Biases start at 0."""
+    layer = build([(kind, settings)], in_shape).layers[0]
+    weight, bias = layer.parameters["weight"], layer.parameters["bias"]
+    assert (weight.fan_in, weight.fan_out) == fans
+    assert weight.size == fans[0] * weight.shape[-1]
+    assert not bias.draw(generator(0, "init", "bias")).any()

@@ -1,0 +1,275 @@
+"""Every layer's shapes, parameters and arithmetic, settled before any value exists; what does not fit is refused."""
+
+import re
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import build
+from conftest import device_of
+
+from dltrain.backend import Device, to_host
+from dltrain.engine import Tensor, distinct, gradients
+from dltrain.errors import ShapeError
+from dltrain.nn import LAYERS, Context, Layer, Model
+from dltrain.random import example_words
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer with these settings on this input gives this output, with these parameters."""
+
+    kind: str
+    in_shape: Shape
+    settings: dict[str, Any]
+    out_shape: Shape
+    parameters: dict[str, Shape] = field(default_factory=dict)
+    arithmetic: str = ""
+    multiply_adds: int = 0
+    activation: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.settings} on {self.in_shape}"
+
+
+def wb(*weight: int, bias: bool = True) -> dict[str, Shape]:
+    return {"weight": weight} | ({"bias": weight[-1:]} if bias else {})
+
+
+ROWS = [
+    Row("dense", (5,), {"units": 3}, (3,), wb(5, 3), "5·3 + 3 = 18", 15),
+    Row("dense", (1,), {"units": 1, "bias": False}, (1,), wb(1, 1, bias=False), "1·1 = 1", 1),
+    Row("dense", (4096,), {"units": 4096, "activation": "relu"}, (4096,), wb(4096, 4096),
+        "4096·4096 + 4096 = 16,781,312", 4096**2, "relu"),
+    Row("dense", (4,), {"units": 3, "activation": "softmax"}, (3,), wb(4, 3), "4·3 + 3 = 15", 12, "softmax"),
+    Row("dense", (4,), {"units": 3, "activation": "none"}, (3,), wb(4, 3), "4·3 + 3 = 15", 12),
+    # a 6x6 image padded to 8x8, 3 kernels of 3x3 without bias: 27 weights
+    Row("conv", (6, 6, 1), {"channels": 3, "padding": 1, "bias": False}, (6, 6, 3), wb(3, 3, 1, 3, bias=False),
+        "3·3·1·3 = 27", 6 * 6 * 27),
+    Row("conv", (32, 32, 32), {"channels": 64, "padding": "same"}, (32, 32, 64), wb(3, 3, 32, 64),
+        "3·3·32·64 + 64 = 18,496", 32 * 32 * 18432),
+    Row("conv", (28, 28, 1), {"channels": 6, "kernel": 5, "activation": "tanh"}, (24, 24, 6), wb(5, 5, 1, 6),
+        "5·5·1·6 + 6 = 156", 24 * 24 * 150, "tanh"),
+    Row("conv", (9, 8, 4), {"channels": 6, "kernel": (3, 2), "stride": (2, 3), "padding": (1, 0), "groups": 2},
+        (5, 3, 6), wb(3, 2, 2, 6), "3·2·2·6 + 6 = 78", 15 * 72),
+    Row("conv", (7, 7, 5), {"channels": 5, "groups": 5, "stride": 2, "padding": "same"}, (4, 4, 5), wb(3, 3, 1, 5),
+        "3·3·1·5 + 5 = 50", 16 * 45),
+    Row("conv", (11, 2), {"channels": 4, "kernel": 3, "dilation": 2}, (7, 4), wb(3, 2, 4), "3·2·4 + 4 = 28", 7 * 24),
+    Row("conv", (4, 5, 6, 1), {"channels": 2, "kernel": (1, 2, 3)}, (4, 4, 4, 2), wb(1, 2, 3, 1, 2),
+        "1·2·3·1·2 + 2 = 14", 64 * 12),
+    Row("max_pool", (8, 8, 3), {}, (4, 4, 3)),
+    Row("max_pool", (7, 5, 3), {"kernel": (3, 2)}, (2, 2, 3)),
+    Row("max_pool", (7, 2), {"kernel": 3, "stride": 2, "padding": 1}, (4, 2)),
+    Row("max_pool", (5, 5, 5, 1), {"kernel": 2, "padding": "same"}, (3, 3, 3, 1)),
+    Row("average_pool", (8, 8, 3), {}, (4, 4, 3)),
+    Row("average_pool", (7, 5, 3), {"kernel": 3, "stride": (1, 2)}, (5, 2, 3)),
+    Row("average_pool", (4, 4, 4, 2), {"kernel": (2, 1, 4), "stride": 1, "padding": (1, 0, 2)}, (5, 4, 5, 2)),
+    Row("global_max_pool", (4, 5, 3), {}, (3,)),
+    Row("global_max_pool", (4, 3), {}, (3,)),
+    Row("global_average_pool", (2, 4, 5, 3), {}, (3,)),
+    Row("global_average_pool", (1, 1, 3), {}, (3,)),
+    Row("flatten", (4, 5, 3), {}, (60,)),
+    Row("flatten", (7,), {}, (7,)),
+    Row("dropout", (4, 5, 3), {}, (4, 5, 3)),
+    Row("dropout", (7,), {"rate": 0.25}, (7,)),
+    Row("relu", (4, 3), {}, (4, 3), activation="relu"),
+    Row("leaky_relu", (4, 3), {"slope": 0.2}, (4, 3), activation="leaky_relu"),
+    Row("sigmoid", (4, 3), {}, (4, 3), activation="sigmoid"),
+    Row("tanh", (4, 3), {}, (4, 3), activation="tanh"),
+    Row("softmax", (4, 3), {}, (4, 3), activation="softmax"),
+]  # fmt: skip
+
+
+def make(kind: str, in_shape: Shape, **settings: Any) -> Layer:
+    return build([(kind, settings)], in_shape).layers[0]
+
+
+def test_the_table_holds_every_layer_and_setting():
+    assert {row.kind for row in ROWS} == set(LAYERS)
+    for kind in LAYERS:
+        tried = {key for row in ROWS if row.kind == kind for key in row.settings}
+        assert tried | {"init"} >= set(LAYERS.settings(kind)) - set(LAYERS.common), kind
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_what_a_layer_says_before_it_computes(row: Row):
+    layer = make(row.kind, row.in_shape, **row.settings)
+    assert (layer.in_shape, layer.out_shape) == (row.in_shape, row.out_shape)
+    assert {name: p.shape for name, p in layer.parameters.items()} == row.parameters
+    assert {name: p.kind for name, p in layer.parameters.items()} == {name: name for name in row.parameters}
+    assert (layer.arithmetic, layer.multiply_adds) == (row.arithmetic, row.multiply_adds)
+    assert layer.activation == row.activation
+    assert layer.observed == bool(row.parameters or row.activation)
+    assert all(p.data is None for p in layer.parameters.values()), "weights are allocated when asked for"
+    if row.arithmetic:
+        formula, _, total = row.arithmetic.partition(" = ")
+        count = sum(prod(map(int, term.split("·"))) for term in formula.split(" + "))
+        assert count == int(total.replace(",", "")) == sum(p.size for p in layer.parameters.values())
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if prod(row.in_shape) < 4096], ids=str)
+def test_the_output_has_the_shape_that_was_said(row: Row, device: Device):
+    model = build([(row.kind, row.settings)], row.in_shape)
+    model.initialise(0, device)
+    y = model(Tensor(device.asarray(distinct(2, *row.in_shape))), Context())
+    assert y.shape == (2, *row.out_shape)
+    assert np.isfinite(to_host(y.data)).all()
+
+
+# kind, input, settings, what the message must say
+MISFITS: list[tuple[str, Shape, dict[str, Any], str]] = [
+    ("dense", (4, 4, 3), {"units": 2}, "(4, 4, 3); put `- flatten` before it, which makes 4·4·3 = 48 numbers"),
+    ("dense", (), {"units": 2}, "the input is ()"),
+    ("conv", (5,), {"channels": 2}, "1 to 3 spatial dimensions, but the input is (5,)"),
+    ("conv", (1, 1, 1, 1, 5), {"channels": 2}, "1 to 3 spatial dimensions, but the input is (1, 1, 1, 1, 5)"),
+    ("conv", (6, 6, 7), {"channels": 4, "groups": 2}, "7 input channels cannot be cut into 2 groups: 7 / 2 is not"),
+    ("conv", (6, 6, 4), {"channels": 3, "groups": 2}, "3 output channels cannot be cut into 2 groups: 3 / 2 is not"),
+    ("conv", (3, 3, 1), {"channels": 1, "kernel": 5}, "covers 5 positions but the input has only 3 + 0 + 0 = 3"),
+    ("conv", (3, 8, 1), {"channels": 1, "kernel": 5, "padding": (1, 0), "dilation": 2},
+     "covers 9 positions but the input has only 3 + 1 + 1 = 5"),
+    ("conv", (8, 8, 1), {"channels": 1, "kernel": (3,)}, "kernel [3] has 1 numbers, but the input has 2 spatial"),
+    ("conv", (8, 8, 1), {"channels": 1, "stride": 0}, "stride [0, 0] must be at least 1"),
+    ("conv", (8, 8, 1), {"channels": 1, "padding": -1}, "padding [-1, -1] must be at least 0"),
+    ("conv", (8, 8, 1), {"channels": 1, "dilation": (1, 1, 1)}, "dilation [1, 1, 1] has 3 numbers"),
+    ("max_pool", (5,), {}, "1 to 3 spatial dimensions, but the input is (5,)"),
+    ("max_pool", (1, 1, 3), {}, "covers 2 positions but the input has only 1 + 0 + 0 = 1"),
+    ("max_pool", (8, 8, 3), {"padding": 2}, "padding 2 would let a window of 2 see nothing but padding; .* at most 1"),
+    ("average_pool", (8, 8, 3), {"kernel": (3, 1), "padding": 1}, "padding 1 would let a window of 1"),
+    ("average_pool", (8, 3), {"stride": (1, 1)}, "stride [1, 1] has 2 numbers, but the input has 1 spatial"),
+    ("global_max_pool", (8,), {}, "(*size, channels), but the input is (8,)"),
+    ("global_average_pool", (), {}, "(*size, channels), but the input is ()"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "in_shape", "settings", "says"), MISFITS)
+def test_what_does_not_fit_is_refused_with_the_arithmetic(kind: str, in_shape: Shape, settings: Any, says: str):
+    with pytest.raises(ShapeError, match=re.escape(says).replace(r"\.\*", ".*")):
+        make(kind, in_shape, **settings)
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh", "softmax"])
+def test_an_activation_as_a_setting_is_the_layer_after(kind: str, activation: str, device: Device):
+    in_shape = (6,) if kind == "dense" else (4, 4, 2)
+    width = {"units": 5} if kind == "dense" else {"channels": 5}
+    together = build([(kind, width | {"activation": activation})], in_shape)
+    apart = build([(kind, width), (activation, {})], in_shape)
+    x = Tensor(device.asarray(distinct(3, *in_shape)))
+    results = []
+    for model in (together, apart):
+        model.initialise(3, device)
+        y = model(x, Context())
+        parameters = [p for _, p in model.named_parameters()]
+        results.append([y.data, *gradients((y * y).sum(), [x, *parameters])])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(to_host(a), to_host(b), rtol=1e-13, atol=1e-13)
+
+
+# --- dropout ----------------------------------------------------------------------------------------------------------
+
+
+def words_of(first: int, examples: int, device: Device) -> Any:
+    def words(purpose: str, layer: str, words_each: int) -> Any:
+        drawn = example_words(5, purpose, layer, epoch=1, step=2, first=first, examples=examples, words_each=words_each)
+        return device.asarray(drawn)
+
+    return words
+
+
+def test_dropout_is_scaled_while_training_and_gone_in_evaluation(device: Device):
+    layer = make("dropout", (1000,), rate=0.25)
+    x = Tensor(device.asarray(np.ones((40, 1000))))
+    assert layer(x, Context()) is x
+    y = to_host(layer(x, Context(training=True, words=words_of(0, 40, device))).data)
+    assert set(np.unique(y)) == {0, 1 / 0.75}
+    assert abs(y.mean() - 1) < 0.01
+    assert make("dropout", (1000,), rate=0.0)(x, Context(training=True)) is x
+
+
+def test_a_mask_belongs_to_the_example_not_to_the_shard(device: Device):
+    layer = make("dropout", (3, 7), rate=0.5)
+    x = device.asarray(np.ones((10, 3, 7)))
+    whole = to_host(layer(Tensor(x), Context(True, words_of(0, 10, device))).data)
+    for size in (1, 3, 4):
+        parts = [
+            layer(Tensor(x[start : start + size]), Context(True, words_of(start, len(x[start : start + size]), device)))
+            for start in range(0, 10, size)
+        ]
+        assert np.array_equal(np.concatenate([to_host(part.data) for part in parts]), whole)
+
+
+def test_two_dropout_layers_have_masks_of_their_own(device: Device):
+    x = Tensor(device.asarray(np.ones((4, 50))))
+    layers = build([("dropout", {"rate": 0.5})] * 2, (50,)).layers
+    masks = [to_host(layer(x, Context(True, words_of(0, 4, device))).data) for layer in layers]
+    assert not np.array_equal(*masks)
+
+
+def test_dropout_without_words_says_so():
+    with pytest.raises(ValueError, match="dropout1: dropout in training needs random words"):
+        make("dropout", (3,))(Tensor([[1.0, 2.0, 3.0]]), Context(training=True))
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+SMALL = [("conv", {"channels": 2}), ("relu", {}), ("flatten", {}), ("dense", {"units": 3, "bias": False})]
+
+
+def test_a_model_names_its_parameters_in_order():
+    model = build(SMALL, (4, 4, 1))
+    assert [name for name, _ in model.named_parameters()] == ["conv1.weight", "conv1.bias", "dense1.weight"]
+    assert (model.in_shape, model.out_shape) == ((4, 4, 1), (3,))
+
+
+def test_initial_values_depend_on_the_seed_and_the_name_alone(device: Device):
+    model, other = build(SMALL, (4, 4, 1)), build([("flatten", {}), ("dense", {"units": 3})], (2, 2, 2))
+    model.initialise(4, device)
+    other.initialise(4, device)
+    again, later = build(SMALL, (4, 4, 1)), build(SMALL, (4, 4, 1))
+    again.initialise(4, device)
+    later.initialise(5, device)
+    first, same, new = ({name: to_host(x) for name, x in m.weights().items()} for m in (model, again, later))
+    assert all(np.array_equal(first[name], same[name]) for name in first)
+    assert not np.array_equal(first["conv1.weight"], new["conv1.weight"])
+    assert not first["conv1.bias"].any()
+    assert np.array_equal(first["dense1.weight"], to_host(other.weights()["dense1.weight"])), "the layers before matter"
+
+
+def test_initial_values_are_those_of_float64_rounded(device_name: str):
+    narrow, wide = (build(SMALL, (4, 4, 1)) for _ in range(2))
+    narrow.initialise(0, device_of(np.float32, device_name))
+    wide.initialise(0, device_of(np.float64, device_name))
+    for name, x in narrow.weights().items():
+        assert x.dtype == np.float32
+        assert np.array_equal(to_host(x), to_host(wide.weights()[name]).astype(np.float32))
+
+
+def test_weights_taken_from_another_model(device: Device):
+    model, other = build(SMALL, (4, 4, 1)), build(SMALL, (4, 4, 1))
+    model.initialise(0, device)
+    weights = {name: np.asfortranarray(to_host(x)) for name, x in model.weights().items()}
+    other.load(weights, device)
+    for name, x in other.weights().items():
+        assert np.array_equal(to_host(x), weights[name]) and x.flags.c_contiguous
+    with pytest.raises(ValueError, match=r"dense1.weight has shape \(3, 8\), the model wants \(8, 3\)"):
+        other.load(weights | {"dense1.weight": weights["dense1.weight"].T}, device)
+    with pytest.raises(KeyError, match=r"conv1\.bias"):
+        other.load({name: x for name, x in weights.items() if name != "conv1.bias"}, device)
+
+
+def test_the_tap_sees_every_layer_with_parameters_or_an_activation():
+    model: Model = build(SMALL, (4, 4, 1))
+    model.initialise(0, device_of(np.float64))
+    seen: list[tuple[str, Shape]] = []
+    y = model(Tensor(distinct(2, 4, 4, 1)), Context(tap=lambda layer, y: seen.append((layer.name, y.shape))))
+    assert seen == [("conv1", (2, 2, 2, 2)), ("relu1", (2, 2, 2, 2)), ("dense1", (2, 3))]
+    assert y.shape == (2, 3)
+
+
+def test_a_layer_with_weights_needs_an_init():
+    with pytest.raises(TypeError, match="needs an init"):
+        LAYERS["dense"]((3,), units=2)

@@ -1,0 +1,111 @@
+"""Forward values against the node tests of ONNX, which define its operators: somebody else's idea of what is right."""
+
+import importlib
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import device_of
+from onnx_adapter import ADAPTERS, Unmappable, run
+
+SUITE = "onnx.backend.test.case.node"
+MODULES = {"SoftmaxCrossEntropyLoss": "softmax_cross_entropy_loss"}  # not named like their operator
+
+# How the refusal begins -> what is refused. The list may only get shorter: a case that can be run must be.
+EXCLUDED: dict[str, str] = {
+    "a loss for each example": """
+        sce_none sce_none_log_prob sce_NCd1d2d3d4d5_none_no_weight sce_NCd1d2d3d4d5_none_no_weight_log_prob""",
+    "a second output": """
+        dropout_default_mask dropout_default_mask_ratio training_dropout_zero_ratio_mask
+        maxpool_with_argmax_2d_precomputed_pads maxpool_with_argmax_2d_precomputed_strides""",
+    "ceil_mode": """
+        averagepool_2d_ceil averagepool_2d_ceil_last_window_starts_on_pad maxpool_2d_ceil
+        averagepool_3d_dilations_large_count_include_pad_is_0_ceil_mode_is_True
+        averagepool_3d_dilations_large_count_include_pad_is_1_ceil_mode_is_True
+        maxpool_2d_ceil_output_size_reduce_by_one maxpool_3d_dilations_use_ref_impl_large""",
+    "count_include_pad": "averagepool_2d_pads_count_include_pad averagepool_2d_precomputed_pads_count_include_pad",
+    "division of whole numbers": """
+        div_int8 div_int16 div_int32_trunc div_uint8 div_uint16 div_uint32 div_uint64""",
+    "matmul takes matrices": "matmul_1d_3d matmul_4d_1d matmul_1d_1d",
+    "over some axes": """
+        reduce_l1_do_not_keepdims_example reduce_l1_do_not_keepdims_random reduce_l1_keep_dims_example
+        reduce_l1_keep_dims_random reduce_l1_negative_axes_keep_dims_example reduce_l1_negative_axes_keep_dims_random
+        reduce_l1_empty_set reduce_sum_square_do_not_keepdims_example reduce_sum_square_do_not_keepdims_random
+        reduce_sum_square_keepdims_example reduce_sum_square_keepdims_random
+        reduce_sum_square_negative_axes_keepdims_example reduce_sum_square_negative_axes_keepdims_random
+        reduce_sum_square_empty_set""",
+    "parts of different sizes": """
+        split_variable_parts_1d_opset13 split_variable_parts_2d_opset13 split_variable_parts_default_axis_opset13
+        split_variable_parts_1d_opset18 split_variable_parts_2d_opset18 split_variable_parts_default_axis_opset18""",
+    "axis 0 of shape (7,) cannot be split into 4 equal parts": "split_1d_uneven_split_opset18",
+    "axis 1 of shape (2, 8) cannot be split into 3 equal parts": "split_2d_uneven_split_opset18",
+    "pooling of whole numbers": "maxpool_2d_uint8",
+    "SAME_LOWER": "averagepool_2d_same_lower maxpool_2d_same_lower",
+    "the mask is numpy's": """
+        training_dropout training_dropout_mask training_dropout_default training_dropout_default_mask""",
+    "two dtypes in one operation": """
+        pow_types_float32_int64 pow_types_int64_float32 pow_types_float32_int32 pow_types_int32_float32
+        pow_types_float32_uint64 pow_types_float32_uint32""",
+    "weights of classes, ignored classes": """
+        sce_none_weights sce_none_weights_log_prob sce_mean_weight sce_mean_weight_log_prob sce_mean_weight_ii
+        sce_mean_weight_ii_log_prob sce_mean_no_weight_ii sce_mean_no_weight_ii_log_prob sce_mean_weight_ii_3d
+        sce_mean_weight_ii_3d_log_prob sce_mean_no_weight_ii_3d sce_mean_no_weight_ii_3d_log_prob
+        sce_mean_weight_ii_4d sce_mean_weight_ii_4d_log_prob sce_mean_no_weight_ii_4d
+        sce_mean_no_weight_ii_4d_log_prob sce_NCd1d2d3d4d5_mean_weight sce_NCd1d2d3d4d5_mean_weight_log_prob
+        sce_NCd1_mean_weight_negative_ii sce_NCd1_mean_weight_negative_ii_log_prob
+        sce_NCd1d2d3_none_no_weight_negative_ii sce_NCd1d2d3_none_no_weight_negative_ii_log_prob
+        sce_NCd1d2d3_sum_weight_high_ii sce_NCd1d2d3_sum_weight_high_ii_log_prob""",
+    "zero-size array": "reduce_max_empty_set reduce_max_empty_set_bool",
+}
+REASONS = {f"test_{name}": reason for reason, names in EXCLUDED.items() for name in names.split()}
+
+
+@pytest.fixture(scope="module")
+def cases() -> dict[str, list[Any]]:
+    """Operator -> its cases. Importing a module of the suite computes what it expects, for pooling in slow loops."""
+    suite = importlib.import_module(SUITE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for operator in ADAPTERS:
+            importlib.import_module(f"{SUITE}.{MODULES.get(operator, operator.lower())}")
+    found: dict[str, list[Any]] = {operator: [] for operator in ADAPTERS}
+    for case in suite._NodeTestCases:
+        operator = case.model.graph.node[0].op_type
+        if operator in found and "_expanded" not in case.name:  # those say the same with other operators
+            found[operator].append(case)
+    return found
+
+
+def check(case: Any, device_name: str) -> None:
+    """Raises what refuses the case, AssertionError where values, shapes or dtypes differ."""
+    (node,) = case.model.graph.node
+    device = device_of(np.float32, device_name)
+    for inputs, outputs in case.data_sets:
+        for y, wanted in zip(run(node, list(inputs), device), outputs, strict=True):
+            assert (y.dtype, y.shape) == (wanted.dtype, wanted.shape), case.name
+            np.testing.assert_allclose(y, wanted, rtol=case.rtol, atol=case.atol, err_msg=case.name)
+
+
+@pytest.mark.parametrize("operator", ADAPTERS)
+def test_values(operator: str, cases: dict[str, list[Any]], device_name: str):
+    assert cases[operator]
+    for case in cases[operator]:
+        if case.name not in REASONS:
+            check(case, device_name)
+
+
+def test_what_is_excluded_is_really_refused(cases: dict[str, list[Any]]):
+    by_name = {case.name: case for found in cases.values() for case in found}
+    assert set(REASONS) <= set(by_name), "excluded, but there is no such case"
+    for name, reason in REASONS.items():
+        with pytest.raises((Unmappable, ValueError), match=re.escape(reason)):
+            check(by_name[name], "cpu")
+
+
+def test_how_many(cases: dict[str, list[Any]], capsys: pytest.CaptureFixture[str]):
+    total = sum(map(len, cases.values()))
+    with capsys.disabled():
+        print(f" [ONNX node tests: {total - len(REASONS)} of {total} hold, {len(REASONS)} are refused] ", end="")
+    assert total - len(REASONS) >= 213

@@ -1,0 +1,183 @@
+"""Optimizers against a few plain lines of numpy, schedules at points that can be worked out by hand."""
+
+import importlib
+from collections.abc import Callable
+from itertools import pairwise
+from math import cos, pi, sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import device_of
+
+from dltrain.backend import Device, to_host
+from dltrain.engine import Tensor, distinct, gradients
+from dltrain.optim import OPTIMIZERS, SCHEDULES, Optimizer
+
+Array = Any
+State = dict[str, Any]
+
+
+def sgd(w: Array, g: Array, s: State, lr: float, t: int) -> Array:
+    return w - lr * g
+
+
+def momentum(w: Array, g: Array, s: State, lr: float, t: int, momentum: float = 0.9) -> Array:
+    s["v"] = momentum * s.get("v", 0) + g
+    return w - lr * s["v"]
+
+
+def nesterov(w: Array, g: Array, s: State, lr: float, t: int, momentum: float = 0.9) -> Array:
+    s["v"] = momentum * s.get("v", 0) + g
+    return w - lr * (g + momentum * s["v"])
+
+
+def adam(
+    w: Array, g: Array, s: State, lr: float, t: int, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+) -> Array:
+    s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
+    s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g**2
+    mean, square = s["m"] / (1 - beta1**t), s["v"] / (1 - beta2**t)
+    return w - lr * mean / (np.sqrt(square) + epsilon)
+
+
+Rule = Callable[..., Array]
+PLAIN: list[tuple[str, dict[str, Any], Rule]] = [
+    ("sgd", {}, sgd),
+    ("momentum", {}, momentum),
+    ("momentum", {"momentum": 0.5}, momentum),
+    ("momentum", {"momentum": 0.0}, sgd),
+    ("nesterov", {}, nesterov),
+    ("nesterov", {"momentum": 0.5}, nesterov),
+    ("nesterov", {"momentum": 0.0}, sgd),
+    ("adam", {}, adam),
+    ("adam", {"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-2}, adam),
+]
+SHAPES = {"conv1.weight": (3, 3, 2, 4), "conv1.bias": (4,), "dense1.weight": (1, 1)}
+STEPS = 6
+
+
+def test_the_table_holds_every_optimizer_and_setting():
+    assert {name for name, _, _ in PLAIN} == set(OPTIMIZERS)
+    for name in OPTIMIZERS:
+        tried = {key for other, settings, _ in PLAIN if other == name for key in settings}
+        assert tried | {"lr"} == set(OPTIMIZERS.settings(name)), name
+
+
+def starting(device: Device) -> dict[str, Array]:
+    return {name: device.asarray(distinct(*shape, seed=i)) for i, (name, shape) in enumerate(SHAPES.items())}
+
+
+def gradients_of(step: int) -> dict[str, Array]:
+    """Some are 0, some tiny: what a dead unit gives, and where epsilon matters."""
+    found = {name: distinct(*shape, seed=10 * step + i) for i, (name, shape) in enumerate(SHAPES.items())}
+    found["conv1.bias"] = found["conv1.bias"] * [0, 1e-9, 1, 1e3]
+    return found
+
+
+def rate(step: int) -> float:
+    return 0.1 / step
+
+
+def run(optimizer: Optimizer, device: Device) -> tuple[dict[str, Array], dict[str, Array]]:
+    parameters = starting(device)
+    parameters = {name: p.copy() for name, p in parameters.items()}
+    state = optimizer.new_state(parameters)
+    for step in range(1, STEPS + 1):
+        grads = {name: device.asarray(g) for name, g in gradients_of(step).items()}
+        before = {name: to_host(g).copy() for name, g in grads.items()}
+        held = dict(parameters)
+        optimizer.update(parameters, grads, state, rate(step), step)
+        assert all(parameters[name] is held[name] for name in held), "updates are in place"
+        assert all(np.array_equal(to_host(grads[name]), before[name]) for name in before), "gradients are borrowed"
+    return parameters, state
+
+
+@pytest.mark.parametrize(("name", "settings", "rule"), PLAIN)
+def test_agrees_with_plain_numpy(name: str, settings: dict[str, Any], rule: Rule, device: Device):
+    optimizer = OPTIMIZERS[name](lr=1.0, **settings)  # the rate comes with every update
+    parameters, state = run(optimizer, device)
+    if rule is sgd:
+        settings = {}
+    for key, w in starting(device_of(np.float64)).items():
+        memory: State = {}
+        for step in range(1, STEPS + 1):
+            w = rule(w, gradients_of(step)[key], memory, rate(step), step, **settings)
+        np.testing.assert_allclose(to_host(parameters[key]), w, rtol=1e-12, atol=1e-15)
+    assert set(state) == {f"{key}/{slot}" for key in SHAPES for slot in optimizer.slots}
+    assert all(array.shape == SHAPES[key.partition("/")[0]] for key, array in state.items())
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_pieces_change_no_bit(name: str, device: Device, monkeypatch: pytest.MonkeyPatch):
+    whole = run(OPTIMIZERS[name](), device)
+    monkeypatch.setattr(importlib.import_module("dltrain.optim.optimizer"), "PIECE", 5)
+    for arrays, in_pieces in zip(whole, run(OPTIMIZERS[name](), device), strict=True):
+        assert all(np.array_equal(to_host(arrays[key]), to_host(in_pieces[key])) for key in arrays)
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_float32_stays_float32(name: str, device_name: str):
+    results = [run(OPTIMIZERS[name](), device_of(dtype, device_name)) for dtype in (np.float32, np.float64)]
+    for narrow, wide in zip(*results, strict=True):
+        for key in wide:
+            assert narrow[key].dtype == np.float32
+            np.testing.assert_allclose(to_host(narrow[key]), to_host(wide[key]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_it_finds_the_bottom_of_a_bowl(name: str):
+    """Descends, that is: the sign is right."""
+    optimizer = OPTIMIZERS[name]()
+    x = Tensor(np.array([3.0, -2.0]))
+    state = optimizer.new_state({"x": x.data})
+    for step in range(1, 301):
+        loss = ((x - np.array([1.0, 1.0])) ** 2).sum()
+        optimizer.update({"x": x.data}, {"x": gradients(loss, [x])[0]}, state, 0.05, step)
+    assert np.abs(x.data - 1).max() < 1e-2
+
+
+def test_the_default_rate_is_kept():
+    assert OPTIMIZERS["adam"]().lr == 1e-3 and OPTIMIZERS["sgd"](lr=0.5).lr == 0.5
+
+
+def test_adam_without_a_gradient_does_not_move():
+    optimizer = OPTIMIZERS["adam"]()
+    w = {"w": np.ones(3)}
+    optimizer.update(w, {"w": np.zeros(3)}, optimizer.new_state(w), 0.1, 1)
+    assert w["w"].tolist() == [1, 1, 1]
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+POINTS: list[tuple[str, dict[str, Any], dict[float, float]]] = [
+    ("constant", {}, {0: 1, 3.7: 1, 10: 1}),
+    ("step", {"every": 3}, {0: 1, 2.999: 1, 3: 0.1, 5.5: 0.1, 6: 0.01, 9.1: 0.001}),
+    ("step", {"every": 1, "factor": 0.5}, {0.5: 1, 1: 0.5, 9.99: 0.5**9}),
+    ("cosine", {}, {0: 1, 2.5: (1 + sqrt(0.5)) / 2, 5: 0.5, 10: 0, 11: 0}),
+    ("cosine", {"lowest": 0.2}, {0: 1, 5: 0.6, 10: 0.2}),
+    ("cosine", {"warmup": 2}, {0: 0, 0.5: 0.25, 1: 0.5, 2: 1, 6: 0.5, 4: (1 + cos(pi / 4)) / 2, 10: 0}),
+    ("cosine", {"warmup": 10}, {0: 0, 5: 0.5, 9.9: 0.99}),
+]
+
+
+def test_the_points_hold_every_schedule_and_setting():
+    assert {name for name, _, _ in POINTS} == set(SCHEDULES)
+    for name in SCHEDULES:
+        tried = {key for other, settings, _ in POINTS if other == name for key in settings}
+        assert tried == set(SCHEDULES.settings(name)), name
+
+
+@pytest.mark.parametrize(("name", "settings", "points"), POINTS)
+def test_schedule(name: str, settings: dict[str, Any], points: dict[float, float]):
+    schedule = SCHEDULES[name](**settings)
+    for epoch, factor in points.items():
+        found = schedule(epoch, 10)
+        assert isinstance(found, float) and abs(found - factor) < 1e-12, epoch
+
+
+@pytest.mark.parametrize("name", ["cosine", "constant"])
+def test_a_schedule_never_jumps(name: str):
+    schedule = SCHEDULES[name](**({"warmup": 1.5} if name == "cosine" else {}))
+    steps = [schedule(i / 100, 10) for i in range(1001)]
+    assert max(abs(a - b) for a, b in pairwise(steps)) < 0.01

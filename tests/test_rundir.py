@@ -1,0 +1,260 @@
+"""A run directory: whole from the moment it has its name, and honest about what became of the run."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import make_job, new_run, train
+from test_checkpoint import checkpoint
+
+from dltrain.errors import ConfigError, RunError
+from dltrain.train import rundir
+from dltrain.train.checkpoint import Position
+from dltrain.train.rundir import RunDir, all_runs, find_run
+
+# --- creating --------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_run(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "a" / "runs", "digits", "config\n", "source\n", {"numpy": "2"})
+    assert run.path.parent == tmp_path / "a" / "runs"
+    date, time, name = run.path.name.split("-")
+    assert (len(date), len(time), name) == (8, 6, "digits") and (date + time).isdigit()
+    assert sorted(p.name for p in run.path.iterdir()) == [
+        "checkpoints", "config.yaml", "env.json", "source.yaml", "status.json",
+    ]  # fmt: skip
+    assert (run.config.read_text(), run.source.read_text()) == ("config\n", "source\n")
+    assert json.loads(run.environment.read_text()) == {"numpy": "2"}
+    status = run.status()
+    assert (status["status"], status["pid"], status["host"]) == ("running", os.getpid(), socket.gethostname())
+    assert [p.name for p in run.path.parent.iterdir()] == [run.path.name], "no draft is left"
+
+
+def test_runs_of_the_same_second_get_different_directories(tmp_path: Path) -> None:
+    found: list[RunDir] = []
+
+    def create() -> None:
+        for _ in range(10):
+            found.append(new_run(tmp_path))
+
+    threads = [threading.Thread(target=create) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({run.path for run in found}) == len(list((tmp_path / "runs").iterdir())) == 40
+    assert all(run.config.is_file() for run in found)
+
+
+def test_a_directory_has_its_name_only_once_its_config_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        assert all_runs(tmp_path / "runs") == [] and path.parent.name.startswith(".")
+        if path.name == "env.json":
+            raise OSError("no space left on device")
+        path.write_bytes(data)
+
+    monkeypatch.setattr(rundir, "write_atomically", full)
+    with pytest.raises(OSError, match="no space left"):
+        new_run(tmp_path)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "ü", "a b", "x" * 101, "a\n"])
+def test_names_that_cannot_be(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="run name"):
+        new_run(tmp_path, name)
+    assert not (tmp_path / "runs").exists()
+
+
+# --- status ----------------------------------------------------------------------------------------------------------
+
+
+def test_status_is_changed_key_by_key(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.update_status(steps=3, train={"loss": 1.0})
+    run.update_status(steps=4)
+    assert (run.status()["steps"], run.status()["train"], run.status()["status"]) == (4, {"loss": 1.0}, "running")
+
+
+def test_a_run_whose_process_is_gone_has_crashed(tmp_path: Path) -> None:
+    code = "import os, pathlib, sys, builders; builders.new_run(pathlib.Path(sys.argv[1])); os._exit(1)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parent, check=False)
+    (run,) = all_runs(tmp_path / "runs")
+    assert run.status()["status"] == "crashed"
+    run.update_status(host="another machine")
+    assert run.status()["status"] == "running", "nobody can know here"
+    run.update_status(host=socket.gethostname(), status="done")
+    assert run.status()["status"] == "done"
+
+
+@pytest.mark.parametrize("pid", [None, "12", 10**30, 2**22 + 1])
+def test_a_process_that_cannot_be_is_gone(pid: Any, tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.update_status(pid=pid)
+    assert run.status()["status"] == "crashed"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"status": 3}', b"\xff\xfe", b'{"status": "done"} x'])
+def test_a_damaged_status_is_a_run_error(damage: bytes, tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    (run.path / "status.json").write_bytes(damage)
+    with pytest.raises(RunError, match=r"status\.json"):
+        run.status()
+
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    assert run.rows(run.metrics) == []
+    run.append(run.metrics, {"step": 1, "name": "naïve\u2028"}, {"step": 2})
+    text = run.metrics.read_text()
+    for cut in range(len(text.splitlines(keepends=True)[0]), len(text) - 2):
+        run.metrics.write_text(text[:cut])
+        assert run.rows(run.metrics) == [{"step": 1, "name": "naïve\u2028"}]
+
+
+def test_what_json_has_not_is_never_written(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="JSON"):
+            run.append(run.metrics, {"loss": value})
+        with pytest.raises(ValueError, match="JSON"):
+            run.update_status(best_loss=value)
+    assert run.rows(run.metrics) == [] and "best_loss" not in run.status()
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def save(run: RunDir, step: int, best: bool) -> list[str]:
+    kept = checkpoint(step)
+    run.save(type(kept)(kept.weights, kept.optimizer, Position(step, 1, step), kept.preprocessing, kept.config), best)
+    return sorted(os.listdir(run.checkpoints))
+
+
+def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    for which in ("last", "best"):
+        with pytest.raises(RunError, match=f"no {which} checkpoint yet"):
+            run.checkpoint(which)
+    name = "step-{:08d}.safetensors".format
+    assert save(run, 1, True) == [name(1)]
+    assert save(run, 2, False) == [name(1), name(2)]
+    assert save(run, 3, False) == [name(1), name(3)]
+    assert [run.checkpoint(which).position.step for which in ("last", "best")] == [3, 1]
+    assert save(run, 4, True) == [name(4)]
+    assert save(run, 4, False) == [name(4)]
+    assert [run.checkpoint(which).position.step for which in ("last", "best")] == [4, 4]
+
+
+def test_a_checkpoint_that_is_gone_is_a_run_error(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    save(run, 1, True)
+    (run.checkpoints / "step-00000001.safetensors").unlink()
+    with pytest.raises(RunError, match="no such checkpoint"):
+        run.checkpoint("last")
+    run.update_status(last="../../outside.safetensors")
+    with pytest.raises(RunError, match="no such checkpoint"):
+        run.checkpoint("last")
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, [4, 8, 12, 16]), (2, [8, 16]), (3, [12, 16]), (9, [16])])
+def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
+    every: int, steps: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    plain = RunDir.save
+
+    def watched(self: RunDir, kept: Any, best: bool) -> None:
+        if not best:
+            saved.append(kept.position.step)
+        plain(self, kept, best)
+
+    monkeypatch.setattr(RunDir, "save", watched)
+    # a loss that only rises: the first epoch is the best one
+    losses = iter(range(1, 5))
+    monkeypatch.setattr("dltrain.train.loop.Training.evaluate", lambda *args: {"loss": next(losses, 9)})
+    train(make_job(every_epochs=every, epochs=4), tmp_path)
+    assert saved == [step for step in steps if step != 4]
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs"
+    for i, name in enumerate(["20260101-100000-digits", "20260101-100000-digits-2", "20260102-000000-cifar"]):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.yaml").write_text("")
+        os.utime(folder / name / "config.yaml", (1000 + i, 1000 + i))
+    (folder / ".new-abc").mkdir()
+    (folder / ".new-abc" / "config.yaml").write_text("")
+    (folder / "empty").mkdir()
+    (folder / "notes.txt").write_text("")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (None, "20260102-000000-cifar"),
+        ("latest", "20260102-000000-cifar"),
+        ("cifar", "20260102-000000-cifar"),
+        ("20260101-100000-digits", "20260101-100000-digits"),  # a whole name, although it is a part of another one
+        ("digits-2", "20260101-100000-digits-2"),
+    ],
+)
+def test_a_run_is_found_by_name_or_part_of_it(text: str | None, name: str, runs: Path) -> None:
+    assert find_run(text, runs).path == runs / name
+
+
+def test_a_run_is_found_by_its_path_wherever_it_is(runs: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "kept"
+    (runs / "20260102-000000-cifar").rename(moved)
+    assert find_run(str(moved), runs).path == moved
+    assert find_run(str(moved) + "/", tmp_path / "nowhere").path == moved
+
+
+def test_the_newest_is_told_by_time_not_by_name(runs: Path) -> None:
+    os.utime(runs / "20260101-100000-digits" / "config.yaml", (2000, 2000))
+    assert find_run(None, runs).path.name == "20260101-100000-digits"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("digits", "'digits' fits 2 runs in .*: 20260101-100000-digits, 20260101-100000-digits-2; give more"),
+        ("20260", "fits 3 runs"),
+        ("mnist", "no run 'mnist' in .*`dltrain runs` lists"),
+        pytest.param("x" * 5000, "no run", id="too long for a path"),
+        ("a\0b", "no run"),
+        ("", "fits 3 runs"),
+    ],
+)
+def test_what_is_said_where_none_is_found(text: str, said: str, runs: Path) -> None:
+    with pytest.raises(RunError, match=said):
+        find_run(text, runs)
+
+
+def test_a_directory_that_is_no_run(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"is no run directory: it has no config\.yaml"):
+        find_run(str(runs / "empty"), runs)
+    for text in (None, "latest"):
+        with pytest.raises(RunError, match=r"there is no run in .*; start one with: dltrain fit CONFIG"):
+            find_run(text, tmp_path / "nowhere")
+
+
+def test_all_runs_are_listed_oldest_first(runs: Path, tmp_path: Path) -> None:
+    assert [run.path.name[9:] for run in all_runs(runs)] == ["100000-digits", "100000-digits-2", "000000-cifar"]
+    assert all_runs(tmp_path / "nowhere") == []

@@ -1,0 +1,205 @@
+"""One step, taken apart: what is penalised, clipped, drawn at random and fed; and what an evaluation counts."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import EVERY_LAYER, SMALL, images, make_job, rows, weights_of
+from conftest import device_of
+
+from dltrain.backend import Device, to_host
+from dltrain.data import AUGMENTATIONS, Split
+from dltrain.engine import no_grad
+from dltrain.nn import Context
+from dltrain.ops import dropout, dropout_words
+from dltrain.optim import OPTIMIZERS
+from dltrain.train.evaluate import evaluate, predict
+from dltrain.train.feed import Moment
+from dltrain.train.job import Job
+from dltrain.train.probes import probes_for
+from dltrain.train.shards import Crew
+from dltrain.train.step import StepReport, _penalty, train_step
+
+MOMENT = Moment(seed=0, epoch=1, step=1)
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    crew = Crew(3)
+    yield crew
+    crew.close()
+
+
+def ready(**settings: Any) -> Job:
+    job = make_job(**({"optimizer": OPTIMIZERS["sgd"](lr=1.0)} | settings))
+    job.model.initialise(job.seed, job.device)
+    return job
+
+
+def take_step(job: Job, crew: Crew, batch: Any, lr: float = 1.0) -> tuple[StepReport, dict[str, Any]]:
+    """The report of one step of plain descent, and the gradients that it used: by how much the weights fell."""
+    before = weights_of(job)
+    report = train_step(job, crew, np.asarray(batch), MOMENT, lr, {}, probes_for(job.model))
+    return report, {name: (before[name] - after) / lr for name, after in weights_of(job).items()}
+
+
+# --- penalty ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalty", [{"l1": 0.3}, {"l2": 0.7}, {"l1": 0.2, "l2": 0.1}])
+def test_the_gradient_of_the_penalty_is_its_finite_difference(penalty: dict[str, float], device: Device) -> None:
+    job = ready(layers=EVERY_LAYER["deep"], splits={"train": images(30)}, device=device, penalty=penalty)
+    for _, parameter in job.model.named_parameters():
+        parameter.data += 0.01  # biases are not 0
+    _, gradients = _penalty(job)
+    parameters = dict(job.model.named_parameters())
+    assert gradients.keys() == {name for name in parameters if name.endswith("weight")}, "biases are free"
+    rng = np.random.default_rng(0)
+    for name, gradient in gradients.items():
+        parameter = parameters[name]
+        direction = device.asarray(rng.choice([-1.0, 1.0], parameter.shape))
+        epsilon = 1e-6
+        values = []
+        for sign in (1, -2):
+            parameter.data += sign * epsilon * direction
+            values.append(_penalty(job)[0])
+        parameter.data += epsilon * direction
+        along = float(to_host((gradient * direction).sum()))
+        assert (values[0] - values[1]) / (2 * epsilon) == pytest.approx(along, rel=1e-6, abs=1e-7)
+
+
+def test_the_penalty_is_added_once_and_logged_apart(crew: Crew, device: Device) -> None:
+    batch = range(22)
+    plain, gradients = take_step(ready(device=device), crew, batch)
+    job = ready(device=device, penalty={"l1": 0.01, "l2": 0.02})
+    w = weights_of(job)
+    report, penalised = take_step(job, crew, batch)
+    weights = {name: array for name, array in w.items() if name.endswith("weight")}
+    assert report.data_loss == pytest.approx(plain.data_loss, rel=1e-12)
+    expected = sum(0.01 * np.abs(a).sum() + 0.02 * (a**2).sum() for a in weights.values())
+    assert report.penalty == pytest.approx(expected, rel=1e-12)
+    for name, gradient in gradients.items():
+        added = 0.01 * np.sign(w[name]) + 0.04 * w[name] if name in weights else 0
+        np.testing.assert_allclose(penalised[name], gradient + added, rtol=1e-9, atol=1e-12)
+
+
+# --- clipping --------------------------------------------------------------------------------------------------------
+
+
+def norm_of(gradients: dict[str, Any]) -> float:
+    return math.sqrt(sum(float((g**2).sum()) for g in gradients.values()))
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0, 2.0])
+def test_gradients_are_clipped_to_a_joint_norm(share: float, crew: Crew, device: Device) -> None:
+    plain, gradients = take_step(ready(device=device), crew, range(22))
+    norm = norm_of(gradients)
+    assert plain.gradient_norm == pytest.approx(norm, rel=1e-9)
+    report, clipped = take_step(ready(device=device, clip_norm=share * norm), crew, range(22))
+    assert report.gradient_norm == pytest.approx(norm, rel=1e-9), "the norm is logged as it was before clipping"
+    assert norm_of(clipped) == pytest.approx(min(1, share) * norm, rel=1e-9)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(clipped[name], min(1, share) * gradient, rtol=1e-9, atol=1e-15)
+
+
+# --- shards ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("net", EVERY_LAYER)
+def test_cutting_a_batch_changes_gradients_by_rounding_only(net: str, crew: Crew) -> None:
+    """Dropout and augmentation draw by an example's place in the batch, so shards see what the whole batch saw."""
+    found = []
+    for shard_size in (22, 6, 1):
+        settings = {"device": device_of(np.float64), "augment": (AUGMENTATIONS["crop"](padding=2),)}
+        job = ready(layers=EVERY_LAYER[net], splits={"train": images(30)}, shard_size=shard_size, **settings)
+        found.append(take_step(job, crew, range(3, 25)))
+    for report, gradients in found[1:]:
+        assert report.data_loss == pytest.approx(found[0][0].data_loss, rel=1e-12)
+        assert report.accuracy == found[0][0].accuracy
+        for name, gradient in gradients.items():
+            np.testing.assert_allclose(gradient, found[0][1][name], rtol=1e-9, atol=1e-13, err_msg=name)
+
+
+def test_random_numbers_depend_on_seed_epoch_step_and_place(device: Device) -> None:
+    augment = (AUGMENTATIONS["crop"](padding=2), AUGMENTATIONS["flip"]())
+    feed = make_job([("flatten", {}), *SMALL], {"train": images(40)}, device=device, augment=augment).feeds["train"]
+
+    def seen(indices: range, first: int, seed: int = 0, epoch: int = 1, step: int = 1) -> bytes:
+        x, _ = feed.examples(np.array(indices), first, Moment(seed, epoch, step))
+        return bytes(np.ascontiguousarray(to_host(x)).tobytes())
+
+    whole = seen(range(20), 0)
+    assert seen(range(12), 0) + seen(range(12, 20), 12) == whole
+    others = [seen(range(20), 1), *(seen(range(20), 0, **{key: 7}) for key in ("seed", "epoch", "step"))]
+    assert len({whole, *others}) == 5
+    plain, targets = feed.examples(np.arange(20))
+    assert bytes(to_host(plain).tobytes()) != whole, "without a moment nothing is augmented"
+    assert np.array_equal(to_host(targets), images(40).targets[:20])
+
+
+@pytest.mark.parametrize("rate", [1e-6, 0.5, 0.99999, 0.9999999])
+def test_dropout_rates_at_the_ends(rate: float, device: Device) -> None:
+    """A rate so near to 1 that it rounds to it: CuPy cannot compare 16-bit lanes with 65536."""
+    words = device.asarray(np.random.default_rng(0).integers(0, 2**64, (4, dropout_words((50,))), np.uint64))
+    y = to_host(dropout(device.asarray(np.ones((4, 50))), rate=rate, words=words).data)
+    assert np.isfinite(y).all() and len(set(y.ravel().tolist()) - {0.0}) <= 1
+
+
+# --- evaluation ------------------------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_counts_every_example_once(crew: Crew, device: Device) -> None:
+    split = rows(70, seed=3)
+    split.targets[split.targets == 2] = 1  # class 2 never occurs
+    job = ready(splits={"train": rows(70), "test": split}, device=device)
+    for _, parameter in job.model.named_parameters():
+        parameter.data *= 0.5
+    feed = job.feeds["test"]
+    found = evaluate(job.model, job.loss, feed, crew, 22, 6)
+    x, targets = feed.examples(np.arange(70))
+    with no_grad():
+        logits = to_host(job.model(x, Context()).data)
+    targets, taken = to_host(targets), logits.argmax(1)
+    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(70), targets]
+    confusion = [[int(((targets == i) & (taken == j)).sum()) for j in range(3)] for i in range(3)]
+    assert found["loss"] == pytest.approx(losses.mean(), rel=1e-12)
+    assert (found["accuracy"], found["examples"], found["confusion"]) == ((taken == targets).mean(), 70, confusion)
+    for i, row in enumerate(found["per_class"]):
+        occurred, predicted = sum(confusion[i]), sum(line[i] for line in confusion)
+        assert (row["class"], row["examples"]) == (i, occurred)
+        assert row["recall"] == (confusion[i][i] / occurred if occurred else None)
+        assert row["precision"] == (confusion[i][i] / predicted if predicted else None)
+    assert found["per_class"][2]["recall"] is None
+
+
+def test_an_evaluation_in_regression(crew: Crew, device: Device) -> None:
+    split = rows(70)
+    numbers = Split(split.inputs, split.inputs[:, :3].copy())
+    job = ready(splits={"train": numbers}, loss="mse", device=device)
+    found = evaluate(job.model, job.loss, job.feeds["train"], crew, 22, 6)
+    x, targets = job.feeds["train"].examples(np.arange(70))
+    expected = ((to_host(job.model(x, Context()).data) - to_host(targets)) ** 2).mean()
+    assert found == {"loss": pytest.approx(expected, rel=1e-12), "examples": 70}
+
+
+@pytest.mark.parametrize("net", EVERY_LAYER)
+def test_evaluations_depend_neither_on_threads_nor_on_random_numbers(net: str) -> None:
+    job = ready(layers=EVERY_LAYER[net], splits={"train": images(70)}, augment=(AUGMENTATIONS["flip"](),))
+    found = []
+    for threads in (1, 2, 4):
+        crew = Crew(threads)
+        found.append(evaluate(job.model, job.loss, job.feeds["train"], crew, 22, 6))
+        crew.close()
+    assert found[0] == found[1] == found[2]
+
+
+def test_predictions_are_probabilities(device: Device) -> None:
+    job = ready(device=device)
+    x = to_host(job.feeds["train"].examples(np.arange(70))[0])
+    found = predict(job.model, job.loss, x, device, 32)
+    assert isinstance(found, np.ndarray) and found.shape == (70, 3)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-12)
+    logits = to_host(job.model(device.asarray(x), Context()).data)
+    np.testing.assert_allclose(found, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), rtol=1e-9)
