@@ -1,5 +1,6 @@
 """Small jobs for tests: networks, data and settings, built by hand instead of from a config."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from dltrain.backend import Device, open_device
 from dltrain.data import Preprocessing, Split
 from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, Model
 from dltrain.optim import OPTIMIZERS, SCHEDULES
+from dltrain.train.checkpoint import Checkpoint, Position
 from dltrain.train.feed import Feed
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
@@ -22,6 +24,7 @@ from dltrain.train.settings import (
     PenaltySettings,
     TrainSettings,
 )
+from dltrain.train.shards import add
 
 Array = Any
 LayerList = Sequence[tuple[str, dict[str, Any]]]
@@ -169,3 +172,43 @@ def train(job: Job, folder: Path, threads: int = 2) -> tuple[dict[str, Any], Run
 def weights_of(job: Job) -> dict[str, Array]:
     """Copies on the host."""
     return {name: np.array(getattr(a, "get", lambda a=a: a)()) for name, a in job.model.weights().items()}
+
+
+LEARNED = Preprocessing((5,), ("a", "b", "é"), "channel", (0.1, 0.2, 0.3, 0.4, 1e-30), (1.0, 2.0, 3.0, 4.0, 1e30), 16.0)
+
+
+def checkpoint(seed: int = 0) -> Checkpoint:
+    """A small one, of no training that ever was."""
+    rng = np.random.default_rng(seed)
+    weights = {"dense1.weight": rng.normal(size=(5, 3)).astype(np.float32), "dense1.bias": np.zeros(3, np.float32)}
+    state = {f"{name}/mean": rng.normal(size=a.shape).astype(np.float32) for name, a in weights.items()}
+    return Checkpoint(weights, state, Position(step=12, epoch=3, done=4), LEARNED, "version: 1  # naïve\n")
+
+
+# --- sums over shards ------------------------------------------------------------------------------------------------
+
+
+def tree_sum(values: list[Any]) -> Any:
+    """The definition: neighbours are added, then the neighbouring sums, and so on; who has no sibling goes up as is."""
+    if len(values) == 1:
+        return values[0]
+    pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
+    return tree_sum([pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in pairs])
+
+
+def parts(count: int, seed: int = 0) -> list[Array]:
+    """float32 numbers of very different sizes: in another order they give another sum."""
+    rng = np.random.default_rng(seed)
+    return [(rng.standard_normal(500) * 10.0 ** rng.uniform(-3, 3, 500)).astype(np.float32) for _ in range(count)]
+
+
+class Unordered:
+    """What the tree must not be: adds results as they come."""
+
+    def __init__(self, count: int):
+        self.root: dict[str, Array] | None = None
+        self._lock = threading.Lock()
+
+    def enter(self, index: int, value: dict[str, Array]) -> None:
+        with self._lock:
+            self.root = value if self.root is None else add(self.root, value)

@@ -10,24 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import EVERY_LAYER, images, make_job, train, weights_of
+from builders import EVERY_LAYER, checkpoint, images, make_job, train, weights_of
 from conftest import device_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dltrain.data import Preprocessing
 from dltrain.errors import RunError
 from dltrain.train import files
 from dltrain.train.checkpoint import Checkpoint, Position, weights_sha256
-
-LEARNED = Preprocessing((5,), ("a", "b", "é"), "channel", (0.1, 0.2, 0.3, 0.4, 1e-30), (1.0, 2.0, 3.0, 4.0, 1e30), 16.0)
-
-
-def checkpoint(seed: int = 0) -> Checkpoint:
-    rng = np.random.default_rng(seed)
-    weights = {"dense1.weight": rng.normal(size=(5, 3)).astype(np.float32), "dense1.bias": np.zeros(3, np.float32)}
-    state = {f"{name}/mean": rng.normal(size=a.shape).astype(np.float32) for name, a in weights.items()}
-    return Checkpoint(weights, state, Position(step=12, epoch=3, done=4), LEARNED, "version: 1  # naïve\n")
 
 
 def assert_same(found: Checkpoint, expected: Checkpoint) -> None:

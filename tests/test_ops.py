@@ -253,6 +253,19 @@ def test_equal_maxima(device: Device):
     assert to_host(gradients(pooled.sum(), [x])[0]).ravel().tolist() == [0, 1, 0, 0]
 
 
+def test_whole_powers_are_smooth_at_zero(device: Device):
+    x = Tensor(device.asarray(np.array([0.0, -2.0])))
+    for exponent, slopes in ((1, [1, 1]), (2, [0, -4]), (3, [0, 12])):
+        assert to_host(gradients((x**exponent).sum(), [x])[0]).tolist() == slopes
+
+
+def test_dropout_keeps_a_lane_from_the_threshold_on(device: Device):
+    lanes = [0, 0x3FFF, 0x4000, 0xFFFF]  # the first is the lowest 16 bits of the word
+    words = np.array([[sum(lane << 16 * i for i, lane in enumerate(lanes))]], np.uint64)
+    y = OPS["dropout"](device.asarray(np.ones((1, 4))), rate=0.25, words=device.asarray(words))
+    assert to_host(y.data).tolist() == [[0, 0, 1 / 0.75, 1 / 0.75]]
+
+
 def test_dropout_drops_as_often_as_it_says_and_keeps_the_mean(device: Device):
     words = device.asarray(rng(0).integers(0, 2**64, (100, 250), np.uint64))
     x = device.asarray(np.ones((100, 1000)))

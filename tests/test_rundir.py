@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import make_job, new_run, train
-from test_checkpoint import checkpoint
+from builders import checkpoint, make_job, new_run, train
 
 from dltrain.errors import ConfigError, RunError
 from dltrain.train import rundir

@@ -1,6 +1,5 @@
-"""The sum over shards has one order, whatever the threads do; and a failing shard never hangs the others."""
+"""The sum over shards has one order, whatever the threads do."""
 
-import itertools
 import math
 import os
 import random
@@ -13,24 +12,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from builders import EVERY_LAYER, SMALL, build
+from builders import EVERY_LAYER, SMALL, Unordered, build, parts, tree_sum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dltrain.engine import Tensor, gradients, no_grad
+from dltrain.engine import Tensor, no_grad
 from dltrain.ops import total
 from dltrain.train import shards
 from dltrain.train.shards import Crew, Tree, auto_shard_size
 
 Sums = dict[str, Any]
-
-
-def tree_sum(values: list[Any]) -> Any:
-    """The definition: neighbours are added, then the neighbouring sums, and so on; who has no sibling goes up as is."""
-    if len(values) == 1:
-        return values[0]
-    pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
-    return tree_sum([pair[0] + pair[1] if len(pair) == 2 else pair[0] for pair in pairs])
 
 
 class Term:
@@ -105,12 +96,6 @@ def test_adding_never_changes_what_was_entered() -> None:
 # --- the crew ---------------------------------------------------------------------------------------------------------
 
 
-def parts(count: int, seed: int = 0) -> list[np.ndarray]:
-    """float32 numbers of very different sizes: in another order they give another sum."""
-    rng = np.random.default_rng(seed)
-    return [(rng.standard_normal(500) * 10.0 ** rng.uniform(-3, 3, 500)).astype(np.float32) for _ in range(count)]
-
-
 def sums_of(threads: int, count: int, delay: Callable[[int], float]) -> bytes:
     values, crew = parts(count), Crew(threads)
 
@@ -134,18 +119,6 @@ def all_sums(count: int) -> set[bytes]:
 @pytest.mark.parametrize("count", [4, 7])
 def test_the_bits_of_a_sum_depend_neither_on_threads_nor_on_delays(count: int) -> None:
     assert all_sums(count) == {tree_sum(parts(count)).tobytes()}
-
-
-class Unordered:
-    """What the tree must not be: adds results as they come."""
-
-    def __init__(self, count: int):
-        self.root: Sums | None = None
-        self._lock = threading.Lock()
-
-    def enter(self, index: int, value: Sums) -> None:
-        with self._lock:
-            self.root = value if self.root is None else shards.add(self.root, value)
 
 
 def test_an_unordered_sum_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,143 +180,6 @@ def test_threads_end_when_the_crew_is_closed() -> None:
             return
         time.sleep(0.01)
     raise AssertionError("threads are left")
-
-
-# --- failing shards ---------------------------------------------------------------------------------------------------
-
-
-class ShardError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("threads", [1, 2, 4])
-@pytest.mark.parametrize("waiting", [False, True])
-def test_the_lowest_shards_own_error_is_raised(threads: int, waiting: bool) -> None:
-    def work(shard: int) -> Sums:
-        if shard == 2:
-            time.sleep(5e-3)
-        if shard in (2, 5):
-            raise ShardError(shard)
-        if waiting:
-            total(Tensor(1.0), name="a")
-        return {"x": np.ones(1)}
-
-    crew = Crew(threads)
-    with pytest.raises(ShardError) as caught:
-        crew.run(7, work)
-    assert caught.value.args == (2,)
-    assert crew.run(7, lambda shard: {"x": np.ones(1)})["x"] == 7, "the crew works on after a failure"
-
-
-def test_an_error_right_after_a_total_is_still_the_lowest_shards() -> None:
-    """The shard that comes last and fails at once must not take away the total that the others wait for."""
-    crew = Crew(4)
-
-    def work(shard: int) -> Sums:
-        if shard == 3:
-            time.sleep(2e-4)
-        total(Tensor(1.0), name="a")
-        raise ShardError(shard)
-
-    for _ in range(300):
-        with pytest.raises(ShardError) as caught:
-            crew.run(4, work)
-        assert caught.value.args == (0,)
-
-
-def test_an_interruption_in_a_shard_belongs_to_the_caller() -> None:
-    def work(shard: int) -> Sums:
-        if shard == 1:
-            raise KeyboardInterrupt
-        return {"x": np.ones(1)}
-
-    with pytest.raises(KeyboardInterrupt):
-        Crew(2).run(3, work)
-
-
-def trial(kind: str, count: int, threads: int, odd: int, rng: random.Random) -> Any:
-    """One step of five totals in which one shard behaves oddly; returns the sum or the error, or None if it hangs."""
-    fewer = rng.randrange(5)
-    delays = [[rng.random() * 1e-3 if rng.random() < 0.2 else 0 for _ in range(6)] for _ in range(count)]
-    crew, outcome = Crew(threads), []
-
-    def work(shard: int) -> Sums:
-        mine = shard == odd
-        rounds = 5 if not mine else {"fewer": fewer, "more": 6}.get(kind, 5)
-        y = Tensor(np.ones(2))
-        for i in range(rounds):
-            time.sleep(delays[shard][i])
-            if mine and kind == "raise" and i == 3:
-                raise ShardError(shard)
-            y = total(y, name="other" if mine and kind == "name" and i == 2 else f"layer{i}")
-        return {"x": y.data}
-
-    def run() -> None:
-        try:
-            outcome.append(crew.run(count, work)["x"])
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(20)
-    crew.close()
-    return outcome[0] if outcome else None
-
-
-def test_no_odd_shard_hangs_the_others_and_all_are_reported_right() -> None:
-    rng = random.Random(0)
-    kinds = itertools.cycle(["fewer", "more", "name", "raise", "good"])
-    for number, kind in zip(range(300), kinds, strict=False):
-        count, threads = rng.choice([2, 3, 4, 7, 16]), rng.choice([1, 2, 4])
-        odd = rng.randrange(count)
-        found = trial(kind, count, threads, odd, rng)
-        said = f"trial {number}: {kind}, {count} shards, {threads} threads, odd shard {odd}: {found!r}"
-        assert found is not None, f"hangs in {said}"
-        if kind == "good":
-            assert np.array_equal(found, np.full(2, float(count) ** 6)), said
-        elif kind == "raise":
-            assert isinstance(found, ShardError) and found.args == (odd,), said
-        else:
-            assert isinstance(found, RuntimeError), said
-            expected = {
-                "name": "shards disagree about which total comes next: layer2, other",
-                "fewer": "",
-                "more": f"shard {odd} asks for the total of 'layer5'",
-            }[kind]
-            assert expected in str(found) or "a shard ended while others wait for a total" in str(found), said
-
-
-# --- total ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("threads", [1, 4])
-def test_total_is_the_sum_in_tree_order_and_its_own_backward(threads: int) -> None:
-    values, weights = parts(5), parts(5, seed=1)
-    given: dict[int, tuple[Any, Any]] = {}
-
-    def work(shard: int) -> Sums:
-        x = Tensor(values[shard])
-        y = total(x, name="batch_norm1")
-        (gradient,) = gradients((y * weights[shard]).sum(), [x])
-        given[shard] = (y.data, gradient)
-        return {"x": np.ones(1)}
-
-    Crew(threads).run(5, work)
-    for y, gradient in given.values():
-        assert y.tobytes() == tree_sum(values).tobytes()
-        assert gradient.tobytes() == tree_sum(weights).tobytes()
-
-
-def test_total_is_the_identity_outside_of_a_step_and_with_one_shard() -> None:
-    def work(shard: int = 0) -> Sums:
-        x = Tensor(np.arange(3.0))
-        y = total(x, name="a")
-        (gradient,) = gradients((y * 2).sum(), [x])
-        return {"y": y.data, "gradient": gradient}
-
-    for found in (work(), Crew(2).run(1, work)):
-        assert np.array_equal(found["y"], [0, 1, 2]) and np.array_equal(found["gradient"], [2, 2, 2])
 
 
 # --- shard size -------------------------------------------------------------------------------------------------------

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import EVERY_LAYER, images, make_job, train, weights_of
+from builders import EVERY_LAYER, Unordered, images, make_job, train, weights_of
 from conftest import device_of
-from test_shards import Unordered
 
 from dltrain.backend import Device
 from dltrain.data import AUGMENTATIONS
