@@ -70,7 +70,7 @@ def main() -> None:
     losses = []
     for step in range(1, arguments.steps + 1):
         batch = order[(step - 1) * 128 : step * 128]
-        ours = train_step(job, crew, batch, Moment(job.seed, 1, step), job.optimizer.lr, state, probes).data_loss
+        ours = train_step(job, crew, batch, Moment(job.seed, 1, step), job.optimizer.lr, state, probes, False).data_loss
         images, targets = feed.examples(batch)
         losses.append([ours, *(torch_step(*twin, images, targets) for twin in theirs)])
     ours, default, channels_last = np.array(losses).T

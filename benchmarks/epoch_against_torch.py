@@ -2,8 +2,8 @@
 
 python benchmarks/epoch_against_torch.py --threads 2      needs torch, and CIFAR-10 under DLTRAIN_DATA
 
-Both sides shuffle, gather, normalise, train with dropout and Adam in float32, and read the loss of every step. Ours also
-logs every step and measures every layer, as `dltrain fit` does. Loading the files and evaluation are left out.
+Both sides shuffle, gather, normalise, train with dropout and Adam in float32, and read the loss of every step. Ours
+also logs every step and measures every layer, as `dltrain fit` does. Loading the files and evaluation are left out.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Run the commands that README shows and draw what a terminal shows: python docs/make_terminal_picture.py"""
 
+import io
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ COMMANDS = [
 
 
 def main() -> None:
-    console = Console(record=True, width=118, file=open(os.devnull, "w"))
+    console = Console(record=True, width=118, file=io.StringIO())
     binaries = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as folder:
         for command in COMMANDS:

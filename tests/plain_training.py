@@ -77,7 +77,7 @@ def plain_training(job: Job) -> tuple[list[Row], list[Row], dict[str, Array]]:
             scale = min(1.0, (settings.clip_norm or np.inf) / norm)
             for name, a in gradient.items():
                 change = lr * scale * a
-                if name.endswith("weight") and (step - 1) % job.diagnostics.update_every == 0:
+                if name.endswith("weight") and first // settings.batch_size % job.diagnostics.update_every == 0:
                     ratios[name.split(".")[0]].append(np.linalg.norm(change) / np.linalg.norm(w[name]))
                 w[name] = w[name] - change
             data_loss = losses.mean()

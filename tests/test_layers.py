@@ -239,6 +239,13 @@ def test_initial_values_depend_on_the_seed_and_the_name_alone(device: Device):
     assert np.array_equal(first["dense1.weight"], to_host(other.weights()["dense1.weight"])), "the layers before matter"
 
 
+def test_two_layers_of_one_shape_start_differently(device: Device):
+    model = build([("dense", {"units": 5}), ("dense", {"units": 5})], (5,))
+    model.initialise(0, device)
+    first, second = (to_host(model.weights()[f"dense{i}.weight"]) for i in (1, 2))
+    assert not np.isclose(first, second).any()
+
+
 def test_initial_values_are_those_of_float64_rounded(device_name: str):
     narrow, wide = (build(SMALL, (4, 4, 1)) for _ in range(2))
     narrow.initialise(0, device_of(np.float32, device_name))

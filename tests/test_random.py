@@ -63,6 +63,10 @@ def test_an_example_has_its_words_in_every_shard(words_each: int):
 
     whole = drawn(0, 10)
     assert whole.shape == (10, words_each) and len(np.unique(whole)) == whole.size
+    blocks = -(-words_each // 4)
+    for i in range(10):
+        alone = words(9, "dropout", "d", epoch=1, step=2, start=i * blocks, count=words_each)
+        assert np.array_equal(whole[i], alone)
     for cut in (1, 4, 9):
         assert np.array_equal(np.concatenate([drawn(0, cut), drawn(cut, 10 - cut)]), whole)
 

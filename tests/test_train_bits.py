@@ -170,9 +170,9 @@ def test_an_epoch_of_digits(tmp_path: Path) -> None:
     assert len(hashes(job, tmp_path)) == 1
 
 
-def test_some_steps_of_cifar(data_dir: Path, tmp_path: Path) -> None:
-    """Batches of 128 in 4 shards of 30 and one of 8."""
-    job = configured("cifar_cnn", data_dir, "+train.max_steps=3", "train.shard_size=30")
+def test_forty_steps_of_cifar(data_dir: Path, tmp_path: Path) -> None:
+    """Batches of 32, a quarter of the config's, in 3 shards of 9 and one of 5."""
+    job = configured("cifar_cnn", data_dir, "train.max_steps=40", "train.batch_size=32", "train.shard_size=9")
     job.feeds.pop("test")
     assert len(hashes(job, tmp_path)) == 1
 

@@ -21,6 +21,7 @@ from dltrain.nn import INITIALIZERS
 from dltrain.ops.activation import FUSED
 from dltrain.optim import OPTIMIZERS
 from dltrain.random import permutation
+from dltrain.train.checkpoint import weights_sha256
 from dltrain.train.job import Job
 from dltrain.train.loop import Training, fit
 from dltrain.train.rundir import RunDir
@@ -104,6 +105,8 @@ def diverge(job: Job, folder: Path) -> tuple[str, RunDir]:
     assert caught.value.exit_code == 3
     status = run.status()
     assert status["status"] == "diverged"
+    kept = run.checkpoint("last")
+    assert kept.position.step == status["steps"] and weights_sha256(kept.weights) == status["weights_sha256"]
     told = json.loads(run.diverged.read_text())
     assert told["message"] == str(caught.value)
     assert told["step"] == status["steps"] == sum(row["event"] == "step" for row in run.rows(run.metrics))
@@ -285,4 +288,4 @@ def test_the_second_signal_acts_at_once(second: int, tmp_path: Path) -> None:
     assert process.returncode == -second
     assert ("KeyboardInterrupt" in said) == (second == signal.SIGINT)
     status = only_run(tmp_path).status()["status"]
-    assert status == ("crashed" if second == signal.SIGTERM else "failed")
+    assert status == ("crashed" if second == signal.SIGTERM else "interrupted")

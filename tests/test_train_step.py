@@ -41,7 +41,7 @@ def ready(**settings: Any) -> Job:
 def take_step(job: Job, crew: Crew, batch: Any, lr: float = 1.0) -> tuple[StepReport, dict[str, Any]]:
     """The report of one step of plain descent, and the gradients that it used: by how much the weights fell."""
     before = weights_of(job)
-    report = train_step(job, crew, np.asarray(batch), MOMENT, lr, {}, probes_for(job.model))
+    report = train_step(job, crew, np.asarray(batch), MOMENT, lr, {}, probes_for(job.model), False)
     return report, {name: (before[name] - after) / lr for name, after in weights_of(job).items()}
 
 

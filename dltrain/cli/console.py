@@ -90,6 +90,12 @@ def show(value: Any) -> str:
     return str(value)
 
 
+def scores(found: dict[str, Any]) -> list[str]:
+    """`loss 0.1234`, `accuracy 0.9876`: as many of them as there are."""
+    values = {key: found[key] for key in ("loss", "accuracy") if key in found}
+    return [f"{key} {value:.4f}" if value < 1e4 else f"{key} {value:.4g}" for key, value in values.items()]
+
+
 class FitWatcher:
     """Shows a training: a bar with the time left at a terminal, one line per epoch everywhere.
 
@@ -126,7 +132,7 @@ class FitWatcher:
         if self._progress is None or now - self._shown < 0.25:
             return
         self._shown = now
-        text = f"loss {row['loss']:.4f}" + (f"  accuracy {row['accuracy']:.4f}" if "accuracy" in row else "")
+        text = "  ".join(scores(row))
         text += f"  {row['examples_per_second']:,.0f} examples/s"
         name = f"epoch {row['epoch']}/{self._epochs}"
         self._progress.update(self._task, completed=row["step"], description=name, now=text, refresh=True)
@@ -135,8 +141,7 @@ class FitWatcher:
         parts = [f"epoch {row['epoch']}/{self._epochs}"]
         for split in ("train", "validation"):
             if split in row:
-                shown = [f"{key} {row[split][key]:.4f}" for key in ("loss", "accuracy") if key in row[split]]
-                parts.append(f"{split} {' '.join(shown)}")
+                parts.append(f"{split} {' '.join(scores(row[split]))}")
         dead = [f"{layer['layer']} {layer['dead_units']}/{layer['units']}" for layer in layers if layer["dead_units"]]
         parts += [f"dead units {', '.join(dead)}"] if dead else []
         line = " · ".join([*parts, f"{row['seconds']:.1f} s"])

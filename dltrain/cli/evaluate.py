@@ -61,8 +61,7 @@ def evaluate(
     if json:
         console.result_json(result)
         return
-    scores = "  ".join(f"{key} {found[key]:.4f}" for key in ("loss", "accuracy") if key in found)
-    console.result_text(f"{split}  {scores}  ({found['examples']:,} examples)")
+    console.result_text(f"{split}  {'  '.join(console.scores(found))}  ({found['examples']:,} examples)")
     if "per_class" in found:
         rows = [[*row.values(), *counts] for row, counts in zip(found["per_class"], found["confusion"], strict=True)]
         columns = ["class", "examples", "recall", "precision", *(f"→{row['class']}" for row in found["per_class"])]

@@ -98,8 +98,7 @@ def _summary(result: dict[str, Any]) -> str:
     lines = []
     for split in ("train", "validation", "test"):
         if split in result:
-            scores = [f"{key} {result[split][key]:.4f}" for key in ("loss", "accuracy") if key in result[split]]
-            lines.append(f"{split:<10}  {'  '.join(scores)}")
+            lines.append(f"{split:<10}  {'  '.join(console.scores(result[split]))}")
     lines.append(f"weights     sha256 {result['weights_sha256'][:16]}…")
     lines.append(f"run         {result['run']}")
     return "\n".join(lines)

@@ -52,9 +52,10 @@ def fit(job: Job, run: RunDir, threads: int, watcher: Watcher) -> Row:
         return training.close(status, test=tested)
     except DivergedError as error:
         status = "diverged"
+        training.save(best=False)
         run.write_json(run.diverged, {"message": str(error), **asdict(training.position)})
         raise
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         status = "interrupted"
         raise
     finally:
@@ -113,7 +114,8 @@ class Training:
         moment = Moment(self.job.seed, position.epoch, position.step)
         per_epoch = self.steps_per_epoch
         lr = self.job.optimizer.lr * self.job.schedule((position.step - 1) / per_epoch, self.total_steps / per_epoch)
-        report = train_step(self.job, self.crew, batch, moment, lr, self.state, probes)
+        measure = (position.done - 1) % self.job.diagnostics.update_every == 0
+        report = train_step(self.job, self.crew, batch, moment, lr, self.state, probes, measure)
         self.position = position
         return report
 
@@ -157,12 +159,12 @@ class Training:
             self.best = watched
         last = self.position.step >= self.total_steps or self._should_stop_early()
         if is_best or last or epoch % self.job.checkpoint.every_epochs == 0:
-            self._save(best=is_best)
+            self.save(best=is_best)
         self.watcher.finished_epoch(row, layers)
 
     def _stop_if_asked(self) -> None:
         if self.stop_signal is not None:
-            self._save(best=False)
+            self.save(best=False)
             raise Interrupted(*_farewell(self.stop_signal, self.run))
 
     def _should_stop_early(self) -> bool:
@@ -185,7 +187,7 @@ class Training:
         weights = [p.data.reshape(-1) for p in probe.layer.parameters.values() if p.kind == "weight"]
         return float(sum(float(to_host(w @ w)) for w in weights)) ** 0.5 if weights else None
 
-    def _save(self, best: bool) -> None:
+    def save(self, best: bool) -> None:
         weights = {name: to_host(array) for name, array in self.job.model.weights().items()}
         state = {name: to_host(array) for name, array in self.state.items()}
         config = self.run.config.read_text(encoding="utf-8")

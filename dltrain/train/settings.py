@@ -53,6 +53,6 @@ class LoggingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnosticsSettings:
-    """update_every: steps between two measurements of the update ratio ‖Δw‖ / ‖w‖."""
+    """update_every: steps between two measurements of the update ratio ‖Δw‖ / ‖w‖; the first of an epoch is one."""
 
     update_every: Count = 10

@@ -37,9 +37,11 @@ def train_step(
     lr: float,
     state: dict[str, Array],
     probes: dict[str, LayerProbe],
+    measure_update: bool,
 ) -> StepReport:
     """Train on these examples (indices into the training split) and add what was seen to the probes.
 
+    measure_update: whether to compare the weights before and after, which costs a copy of them.
     Raises DivergedError, before anything is changed, when the loss or a gradient is not finite.
     """
     sums = crew.run(-(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard))
@@ -63,8 +65,7 @@ def train_step(
     clip = job.train.clip_norm
     if clip is not None and norm > clip:
         grads = {name: g * (clip / norm) for name, g in grads.items()}
-    measured = (moment.step - 1) % job.diagnostics.update_every == 0
-    before = {name: p.data.copy() for name, p in parameters.items() if measured and p.kind == "weight"}
+    before = {name: p.data.copy() for name, p in parameters.items() if measure_update and p.kind == "weight"}
     job.optimizer.update({name: p.data for name, p in parameters.items()}, grads, state, lr, moment.step)
     for name, old in before.items():
         size = sqrt(_square(old))
