@@ -41,7 +41,7 @@ def test_shapes_and_names() -> None:
 MISFITS = {
     "data: digits\nmodel:\n  layers:\n  - conv: {channels: 4, kernel: 9}": (
         "c.yaml:4:5  model.layers[0] (conv1): does not fit its input (8, 8, 1): the kernel covers 9 positions but the "
-        "input has 8 + 0 + 0 = 8 with padding; use a smaller kernel or more padding"
+        "input has only 8 + 0 + 0 = 8 with padding; use a smaller kernel or more padding"
     ),
     "data: digits\nmodel:\n  layers:\n  - relu\n  - dense: {units: 10, name: out}": (
         "c.yaml:5:5  model.layers[1] (out): does not fit its input (8, 8, 1): dense takes a row of numbers (in,), but "
