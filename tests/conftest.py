@@ -11,6 +11,7 @@ import pytest
 import standin
 
 from dltrain.backend import Device, open_device
+from dltrain.engine import OPS
 from dltrain.train import step
 
 DEVICES = ("cpu", "standin")
@@ -56,3 +57,12 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip("needs real data: set DLTRAIN_DATA")
     return Path(folder)
+
+
+@pytest.fixture
+def scratch_ops() -> Iterator[None]:
+    """Ops made inside a test are gone after it."""
+    before = dict(OPS)
+    yield
+    OPS.clear()
+    OPS.update(before)

@@ -20,15 +20,6 @@ from dltrain.ops import concatenate, conv, cross_entropy, max_pool, split
 Array = Any
 
 
-@pytest.fixture
-def scratch_ops() -> Iterator[None]:
-    """Ops made inside a test are gone after it."""
-    before = dict(OPS)
-    yield
-    OPS.clear()
-    OPS.update(before)
-
-
 def tensor(device: Device, values: Any) -> Tensor:
     return Tensor(device.asarray(np.asarray(values, float)))
 
