@@ -7,39 +7,36 @@ python benchmarks/agree_with_torch.py      needs torch, and CIFAR-10 under DLTRA
 """
 
 import argparse
+import json
 
 import numpy as np
 import record
 import torch
-import torch_cifar
+import torch_twin
+from nets import NETS
 
 from dltrain.backend import open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
-from dltrain.nn import Model
-from dltrain.spec import build_job, load, settle
+from dltrain.spec import build_job
 from dltrain.train.feed import Moment
 from dltrain.train.probes import probes_for
 from dltrain.train.shards import Crew
 from dltrain.train.step import train_step
 
 
-def torch_twin(model: Model, layout: torch.memory_format) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    twin = torch_cifar.build(dropout=False)
-    twin = twin.to(torch.from_numpy(np.empty(0, next(model.named_parameters())[1].data.dtype)).dtype)
-    torch_cifar.copy_weights(model, twin)
-    twin = twin.to(memory_format=layout)
-    return twin, torch.optim.Adam(twin.parameters(), lr=1e-3)
+class Torch:
+    def __init__(self, net: torch.nn.Module, optimizer: torch.optim.Optimizer):
+        self.net, self.optimizer = net, optimizer
 
-
-def torch_step(
-    twin: torch.nn.Module, optimizer: torch.optim.Optimizer, images: np.ndarray, targets: np.ndarray
-) -> float:
-    optimizer.zero_grad()
-    loss = torch.nn.functional.cross_entropy(twin(torch_cifar.to_torch(images)), torch.from_numpy(targets))
-    loss.backward()
-    optimizer.step()
-    return loss.item()
+    def step(self, images: np.ndarray, targets: np.ndarray) -> float:
+        """images: (N, H, W, C)"""
+        self.optimizer.zero_grad()
+        x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        loss = torch.nn.functional.cross_entropy(self.net(x), torch.from_numpy(targets))
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
 
 
 def largest(a: np.ndarray, b: np.ndarray) -> float:
@@ -59,20 +56,22 @@ def main() -> None:
     arguments = parser.parse_args()
     settle_process()
     device = open_device("cpu", arguments.dtype)
-    spec = load("cifar_cnn", ["~model.layers.dropout1", "~model.layers.dropout1", "~model.layers.dropout1"])
-    job = build_job(settle(spec, device), device, default_data_dir())
+    spec = NETS["cifar_cnn"].spec(device, dropout=False)
+    job = build_job(spec, device, default_data_dir())
     job.model.initialise(job.seed, device)
-    layouts = [torch.contiguous_format, torch.channels_last]
-    theirs = [torch_twin(job.model, layout) for layout in layouts]
+    theirs = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        twin = torch_twin.build(job.model, list(job.kinds.values())).to(memory_format=layout)
+        theirs.append(Torch(twin, torch_twin.adam(spec.optimizer.own, twin.parameters())))
     state = job.optimizer.new_state(job.model.weights())
     crew, feed, probes = Crew(2), job.feeds["train"], probes_for(job.model)
-    order = feed.order(job.seed, 1)
+    order, size = feed.order(job.seed, 1), job.train.batch_size
     losses = []
     for step in range(1, arguments.steps + 1):
-        batch = order[(step - 1) * 128 : step * 128]
+        batch = order[(step - 1) * size : step * size]
         ours = train_step(job, crew, batch, Moment(job.seed, 1, step), job.optimizer.lr, state, probes, False).data_loss
-        images, targets = feed.examples(batch)
-        losses.append([ours, *(torch_step(*twin, images, targets) for twin in theirs)])
+        examples = feed.examples(batch)
+        losses.append([ours, *(side.step(*examples) for side in theirs)])
     ours, default, channels_last = np.array(losses).T
     figures = {
         "steps": arguments.steps,
@@ -88,6 +87,7 @@ def main() -> None:
         },
         "losses": {"first": losses[0], "last": losses[-1]},
     }
+    print(json.dumps(figures, indent=2))
     record.write(f"agree_with_torch_{arguments.dtype}", figures)
 
 

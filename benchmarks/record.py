@@ -4,13 +4,10 @@ import json
 import os
 import platform
 from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy
-import torch
-
-import dltrain
 from dltrain.backend import open_device
 from dltrain.train.environment import environment
 
@@ -25,11 +22,19 @@ def forbid_blas_settings() -> None:
 
 
 def write(name: str, figures: dict[str, Any]) -> None:
-    """Print the figures and keep them in results/NAME.json with the machine, the versions and the date."""
-    env = environment(open_device("cpu"), torch.get_num_threads(), [])
+    """Keep the figures in results/NAME.json with the machine, the versions and the date."""
+    env = environment(open_device("cpu"), 0, [])
     machine = {"cpu": env["cpu"], "cores": os.cpu_count(), "platform": platform.platform(), "blas": env["blas"]}
-    versions = {"dltrain": dltrain.__version__, "numpy": numpy.__version__, "torch": torch.__version__}
+    versions = {package: _version(package) for package in ("dltrain", "numpy", "torch", "jax")}
     content = {"date": date.today().isoformat(), "machine": machine, "versions": versions, **figures}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
-    print(json.dumps(figures, indent=2))
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    print(f"→ {path}")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
