@@ -9,7 +9,7 @@ import numpy as np
 import plain
 import pytest
 
-from dltrain.backend import Device, Kernels, to_host
+from dltrain.backend import Activation, Device, Kernels, to_host
 from dltrain.engine import distinct
 from dltrain.errors import ShapeError
 from dltrain.window import Window
@@ -118,21 +118,22 @@ def test_the_tables_hold_what_they_say():
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("finish", [False, True])
-def test_bias_and_finish_come_last(bias: bool, finish: bool, device: Device):
+def test_bias_and_activation_come_last(bias: bool, finish: bool, device: Device):
     """The same in conv and dense: product, bias, then what is to be done in place."""
 
     def square(xp: Any, y: Array) -> None:
         assert xp is device.xp
         y *= y
 
+    activation = Activation("square", square, lambda xp, g, y: g) if finish else None
     k, b = device.kernels, distinct(3, seed=2) if bias else np.zeros(3)
     given = device.asarray(b) if bias else None
     x, w = distinct(4, 2), distinct(2, 3, seed=1)
     wanted = x @ w + b
-    y = k.dense(device.asarray(x), device.asarray(w), given, square if finish else None)
+    y = k.dense(device.asarray(x), device.asarray(w), given, activation)
     assert_close(y, wanted**2 if finish else wanted, "dense")
     window = Window.of((1,), 1)
-    y = k.conv(device.asarray(x[:, None]), device.asarray(w[None]), window, 1, given, square if finish else None)
+    y = k.conv(device.asarray(x[:, None]), device.asarray(w[None]), window, 1, given, activation)
     assert_close(y[:, 0], wanted**2 if finish else wanted, "conv")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dltrain.backend import native
 from dltrain.backend.kernels import Kernels
 from dltrain.errors import DeviceError
 
@@ -26,7 +27,11 @@ class Device:
         self.name = name
         self.xp = xp
         self.dtype = np.dtype(dtype)
-        self.kernels = _kernels_of.setdefault(xp.ndarray, Kernels(xp, piece_bytes))
+        _kernels_of.setdefault(xp.ndarray, Kernels(xp, piece_bytes))
+
+    @property
+    def kernels(self) -> Kernels:
+        return _kernels_of[self.xp.ndarray]
 
     def asarray(self, x: Any) -> Any:
         """Bring host values here, C-contiguous. Every float becomes this device's dtype; integers keep theirs."""
@@ -79,9 +84,25 @@ def kernels(x: Any) -> Kernels:
     return found
 
 
+def choose_kernels(name: str) -> None:
+    """What computes on the CPU in this process: `numpy`, `native` (in C), or `auto`: native where it was built.
+
+    Raises DeviceError where `native` is asked for and absent; with `auto` the reason is kept as `note`.
+    """
+    chosen = Kernels(np, CPU_PIECE)
+    if name != "numpy":
+        try:
+            chosen = native.NativeKernels(native.load(), CPU_PIECE)
+        except DeviceError as error:
+            if name == "native":
+                raise
+            chosen.note = str(error)
+    _kernels_of[np.ndarray] = chosen
+
+
 def to_host(x: Any) -> Any:
     """A numpy array or scalar with these values."""
     return x if isinstance(x, np.ndarray | np.generic) else x.get()
 
 
-Device("cpu", np, CPU_PIECE)  # numpy needs no opening
+choose_kernels("auto")  # numpy needs no opening

@@ -7,6 +7,7 @@ with N examples, C input channels, K output channels.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 from types import ModuleType
@@ -15,29 +16,53 @@ from typing import Any
 from dltrain.window import Window
 
 Array = Any
-InPlace = Callable[[Any, Array], None]  # (xp, y): changes y, for example by an activation
-
-
 LONG_ROW = 64  # values in a row that a matrix product works well with
 
 
+@dataclass(frozen=True)
+class Activation:
+    """What conv and dense can apply to values that are still in the cache.
+
+    forward(xp, y) turns y into f(y) in place; gradient(xp, g, y) is g · f'(x), written in terms of y = f(x).
+    name: by which a backend knows those that it applies by itself.
+    """
+
+    name: str
+    forward: Callable[[Any, Array], None]
+    gradient: Callable[[Any, Array, Array], Array]
+
+
 class Kernels:
-    """piece_bytes: how much im2col is unrolled at a time. On a CPU a piece should stay in the cache."""
+    """piece_bytes: how much im2col is unrolled at a time. On a CPU a piece should stay in the cache.
+
+    name: as env.json tells it. note: why there are no faster ones, where somebody may want to know.
+    """
+
+    note = ""
 
     def __init__(self, xp: ModuleType, piece_bytes: int):
+        self.name = xp.__name__
         self.xp = xp
         self.piece_bytes = piece_bytes
 
     # --- dense --------------------------------------------------------------------------------------------
 
-    def dense(self, x: Array, w: Array, bias: Array | None, finish: InPlace | None) -> Array:
-        """finish(x @ w + bias). x: (N, in), w: (in, out)."""
+    def dense(self, x: Array, w: Array, bias: Array | None, activation: Activation | None) -> Array:
+        """activation(x @ w + bias). x: (N, in), w: (in, out)."""
         y = self.xp.matmul(x, w)
         if bias is not None:
             y += bias
-        if finish is not None:
-            finish(self.xp, y)
+        if activation is not None:
+            activation.forward(self.xp, y)
         return y
+
+    def dense_grad(
+        self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: list[bool]
+    ) -> tuple[Array | None, Array, Array | None]:
+        """dLoss/dx, dLoss/dw and dLoss/dbias given g = dLoss/dy; needed: which of them (dw always)."""
+        if activation is not None:
+            g = activation.gradient(self.xp, g, y)
+        return g @ w.T if needed[0] else None, x.T @ g, self.column_sums(g) if needed[2] else None
 
     def column_sums(self, rows: Array) -> Array:
         """(..., C) -> (C,). As a product with ones: five times faster than `sum(0)` on a CPU."""
@@ -51,9 +76,9 @@ class Kernels:
     # the same unrolled rows, which are copied once instead of three times.
 
     def conv(
-        self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, finish: InPlace | None
+        self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, activation: Activation | None
     ) -> Array:
-        """finish(x ∗ w + bias). Cross-correlation, as everywhere in the field."""
+        """activation(x ∗ w + bias). Cross-correlation, as everywhere in the field."""
         xp = self.xp
         y = xp.empty((len(x), *window.out_size, w.shape[-1]), x.dtype)
         for piece, unrolled in self._unrolled(x, window, groups):
@@ -70,9 +95,28 @@ class Kernels:
                         part += xp.matmul(rows, matrix).reshape(part.shape)
             if bias is not None:
                 out += bias
-            if finish is not None:
-                finish(xp, out)
+            if activation is not None:
+                activation.forward(xp, out)
         return y
+
+    def conv_grad(
+        self,
+        g: Array,
+        x: Array,
+        w: Array,
+        y: Array,
+        window: Window,
+        groups: int,
+        activation: Activation | None,
+        needed: list[bool],
+    ) -> tuple[Array | None, Array, Array | None]:
+        """dLoss/dx, dLoss/dw and dLoss/dbias given g = dLoss/dy; needed: which of them (dw always)."""
+        g = self.xp.ascontiguousarray(g) if activation is None else activation.gradient(self.xp, g, y)
+        return (
+            self.conv_input_grad(g, w, window, groups) if needed[0] else None,
+            self.conv_weight_grad(g, x, w, window, groups),
+            self.column_sums(g) if needed[2] else None,
+        )
 
     def conv_weight_grad(self, g: Array, x: Array, w: Array, window: Window, groups: int) -> Array:
         """dLoss/dw given g = dLoss/dy."""
@@ -92,7 +136,7 @@ class Kernels:
         """dLoss/dx given g = dLoss/dy."""
         flipped = flipped_window(window)
         if flipped is not None:  # with stride 1 the adjoint of a convolution is a convolution with flipped kernels
-            return self.conv(g, self._flip(w, groups), flipped, groups, None, None)
+            return Kernels.conv(self, g, self._flip(w, groups), flipped, groups, None, None)
         xp, channels, inputs = self.xp, w.shape[-1] // groups, w.shape[-2]
         dx = xp.zeros((len(g), *window.padded_size, inputs * groups), g.dtype)
         for i in range(groups):
@@ -189,6 +233,83 @@ class Kernels:
         padded = pad(self.xp, ones, window, 0)
         return 1 / sum(padded[(0, *where)] for _, where in taps(window))
 
+    # --- number by number ---------------------------------------------------------------------------------
+
+    def dropout(self, x: Array, bits: Array, threshold: int, scale: float) -> Array:
+        """x · scale where the bits are at least the threshold, 0 elsewhere. bits: (N, values of an example) uint16."""
+        masked = x * (bits >= threshold).reshape(x.shape)
+        masked *= scale
+        return masked
+
+    def normalise(self, images: Array, index: Array | None, scale: Array, shift: Array) -> Array:
+        """The images at these places (all where None) times scale plus shift, both as large as an image."""
+        y = (images if index is None else images[index]).astype(scale.dtype)
+        y *= scale
+        y += shift
+        return y
+
+    def cross_entropy(self, logits: Array, targets: Array, count: int, smoothing: float) -> tuple[Array, Array]:
+        """The loss of ops/loss.py and its gradient."""
+        xp = self.xp
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        exps = xp.exp(shifted)
+        sums = exps.sum(axis=1, keepdims=True)
+        one_hot = targets[:, None] == xp.arange(logits.shape[1])
+        weights = one_hot * (1 - smoothing) + smoothing / logits.shape[1]
+        weights = weights.astype(logits.dtype)
+        loss = (weights * (xp.log(sums) - shifted)).sum() / count
+        return loss, (exps / sums - weights) / count
+
+    def observe(self, y: Array) -> tuple[Array, Array]:
+        """The sums by column (last axis) and the sum of all squares."""
+        flat = y.reshape(-1)
+        return self.column_sums(y), flat @ flat
+
+    def square_sum(self, x: Array) -> Array:
+        flat = x.reshape(-1)
+        return flat @ flat
+
+    # --- updates: the formulas are in optim/ --------------------------------------------------------------
+
+    def sgd(self, w: Array, g: Array, lr: float) -> None:
+        w -= lr * g
+
+    def momentum(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
+        v *= momentum
+        v += g
+        w -= lr * v
+
+    def nesterov(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
+        v *= momentum
+        v += g
+        w -= lr * (g + momentum * v)
+
+    def adam(
+        self,
+        w: Array,
+        g: Array,
+        m: Array,
+        v: Array,
+        beta1: float,
+        beta2: float,
+        rate: float,
+        correction: float,
+        epsilon: float,
+    ) -> None:
+        """m, v: the moments; rate: lr / (1 - β1^t); correction: 1 / √(1 - β2^t)."""
+        m *= beta1
+        m += (1 - beta1) * g
+        v *= beta2
+        square = g * g
+        square *= 1 - beta2
+        v += square
+        root = self.xp.sqrt(v)
+        root *= correction
+        root += epsilon
+        change = m / root
+        change *= rate
+        w -= change
+
 
 def _channels(x: Array, group: int, groups: int) -> Array:
     """The part of the last axis that belongs to a group."""
@@ -234,9 +355,12 @@ def _slices(unrolled: Array, window: Window, sliced: bool) -> list[tuple[Array, 
 def taps(window: Window) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
     """Each position in the kernel, and where in the padded input it meets all outputs."""
     for position in product(*(range(k) for k in window.kernel)):
-        yield position, tuple(
-            slice(p * d, p * d + (o - 1) * s + 1, s)
-            for p, d, o, s in zip(position, window.dilation, window.out_size, window.stride, strict=True)
+        yield (
+            position,
+            tuple(
+                slice(p * d, p * d + (o - 1) * s + 1, s)
+                for p, d, o, s in zip(position, window.dilation, window.out_size, window.stride, strict=True)
+            ),
         )
 
 
@@ -280,4 +404,3 @@ def flipped_window(window: Window) -> Window | None:
     if any(amount < 0 for pair in padding for amount in pair):
         return None
     return Window(window.out_size, window.in_size, window.kernel, window.stride, padding, window.dilation)
-

@@ -34,6 +34,14 @@ def _debug(wanted: bool) -> None:
         console.show_tracebacks()
 
 
+def _choose_kernels(name: str) -> str:
+    if name != "auto":
+        from dltrain.backend import choose_kernels
+
+        choose_kernels(name)
+    return name
+
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="Print results and errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -44,6 +52,10 @@ DataDir = Annotated[
     typer.Option("--data-dir", metavar="DIR", help="Where data sets lie. [default: DLTRAIN_DATA, or the user's cache]"),
 ]
 DeviceName = Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option("--device", help="Where to compute.")]
+KernelsName = Annotated[
+    Literal["auto", "numpy", "native"],
+    typer.Option("--kernels", callback=_choose_kernels, help="Kernels for the CPU: native ones are in C, and faster."),
+]
 Threads = Annotated[
     int | None,
     typer.Option(

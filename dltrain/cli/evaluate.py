@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, Quiet, Run, RunsDir, Threads, Which
+from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Quiet, Run, RunsDir, Threads, Which
 
 
 def evaluate(
@@ -15,6 +15,7 @@ def evaluate(
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
     device: DeviceName = None,
+    kernels: KernelsName = "auto",
     threads: Threads = None,
     json: Json = False,
     quiet: Quiet = False,

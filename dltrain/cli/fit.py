@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, Config, DataDir, Debug, DeviceName, Json, Quiet, RunsDir, Threads
+from dltrain.cli.app import RUNS, Config, DataDir, Debug, DeviceName, Json, KernelsName, Quiet, RunsDir, Threads
 
 
 def fit(
@@ -24,6 +24,7 @@ def fit(
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
     device: DeviceName = None,
+    kernels: KernelsName = "auto",
     threads: Threads = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Another seed.")] = None,
     max_steps: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, Debug, DeviceName, Json, Quiet, RunsDir, Which
+from dltrain.cli.app import RUNS, Debug, DeviceName, Json, KernelsName, Quiet, RunsDir, Which
 
 
 def predict(
@@ -20,6 +20,7 @@ def predict(
     ] = None,
     runs_dir: RunsDir = RUNS,
     device: DeviceName = None,
+    kernels: KernelsName = "auto",
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

@@ -4,10 +4,16 @@ import sys
 from typing import Any
 
 from dltrain.cli import console
-from dltrain.cli.app import Debug, DeviceName, Json, Quiet
+from dltrain.cli.app import Debug, DeviceName, Json, KernelsName, Quiet
 
 
-def env(device: DeviceName = None, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+def env(
+    device: DeviceName = None,
+    kernels: KernelsName = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Show what results may depend on.
 
     Versions, processor, BLAS, device. Every run keeps this in its env.json.

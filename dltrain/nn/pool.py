@@ -14,9 +14,7 @@ from dltrain.window import Ints, Padding, Window
 class _Pool(Layer):
     function: Callable[..., Any]
 
-    def __init__(
-        self, in_shape: Shape, *, kernel: Ints = 2, stride: Ints | None = None, padding: Padding = "valid"
-    ):
+    def __init__(self, in_shape: Shape, *, kernel: Ints = 2, stride: Ints | None = None, padding: Padding = "valid"):
         """stride: as the kernel unless given, so that windows do not overlap."""
         if not 2 <= len(in_shape) <= 4:
             raise ShapeError(

@@ -4,23 +4,13 @@ FUSED names those whose gradient can be read off the output y. They work in plac
 can apply them to values that are still in the cache; their stand-alone ops are made from the same rows.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from dltrain.backend import array_module
+from dltrain.backend import Activation, array_module
 from dltrain.engine import op
 
 Array = Any
-
-
-@dataclass(frozen=True)
-class Activation:
-    """forward(xp, y) turns y into f(y) in place; gradient(xp, g, y) is g · f'(x), written in terms of y = f(x)."""
-
-    forward: Callable[[ModuleType, Array], None]
-    gradient: Callable[[ModuleType, Array, Array], Array]
 
 
 def _relu(xp: ModuleType, y: Array) -> None:
@@ -46,15 +36,15 @@ def _leaky(slope: float) -> Activation:
     def gradient(xp: ModuleType, g: Array, y: Array) -> Array:
         return xp.where(y > 0, g, g * slope)
 
-    return Activation(forward, gradient)
+    return Activation("leaky_relu", forward, gradient)
 
 
 FUSED: dict[str, Activation] = {
     # At 0 the gradient of relu is 0, so a dead unit stays dead.
-    "relu": Activation(_relu, lambda xp, g, y: g * (y > 0)),
+    "relu": Activation("relu", _relu, lambda xp, g, y: g * (y > 0)),
     "leaky_relu": _leaky(0.01),
-    "sigmoid": Activation(_sigmoid, lambda xp, g, y: g * (y * (1 - y))),
-    "tanh": Activation(_tanh, lambda xp, g, y: g * (1 - y * y)),
+    "sigmoid": Activation("sigmoid", _sigmoid, lambda xp, g, y: g * (y * (1 - y))),
+    "tanh": Activation("tanh", _tanh, lambda xp, g, y: g * (1 - y * y)),
 }
 
 

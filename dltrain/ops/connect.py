@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dltrain.backend import array_module, kernels
+from dltrain.backend import kernels
 from dltrain.engine import op
 from dltrain.ops.activation import FUSED
 from dltrain.window import Ints, Padding, Window
@@ -13,15 +13,9 @@ Array = Any
 @op
 def dense(x: Array, w: Array, bias: Array | None, *, activation: str | None = None) -> Any:
     """activation(x @ w + bias). x: (N, in), w: (in, out), bias: (out,)."""
-    k, row = kernels(x), FUSED[activation] if activation else None
-    y = k.dense(x, w, bias, row.forward if row else None)
-
-    def back(g: Array, needed: list[bool]) -> tuple[Array | None, ...]:
-        if row:
-            g = row.gradient(k.xp, g, y)
-        return g @ w.T if needed[0] else None, x.T @ g, k.column_sums(g) if needed[2] else None
-
-    return y, back
+    k, fused = kernels(x), FUSED[activation] if activation else None
+    y = k.dense(x, w, bias, fused)
+    return y, lambda g, needed: k.dense_grad(g, x, w, y, fused, needed)
 
 
 @op
@@ -45,16 +39,7 @@ def conv(
         raise ValueError(
             f"conv of {x.shape[-1]} channels with weights {w.shape}, (*kernel, C/groups, K), in {groups} groups"
         )
-    xp, k, row = array_module(x), kernels(x), FUSED[activation] if activation else None
+    k, fused = kernels(x), FUSED[activation] if activation else None
     window = Window.of(x.shape[1:-1], w.shape[:-2], stride, padding, dilation)
-    y = k.conv(x, w, window, groups, bias, row.forward if row else None)
-
-    def back(g: Array, needed: list[bool]) -> tuple[Array | None, ...]:
-        g = row.gradient(xp, g, y) if row else xp.ascontiguousarray(g)
-        return (
-            k.conv_input_grad(g, w, window, groups) if needed[0] else None,
-            k.conv_weight_grad(g, x, w, window, groups),
-            k.column_sums(g) if needed[2] else None,
-        )
-
-    return y, back
+    y = k.conv(x, w, window, groups, bias, fused)
+    return y, lambda g, needed: k.conv_grad(g, x, w, y, window, groups, fused, needed)

@@ -3,6 +3,7 @@
 from math import prod
 from typing import Any
 
+from dltrain.backend import kernels
 from dltrain.engine import op
 from dltrain.random import LANES
 
@@ -23,12 +24,6 @@ def dropout(x: Array, *, rate: float, words: Array) -> Any:
     """
     threshold = min(round(rate * LEVELS), LEVELS - 1)  # below every lane's end: CuPy compares within 16 bits
     each = prod(x.shape[1:])
-    kept = (words.view("uint16")[:, :each] >= threshold).reshape(x.shape)
-    scale = LEVELS / (LEVELS - threshold)
-
-    def mask(values: Array) -> Array:
-        masked = values * kept
-        masked *= scale
-        return masked
-
-    return mask(x), (mask,)
+    bits, scale = words.view("uint16")[:, :each], LEVELS / (LEVELS - threshold)
+    k = kernels(x)
+    return k.dropout(x, bits, threshold, scale), (lambda g: k.dropout(g, bits, threshold, scale),)

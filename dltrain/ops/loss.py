@@ -6,7 +6,7 @@ shards' losses and gradients simply add up to those of the batch.
 
 from typing import Any
 
-from dltrain.backend import array_module
+from dltrain.backend import kernels
 from dltrain.engine import op
 
 Array = Any
@@ -19,19 +19,8 @@ def cross_entropy(logits: Array, *, targets: Array, count: int, label_smoothing:
     q is 1 for the target; with label smoothing s it is 1 - s + s/C there and s/C elsewhere (Szegedy et al., 2016).
     Stable: log softmax is computed as x - max - log Σ e^(x - max).
     """
-    xp = array_module(logits)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    exps = xp.exp(shifted)
-    sums = exps.sum(axis=1, keepdims=True)
-    one_hot = targets[:, None] == xp.arange(logits.shape[1])
-    weights = one_hot * (1 - label_smoothing) + label_smoothing / logits.shape[1]
-    weights = weights.astype(logits.dtype)
-    y = (weights * (xp.log(sums) - shifted)).sum() / count
-
-    def back(g: Array) -> Array:
-        return (exps / sums - weights) * (g / count)
-
-    return y, (back,)
+    y, gradient = kernels(logits).cross_entropy(logits, targets, count, label_smoothing)
+    return y, (lambda g: gradient * g,)
 
 
 @op

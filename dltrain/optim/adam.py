@@ -3,7 +3,7 @@
 from math import sqrt
 from typing import Any
 
-from dltrain.backend import array_module
+from dltrain.backend import kernels
 from dltrain.optim.optimizer import OPTIMIZERS, Optimizer
 from dltrain.registry import Positive, Rate
 
@@ -25,15 +25,5 @@ class Adam(Optimizer):
 
     def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
         m, v = slots
-        m *= self.beta1
-        m += (1 - self.beta1) * g
-        v *= self.beta2
-        square = g * g
-        square *= 1 - self.beta2
-        v += square
-        root = array_module(v).sqrt(v)
-        root *= 1 / sqrt(1 - self.beta2**step)
-        root += self.epsilon
-        change = m / root
-        change *= lr / (1 - self.beta1**step)
-        w -= change
+        rate, correction = lr / (1 - self.beta1**step), 1 / sqrt(1 - self.beta2**step)
+        kernels(w).adam(w, g, m, v, self.beta1, self.beta2, rate, correction, self.epsilon)

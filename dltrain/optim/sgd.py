@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dltrain.backend import kernels
 from dltrain.optim.optimizer import OPTIMIZERS, Optimizer
 from dltrain.registry import Positive, Rate
 
@@ -16,7 +17,7 @@ class Sgd(Optimizer):
         super().__init__(lr)
 
     def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
-        w -= lr * g
+        kernels(w).sgd(w, g, lr)
 
 
 @OPTIMIZERS.register("momentum")
@@ -31,9 +32,7 @@ class Momentum(Optimizer):
 
     def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
         (v,) = slots
-        v *= self.momentum
-        v += g
-        w -= lr * v
+        kernels(w).momentum(w, g, v, self.momentum, lr)
 
 
 @OPTIMIZERS.register("nesterov")
@@ -46,6 +45,4 @@ class Nesterov(Momentum):
 
     def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
         (v,) = slots
-        v *= self.momentum
-        v += g
-        w -= lr * (g + self.momentum * v)
+        kernels(w).nesterov(w, g, v, self.momentum, lr)

@@ -31,6 +31,8 @@ def environment(device: Device, threads: int, command: list[str]) -> dict[str, A
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "device": device.name,
+        "kernels": device.kernels.name,
+        **({"kernels_note": device.kernels.note} if device.kernels.note else {}),
         "dtype": device.dtype.name,
         "threads": threads,
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},

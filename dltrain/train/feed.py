@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import Device
-from dltrain.data import Augmentation, Preprocessing, Split, apply
+from dltrain.data import Augmentation, Preprocessing, Split
 from dltrain.random import example_words, permutation
 
 Array = Any
@@ -24,9 +24,7 @@ class Moment:
 class Feed:
     """inputs stay as the data set has them (uint8 for images); a shard is augmented and normalised when it is used."""
 
-    def __init__(
-        self, split: Split, preprocessing: Preprocessing, augment: tuple[Augmentation, ...], device: Device
-    ):
+    def __init__(self, split: Split, preprocessing: Preprocessing, augment: tuple[Augmentation, ...], device: Device):
         self.size = len(split)
         self.augment = augment
         self._xp = device.xp
@@ -49,12 +47,14 @@ class Feed:
         first: the position of the first one in its batch. moment: given in training, where augmentation is on.
         """
         at = self._device.asarray(indices)
+        k = self._device.kernels
+        if moment is None or not self.augment:
+            return k.normalise(self._inputs, at, self._scale, self._shift), self._targets[at]
         images = self._inputs[at]
-        if moment is not None:
-            for i, change in enumerate(self.augment):
-                words = random_words(moment, "augment", str(i), first, len(indices), change.words_each)
-                images = change(self._xp, images, self._device.asarray(words))
-        return apply(images, self._scale, self._shift), self._targets[at]
+        for i, change in enumerate(self.augment):
+            words = random_words(moment, "augment", str(i), first, len(indices), change.words_each)
+            images = change(self._xp, images, self._device.asarray(words))
+        return k.normalise(images, None, self._scale, self._shift), self._targets[at]
 
 
 def random_words(moment: Moment, purpose: str, layer: str, first: int, examples: int, words_each: int) -> Array:

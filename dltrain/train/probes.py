@@ -20,10 +20,10 @@ SATURATED = 0.95
 
 def observe(layer: Layer, y: Array) -> Sums:
     """Sums over a shard's output y (n, *out_shape): by column, of the squares, and of saturated values."""
-    columns = y.reshape(-1, y.shape[-1])
-    flat = columns.reshape(-1)
-    sums = {f"sum/{layer.name}": kernels(y).column_sums(columns), f"square/{layer.name}": flat @ flat}
+    columns, squares = kernels(y).observe(y)
+    sums = {f"sum/{layer.name}": columns, f"square/{layer.name}": squares}
     if layer.activation in RANGES:
+        flat = y.reshape(-1)
         middle, half = RANGES[layer.activation]
         sums[f"saturated/{layer.name}"] = (array_module(y).abs(flat - middle) > SATURATED * half).sum()
     return sums

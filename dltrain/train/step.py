@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import Any
 
-from dltrain.backend import to_host
+from dltrain.backend import kernels, to_host
 from dltrain.engine import Tensor, gradients
 from dltrain.errors import DivergedError
 from dltrain.nn import Context, Layer
@@ -126,8 +126,7 @@ def _penalty(job: Job) -> tuple[float, dict[str, Array]]:
 
 
 def _square(x: Array) -> float:
-    flat = x.reshape(-1)
-    return float(to_host(flat @ flat))
+    return float(to_host(kernels(x).square_sum(x)))
 
 
 def _where_it_broke(

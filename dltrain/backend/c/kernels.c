@@ -1,0 +1,71 @@
+/* The heavy array work of dltrain in C, for float32 on the CPU. Optional: without it plain numpy does the same.
+
+   Every kernel is written once, in the .inc files, with the compiler's vector types, and compiled three times: for
+   AVX-512, for AVX2 with FMA, and for whatever the compiler targets by itself. Which one runs is chosen when the
+   library is loaded; no special compiler flags, so the file runs on any machine.
+
+   The same bits: each number is summed by one thread in one order, which depends on the shapes alone, never on the
+   width of a vector or the size of a tile. In element-wise code a sum holds at most one product, so that it does not
+   matter how a compiler contracts it to a fused multiply-add. AVX-512 and AVX2 then agree to the bit; the baseline
+   has no fused multiply-add and does not. */
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef int64_t i64;
+
+#define INLINE static inline __attribute__((always_inline))
+#define SMALLER(a, b) ((a) < (b) ? (a) : (b))
+#define EXPORT __attribute__((visibility("default")))
+#define TEXT(x) #x
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define BEGIN_TARGET(t) _Pragma(TEXT(clang attribute push(__attribute__((target(t))), apply_to = function)))
+#define END_TARGET _Pragma("clang attribute pop")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#define BEGIN_TARGET(t) _Pragma("GCC push_options") _Pragma(TEXT(GCC target(t)))
+#define END_TARGET _Pragma("GCC pop_options")
+#endif
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define FN(name) JOIN(name, ISA) /* each instruction set has its own copy of every function */
+
+#include "shapes.h"
+
+/* VECTOR: bytes in a register. ROWS: the tallest tile whose accumulators, two vectors a row, fit the registers. */
+#define ISA baseline
+#define VECTOR 16
+#define ROWS 6
+#include "all.inc"
+
+#if defined(__x86_64__)
+BEGIN_TARGET("avx2,fma")
+#define ISA avx2
+#define VECTOR 32
+#define ROWS 6
+#include "all.inc"
+END_TARGET
+
+BEGIN_TARGET("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")
+#define ISA avx512
+#define VECTOR 64
+#define ROWS 14
+#include "all.inc"
+END_TARGET
+#endif
+
+/* How many of (baseline, avx2, avx512) this machine can run. */
+EXPORT int instruction_sets(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 1;
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") ? 3 : 2;
+#else
+    return 1;
+#endif
+}

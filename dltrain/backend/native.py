@@ -1,0 +1,306 @@
+"""The kernels in C (folder `c`), for float32 on the CPU: plain numpy's results up to rounding, several times faster.
+
+The library is built by `pip install` where a C compiler is at hand, and is loaded with ctypes, which lets other threads
+run Python meanwhile. Each method says when it declines; then plain numpy does the work.
+"""
+
+import ctypes
+import importlib.util
+from ctypes import c_double, c_float, c_int, c_int64, c_void_p
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from dltrain.backend.kernels import Activation, Kernels
+from dltrain.errors import DeviceError
+from dltrain.window import Window
+
+Array = Any
+FLOAT32 = np.dtype(np.float32)
+REBUILD = "to have them, install dltrain again on a machine with a C compiler (gcc or clang)"
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+
+# p pointer to an array or NULL, n integer, f float, d double, i int
+_TYPES = {"p": c_void_p, "n": c_int64, "f": c_float, "d": c_double, "i": c_int}
+_FUNCTIONS: dict[str, tuple[Any, str]] = {
+    "conv": (c_int, "pnnpppip"),
+    "conv_grad": (c_int, "pnnpppppppnn"),
+    "dense": (c_int, "nnnpppipnn"),
+    "dense_grad": (c_int, "nnnpppppppnn"),
+    "max_pool": (c_int, "pnpp"),
+    "max_pool_grad": (c_int, "pnpppp"),
+    "average_pool": (c_int, "pnpp"),
+    "average_pool_grad": (c_int, "pnpp"),
+    "square_sum": (c_double, "np"),
+    "observe": (c_double, "nnpp"),
+    "dropout": (None, "nnppnifp"),
+    "normalise": (c_int, "nnnppppp"),
+    "cross_entropy": (c_double, "nnppdnp"),
+    "sgd": (None, "nppf"),
+    "momentum": (None, "npppff"),
+    "nesterov": (None, "npppff"),
+    "adam": (None, "nppppfffff"),
+}
+
+
+class Library:
+    """The C functions for one instruction set, as attributes."""
+
+    def __init__(self, path: str, instruction_set: str | None = None):
+        """instruction_set: the best that this machine runs unless given. Raises DeviceError."""
+        try:
+            found = ctypes.CDLL(path)
+            runs = INSTRUCTION_SETS[: found.instruction_sets()]
+            self.instruction_set = instruction_set or runs[-1]
+            if self.instruction_set not in runs:
+                raise DeviceError(f"this machine does not run {instruction_set}, only {', '.join(runs)}")
+            for name, (result, arguments) in _FUNCTIONS.items():
+                function = getattr(found, f"{name}_{self.instruction_set}")
+                function.restype, function.argtypes = result, [_TYPES[letter] for letter in arguments]
+                setattr(self, name, function)
+        except (OSError, AttributeError) as error:
+            raise DeviceError(f"the kernels in C cannot be loaded ({error}); {REBUILD}") from None
+
+    def __getattr__(self, name: str) -> Any:  # only so that type checkers know of the functions
+        raise AttributeError(name)
+
+
+def load(instruction_set: str | None = None) -> Library:
+    """The library that was built with the package. Raises DeviceError where there is none."""
+    spec = importlib.util.find_spec("dltrain.backend._native")  # found, never imported: it is no Python module
+    if spec is None or spec.origin is None:
+        raise DeviceError(f"the kernels in C were not built when dltrain was installed; {REBUILD}")
+    return Library(spec.origin, instruction_set)
+
+
+# An array's data pointer is the first thing after the header that every Python object has, as numpy's C interface
+# lays down. To read it there is five times faster than `array.ctypes.data`, which counts where a step takes half a
+# millisecond.
+_HEADER = object.__basicsize__
+_probe = np.empty(1, np.float32)
+_FAST = c_void_p.from_address(id(_probe) + _HEADER).value == _probe.ctypes.data
+
+
+def at(array: Array | None) -> c_void_p | None:
+    """A pointer to the array's numbers. The caller keeps the array alive during the call."""
+    if array is None:
+        return None
+    return c_void_p.from_address(id(array) + _HEADER) if _FAST else c_void_p(array.ctypes.data)
+
+
+def fit(*arrays: Array | None) -> bool:
+    """Whether C can read these: float32, one number after the other."""
+    return all(a is None or (a.dtype is FLOAT32 and a.flags.c_contiguous) for a in arrays)
+
+
+def _succeed(status: int) -> None:
+    if status:
+        raise MemoryError("not enough memory for a kernel's workspace")
+
+
+@lru_cache(maxsize=256)
+def _described(window: Window, channels: int, filters: int, groups: int) -> Any:
+    """The struct Window of c/shapes.h."""
+
+    def three(values: tuple[int, ...], first: int) -> tuple[int, ...]:
+        return (first,) * (3 - len(values)) + values
+
+    before, after = zip(*window.padding, strict=True)
+    numbers: tuple[int, ...] = (channels, filters, groups)
+    for values in (window.in_size, window.out_size, window.kernel, window.stride, window.dilation):
+        numbers += three(values, 1)
+    numbers += three(before, 0) + three(after, 0)
+    return (c_int64 * len(numbers))(*numbers)
+
+
+def _is_relu(activation: Activation | None) -> bool:
+    return activation is not None and activation.name == "relu"
+
+
+class NativeKernels(Kernels):
+    """Kernels in C where they fit, plain numpy elsewhere."""
+
+    def __init__(self, library: Library, piece_bytes: int):
+        super().__init__(np, piece_bytes)
+        self.name = f"native {library.instruction_set}"
+        self.c = library
+
+    # --- dense and convolution ----------------------------------------------------------------------------
+
+    def dense(self, x: Array, w: Array, bias: Array | None, activation: Activation | None) -> Array:
+        if not fit(x, w, bias) or x.ndim != 2 or x.shape[1:] != w.shape[:1] or not _a_row(bias, w):
+            return super().dense(x, w, bias, activation)
+        y = np.empty((len(x), w.shape[1]), FLOAT32)
+        relu = _is_relu(activation)
+        _succeed(self.c.dense(len(x), *w.shape, at(x), at(w), at(bias), relu, at(y), 0, 1))
+        if activation is not None and not relu:
+            activation.forward(np, y)
+        return y
+
+    def dense_grad(
+        self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: list[bool]
+    ) -> tuple[Array | None, Array, Array | None]:
+        if not fit(x, w, y) or x.ndim != 2 or g.dtype is not FLOAT32 or not len(x):
+            return super().dense_grad(g, x, w, y, activation, needed)
+        relu = _is_relu(activation)
+        g = activation.gradient(np, g, y) if activation is not None and not relu else np.ascontiguousarray(g)
+        dx, dw, db = _gradients(x, w, needed)
+        _succeed(
+            self.c.dense_grad(
+                len(x), *w.shape, at(g), at(x), at(w), at(y if relu else None), at(dx), at(dw), at(db), 0, 1
+            )
+        )
+        return dx, dw, db
+
+    def conv(
+        self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, activation: Activation | None
+    ) -> Array:
+        if not fit(x, w, bias) or not _a_row(bias, w):
+            return super().conv(x, w, window, groups, bias, activation)
+        y = np.empty((len(x), *window.out_size, w.shape[-1]), FLOAT32)
+        relu = _is_relu(activation)
+        shape = _described(window, x.shape[-1], w.shape[-1], groups)
+        _succeed(self.c.conv(shape, 0, len(x), at(x), at(w), at(bias), relu, at(y)))
+        if activation is not None and not relu:
+            activation.forward(np, y)
+        return y
+
+    def conv_grad(
+        self,
+        g: Array,
+        x: Array,
+        w: Array,
+        y: Array,
+        window: Window,
+        groups: int,
+        activation: Activation | None,
+        needed: list[bool],
+    ) -> tuple[Array | None, Array, Array | None]:
+        """Declines padding that reaches beyond the kernel."""
+        within = all(max(pads) < e for pads, e in zip(window.padding, window.extent, strict=True))
+        if not fit(x, w, y) or g.dtype is not FLOAT32 or not within:
+            return super().conv_grad(g, x, w, y, window, groups, activation, needed)
+        relu = _is_relu(activation)
+        g = activation.gradient(np, g, y) if activation is not None and not relu else np.ascontiguousarray(g)
+        dx, dw, db = _gradients(x, w, needed)
+        shape = _described(window, x.shape[-1], w.shape[-1], groups)
+        _succeed(
+            self.c.conv_grad(
+                shape, 0, len(x), at(g), at(x), at(w), at(y if relu else None), at(dx), at(dw), at(db), 0, 1
+            )
+        )
+        return dx, dw, db
+
+    # --- pooling ------------------------------------------------------------------------------------------
+
+    def max_pool(self, x: Array, window: Window) -> Array:
+        if not fit(x):
+            return super().max_pool(x, window)
+        y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
+        _succeed(self.c.max_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y)))
+        return y
+
+    def max_pool_grad(self, g: Array, x: Array, y: Array, window: Window) -> Array:
+        if not fit(x, y) or g.dtype is not FLOAT32:
+            return super().max_pool_grad(g, x, y, window)
+        g, dx = np.ascontiguousarray(g), np.empty_like(x)
+        _succeed(self.c.max_pool_grad(_described(window, x.shape[-1], 0, 1), len(x), at(g), at(x), at(y), at(dx)))
+        return dx
+
+    def average_pool(self, x: Array, window: Window) -> Array:
+        if not fit(x):
+            return super().average_pool(x, window)
+        y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
+        _succeed(self.c.average_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y)))
+        return y
+
+    def average_pool_grad(self, g: Array, window: Window) -> Array:
+        if g.dtype is not FLOAT32:
+            return super().average_pool_grad(g, window)
+        g, dx = np.ascontiguousarray(g), np.empty((len(g), *window.in_size, g.shape[-1]), FLOAT32)
+        _succeed(self.c.average_pool_grad(_described(window, g.shape[-1], 0, 1), len(g), at(g), at(dx)))
+        return dx
+
+    # --- number by number ---------------------------------------------------------------------------------
+
+    def dropout(self, x: Array, bits: Array, threshold: int, scale: float) -> Array:
+        if not fit(x) or bits.strides[1] != 2:
+            return super().dropout(x, bits, threshold, scale)
+        y = np.empty_like(x)
+        each = x.size // max(1, len(x))
+        self.c.dropout(len(x), each, at(x), at(bits), bits.strides[0] // 2, threshold, scale, at(y))
+        return y
+
+    def normalise(self, images: Array, index: Array | None, scale: Array, shift: Array) -> Array:
+        """Declines all but bytes."""
+        whole = images.dtype == np.uint8 and images.flags.c_contiguous
+        if not whole or not fit(scale, shift) or (index is not None and index.dtype != np.int64):
+            return super().normalise(images, index, scale, shift)
+        index = None if index is None else np.ascontiguousarray(index)
+        y = np.empty((len(images if index is None else index), *images.shape[1:]), FLOAT32)
+        if self.c.normalise(len(y), scale.size, len(images), at(images), at(index), at(scale), at(shift), at(y)):
+            raise IndexError(f"an index is outside 0 to {len(images) - 1}")
+        return y
+
+    def cross_entropy(self, logits: Array, targets: Array, count: int, smoothing: float) -> tuple[Array, Array]:
+        if not fit(logits) or targets.dtype != np.int64 or not targets.flags.c_contiguous:
+            return super().cross_entropy(logits, targets, count, smoothing)
+        dx = np.empty_like(logits)
+        loss = self.c.cross_entropy(*logits.shape, at(logits), at(targets), smoothing, count, at(dx))
+        if loss == -1:
+            raise ValueError(f"a target is no class: targets go from 0 to {logits.shape[1] - 1}")
+        return FLOAT32.type(loss), dx
+
+    def observe(self, y: Array) -> tuple[Array, Array]:
+        if not fit(y):
+            return super().observe(y)
+        sums = np.empty(y.shape[-1], FLOAT32)
+        return sums, np.float64(self.c.observe(y.size // y.shape[-1], y.shape[-1], at(y), at(sums)))
+
+    def square_sum(self, x: Array) -> Array:
+        return np.float64(self.c.square_sum(x.size, at(x))) if fit(x) else super().square_sum(x)
+
+    # --- updates ------------------------------------------------------------------------------------------
+
+    def sgd(self, w: Array, g: Array, lr: float) -> None:
+        self.c.sgd(w.size, at(w), at(g), lr) if fit(w, g) else super().sgd(w, g, lr)
+
+    def momentum(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
+        if not fit(w, g, v):
+            return super().momentum(w, g, v, momentum, lr)
+        self.c.momentum(w.size, at(w), at(g), at(v), momentum, lr)
+
+    def nesterov(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
+        if not fit(w, g, v):
+            return super().nesterov(w, g, v, momentum, lr)
+        self.c.nesterov(w.size, at(w), at(g), at(v), momentum, lr)
+
+    def adam(
+        self,
+        w: Array,
+        g: Array,
+        m: Array,
+        v: Array,
+        beta1: float,
+        beta2: float,
+        rate: float,
+        correction: float,
+        epsilon: float,
+    ) -> None:
+        if not fit(w, g, m, v):
+            return super().adam(w, g, m, v, beta1, beta2, rate, correction, epsilon)
+        self.c.adam(w.size, at(w), at(g), at(m), at(v), beta1, beta2, rate, correction, epsilon)
+
+
+def _a_row(bias: Array | None, w: Array) -> bool:
+    return bias is None or bias.shape == w.shape[-1:]
+
+
+def _gradients(x: Array, w: Array, needed: list[bool]) -> tuple[Array | None, Array, Array | None]:
+    """Room for dx where it is wanted, dw, and db where there is a bias."""
+    return (
+        np.empty_like(x) if needed[0] else None,
+        np.empty_like(w),
+        np.empty(w.shape[-1], FLOAT32) if needed[2] else None,
+    )
