@@ -16,7 +16,7 @@ from typing import Any
 
 from nets import Net, twin
 
-from dltrain.backend import Device, open_device
+from dltrain.backend import Device, choose_kernels, open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
 from dltrain.spec import build_job
@@ -26,12 +26,12 @@ from dltrain.train.rundir import RunDir
 TORCH_MODES = (
     "eager", "fused", "channels_last", "channels_last+fused", "compile+fused", "compile+channels_last+fused",
 )  # fmt: skip
-KERNELS = ("numpy",)  # the sets of kernels that this dltrain can be asked for
+KERNELS = ("native", "numpy")  # the sets of kernels that this dltrain can be asked for
 
 
 def open_with(kernels: str) -> Device:
     """The CPU, computing with this set of kernels."""
-    assert kernels in KERNELS
+    choose_kernels(kernels)
     return open_device("cpu")
 
 

@@ -103,10 +103,9 @@ def train(twin: Twin, mode: str) -> Iterator[float]:
 
     split, learned = twin.prepared.splits["train"], twin.prepared.preprocessing
     images = torch.from_numpy(split.inputs)  # (N, H, W, C) bytes
-    if channels_last:
-        images = images.permute(0, 3, 1, 2)  # the same bytes, which torch then calls channels_last
-    else:
-        images = images.permute(0, 3, 1, 2).contiguous()
+    images = images.permute(0, 3, 1, 2)  # the same bytes, which torch then calls channels_last
+    if not channels_last:
+        images = images.contiguous()
     targets = torch.from_numpy(split.targets)
     mean, std = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (learned.mean, learned.std))
 

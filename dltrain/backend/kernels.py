@@ -8,11 +8,11 @@ with N examples, C input channels, K output channels.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
 from math import prod
 from types import ModuleType
 from typing import Any
 
+from dltrain.backend.views import flipped_window, inside, pad, sliding, taps
 from dltrain.window import Window
 
 Array = Any
@@ -52,16 +52,13 @@ class Kernels:
         y = self.xp.matmul(x, w)
         if bias is not None:
             y += bias
-        if activation is not None:
-            activation.forward(self.xp, y)
-        return y
+        return self.activate(activation, y)
 
     def dense_grad(
         self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: list[bool]
     ) -> tuple[Array | None, Array, Array | None]:
         """dLoss/dx, dLoss/dw and dLoss/dbias given g = dLoss/dy; needed: which of them (dw always)."""
-        if activation is not None:
-            g = activation.gradient(self.xp, g, y)
+        g = self.activate_grad(activation, g, y)
         return g @ w.T if needed[0] else None, x.T @ g, self.column_sums(g) if needed[2] else None
 
     def column_sums(self, rows: Array) -> Array:
@@ -95,8 +92,7 @@ class Kernels:
                         part += xp.matmul(rows, matrix).reshape(part.shape)
             if bias is not None:
                 out += bias
-            if activation is not None:
-                activation.forward(xp, out)
+            self.activate(activation, out)
         return y
 
     def conv_grad(
@@ -111,7 +107,7 @@ class Kernels:
         needed: list[bool],
     ) -> tuple[Array | None, Array, Array | None]:
         """dLoss/dx, dLoss/dw and dLoss/dbias given g = dLoss/dy; needed: which of them (dw always)."""
-        g = self.xp.ascontiguousarray(g) if activation is None else activation.gradient(self.xp, g, y)
+        g = self.activate_grad(activation, g, y)
         return (
             self.conv_input_grad(g, w, window, groups) if needed[0] else None,
             self.conv_weight_grad(g, x, w, window, groups),
@@ -235,6 +231,20 @@ class Kernels:
 
     # --- number by number ---------------------------------------------------------------------------------
 
+    def activate(self, activation: Activation | None, y: Array) -> Array:
+        """y, changed in place."""
+        if activation is not None:
+            activation.forward(self.xp, y)
+        return y
+
+    def activate_grad(self, activation: Activation | None, g: Array, y: Array) -> Array:
+        """g · f'(x) in terms of y = f(x), C-contiguous."""
+        return self.xp.ascontiguousarray(g) if activation is None else activation.gradient(self.xp, g, y)
+
+    def count_beyond(self, y: Array, middle: float, limit: float) -> Array:
+        """How many values are further than `limit` from the middle."""
+        return (self.xp.abs(y - middle) > limit).sum()
+
     def dropout(self, x: Array, bits: Array, threshold: int, scale: float) -> Array:
         """x · scale where the bits are at least the threshold, 0 elsewhere. bits: (N, values of an example) uint16."""
         masked = x * (bits >= threshold).reshape(x.shape)
@@ -350,57 +360,3 @@ def _slices(unrolled: Array, window: Window, sliced: bool) -> list[tuple[Array, 
         )
         for i in range(window.kernel[0])
     ]
-
-
-def taps(window: Window) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-    """Each position in the kernel, and where in the padded input it meets all outputs."""
-    for position in product(*(range(k) for k in window.kernel)):
-        yield (
-            position,
-            tuple(
-                slice(p * d, p * d + (o - 1) * s + 1, s)
-                for p, d, o, s in zip(position, window.dilation, window.out_size, window.stride, strict=True)
-            ),
-        )
-
-
-def pad(xp: ModuleType, x: Array, window: Window, value: float) -> Array:
-    """x with its spatial dimensions padded; x itself where nothing is to be added."""
-    if not any(map(any, window.padding)):
-        return x
-    padded = xp.full((len(x), *window.padded_size, x.shape[-1]), value, x.dtype)
-    inside(padded, window)[...] = x
-    return padded
-
-
-def inside(padded: Array, window: Window) -> Array:
-    """The part of a padded array that is not padding: a view."""
-    spatial = (slice(before, before + i) for (before, _), i in zip(window.padding, window.in_size, strict=True))
-    return padded[(slice(None), *spatial)]
-
-
-def sliding(xp: ModuleType, padded: Array, window: Window) -> Array:
-    """(n, *padded_size, C) -> (n, *out_size, *kernel, C), without copying: only the strides change."""
-    n, *spatial, c = padded.strides
-    return xp.lib.stride_tricks.as_strided(
-        padded,
-        (len(padded), *window.out_size, *window.kernel, padded.shape[-1]),
-        (
-            n,
-            *(s * step for s, step in zip(spatial, window.stride, strict=True)),
-            *(s * d for s, d in zip(spatial, window.dilation, strict=True)),
-            c,
-        ),
-    )
-
-
-def flipped_window(window: Window) -> Window | None:
-    """The window that carries gradients back through one of stride 1; None where there is no such window."""
-    if any(s != 1 for s in window.stride):
-        return None
-    padding = tuple(
-        (e - 1 - before, e - 1 - after) for e, (before, after) in zip(window.extent, window.padding, strict=True)
-    )
-    if any(amount < 0 for pair in padding for amount in pair):
-        return None
-    return Window(window.out_size, window.in_size, window.kernel, window.stride, padding, window.dilation)

@@ -21,6 +21,8 @@ FLOAT32 = np.dtype(np.float32)
 REBUILD = "to have them, install dltrain again on a machine with a C compiler (gcc or clang)"
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 
+ACTIVATIONS = {"relu": 1, "tanh": 2, "sigmoid": 3}
+
 # p pointer to an array or NULL, n integer, f float, d double, i int
 _TYPES = {"p": c_void_p, "n": c_int64, "f": c_float, "d": c_double, "i": c_int}
 _FUNCTIONS: dict[str, tuple[Any, str]] = {
@@ -32,6 +34,9 @@ _FUNCTIONS: dict[str, tuple[Any, str]] = {
     "max_pool_grad": (c_int, "pnpppp"),
     "average_pool": (c_int, "pnpp"),
     "average_pool_grad": (c_int, "pnpp"),
+    "activate": (None, "inp"),
+    "activate_grad": (None, "inppp"),
+    "count_beyond": (c_int64, "npff"),
     "square_sum": (c_double, "np"),
     "observe": (c_double, "nnpp"),
     "dropout": (None, "nnppnifp"),
@@ -134,9 +139,7 @@ class NativeKernels(Kernels):
         y = np.empty((len(x), w.shape[1]), FLOAT32)
         relu = _is_relu(activation)
         _succeed(self.c.dense(len(x), *w.shape, at(x), at(w), at(bias), relu, at(y), 0, 1))
-        if activation is not None and not relu:
-            activation.forward(np, y)
-        return y
+        return y if relu else self.activate(activation, y)
 
     def dense_grad(
         self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: list[bool]
@@ -144,7 +147,7 @@ class NativeKernels(Kernels):
         if not fit(x, w, y) or x.ndim != 2 or g.dtype is not FLOAT32 or not len(x):
             return super().dense_grad(g, x, w, y, activation, needed)
         relu = _is_relu(activation)
-        g = activation.gradient(np, g, y) if activation is not None and not relu else np.ascontiguousarray(g)
+        g = np.ascontiguousarray(g) if relu else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed)
         _succeed(
             self.c.dense_grad(
@@ -162,9 +165,7 @@ class NativeKernels(Kernels):
         relu = _is_relu(activation)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
         _succeed(self.c.conv(shape, 0, len(x), at(x), at(w), at(bias), relu, at(y)))
-        if activation is not None and not relu:
-            activation.forward(np, y)
-        return y
+        return y if relu else self.activate(activation, y)
 
     def conv_grad(
         self,
@@ -182,7 +183,7 @@ class NativeKernels(Kernels):
         if not fit(x, w, y) or g.dtype is not FLOAT32 or not within:
             return super().conv_grad(g, x, w, y, window, groups, activation, needed)
         relu = _is_relu(activation)
-        g = activation.gradient(np, g, y) if activation is not None and not relu else np.ascontiguousarray(g)
+        g = np.ascontiguousarray(g) if relu else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
         _succeed(
@@ -223,6 +224,26 @@ class NativeKernels(Kernels):
         return dx
 
     # --- number by number ---------------------------------------------------------------------------------
+
+    def activate(self, activation: Activation | None, y: Array) -> Array:
+        kind = ACTIVATIONS.get(activation.name if activation else "", 0)
+        if not kind or not fit(y):
+            return super().activate(activation, y)
+        self.c.activate(kind, y.size, at(y))
+        return y
+
+    def activate_grad(self, activation: Activation | None, g: Array, y: Array) -> Array:
+        kind = ACTIVATIONS.get(activation.name if activation else "", 0)
+        if not kind or not fit(y) or g.dtype is not FLOAT32 or g.shape != y.shape:
+            return super().activate_grad(activation, g, y)
+        g, dx = np.ascontiguousarray(g), np.empty_like(y)
+        self.c.activate_grad(kind, y.size, at(g), at(y), at(dx))
+        return dx
+
+    def count_beyond(self, y: Array, middle: float, limit: float) -> Array:
+        if not fit(y):
+            return super().count_beyond(y, middle, limit)
+        return np.int64(self.c.count_beyond(y.size, at(y), middle, limit))
 
     def dropout(self, x: Array, bits: Array, threshold: int, scale: float) -> Array:
         if not fit(x) or bits.strides[1] != 2:

@@ -7,7 +7,7 @@ can apply them to values that are still in the cache; their stand-alone ops are 
 from types import ModuleType
 from typing import Any
 
-from dltrain.backend import Activation, array_module
+from dltrain.backend import Activation, array_module, kernels
 from dltrain.engine import op
 
 Array = Any
@@ -49,10 +49,9 @@ FUSED: dict[str, Activation] = {
 
 
 def _apply(row: Activation, x: Array) -> Any:
-    xp = array_module(x)
-    y = x.copy()
-    row.forward(xp, y)
-    return y, (lambda g: row.gradient(xp, g, y),)
+    k = kernels(x)
+    y = k.activate(row, x.copy())
+    return y, (lambda g: k.activate_grad(row, g, y),)
 
 
 @op

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import array_module, kernels
+from dltrain.backend import kernels
 from dltrain.nn import Layer, Model
 from dltrain.train.shards import Sums
 
@@ -23,9 +23,8 @@ def observe(layer: Layer, y: Array) -> Sums:
     columns, squares = kernels(y).observe(y)
     sums = {f"sum/{layer.name}": columns, f"square/{layer.name}": squares}
     if layer.activation in RANGES:
-        flat = y.reshape(-1)
         middle, half = RANGES[layer.activation]
-        sums[f"saturated/{layer.name}"] = (array_module(y).abs(flat - middle) > SATURATED * half).sum()
+        sums[f"saturated/{layer.name}"] = kernels(y).count_beyond(y, middle, SATURATED * half)
     return sums
 
 

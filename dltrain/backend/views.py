@@ -1,0 +1,64 @@
+"""Windows as views of padded arrays: what the plain kernels slide, without copying."""
+
+from collections.abc import Iterator
+from itertools import product
+from types import ModuleType
+from typing import Any
+
+from dltrain.window import Window
+
+Array = Any
+
+
+def taps(window: Window) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+    """Each position in the kernel, and where in the padded input it meets all outputs."""
+    for position in product(*(range(k) for k in window.kernel)):
+        yield (
+            position,
+            tuple(
+                slice(p * d, p * d + (o - 1) * s + 1, s)
+                for p, d, o, s in zip(position, window.dilation, window.out_size, window.stride, strict=True)
+            ),
+        )
+
+
+def pad(xp: ModuleType, x: Array, window: Window, value: float) -> Array:
+    """x with its spatial dimensions padded; x itself where nothing is to be added."""
+    if not any(map(any, window.padding)):
+        return x
+    padded = xp.full((len(x), *window.padded_size, x.shape[-1]), value, x.dtype)
+    inside(padded, window)[...] = x
+    return padded
+
+
+def inside(padded: Array, window: Window) -> Array:
+    """The part of a padded array that is not padding: a view."""
+    spatial = (slice(before, before + i) for (before, _), i in zip(window.padding, window.in_size, strict=True))
+    return padded[(slice(None), *spatial)]
+
+
+def sliding(xp: ModuleType, padded: Array, window: Window) -> Array:
+    """(n, *padded_size, C) -> (n, *out_size, *kernel, C), without copying: only the strides change."""
+    n, *spatial, c = padded.strides
+    return xp.lib.stride_tricks.as_strided(
+        padded,
+        (len(padded), *window.out_size, *window.kernel, padded.shape[-1]),
+        (
+            n,
+            *(s * step for s, step in zip(spatial, window.stride, strict=True)),
+            *(s * d for s, d in zip(spatial, window.dilation, strict=True)),
+            c,
+        ),
+    )
+
+
+def flipped_window(window: Window) -> Window | None:
+    """The window that carries gradients back through one of stride 1; None where there is no such window."""
+    if any(s != 1 for s in window.stride):
+        return None
+    padding = tuple(
+        (e - 1 - before, e - 1 - after) for e, (before, after) in zip(window.extent, window.padding, strict=True)
+    )
+    if any(amount < 0 for pair in padding for amount in pair):
+        return None
+    return Window(window.out_size, window.in_size, window.kernel, window.stride, padding, window.dilation)
