@@ -40,7 +40,7 @@ _FUNCTIONS: dict[str, tuple[Any, str]] = {
     "sgd": (None, "nppf"),
     "momentum": (None, "npppff"),
     "nesterov": (None, "npppff"),
-    "adam": (None, "nppppfffff"),
+    "adam": (None, "nppppddfff"),
 }
 
 
