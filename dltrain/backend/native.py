@@ -45,7 +45,7 @@ _FUNCTIONS: dict[str, tuple[Any, str]] = {
     "sgd": (None, "nppf"),
     "momentum": (None, "npppff"),
     "nesterov": (None, "npppff"),
-    "adam": (None, "nppppfffff"),
+    "adam": (None, "nppppddfff"),
 }
 
 
@@ -95,8 +95,8 @@ def at(array: Array | None) -> c_void_p | None:
 
 
 def fit(*arrays: Array | None) -> bool:
-    """Whether C can read these: float32, one number after the other."""
-    return all(a is None or (a.dtype is FLOAT32 and a.flags.c_contiguous) for a in arrays)
+    """Whether C can read these: arrays (no numpy scalars) of float32, one number after the other."""
+    return all(a is None or (type(a) is np.ndarray and a.dtype is FLOAT32 and a.flags.c_contiguous) for a in arrays)
 
 
 def _succeed(status: int) -> None:
@@ -134,7 +134,7 @@ class NativeKernels(Kernels):
     # --- dense and convolution ----------------------------------------------------------------------------
 
     def dense(self, x: Array, w: Array, bias: Array | None, activation: Activation | None) -> Array:
-        if not fit(x, w, bias) or x.ndim != 2 or x.shape[1:] != w.shape[:1] or not _a_row(bias, w):
+        if not fit(x, w, bias) or x.ndim != 2 or not x.size or x.shape[1:] != w.shape[:1] or not _a_row(bias, w):
             return super().dense(x, w, bias, activation)
         y = np.empty((len(x), w.shape[1]), FLOAT32)
         relu = _is_relu(activation)
@@ -256,6 +256,7 @@ class NativeKernels(Kernels):
     def normalise(self, images: Array, index: Array | None, scale: Array, shift: Array) -> Array:
         """Declines all but bytes."""
         whole = images.dtype == np.uint8 and images.flags.c_contiguous
+        whole = whole and scale.shape == shift.shape == images.shape[1:]
         if not whole or not fit(scale, shift) or (index is not None and index.dtype != np.int64):
             return super().normalise(images, index, scale, shift)
         index = None if index is None else np.ascontiguousarray(index)
