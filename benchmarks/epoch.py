@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 import record
-from sides import KERNELS, TORCH_MODES
+from sides import KERNELS, TORCH_MODES, built_kernels
 
 from dltrain.data import default_data_dir
 from dltrain.train.rundir import find_run
@@ -41,9 +41,9 @@ def run_process(command: list[str]) -> tuple[float, float, str]:
 
 
 def ours(kernels: str, threads: int, max_steps: int | None) -> dict[str, float]:
-    assert kernels in KERNELS
     with tempfile.TemporaryDirectory() as runs:
         command = ["-m", "dltrain", "fit", "cifar_cnn", "train.epochs=1", "--quiet", "--json", "--runs-dir", runs]
+        command += ["--kernels", kernels]
         command += ["--threads", str(threads), *([] if max_steps is None else ["--max-steps", str(max_steps)])]
         seconds, memory, output = run_process(command)
         run = find_run(json.loads(output)["run"], Path(runs))
@@ -69,14 +69,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--modes", type=lambda text: text.split(","), default=["eager", "channels_last+fused"])
-    parser.add_argument("--kernels", type=lambda text: text.split(","), default=list(KERNELS))
+    parser.add_argument("--kernels", type=lambda text: text.split(","))
     parser.add_argument("--max-steps", type=int, help="fewer than an epoch, for a quick look")
     arguments = parser.parse_args()
-    if wrong := set(arguments.modes) - set(TORCH_MODES) | set(arguments.kernels) - set(KERNELS):
+    chosen = arguments.kernels or built_kernels()
+    if wrong := set(arguments.modes) - set(TORCH_MODES) | set(chosen) - set(KERNELS):
         parser.error(f"unknown: {', '.join(wrong)}; there are {', '.join((*TORCH_MODES, *KERNELS))}")
     record.forbid_blas_settings()
 
-    sides = {f"ours, {kernels}": (ours, kernels) for kernels in arguments.kernels}
+    sides = {f"ours, {kernels}": (ours, kernels) for kernels in chosen}
     sides |= {f"torch, {mode}": (torch, mode) for mode in arguments.modes}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for _ in range(arguments.rounds):
@@ -88,7 +89,7 @@ def main() -> None:
         "threads": arguments.threads,
         "max_steps": arguments.max_steps,
         "medians": medians,
-        "compared": {f"ours, {kernels}": compare(medians, f"ours, {kernels}") for kernels in arguments.kernels},
+        "compared": {f"ours, {kernels}": compare(medians, f"ours, {kernels}") for kernels in chosen},
         "rounds": rounds,
     }
     print(json.dumps(figures["compared"], indent=2))
