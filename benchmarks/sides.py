@@ -16,9 +16,10 @@ from typing import Any
 
 from nets import Net, twin
 
-from dltrain.backend import Device, choose_kernels, open_device
+from dltrain.backend import choose_kernels, open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
+from dltrain.errors import DeviceError
 from dltrain.spec import build_job
 from dltrain.train.loop import fit
 from dltrain.train.rundir import RunDir
@@ -26,13 +27,17 @@ from dltrain.train.rundir import RunDir
 TORCH_MODES = (
     "eager", "fused", "channels_last", "channels_last+fused", "compile+fused", "compile+channels_last+fused",
 )  # fmt: skip
-KERNELS = ("native", "numpy")  # the sets of kernels that this dltrain can be asked for
+KERNELS = ("native", "numpy")  # ours: sets of kernels for the CPU
 
 
-def open_with(kernels: str) -> Device:
-    """The CPU, computing with this set of kernels."""
-    choose_kernels(kernels)
-    return open_device("cpu")
+def built_kernels() -> list[str]:
+    """The sets of kernels that this installation has."""
+    try:
+        choose_kernels("native")
+    except DeviceError as error:
+        print(f"native kernels are out: {error}", flush=True)
+        return ["numpy"]
+    return list(KERNELS)
 
 
 def modes_for(net: Net) -> tuple[str, ...]:
@@ -87,7 +92,8 @@ class Metronome:
 def ours(net: Net, kernels: str, threads: int, dropout: bool, metronome: Metronome) -> None:
     """`dltrain fit` without its command line: every step is logged and every layer measured."""
     settle_process()
-    device = open_with(kernels)
+    choose_kernels(kernels)
+    device = open_device("cpu")
     spec = net.spec(device, dropout)
     job = build_job(spec, device, default_data_dir())
     with tempfile.TemporaryDirectory() as folder:

@@ -102,8 +102,7 @@ def train(twin: Twin, mode: str) -> Iterator[float]:
         net = torch.compile(net)
 
     split, learned = twin.prepared.splits["train"], twin.prepared.preprocessing
-    images = torch.from_numpy(split.inputs)  # (N, H, W, C) bytes
-    images = images.permute(0, 3, 1, 2)  # the same bytes, which torch then calls channels_last
+    images = torch.from_numpy(split.inputs).permute(0, 3, 1, 2)  # (N, C, H, W) bytes, in channels_last order
     if not channels_last:
         images = images.contiguous()
     targets = torch.from_numpy(split.targets)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import record
 from nets import NETS, Net
-from sides import KERNELS, TORCH_MODES, Side, modes_for
+from sides import KERNELS, TORCH_MODES, Side, built_kernels, modes_for
 
 from dltrain.train.shards import available_cores
 
@@ -107,21 +107,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", type=names, default=list(NETS), help="with commas; all unless said otherwise")
     parser.add_argument("--modes", type=names, default=[*TORCH_MODES, "jax"], help="of the others")
-    parser.add_argument("--kernels", type=names, default=list(KERNELS), help="ours, the reference of the check first")
+    parser.add_argument("--kernels", type=names, help="ours, native,numpy where both are built")
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--steps", type=int, help="of each side's turn; about two seconds' worth unless given")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
+    kernels = arguments.kernels or built_kernels()
     for given, known in (
         (arguments.nets, NETS),
-        (arguments.kernels, KERNELS),
+        (kernels, KERNELS),
         (arguments.modes, [*TORCH_MODES, "jax"]),
     ):
         if wrong := set(given) - set(known):
             parser.error(f"unknown: {', '.join(wrong)}; there are {', '.join(known)}")
     record.forbid_blas_settings()
     for name in arguments.nets:
-        measure(name, arguments.modes, arguments.kernels, arguments.threads, arguments.steps, arguments.rounds)
+        measure(name, arguments.modes, kernels, arguments.threads, arguments.steps, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +34,10 @@ def fit(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Two training batches and a checkpoint, on generated data if need be.")
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Time the first steps by layer and op: a table, and trace.json in the run."),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -48,6 +53,7 @@ def fit(
     from dltrain.spec import Override, build_job, load, settle
     from dltrain.train.environment import environment
     from dltrain.train.loop import fit as train
+    from dltrain.train.profile import Profile
     from dltrain.train.rundir import RunDir
     from dltrain.train.shards import available_cores
 
@@ -73,8 +79,10 @@ def fit(
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
 
     watcher = console.FitWatcher(log)
+    timed = Profile()
     try:
-        result = train(job, run, threads, watcher)
+        with timed.watching(job) if profile else nullcontext():
+            result = train(job, run, threads, watcher)
     except BaseException as error:
         log(f"ended by {type(error).__name__}: {error}")
         watcher.ended()
@@ -83,16 +91,37 @@ def fit(
         if json:
             console.result_json(run.result())
         raise
+    finally:
+        if profile:
+            run.write_json(run.profile, timed.report())
+            run.write_json(run.trace, timed.trace())
     watcher.ended()
     if json:
         console.result_json(result)
     else:
         console.result_text(_summary(result))
+        if profile:
+            _show_profile(timed.report())
 
 
 def _run_name(config: str) -> str:
     """The config's own name without what a run's name may not hold."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config).stem).lstrip("._-")[:100] or "run"
+
+
+def _show_profile(report: dict[str, Any]) -> None:
+    columns = ("layer", "what", "calls", "forward ms", "backward ms", "ms", "share")
+    rows = [
+        [row["layer"], row["what"], f"{row['calls']:g}"]
+        + ["" if row[key] is None else f"{row[key]:.3f}" for key in ("forward_ms", "backward_ms", "ms")]
+        + [f"{row['share']:.1%}"]
+        for row in report["rows"]
+    ]
+    console.result_text(
+        f"\nOf {report['steps']} steps, a mean one: {report['wall_ms']:.2f} ms, in which the threads were busy for "
+        f"{report['busy_ms']:.2f} ms together:"
+    )
+    console.result_table(columns, rows)
 
 
 def _summary(result: dict[str, Any]) -> str:

@@ -29,6 +29,8 @@ class RunDir:
         self.layers = path / "layers.jsonl"
         self.log = path / "train.log"
         self.diverged = path / "diverged.json"
+        self.profile = path / "profile.json"
+        self.trace = path / "trace.json"
         self.checkpoints = path / "checkpoints"
         self._status = path / "status.json"
 
