@@ -5,6 +5,7 @@ numbers = Philox4x64-10(key = (seed, hash of purpose and layer), counter = (bloc
 to save, and neither threads nor shards nor an interruption can change what is drawn.
 """
 
+from functools import cache
 from hashlib import sha256
 
 import numpy as np
@@ -15,10 +16,15 @@ BLOCK = 4  # words that one counter value yields
 LANES = 4  # 16-bit numbers in a word
 
 
+@cache
+def label(purpose: str, layer: str) -> int:
+    """The second half of the key."""
+    return int.from_bytes(sha256(f"{purpose}/{layer}".encode()).digest()[:8], "little")
+
+
 def _philox(seed: int, purpose: str, layer: str, epoch: int, step: int, block: int) -> Philox:
-    label = int.from_bytes(sha256(f"{purpose}/{layer}".encode()).digest()[:8], "little")
     return Philox(
-        key=np.array([seed, label], np.uint64),
+        key=np.array([seed, label(purpose, layer)], np.uint64),
         counter=np.array([block, step, epoch, 0], np.uint64),
     )
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import native
 from dltrain.backend.kernels import Kernels
+from dltrain.backend.library import load
+from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError
 
 CUPY_HELP = "install it with: pip install 'dltrain[gpu]', or use --device cpu"
@@ -92,7 +93,7 @@ def choose_kernels(name: str) -> None:
     chosen = Kernels(np, CPU_PIECE)
     if name != "numpy":
         try:
-            chosen = native.NativeKernels(native.load(), CPU_PIECE)
+            chosen = NativeKernels(load(), CPU_PIECE)
         except DeviceError as error:
             if name == "native":
                 raise

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from dltrain.backend.views import flipped_window, inside, pad, sliding, taps
+from dltrain.random import example_words
 from dltrain.window import Window
 
 Array = Any
@@ -39,6 +40,7 @@ class Kernels:
     """
 
     note = ""
+    piece_of_update = 1 << 14  # numbers, so that weights, gradient and state meet in the cache between passes
 
     def __init__(self, xp: ModuleType, piece_bytes: int):
         self.name = xp.__name__
@@ -278,6 +280,16 @@ class Kernels:
     def square_sum(self, x: Array) -> Array:
         flat = x.reshape(-1)
         return flat @ flat
+
+    def example_words(
+        self, seed: int, purpose: str, layer: str, *, epoch: int, step: int, first: int, examples: int, words_each: int
+    ) -> Array:
+        """random.example_words, in this kind of array."""
+        return self.xp.asarray(
+            example_words(
+                seed, purpose, layer, epoch=epoch, step=step, first=first, examples=examples, words_each=words_each
+            )
+        )
 
     # --- updates: the formulas are in optim/ --------------------------------------------------------------
 

@@ -1,102 +1,23 @@
 """The kernels in C (folder `c`), for float32 on the CPU: plain numpy's results up to rounding, several times faster.
 
-The library is built by `pip install` where a C compiler is at hand, and is loaded with ctypes, which lets other threads
-run Python meanwhile. Each method says when it declines; then plain numpy does the work.
+Each method says when it declines; then plain numpy does the work.
 """
 
-import ctypes
-import importlib.util
-from ctypes import c_double, c_float, c_int, c_int64, c_void_p
+from ctypes import c_int64
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from dltrain.backend.kernels import Activation, Kernels
-from dltrain.errors import DeviceError
+from dltrain.backend.library import FLOAT32, Library, at, fit
+from dltrain.random import BLOCK, label
 from dltrain.window import Window
 
 Array = Any
-FLOAT32 = np.dtype(np.float32)
-REBUILD = "to have them, install dltrain again on a machine with a C compiler (gcc or clang)"
-INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+POINT = 8  # multiplications that take as long as to read a number from the second-level cache and write one
 
 ACTIVATIONS = {"relu": 1, "tanh": 2, "sigmoid": 3}
-
-# p pointer to an array or NULL, n integer, f float, d double, i int
-_TYPES = {"p": c_void_p, "n": c_int64, "f": c_float, "d": c_double, "i": c_int}
-_FUNCTIONS: dict[str, tuple[Any, str]] = {
-    "conv": (c_int, "pnnpppip"),
-    "conv_grad": (c_int, "pnnpppppppnn"),
-    "dense": (c_int, "nnnpppipnn"),
-    "dense_grad": (c_int, "nnnpppppppnn"),
-    "max_pool": (c_int, "pnpp"),
-    "max_pool_grad": (c_int, "pnpppp"),
-    "average_pool": (c_int, "pnpp"),
-    "average_pool_grad": (c_int, "pnpp"),
-    "activate": (None, "inp"),
-    "activate_grad": (None, "inppp"),
-    "count_beyond": (c_int64, "npff"),
-    "square_sum": (c_double, "np"),
-    "observe": (c_double, "nnpp"),
-    "dropout": (None, "nnppnifp"),
-    "normalise": (c_int, "nnnppppp"),
-    "cross_entropy": (c_double, "nnppdnp"),
-    "sgd": (None, "nppf"),
-    "momentum": (None, "npppff"),
-    "nesterov": (None, "npppff"),
-    "adam": (None, "nppppddfff"),
-}
-
-
-class Library:
-    """The C functions for one instruction set, as attributes."""
-
-    def __init__(self, path: str, instruction_set: str | None = None):
-        """instruction_set: the best that this machine runs unless given. Raises DeviceError."""
-        try:
-            found = ctypes.CDLL(path)
-            runs = INSTRUCTION_SETS[: found.instruction_sets()]
-            self.instruction_set = instruction_set or runs[-1]
-            if self.instruction_set not in runs:
-                raise DeviceError(f"this machine does not run {instruction_set}, only {', '.join(runs)}")
-            for name, (result, arguments) in _FUNCTIONS.items():
-                function = getattr(found, f"{name}_{self.instruction_set}")
-                function.restype, function.argtypes = result, [_TYPES[letter] for letter in arguments]
-                setattr(self, name, function)
-        except (OSError, AttributeError) as error:
-            raise DeviceError(f"the kernels in C cannot be loaded ({error}); {REBUILD}") from None
-
-    def __getattr__(self, name: str) -> Any:  # only so that type checkers know of the functions
-        raise AttributeError(name)
-
-
-def load(instruction_set: str | None = None) -> Library:
-    """The library that was built with the package. Raises DeviceError where there is none."""
-    spec = importlib.util.find_spec("dltrain.backend._native")  # found, never imported: it is no Python module
-    if spec is None or spec.origin is None:
-        raise DeviceError(f"the kernels in C were not built when dltrain was installed; {REBUILD}")
-    return Library(spec.origin, instruction_set)
-
-
-# An array's data pointer is the first thing after the header that every Python object has, as numpy's C interface
-# lays down. To read it there is five times faster than `array.ctypes.data`, which counts where a step takes half a
-# millisecond.
-_HEADER = object.__basicsize__
-_probe = np.empty(1, np.float32)
-_FAST = c_void_p.from_address(id(_probe) + _HEADER).value == _probe.ctypes.data
-
-
-def at(array: Array | None) -> c_void_p | None:
-    """A pointer to the array's numbers. The caller keeps the array alive during the call."""
-    if array is None:
-        return None
-    return c_void_p.from_address(id(array) + _HEADER) if _FAST else c_void_p(array.ctypes.data)
-
-
-def fit(*arrays: Array | None) -> bool:
-    """Whether C can read these: arrays (no numpy scalars) of float32, one number after the other."""
-    return all(a is None or (type(a) is np.ndarray and a.dtype is FLOAT32 and a.flags.c_contiguous) for a in arrays)
 
 
 def _succeed(status: int) -> None:
@@ -126,10 +47,12 @@ def _is_relu(activation: Activation | None) -> bool:
 class NativeKernels(Kernels):
     """Kernels in C where they fit, plain numpy elsewhere."""
 
+    piece_of_update = 1 << 18  # one pass over them: only so that threads can share the work
+
     def __init__(self, library: Library, piece_bytes: int):
         super().__init__(np, piece_bytes)
         self.name = f"native {library.instruction_set}"
-        self.c = library
+        self.library = library
 
     # --- dense and convolution ----------------------------------------------------------------------------
 
@@ -138,7 +61,7 @@ class NativeKernels(Kernels):
             return super().dense(x, w, bias, activation)
         y = np.empty((len(x), w.shape[1]), FLOAT32)
         relu = _is_relu(activation)
-        _succeed(self.c.dense(len(x), *w.shape, at(x), at(w), at(bias), relu, at(y), 0, 1))
+        _succeed(self.library(len(x) * w.size).dense(len(x), *w.shape, at(x), at(w), at(bias), relu, at(y), 0, 1))
         return y if relu else self.activate(activation, y)
 
     def dense_grad(
@@ -150,7 +73,7 @@ class NativeKernels(Kernels):
         g = np.ascontiguousarray(g) if relu else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed)
         _succeed(
-            self.c.dense_grad(
+            self.library(2 * len(x) * w.size).dense_grad(
                 len(x), *w.shape, at(g), at(x), at(w), at(y if relu else None), at(dx), at(dw), at(db), 0, 1
             )
         )
@@ -164,7 +87,9 @@ class NativeKernels(Kernels):
         y = np.empty((len(x), *window.out_size, w.shape[-1]), FLOAT32)
         relu = _is_relu(activation)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
-        _succeed(self.c.conv(shape, 0, len(x), at(x), at(w), at(bias), relu, at(y)))
+        _succeed(
+            self.library(y.size * w.size // w.shape[-1]).conv(shape, 0, len(x), at(x), at(w), at(bias), relu, at(y))
+        )
         return y if relu else self.activate(activation, y)
 
     def conv_grad(
@@ -187,7 +112,7 @@ class NativeKernels(Kernels):
         dx, dw, db = _gradients(x, w, needed)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
         _succeed(
-            self.c.conv_grad(
+            self.library(2 * y.size * w.size // w.shape[-1]).conv_grad(
                 shape, 0, len(x), at(g), at(x), at(w), at(y if relu else None), at(dx), at(dw), at(db), 0, 1
             )
         )
@@ -199,28 +124,36 @@ class NativeKernels(Kernels):
         if not fit(x):
             return super().max_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        _succeed(self.c.max_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y)))
+        _succeed(self.library(x.size * POINT).max_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y)))
         return y
 
     def max_pool_grad(self, g: Array, x: Array, y: Array, window: Window) -> Array:
         if not fit(x, y) or g.dtype is not FLOAT32:
             return super().max_pool_grad(g, x, y, window)
         g, dx = np.ascontiguousarray(g), np.empty_like(x)
-        _succeed(self.c.max_pool_grad(_described(window, x.shape[-1], 0, 1), len(x), at(g), at(x), at(y), at(dx)))
+        _succeed(
+            self.library(x.size * POINT).max_pool_grad(
+                _described(window, x.shape[-1], 0, 1), len(x), at(g), at(x), at(y), at(dx)
+            )
+        )
         return dx
 
     def average_pool(self, x: Array, window: Window) -> Array:
         if not fit(x):
             return super().average_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        _succeed(self.c.average_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y)))
+        _succeed(self.library(x.size * POINT).average_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y)))
         return y
 
     def average_pool_grad(self, g: Array, window: Window) -> Array:
         if g.dtype is not FLOAT32:
             return super().average_pool_grad(g, window)
         g, dx = np.ascontiguousarray(g), np.empty((len(g), *window.in_size, g.shape[-1]), FLOAT32)
-        _succeed(self.c.average_pool_grad(_described(window, g.shape[-1], 0, 1), len(g), at(g), at(dx)))
+        _succeed(
+            self.library(dx.size * POINT).average_pool_grad(
+                _described(window, g.shape[-1], 0, 1), len(g), at(g), at(dx)
+            )
+        )
         return dx
 
     # --- number by number ---------------------------------------------------------------------------------
@@ -229,7 +162,7 @@ class NativeKernels(Kernels):
         kind = ACTIVATIONS.get(activation.name if activation else "", 0)
         if not kind or not fit(y):
             return super().activate(activation, y)
-        self.c.activate(kind, y.size, at(y))
+        self.library(y.size * POINT).activate(kind, y.size, at(y))
         return y
 
     def activate_grad(self, activation: Activation | None, g: Array, y: Array) -> Array:
@@ -237,20 +170,22 @@ class NativeKernels(Kernels):
         if not kind or not fit(y) or g.dtype is not FLOAT32 or g.shape != y.shape:
             return super().activate_grad(activation, g, y)
         g, dx = np.ascontiguousarray(g), np.empty_like(y)
-        self.c.activate_grad(kind, y.size, at(g), at(y), at(dx))
+        self.library(y.size * POINT).activate_grad(kind, y.size, at(g), at(y), at(dx))
         return dx
 
     def count_beyond(self, y: Array, middle: float, limit: float) -> Array:
         if not fit(y):
             return super().count_beyond(y, middle, limit)
-        return np.int64(self.c.count_beyond(y.size, at(y), middle, limit))
+        return np.int64(self.library(y.size * POINT).count_beyond(y.size, at(y), middle, limit))
 
     def dropout(self, x: Array, bits: Array, threshold: int, scale: float) -> Array:
         if not fit(x) or bits.strides[1] != 2:
             return super().dropout(x, bits, threshold, scale)
         y = np.empty_like(x)
         each = x.size // max(1, len(x))
-        self.c.dropout(len(x), each, at(x), at(bits), bits.strides[0] // 2, threshold, scale, at(y))
+        self.library(x.size * POINT).dropout(
+            len(x), each, at(x), at(bits), bits.strides[0] // 2, threshold, scale, at(y)
+        )
         return y
 
     def normalise(self, images: Array, index: Array | None, scale: Array, shift: Array) -> Array:
@@ -261,7 +196,8 @@ class NativeKernels(Kernels):
             return super().normalise(images, index, scale, shift)
         index = None if index is None else np.ascontiguousarray(index)
         y = np.empty((len(images if index is None else index), *images.shape[1:]), FLOAT32)
-        if self.c.normalise(len(y), scale.size, len(images), at(images), at(index), at(scale), at(shift), at(y)):
+        c = self.library(y.size * POINT)
+        if c.normalise(len(y), scale.size, len(images), at(images), at(index), at(scale), at(shift), at(y)):
             raise IndexError(f"an index is outside 0 to {len(images) - 1}")
         return y
 
@@ -269,7 +205,8 @@ class NativeKernels(Kernels):
         if not fit(logits) or targets.dtype != np.int64 or not targets.flags.c_contiguous:
             return super().cross_entropy(logits, targets, count, smoothing)
         dx = np.empty_like(logits)
-        loss = self.c.cross_entropy(*logits.shape, at(logits), at(targets), smoothing, count, at(dx))
+        c = self.library(logits.size * 8 * POINT)  # an exponential takes long
+        loss = c.cross_entropy(*logits.shape, at(logits), at(targets), smoothing, count, at(dx))
         if loss == -1:
             raise ValueError(f"a target is no class: targets go from 0 to {logits.shape[1] - 1}")
         return FLOAT32.type(loss), dx
@@ -278,25 +215,36 @@ class NativeKernels(Kernels):
         if not fit(y):
             return super().observe(y)
         sums = np.empty(y.shape[-1], FLOAT32)
-        return sums, np.float64(self.c.observe(y.size // y.shape[-1], y.shape[-1], at(y), at(sums)))
+        return sums, np.float64(
+            self.library(y.size * POINT).observe(y.size // y.shape[-1], y.shape[-1], at(y), at(sums))
+        )
 
     def square_sum(self, x: Array) -> Array:
-        return np.float64(self.c.square_sum(x.size, at(x))) if fit(x) else super().square_sum(x)
+        return np.float64(self.library(x.size * POINT).square_sum(x.size, at(x))) if fit(x) else super().square_sum(x)
+
+    def example_words(
+        self, seed: int, purpose: str, layer: str, *, epoch: int, step: int, first: int, examples: int, words_each: int
+    ) -> Array:
+        each = -(-words_each // BLOCK)  # blocks
+        words = np.empty((examples, each * BLOCK), np.uint64)
+        philox = self.library(words.size * 4 * POINT).philox
+        philox(seed, label(purpose, layer), first * each, step, epoch, examples * each, at(words))
+        return words[:, :words_each]
 
     # --- updates ------------------------------------------------------------------------------------------
 
     def sgd(self, w: Array, g: Array, lr: float) -> None:
-        self.c.sgd(w.size, at(w), at(g), lr) if fit(w, g) else super().sgd(w, g, lr)
+        self.library(w.size * POINT).sgd(w.size, at(w), at(g), lr) if fit(w, g) else super().sgd(w, g, lr)
 
     def momentum(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
         if not fit(w, g, v):
             return super().momentum(w, g, v, momentum, lr)
-        self.c.momentum(w.size, at(w), at(g), at(v), momentum, lr)
+        self.library(w.size * POINT).momentum(w.size, at(w), at(g), at(v), momentum, lr)
 
     def nesterov(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
         if not fit(w, g, v):
             return super().nesterov(w, g, v, momentum, lr)
-        self.c.nesterov(w.size, at(w), at(g), at(v), momentum, lr)
+        self.library(w.size * POINT).nesterov(w.size, at(w), at(g), at(v), momentum, lr)
 
     def adam(
         self,
@@ -312,7 +260,9 @@ class NativeKernels(Kernels):
     ) -> None:
         if not fit(w, g, m, v):
             return super().adam(w, g, m, v, beta1, beta2, rate, correction, epsilon)
-        self.c.adam(w.size, at(w), at(g), at(m), at(v), beta1, beta2, rate, correction, epsilon)
+        self.library(4 * w.size * POINT).adam(
+            w.size, at(w), at(g), at(m), at(v), beta1, beta2, rate, correction, epsilon
+        )
 
 
 def _a_row(bias: Array | None, w: Array) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -90,7 +91,7 @@ class Layer:
     def __call__(self, x: Tensor, context: Context) -> Tensor:
         raise NotImplementedError
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, Parameter]:
         """Attribute name -> Parameter."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Parameter)}

@@ -7,7 +7,7 @@ import numpy as np
 
 from dltrain.backend import Device
 from dltrain.data import Augmentation, Preprocessing, Split
-from dltrain.random import example_words, permutation
+from dltrain.random import permutation
 
 Array = Any
 
@@ -52,13 +52,15 @@ class Feed:
             return k.normalise(self._inputs, at, self._scale, self._shift), self._targets[at]
         images = self._inputs[at]
         for i, change in enumerate(self.augment):
-            words = random_words(moment, "augment", str(i), first, len(indices), change.words_each)
-            images = change(self._xp, images, self._device.asarray(words))
+            words = random_words(self._device, moment, "augment", str(i), first, len(indices), change.words_each)
+            images = change(self._xp, images, words)
         return k.normalise(images, None, self._scale, self._shift), self._targets[at]
 
 
-def random_words(moment: Moment, purpose: str, layer: str, first: int, examples: int, words_each: int) -> Array:
-    return example_words(
+def random_words(
+    device: Device, moment: Moment, purpose: str, layer: str, first: int, examples: int, words_each: int
+) -> Array:
+    return device.kernels.example_words(
         moment.seed,
         purpose,
         layer,

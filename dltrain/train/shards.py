@@ -9,7 +9,7 @@ are there, so only about log2(shards) + 1 results are alive.
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from dltrain.ops.total import meeting
 
 Array = Any
 Sums = dict[str, Array]
+WORTH_A_THREAD = 1 << 18  # numbers
 
 
 def auto_shard_size(model: Model, batch_size: int) -> int:
@@ -172,6 +173,37 @@ class Crew:
             raise RuntimeError(meet.problem or "a shard gave up waiting for the others")
         return tree.root
 
+    def each(self, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
+        """[work(item) for item in items], where no item depends on another.
+
+        items: arrays, or tuples that begin with one. Small ones are not worth waking a thread.
+        """
+        threads = min(self.threads, len(items))
+        if threads == 1 or sum(_size(item) for item in items) < WORTH_A_THREAD:
+            return [work(item) for item in items]
+        found: list[Any] = [None] * len(items)
+        errors: list[BaseException] = []
+        numbers = iter(range(len(items)))  # next() is atomic
+        finished = threading.Semaphore(0)
+
+        def help_out() -> None:
+            try:
+                for number in numbers:
+                    found[number] = work(items[number])
+            except BaseException as error:
+                errors.append(error)
+            finally:
+                finished.release()
+
+        for helper in range(threads - 1):
+            self._worker(helper).put(partial(copy_context().run, help_out))
+        help_out()
+        for _ in range(threads):
+            finished.acquire()
+        if errors:
+            raise errors[0]
+        return found
+
     def _worker(self, index: int) -> "queue.SimpleQueue[Callable[[], None] | None]":
         while len(self._workers) <= index:
             jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -183,6 +215,11 @@ class Crew:
         for jobs in self._workers:
             jobs.put(None)
         self._workers.clear()
+
+
+def _size(item: Any) -> int:
+    """How many numbers an array has, or the first of a tuple of arrays."""
+    return int((item[0] if isinstance(item, tuple) else item).size)
 
 
 def _serve(jobs: "queue.SimpleQueue[Callable[[], None] | None]") -> None:

@@ -53,7 +53,7 @@ def train_step(
         grads[name] = grads[name] + gradient
 
     seen = {name: to_host(value) for name, value in sums.items() if not name.startswith("gradient/")}
-    squares = {name: _square(g) for name, g in grads.items()}
+    squares = dict(zip(grads, crew.each(list(grads.values()), _square), strict=True))
     norm = sqrt(sum(squares.values())) if all(map(isfinite, squares.values())) else float("nan")
     if not isfinite(data_loss + penalty) or not isfinite(norm):
         raise DivergedError(_where_it_broke(job, seen, squares, data_loss, penalty, moment))
@@ -66,7 +66,8 @@ def train_step(
     if clip is not None and norm > clip:
         grads = {name: g * (clip / norm) for name, g in grads.items()}
     before = {name: p.data.copy() for name, p in parameters.items() if measure_update and p.kind == "weight"}
-    job.optimizer.update({name: p.data for name, p in parameters.items()}, grads, state, lr, moment.step)
+    pieces = job.optimizer.pieces({name: p.data for name, p in parameters.items()}, grads, state)
+    crew.each(pieces, lambda piece: job.optimizer.update_one(piece[0], piece[1], piece[2], lr, moment.step))
     for name, old in before.items():
         size = sqrt(_square(old))
         if size > 0:
@@ -91,7 +92,7 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int) -> Sums:
     sums: Sums = {}
 
     def words(purpose: str, layer: str, words_each: int) -> Array:
-        return job.device.asarray(random_words(moment, purpose, layer, first, len(indices), words_each))
+        return random_words(job.device, moment, purpose, layer, first, len(indices), words_each)
 
     def tap(layer: Layer, y: Array) -> None:
         sums.update(observe(layer, y))

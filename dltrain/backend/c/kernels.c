@@ -35,6 +35,7 @@ typedef int64_t i64;
 #define FN(name) JOIN(name, ISA) /* each instruction set has its own copy of every function */
 
 #include "shapes.h"
+#include "random.h"
 
 /* VECTOR: bytes in a register. ROWS: the tallest tile whose accumulators, two vectors a row, fit the registers. */
 #define ISA baseline
