@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.backend import open_device
+from dltrain.backend.process import settle
 from dltrain.train.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -23,6 +24,7 @@ def forbid_blas_settings() -> None:
 
 def write(name: str, figures: dict[str, Any]) -> None:
     """Keep the figures in results/NAME.json with the machine, the versions and the date."""
+    settle()  # says of BLAS what holds while we train
     env = environment(open_device("cpu"), 0, [])
     machine = {"cpu": env["cpu"], "cores": os.cpu_count(), "platform": platform.platform(), "blas": env["blas"]}
     versions = {package: _version(package) for package in ("dltrain", "numpy", "torch", "jax")}

@@ -97,7 +97,8 @@ def measure(name: str, modes: list[str], kernels: list[str], threads: int, steps
         "ratio": {mode: found[mode]["ratio"] for mode in kernels},
         "sides": found,
     }
-    record.write(f"train_step_{name}", figures)
+    usual = threads == available_cores()
+    record.write(f"train_step_{name}" if usual else f"train_step_{name}_{threads}_threads", figures)
 
 
 def main() -> None:
