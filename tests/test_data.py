@@ -15,6 +15,8 @@ import pytest
 from dltrain.data import (
     AUGMENTATIONS,
     SOURCES,
+    Column,
+    Cuts,
     MissingData,
     Preprocessing,
     Split,
@@ -29,10 +31,12 @@ from dltrain.data.mnist import Mnist, read_idx
 from dltrain.errors import ConfigError, DataError, ShapeError
 
 REAL = pytest.mark.skipif("DLTRAIN_DATA" not in os.environ, reason="DLTRAIN_DATA is not set")
-COMMON = ["validation", "normalize", "augment"]
+COMMON = ["test", "validation", "fold", "stratified", "normalize", "augment"]
+TOY = ["examples", "noise", "features", "seed"]
 
 # name -> settings, input shape, classes, examples by split and class, mean and deviation of the training part in
-# units of white, as published; None: not a data set with fixed content (its own tests: test_npz.py)
+# units of white, as published; None: no images of fixed number (their own tests: test_npz.py, test_table.py,
+# test_toys.py)
 FACTS: dict[str, tuple[list[str], Any]] = {
     "digits": (
         [],
@@ -49,6 +53,9 @@ FACTS: dict[str, tuple[list[str], Any]] = {
         ((32, 32, 3), "airplane truck", [5000] * 10, [1000] * 10, [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
     ),
     "npz": (["path"], None),
+    "csv": (["path", "target", "test_path", "task", "ignore", "categorical", "missing"], None),
+    "penguins": (["missing"], None),
+    **{name: (TOY, None) for name in ("circle", "xor", "spiral", "gaussians")},
 }  # fmt: skip
 
 
@@ -216,24 +223,24 @@ def test_damaged_idx_gives_only_data_errors(tmp_path):
 
 def test_validation_is_cut_by_the_seed():
     whole = Digits().load(data_dir())["train"]
-    prepared = prepare(Digits(), data_dir(), validation=100, seed=1)
+    prepared = prepare(Digits(), data_dir(), cuts=Cuts(validation=100), seed=1)
     train, held = prepared.splits["train"], prepared.splits["validation"]
     assert list(prepared.splits) == ["train", "validation", "test"] and (len(train), len(held)) == (3723, 100)
     assert sorted(map(bytes, [*train.inputs, *held.inputs])) == sorted(map(bytes, whole.inputs))
     learned_from = train.inputs.mean(dtype=np.float64)
     assert prepared.preprocessing.mean[0] == pytest.approx(learned_from, rel=1e-14) != whole.inputs.mean()
-    again = load_split(Digits(), data_dir(), "validation", validation=100, seed=1)
+    again = load_split(Digits(), data_dir(), "validation", cuts=Cuts(validation=100), seed=1)
     assert np.array_equal(again.inputs, held.inputs) and np.array_equal(again.targets, held.targets)
-    other = load_split(Digits(), data_dir(), "validation", validation=100, seed=2)
+    other = load_split(Digits(), data_dir(), "validation", cuts=Cuts(validation=100), seed=2)
     assert not np.array_equal(other.inputs, held.inputs)
-    assert len(load_split(Digits(), data_dir(), "train", validation=0.1, seed=1)) == 3823 - 382
-    assert len(load_split(Digits(), data_dir(), "test", validation=0.1, seed=1)) == 1797
+    assert len(load_split(Digits(), data_dir(), "train", cuts=Cuts(validation=0.1), seed=1)) == 3823 - 382
+    assert len(load_split(Digits(), data_dir(), "test", cuts=Cuts(validation=0.1), seed=1)) == 1797
 
 
 @pytest.mark.parametrize("validation", [3823, 5000, 0.0001, 0.99999])
 def test_validation_that_leaves_nothing(validation):
     with pytest.raises(ConfigError, match=r"data\.validation"):
-        prepare(Digits(), data_dir(), validation=validation, seed=0)
+        prepare(Digits(), data_dir(), cuts=Cuts(validation=validation), seed=0)
 
 
 def test_no_such_split():
@@ -249,7 +256,7 @@ def test_own_validation_examples(tmp_path):
     assert list(prepare(source, tmp_path, seed=0).splits) == ["train", "validation"]
     assert len(load_split(source, tmp_path, "validation", seed=0)) == 20
     with pytest.raises(ConfigError, match="of its own"):
-        prepare(source, tmp_path, validation=5, seed=0)
+        prepare(source, tmp_path, cuts=Cuts(validation=5), seed=0)
     with pytest.raises(ShapeError, match="flip"):
         prepare(source, tmp_path, augment=(AUGMENTATIONS["flip"](),), seed=0)
 
@@ -280,7 +287,11 @@ def test_no_normalising():
 LEARNED = [
     Preprocessing((8, 8, 1), ("a", "b"), "channel", (1 / 3,), (0.1,), 16.0),
     Preprocessing((3,), None, "none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 255.0),
-]
+    Preprocessing(
+        (3,), None, "channel", (0.5, 0.0, 0.0), (2.0, 1.0, 1.0), 255.0,
+        (Column("a", None), Column("b", ("x", "é"))), (0.5, 0.0, 0.0),
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("learned", LEARNED)
@@ -296,6 +307,9 @@ def test_json(learned):
         {"normalize": "both"}, {"normalize": ["channel"]}, {"mean": [0.0, 0.0]}, {"mean": [0]}, {"mean": None},
         {"mean": [float("nan")]}, {"mean": [1e308]}, {"std": [0.0]}, {"std": [-1.0]}, {"std": [float("inf")]},
         {"mean": [float("-inf")]}, {"std": []}, {"white": 0.0}, {"white": 255}, {"white": float("nan")}, {"extra": 1},
+        {"columns": []}, {"columns": [["a", None], ["b", None]]}, {"columns": [["a", []]]}, {"columns": [["a", [1]]]},
+        {"columns": [[1, None]]}, {"columns": ["a"]}, {"columns": "a"}, {"fill": []}, {"fill": [0.0, 0.0]},
+        {"fill": [float("nan")]}, {"fill": [0]}, {"fill": 0.0},
     ],
     ids=str,
 )  # fmt: skip
@@ -309,7 +323,7 @@ def test_malformed_json(change):
         Preprocessing.from_json([])
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist", "cifar10", "npz"])
+@pytest.mark.parametrize("name", ["digits", "mnist", "cifar10", "npz", "penguins", "xor"])
 def test_generated(name, tmp_path):
     np.savez(tmp_path / "a.npz", x_train=np.ones((4, 6)), y_train=np.ones((4, 2)))
     source = SOURCES[name](**({"path": str(tmp_path / "a.npz")} if name == "npz" else {}))

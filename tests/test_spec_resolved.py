@@ -30,7 +30,8 @@ penalty: {l1: 1e-5}
 def test_the_long_form_with_every_default() -> None:
     resolved = loads(TEXT).resolved()
     assert resolved["data"] == {
-        "type": "npz", "path": 'a "b".npz', "validation": 0, "normalize": "channel", "augment": [],
+        "type": "npz", "path": 'a "b".npz', "test": 0, "validation": 0, "fold": None, "stratified": False,
+        "normalize": "channel", "augment": [],
     }  # fmt: skip
     assert resolved["model"] == {
         "input": None,

@@ -30,7 +30,7 @@ def evaluate(
     from dltrain.backend.process import settle
     from dltrain.data import default_data_dir, load_split
     from dltrain.errors import DataError
-    from dltrain.spec import build_source, restore
+    from dltrain.spec import build_source, cuts_of, restore
     from dltrain.train.evaluate import evaluate as measure
     from dltrain.train.feed import Feed
     from dltrain.train.rundir import find_run
@@ -41,13 +41,12 @@ def evaluate(
     restored = restore(directory, checkpoint, device)
     spec, source, learned = restored.spec, build_source(restored.spec), restored.checkpoint.preprocessing
     assert spec.data and source and isinstance(spec.train.shard_size, int)
-    if (source.input_shape, source.classes) != (learned.input_shape, learned.classes):
+    seen = (learned.input_shape, learned.classes, learned.columns)
+    if (source.input_shape, source.classes, source.columns) != seen:
         raise DataError(
             f"the data set ({spec.data.type}) has changed since {directory.path} was trained: shapes or classes differ"
         )
-    examples = load_split(
-        source, data_dir or default_data_dir(), split, validation=spec.data.common["validation"], seed=spec.seed
-    )
+    examples = load_split(source, data_dir or default_data_dir(), split, cuts=cuts_of(spec), seed=spec.seed)
     console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {len(examples):,} examples")
     feed = Feed(examples, learned, (), restored.device)
     crew = Crew(threads or available_cores())

@@ -2,33 +2,47 @@
 
 from dltrain.data.augment import AUGMENTATIONS, Augmentation
 from dltrain.data.cifar10 import Cifar10
+from dltrain.data.columns import Column
 from dltrain.data.digits import Digits
 from dltrain.data.files import MissingData, default_data_dir, require_files
 from dltrain.data.mnist import Mnist
 from dltrain.data.npz import Npz, read_inputs
 from dltrain.data.prepare import Prepared, generated, load_split, prepare
-from dltrain.data.preprocess import Preprocessing, apply
-from dltrain.data.source import SOURCES, Normalize, Source, Split
+from dltrain.data.preprocess import Preprocessing, apply, read_rows
+from dltrain.data.source import SOURCES, Fold, Normalize, Source, Split
+from dltrain.data.split import Cuts
+from dltrain.data.table import Csv, Penguins
+from dltrain.data.toys import Circle, Gaussians, Spiral, Xor
 
 __all__ = [
     "AUGMENTATIONS",
     "SOURCES",
     "Augmentation",
     "Cifar10",
+    "Circle",
+    "Column",
+    "Csv",
+    "Cuts",
     "Digits",
+    "Fold",
+    "Gaussians",
     "MissingData",
     "Mnist",
     "Normalize",
     "Npz",
+    "Penguins",
     "Prepared",
     "Preprocessing",
     "Source",
+    "Spiral",
     "Split",
+    "Xor",
     "apply",
     "default_data_dir",
     "generated",
     "load_split",
     "prepare",
     "read_inputs",
+    "read_rows",
     "require_files",
 ]

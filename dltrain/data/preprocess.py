@@ -1,16 +1,19 @@
 """What is learned from the training part and travels with the network: means, deviations, class names."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dltrain.data.columns import Column, encoded, read_table
 from dltrain.data.source import Normalize, Split
 from dltrain.errors import DataError
 
 TINY = float(np.finfo(np.float32).tiny)  # a deviation below this has no finite inverse in float32
+DAMAGED = "the description of the training data (means, deviations, classes) is damaged"
 CHUNK = 1 << 20  # values that are widened to float64 at a time
 
 
@@ -21,6 +24,8 @@ class Preprocessing:
     mean, std: of each channel (the last axis of an input) over the training part, std at least TINY;
     0 and 1 with normalize "none".
     white: the input value that the brightest pixel of an image file stands for.
+    columns: of a table; None for other data.
+    fill: what a missing value of each channel becomes, 0 for a category's; None where nothing may be missing.
     """
 
     input_shape: tuple[int, ...]
@@ -29,16 +34,48 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     white: float
+    columns: tuple[Column, ...] | None = None
+    fill: tuple[float, ...] | None = None
 
     @classmethod
     def learn(
-        cls, train: Split, *, classes: tuple[str, ...] | None, normalize: Normalize, white: float = 255.0
+        cls,
+        train: Split,
+        *,
+        classes: tuple[str, ...] | None,
+        normalize: Normalize,
+        white: float = 255.0,
+        columns: tuple[Column, ...] | None = None,
+        tolerant: bool = False,
     ) -> "Preprocessing":
+        """tolerant: whether missing numbers are filled in with the mean of those that are there."""
         channels = train.inputs.shape[-1]
-        mean, std = (0.0,) * channels, (1.0,) * channels
-        if normalize == "channel":
-            mean, std = channel_statistics(train.inputs)
-        return cls(train.inputs.shape[1:], classes, normalize, mean, std, white)
+        zeros, ones = np.zeros(channels), np.ones(channels)
+        learned = cls(
+            train.inputs.shape[1:], classes, normalize, tuple(zeros.tolist()), tuple(ones.tolist()), white, columns
+        )
+        numeric = learned.numeric_channels()  # the 0 and 1 of categories stay
+        if tolerant:
+            learned = replace(learned, fill=tuple(np.where(numeric, _means(train.inputs), zeros).tolist()))
+        if normalize == "none":
+            return learned
+        mean, std = channel_statistics(learned.completed(train.inputs))
+        return replace(
+            learned,
+            mean=tuple(np.where(numeric, mean, zeros).tolist()),
+            std=tuple(np.where(numeric, std, ones).tolist()),
+        )
+
+    def numeric_channels(self) -> list[bool]:
+        if self.columns is None:
+            return [True] * len(self.mean)
+        return [column.categories is None for column in self.columns for _ in range(column.width)]
+
+    def completed(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """The inputs with what is missing filled in; the same array where nothing can be missing."""
+        if self.fill is None:
+            return inputs
+        return np.where(np.isnan(inputs), np.array(self.fill, inputs.dtype), inputs)
 
     def scale_and_shift(self, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[Any]]:
         """Two arrays (C,) with which (x - mean) / std is x * scale + shift; see `apply`."""
@@ -50,7 +87,10 @@ class Preprocessing:
         return pixels if self.white == 255 else (pixels * (self.white / 255)).astype(np.float32)
 
     def to_json(self) -> dict[str, Any]:
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        raw = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if self.columns is not None:
+            raw["columns"] = [[c.name, None if c.categories is None else list(c.categories)] for c in self.columns]
+        return raw
 
     @classmethod
     def from_json(cls, raw: object) -> "Preprocessing":
@@ -63,6 +103,8 @@ class Preprocessing:
                 "mean": list(mean),
                 "std": list(std),
                 "white": float(white),
+                "columns": None | list() as columns,
+                "fill": None | list() as fill,
                 **rest,
             } if (
                 not rest
@@ -70,18 +112,52 @@ class Preprocessing:
                 and shape
                 and all(type(size) is int and size > 0 for size in shape)
                 and len(mean) == len(std) == shape[-1]
-                and all(type(value) is float and isfinite(value) for value in (*mean, *std))
+                and all(type(value) is float and isfinite(value) for value in (*mean, *std, *(fill or ())))
+                and (fill is None or len(fill) == len(mean))
                 and min(std) >= TINY
                 and isfinite(white) and white > 0
                 and (classes is None or (classes and all(type(name) is str for name in classes)))
                 and len(set(classes or ())) == len(classes or ())
             ):  # fmt: skip
                 names = None if classes is None else tuple(classes)
-                learned = cls(tuple(shape), names, normalize, tuple(mean), tuple(std), white)
+                table = None if columns is None else tuple(map(_column, columns))
+                values = None if fill is None else tuple(fill)
+                learned = cls(tuple(shape), names, normalize, tuple(mean), tuple(std), white, table, values)
                 with np.errstate(over="ignore"):
-                    if np.isfinite(learned.scale_and_shift()).all():
-                        return learned
-        raise DataError("the description of the training data (means, deviations, classes) is damaged")
+                    finite = np.isfinite(learned.scale_and_shift()).all()
+                if finite and len(learned.numeric_channels()) == len(mean):
+                    return learned
+        raise DataError(DAMAGED)
+
+
+def _column(raw: object) -> Column:
+    match raw:
+        case [str(name), None]:
+            return Column(name, None)
+        case [str(name), list(categories)] if categories and all(type(text) is str for text in categories):
+            return Column(name, tuple(categories))
+    raise DataError(DAMAGED)
+
+
+def _means(inputs: NDArray[Any]) -> NDArray[Any]:
+    """Of every column of a table (N, C), over what is there; 0 where nothing is."""
+    there = ~np.isnan(inputs)
+    sums = np.where(there, inputs, 0).sum(axis=0, dtype=np.float64)
+    means: NDArray[Any] = sums / np.maximum(there.sum(axis=0), 1)
+    return means
+
+
+def read_rows(path: Path, learned: Preprocessing) -> tuple[list[int], NDArray[Any]]:
+    """The rows of a table for `predict`: where each ends in the file, and the inputs (N, C). A column with what is to
+    be told may be there or not. Raises DataError."""
+    if learned.columns is None:
+        raise DataError(f"{path}: the network was not trained on a table")
+    table = read_table(path)
+    inputs = encoded(table, learned.columns)
+    if learned.fill is None and (gaps := np.isnan(inputs).any(axis=1)).any():
+        line = table.lines[int(gaps.argmax())]
+        raise DataError(f"{path}:{line}: a value is missing, but the network was trained without such rows")
+    return table.lines, learned.completed(inputs)
 
 
 def apply(x: Any, scale: Any, shift: Any) -> Any:

@@ -3,13 +3,15 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from dltrain.data.augment import Augmentation
+from dltrain.data.columns import Column
 from dltrain.errors import DataError
-from dltrain.registry import NonNegativeInt, Rate, Registry
+from dltrain.registry import Count, NonNegativeInt, Rate, Registry
 
 Normalize = Literal["channel", "none"]
 
@@ -18,7 +20,7 @@ Normalize = Literal["channel", "none"]
 class Split:
     """Examples in memory.
 
-    inputs: uint8 or float32, (N, *input_shape), images channels last.
+    inputs: uint8 or float32, (N, *input_shape), images channels last; NaN is a missing number of a table.
     targets: class numbers, int64 (N,); or numbers to predict, float32 (N, k).
     """
 
@@ -59,6 +61,16 @@ class Source(ABC):
         """The input value that the brightest pixel (255) of an image file stands for, when `predict` reads one."""
         return 255.0
 
+    @property
+    def columns(self) -> tuple[Column, ...] | None:
+        """What the columns of a table are, for `predict` to read another one; None for other data."""
+        return None
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether a missing number (NaN) in an example stands for the mean of the training part."""
+        return False
+
     @abstractmethod
     def load(self, data_dir: Path, *, only: str | None = None) -> dict[str, Split]:
         """The splits "train", "test" and perhaps "validation", those that the data set has.
@@ -67,15 +79,29 @@ class Source(ABC):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Cross-validation: the training part in `of` equal pieces, of which piece `number` (from 1) validates."""
+
+    number: Count
+    of: Annotated[int, Ge(2)]
+
+
 def common_settings(
     *,
+    test: NonNegativeInt | Rate = 0,
     validation: NonNegativeInt | Rate = 0,
+    fold: Fold | None = None,
+    stratified: bool = False,
     normalize: Normalize = "channel",
     augment: tuple[Augmentation, ...] = (),
 ) -> None:
     """The settings that every data set takes.
 
-    validation: how many examples, or which fraction, to cut from the training part for validation.
+    test: how many examples, or which fraction, to cut from the training part for testing.
+    validation: how many, or which fraction of the others, to cut for validation.
+    fold: which piece of a cross-validation validates instead.
+    stratified: whether all these have classes in the proportions of the training part.
     normalize: "channel" brings every channel to mean 0 and standard deviation 1, "none" leaves the values.
     augment: changes made to training examples each time they are seen, in this order.
     """

@@ -1,12 +1,12 @@
 """RunSpec -> everything a training needs, and a saved run -> the model it trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from dltrain.backend import Device, open_device
-from dltrain.data import MissingData, Prepared, Source, generated, prepare
+from dltrain.data import Cuts, MissingData, Prepared, Source, generated, prepare
 from dltrain.errors import ConfigError, RunError
 from dltrain.nn import Loss, Model
 from dltrain.spec.build import build_layers, build_model, build_source
@@ -68,7 +68,7 @@ def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prep
     common, batch = spec.data.common, spec.train.batch_size
     settings = {"normalize": common["normalize"], "seed": spec.seed}
     try:
-        prepared = prepare(source, data_dir, validation=common["validation"], **settings)
+        prepared = prepare(source, data_dir, cuts=cuts_of(spec), **settings)
     except MissingData:
         if not smoke:
             raise
@@ -79,6 +79,12 @@ def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prep
     splits = {"validation": prepared.splits["train"]} | prepared.splits  # training examples will do where it has none
     splits = {name: split.take(np.arange(min(limits[name], len(split)))) for name, split in splits.items()}
     return Prepared(splits, prepared.preprocessing)
+
+
+def cuts_of(spec: RunSpec) -> Cuts:
+    """What the config says of cutting the training part."""
+    assert spec.data
+    return Cuts(**{field.name: spec.data.common[field.name] for field in fields(Cuts)})
 
 
 @dataclass(frozen=True)

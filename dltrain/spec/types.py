@@ -9,7 +9,7 @@ from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Interval, Le, Lt
+from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
 from pydantic import BeforeValidator
 
 from dltrain import data, nn
@@ -137,6 +137,8 @@ def limits(constraint: Any) -> str:
             return f"of at most {high}"
         case Interval(ge=low, le=high) if low is not None and high is not None:
             return f"from {low} to {high}"
+        case MinLen(min_length=low):
+            return f"with at least {low}"
         case Interval():
             return " and ".join(map(limits, constraint))
     return ""

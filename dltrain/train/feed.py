@@ -29,7 +29,7 @@ class Feed:
         self.augment = augment
         self._xp = device.xp
         self._device = device
-        self._inputs = device.asarray(split.inputs)
+        self._inputs = device.asarray(preprocessing.completed(split.inputs))
         self._targets = device.asarray(split.targets)
         # As large as an example: numpy is slow at broadcasting over a last axis as short as the channels.
         self._scale, self._shift = (

@@ -1,0 +1,95 @@
+"""Every data set in a config: it survives a round trip, trains to the same bits on any threads, and on the stand-in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import train, weights_of
+from conftest import device_of
+
+from dltrain.backend import Device
+from dltrain.data import SOURCES
+from dltrain.spec import build_job, loads, settle
+from dltrain.train.job import Job
+
+
+@dataclass(frozen=True)
+class Case:
+    """data: the section of a config. outputs: of the last layer. files: what makes the files it needs, in a folder
+    that the test runs in; a data set that is to be downloaded is left to `--smoke`, which makes up examples."""
+
+    data: str
+    outputs: int
+    loss: str = "cross_entropy"
+    files: Callable[[], None] | None = None
+
+
+def _npz() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    np.savez("a.npz", x_train=x, y_train=x[:, :2], x_test=x, y_test=x[:, :2])
+
+
+def _csv() -> None:
+    cells = np.random.default_rng(0).normal(size=(60, 2)).round(3)
+    rows = [f"{a},{'uvw'[i % 3] if i % 5 else ''},{b}" for i, (a, b) in enumerate(cells)]
+    Path("a.csv").write_text("a,b,c\n" + "\n".join(rows))
+
+
+CASES = {
+    "digits": Case("{type: digits, validation: 0.1, augment: [flip, {crop: 1}]}", 10),
+    "mnist": Case("{type: mnist, augment: [{crop: {padding: 2}}]}", 10),
+    "cifar10": Case("{type: cifar10, normalize: none, augment: [{flip: 0.3}]}", 10),
+    "npz": Case("{npz: a.npz}", 2, "mse", _npz),
+    "csv": Case("{type: csv, path: a.csv, target: c, validation: 0.2, test: 0.2, missing: fill, ignore: []}", 1, "mse", _csv),
+    "penguins": Case("{type: penguins, test: 0.2, fold: {number: 2, of: 5}, stratified: true, missing: drop}", 3),
+    "circle": Case("circle", 2),
+    "xor": Case("{type: xor, noise: 0.2, features: [xy, x, sin_y], normalize: none}", 2),
+    "spiral": Case("{spiral: {examples: 100, seed: 3}, }", 2),
+    "gaussians": Case("{gaussians: 50}", 2),
+}
+MODEL = "model: {layers: [flatten, dense: 6, dense: {units: %d, activation: none}]}"
+TRAIN = "train: {epochs: 1, batch_size: 24, shard_size: 7}"  # shards of 7, 7, 7 and 3
+
+
+def test_every_data_set_has_a_case() -> None:
+    assert set(CASES) == set(SOURCES)
+
+
+@pytest.fixture
+def spec(request, tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    case = CASES[request.param]
+    if case.files:
+        case.files()
+    return loads(f"data: {case.data}\n{MODEL % case.outputs}\nloss: {case.loss}\n{TRAIN}")
+
+
+def job(spec, device: Device) -> Job:  # type: ignore[no-untyped-def]
+    return build_job(settle(spec, device), device, Path("nowhere"), smoke=True)
+
+
+@pytest.mark.parametrize("spec", CASES, indirect=True)
+def test_round_trip(spec) -> None:  # type: ignore[no-untyped-def]
+    again = loads(spec.to_yaml())
+    assert again.resolved() == spec.resolved() and again == spec
+
+
+@pytest.mark.parametrize("spec", CASES, indirect=True)
+def test_bits_do_not_depend_on_threads(spec, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    hashes = {train(job(spec, device_of(np.float32)), tmp_path, n)[0]["weights_sha256"] for n in (1, 2, 3, 4)}
+    assert len(hashes) == 1
+
+
+@pytest.mark.usefixtures("inside_step")
+@pytest.mark.parametrize("spec", CASES, indirect=True)
+def test_the_stand_in_agrees_with_the_cpu(spec, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    found = []
+    for name in ("cpu", "standin"):
+        trained = job(spec, device_of(np.float64, name))
+        result = train(trained, tmp_path)[0]
+        found.append((weights_of(trained), result["test"]))
+    assert found[1][1] == pytest.approx(found[0][1], rel=1e-9)
+    for name, weight in found[0][0].items():
+        np.testing.assert_allclose(found[1][0][name], weight, rtol=1e-9, atol=1e-14)
