@@ -21,6 +21,7 @@ from dltrain.train.settings import (
     DiagnosticsSettings,
     EarlyStopping,
     LoggingSettings,
+    MetricsSettings,
     PenaltySettings,
     TrainSettings,
 )
@@ -109,6 +110,7 @@ def make_job(
     update_every: int = 10,
     early_stopping: dict[str, Any] | None = None,
     augment: tuple[Any, ...] = (),
+    metrics: dict[str, Any] | None = None,
     **train: Any,
 ) -> Job:
     """A job on these splits; by default 70 rows in batches of 22 and shards of 6: 4 shards, the last one smaller,
@@ -135,6 +137,7 @@ def make_job(
         train=TrainSettings(
             early_stopping=EarlyStopping(**early_stopping) if early_stopping else None, **settings
         ),
+        metrics=MetricsSettings(**(metrics or {})),
         checkpoint=CheckpointSettings(every_epochs=every_epochs),
         logging=LoggingSettings(every=log_every),
         diagnostics=DiagnosticsSettings(update_every=update_every),

@@ -21,6 +21,7 @@ from test_data import idx
 
 from dltrain import __version__
 from dltrain.data import Digits, Split
+from dltrain.train.settings import CLASSES
 
 Row = dict[str, Any]
 SMALL = {
@@ -70,7 +71,7 @@ def test_eval_says_what_fit_said(trained: Row, run: Path) -> None:
 @pytest.mark.parametrize(("split", "examples"), [("test", 1797), ("validation", 3700), ("train", 123)])
 def test_eval_by_class(split: str, examples: int, run: Path) -> None:
     found = done("eval", run, "--split", split, "--json").json
-    assert tuple(found) == ("run", "split", "loss", "accuracy", "examples", "per_class", "confusion")
+    assert tuple(found) == ("run", "split", "loss", *CLASSES, "examples", "averages", "per_class", "confusion")
     assert (found["run"], found["split"], found["examples"]) == (str(run), split, examples)
     confusion = np.array(found["confusion"])
     assert confusion.shape == (10, 10) and confusion.sum() == examples
@@ -78,6 +79,7 @@ def test_eval_by_class(split: str, examples: int, run: Path) -> None:
     for i, row in enumerate(found["per_class"]):
         right, of, taken = confusion[i, i], confusion[i].sum(), confusion[:, i].sum()
         rates = {"recall": right / of if of else None, "precision": right / taken if taken else None}
+        rates["f1"] = 2 * right / (of + taken) if of + taken else None
         assert row == {"class": str(i), "examples": of, **rates}
     kept = strict((run / "eval" / f"{split}.json").read_text())
     assert kept == found | {"checkpoint": "last"}
@@ -87,7 +89,7 @@ def test_eval_in_words_and_without_naming_the_run(run: Path) -> None:
     said = done("eval", "--runs-dir", run.parent)
     assert said.err == f"run {run}: last checkpoint on the test split, 1,797 examples\n"
     title, _, about, *table = said.out.splitlines()
-    assert re.fullmatch(r"test  loss [\d.]+  accuracy 0\.\d{4}  \(1,797 examples\)", title)
+    assert re.fullmatch(r"test  loss [\d.]+  accuracy 0\.\d{4}  (\w+ 0\.\d{4}  )+\(1,797 examples\)", title)
     assert about.startswith("per class") and len(table) == 11 and "→9" in table[0]
     for name in ("latest", run.name, run.name[4:]):
         assert done("eval", name, "--runs-dir", run.parent, "--quiet").out == said.out
@@ -123,7 +125,7 @@ def test_a_data_set_that_has_changed(tmp_path: Path) -> None:
     config = write_regression(tmp_path, train=20, test=10)
     done("fit", config, "--runs-dir", tmp_path / "runs")
     found = done("eval", "--runs-dir", tmp_path / "runs", "--json").json
-    assert tuple(found) == ("run", "split", "loss", "examples") and found["examples"] == 10
+    assert tuple(found) == ("run", "split", "loss", "mae", "r2", "examples") and found["examples"] == 10
     said = dltrain("eval", "--runs-dir", tmp_path / "runs", "--split", "validation")
     assert (said.code, said.errors) == (1, ["the data set has no validation split"])
     x, y = np.ones((4, 3)), np.ones((4, 2))

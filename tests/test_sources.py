@@ -42,7 +42,7 @@ CASES = {
     "mnist": Case("{type: mnist, augment: [{crop: {padding: 2}}]}", 10),
     "cifar10": Case("{type: cifar10, normalize: none, augment: [{flip: 0.3}]}", 10),
     "npz": Case("{npz: a.npz}", 2, "mse", _npz),
-    "csv": Case("{type: csv, path: a.csv, target: c, validation: 0.2, test: 0.2, missing: fill, ignore: []}", 1, "mse", _csv),
+    "csv": Case("{type: csv, path: a.csv, target: c, validation: 0.2, test: 0.2, ignore: []}", 1, "mse", _csv),
     "penguins": Case("{type: penguins, test: 0.2, fold: {number: 2, of: 5}, stratified: true, missing: drop}", 3),
     "circle": Case("circle", 2),
     "xor": Case("{type: xor, noise: 0.2, features: [xy, x, sin_y], normalize: none}", 2),

@@ -9,7 +9,10 @@ from dltrain.spec import RunSpec, loads
 from dltrain.spec.schema import REGISTRIES, Section
 
 LAYER_NAMES = ", ".join(LAYERS)
-TOP = "version, seed, device, data, model, loss, penalty, optimizer, schedule, train, checkpoint, logging, diagnostics"
+TOP = (
+    "version, seed, device, data, model, loss, penalty, optimizer, schedule, train, metrics, checkpoint, logging, "
+    "diagnostics"
+)
 CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, name"
 OK = "model: {input: [4, 4, 1], layers: [conv: 2]}\n"  # one line; what a case adds starts in line 2
 

@@ -91,9 +91,11 @@ def show(value: Any) -> str:
 
 
 def scores(found: dict[str, Any]) -> list[str]:
-    """`loss 0.1234`, `accuracy 0.9876`: as many of them as there are."""
-    values = {key: found[key] for key in ("loss", "accuracy") if key in found}
-    return [f"{key} {value:.4f}" if value < 1e4 else f"{key} {value:.4g}" for key, value in values.items()]
+    """`loss 0.1234`, `accuracy 0.9876`: as many of the figures of merit as there are."""
+    from dltrain.train.settings import METRICS
+
+    values = {key: found[key] for key in METRICS if found.get(key) is not None}
+    return [f"{key} {value:.4f}" if abs(value) < 1e4 else f"{key} {value:.4g}" for key, value in values.items()]
 
 
 class FitWatcher:

@@ -23,7 +23,8 @@ def evaluate(
 ) -> None:
     """Evaluate a trained network on a split.
 
-    Loss and accuracy; recall, precision and confusions of each class; also kept in the run, eval/SPLIT.json.
+    Every figure that there is, recall, precision, F1 and confusions of each class; also kept in the run,
+    eval/SPLIT.json.
     """
     import numpy as np
 
@@ -34,6 +35,7 @@ def evaluate(
     from dltrain.train.evaluate import evaluate as measure
     from dltrain.train.feed import Feed
     from dltrain.train.rundir import find_run
+    from dltrain.train.settings import METRICS
     from dltrain.train.shards import Crew, available_cores
 
     settle()
@@ -51,11 +53,12 @@ def evaluate(
     feed = Feed(examples, learned, (), restored.device)
     crew = Crew(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
-        found = measure(restored.model, restored.loss, feed, crew, spec.train.batch_size, spec.train.shard_size)
+        sizes = spec.train.batch_size, spec.train.shard_size
+        found = measure(restored.model, restored.loss, feed, crew, *sizes, spec.metrics, METRICS)
     crew.close()
     for row in found.get("per_class", []):
         row["class"] = (learned.classes or ())[row["class"]]
-    order = ("loss", "accuracy", "examples", "per_class", "confusion")
+    order = (*METRICS, "examples", "averages", "per_class", "confusion")
     result = {"run": str(directory.path), "split": split} | {key: found[key] for key in order if key in found}
     directory.write_json(directory.evaluation(split), result | {"checkpoint": checkpoint})
     if json:
@@ -64,6 +67,6 @@ def evaluate(
     console.result_text(f"{split}  {'  '.join(console.scores(found))}  ({found['examples']:,} examples)")
     if "per_class" in found:
         rows = [[*row.values(), *counts] for row, counts in zip(found["per_class"], found["confusion"], strict=True)]
-        columns = ["class", "examples", "recall", "precision", *(f"→{row['class']}" for row in found["per_class"])]
+        taken_for = [f"→{row['class']}" for row in found["per_class"]]
         console.result_text("\nper class, and for which class its examples were taken:")
-        console.result_table(columns, rows)
+        console.result_table(["class", "examples", "recall", "precision", "f1", *taken_for], rows)

@@ -8,6 +8,7 @@ def runs(runs_dir: RunsDir = RUNS, json: Json = False, quiet: Quiet = False, deb
     """List the runs: status, length, best loss, test result."""
     from dltrain.errors import RunError
     from dltrain.train.rundir import all_runs
+    from dltrain.train.settings import METRICS
 
     rows = []
     for run in all_runs(runs_dir):
@@ -17,7 +18,7 @@ def runs(runs_dir: RunsDir = RUNS, json: Json = False, quiet: Quiet = False, deb
             console.info(f"skipped: {error}")
             continue
         row = {"run": run.path.name, "status": status["status"]}
-        shown = ("started", "epochs", "steps", "best_loss", "test")
+        shown = ("started", "epochs", "steps", *(f"best_{metric}" for metric in METRICS), "test")
         row |= {key: status[key] for key in shown if status.get(key) is not None}
         rows.append(row)
     if json:
@@ -25,6 +26,7 @@ def runs(runs_dir: RunsDir = RUNS, json: Json = False, quiet: Quiet = False, deb
     elif not rows:
         console.result_text(f"no runs in {runs_dir}; start one with: dltrain fit CONFIG")
     else:
-        keys = ["run", "status", "epochs", "steps", "best_loss"]
+        keys = ["run", "status", "epochs", "steps"]
+        keys += [f"best_{metric}" for metric in METRICS if metric == "loss" or any(f"best_{metric}" in r for r in rows)]
         table = [[*(row.get(key) for key in keys), row.get("test", {}).get("accuracy")] for row in rows]
-        console.result_table(["run", "status", "epochs", "steps", "best loss", "test accuracy"], table)
+        console.result_table([*(key.replace("_", " ") for key in keys), "test accuracy"], table)

@@ -4,6 +4,7 @@ from dltrain.data import Source
 from dltrain.errors import ConfigError, ShapeError
 from dltrain.nn import Layer, Model
 from dltrain.spec.runspec import RunSpec
+from dltrain.train.settings import CLASSES, NUMBERS
 
 
 def build_source(spec: RunSpec) -> Source | None:
@@ -56,6 +57,11 @@ def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> Non
         has = "numbers to predict" if source.classes is None else f"{len(source.classes)} classes"
         wants = "classes" if source.classes is None else "numbers to predict"
         raise ConfigError(f"{spec.position('loss')}  loss: {loss} is for {wants}, but {data} has {has}")
+    known = ("loss", *(NUMBERS if source.classes is None else CLASSES))
+    for name in (spec.metrics.best, *spec.metrics.report):
+        if name not in known:
+            path = "metrics.best" if name == spec.metrics.best else "metrics.report"
+            raise ConfigError(f"{spec.position(path)}  {path}: {data} has no {name}; it has {', '.join(known)}")
     if shape != (source.outputs,):
         what = "numbers to predict" if source.classes is None else "classes"
         where = f"{spec.position(last.path)}  {last.path} ({last.common['name']})"

@@ -40,6 +40,12 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
     if source is None or spec.data is None:
         raise ConfigError(f"{spec.position('')}  data: this config has no data to train on; it can be inspected only")
     prepared = _prepare(spec, source, data_dir, smoke)
+    best = spec.metrics.best
+    if "validation" not in prepared.splits and best not in ("loss", "accuracy"):
+        raise ConfigError(
+            f"{spec.position('metrics.best')}  metrics.best: {best} is measured on validation examples, of which there "
+            f"are none; cut some with data.validation"
+        )
     augment = spec.data.common["augment"]
     feeds = {
         name: Feed(split, prepared.preprocessing, augment if name == "train" else (), device)
@@ -57,6 +63,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         feeds=feeds,
         preprocessing=prepared.preprocessing,
         train=spec.train,
+        metrics=spec.metrics,
         checkpoint=spec.checkpoint,
         logging=spec.logging,
         diagnostics=spec.diagnostics,

@@ -19,6 +19,7 @@ from dltrain.train.settings import (
     CheckpointSettings,
     DiagnosticsSettings,
     LoggingSettings,
+    MetricsSettings,
     PenaltySettings,
     TrainSettings,
 )
@@ -83,6 +84,7 @@ class RunSpec:
     optimizer: Annotated[Component, OPTIMIZERS]
     schedule: Annotated[Component, SCHEDULES]
     train: TrainSettings
+    metrics: MetricsSettings
     checkpoint: CheckpointSettings
     logging: LoggingSettings
     diagnostics: DiagnosticsSettings
@@ -116,6 +118,7 @@ penalty: {}
 optimizer: adam
 schedule: constant
 train: {}
+metrics: {}
 checkpoint: {}
 logging: {}
 diagnostics: {}

@@ -1,5 +1,6 @@
 """Looking without learning: losses and scores over a split, and predictions."""
 
+from collections.abc import Collection
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -12,26 +13,43 @@ from dltrain.errors import DivergedError
 from dltrain.nn import Context, Loss, Model
 from dltrain.ops import softmax
 from dltrain.train.feed import Feed
+from dltrain.train.metrics import FROM_SCORES, Answers, from_confusion, from_scores
+from dltrain.train.settings import CLASSES, NUMBERS, MetricsSettings
 from dltrain.train.shards import Crew, Sums
 
 Array = Any
+DEFAULTS = MetricsSettings()
 
 
-def evaluate(model: Model, loss: Loss, feed: Feed, crew: Crew, batch_size: int, shard_size: int) -> dict[str, Any]:
-    """{"loss", "accuracy", "examples", "per_class", "confusion"} of a split; only loss and examples in regression.
+def evaluate(
+    model: Model,
+    loss: Loss,
+    feed: Feed,
+    crew: Crew,
+    batch_size: int,
+    shard_size: int,
+    settings: MetricsSettings = DEFAULTS,
+    names: Collection[str] = (),
+) -> dict[str, Any]:
+    """{"loss", "examples"} of a split, the figures in `names` that go with the loss, and for classes all that
+    `from_confusion` gives.
 
-    The loss is the data loss, a mean over examples. confusion[i][j]: how many of class i were taken for class j.
-    Raises DivergedError when the loss is not finite.
+    The loss is the data loss, a mean over examples. Raises DivergedError when it is not finite.
     """
     total, confusion = 0.0, 0
+    names = FROM_SCORES.keys() & names & set(CLASSES if loss.classification else NUMBERS)
+    answers: dict[int, tuple[Array, Array]] = {}  # first example of a shard -> its outputs and targets
 
     def shard_sums(batch: Array, shard: int) -> Sums:
-        x, targets = feed.examples(batch[shard * shard_size : (shard + 1) * shard_size])
+        indices = batch[shard * shard_size : (shard + 1) * shard_size]
+        x, wanted = feed.examples(indices)
         output = model(x, Context())
-        sums = {"loss": loss(output, targets, 1).data}
+        if names:
+            answers[int(indices[0])] = to_host(output.data), to_host(wanted)
+        sums = {"loss": loss(output, wanted, 1).data}
         if loss.classification:
             classes = model.out_shape[-1]
-            pairs = targets * classes + output.data.argmax(axis=1)  # (n,) one number for (true, predicted)
+            pairs = wanted * classes + output.data.argmax(axis=1)  # (n,) one number for (true, predicted)
             sums["confusion"] = array_module(pairs).bincount(pairs, minlength=classes * classes)
         return sums
 
@@ -46,28 +64,11 @@ def evaluate(model: Model, loss: Loss, feed: Feed, crew: Crew, batch_size: int, 
         raise DivergedError(f"the loss over these {feed.size:,} examples is {total}: the weights have grown too large")
     result: dict[str, Any] = {"loss": total / feed.size, "examples": feed.size}
     if loss.classification:
-        result |= _from_confusion(np.reshape(confusion, (model.out_shape[-1], -1)))
+        result |= from_confusion(np.reshape(confusion, (model.out_shape[-1], -1)))
+    if names:
+        scores, targets = (np.concatenate(parts) for parts in zip(*(answers[i] for i in sorted(answers)), strict=True))
+        result |= from_scores(Answers(scores.astype(np.float64), targets, settings), names)
     return result
-
-
-def _from_confusion(confusion: Array) -> dict[str, Any]:
-    """Rates without a case are null: a class that never occurs has no recall."""
-    right = np.diag(confusion)
-    occurred, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    per_class = [
-        {
-            "class": i,
-            "examples": int(occurred[i]),
-            "recall": float(right[i] / occurred[i]) if occurred[i] else None,
-            "precision": float(right[i] / predicted[i]) if predicted[i] else None,
-        }
-        for i in range(len(confusion))
-    ]
-    return {
-        "accuracy": float(right.sum() / confusion.sum()),
-        "per_class": per_class,
-        "confusion": confusion.tolist(),
-    }
 
 
 def predict(model: Model, loss: Loss, x: Array, device: Device, batch_size: int) -> Array:

@@ -11,6 +11,7 @@ from dltrain.train.settings import (
     CheckpointSettings,
     DiagnosticsSettings,
     LoggingSettings,
+    MetricsSettings,
     PenaltySettings,
     TrainSettings,
 )
@@ -34,6 +35,7 @@ class Job:
     feeds: dict[str, Feed]
     preprocessing: Preprocessing
     train: TrainSettings
+    metrics: MetricsSettings
     checkpoint: CheckpointSettings
     logging: LoggingSettings
     diagnostics: DiagnosticsSettings

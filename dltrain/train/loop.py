@@ -18,13 +18,14 @@ from dltrain.train.checkpoint import Checkpoint, Position, weights_sha256
 from dltrain.train.evaluate import evaluate
 from dltrain.train.feed import Moment
 from dltrain.train.job import Job
+from dltrain.train.metrics import deciding
 from dltrain.train.probes import LayerProbe, Mean, probes_for
 from dltrain.train.rundir import RunDir
+from dltrain.train.settings import HIGHER
 from dltrain.train.shards import Crew
 from dltrain.train.step import StepReport, train_step
 
 Row = dict[str, Any]
-SUMMARY = ("loss", "accuracy")  # of an evaluation, what the logs and the result of a run show
 
 
 class Watcher(Protocol):
@@ -76,7 +77,7 @@ class Training:
         self.position = Position(step=0, epoch=0, done=0)
         self.stop_signal: int | None = None
         self.best: float | None = None
-        self.beaten: float | None = None  # the loss that was last beaten by min_delta: small gains add up against it
+        self.beaten: float | None = None  # what was last beaten by min_delta: small gains add up against it
         self.epochs_without_gain = 0
         self.result: Row = {}
         job.model.initialise(job.seed, job.device)
@@ -148,7 +149,7 @@ class Training:
         self.run.append(self.run.layers, *layers)
         self.result = {"train": row["train"]} | ({"validation": validation} if validation else {})
 
-        watched = (validation or row["train"])["loss"]
+        watched = deciding(row, self.job.metrics.best)
         settings = self.job.train.early_stopping
         if self.beaten is None or watched < self.beaten - (settings.min_delta if settings else 0):
             self.beaten, self.epochs_without_gain = watched, 0
@@ -174,14 +175,13 @@ class Training:
     # --- looking and keeping --------------------------------------------------------------------------------
 
     def evaluate(self, split: str) -> Row | None:
-        """Loss and accuracy of a split; None where the data set has none."""
+        """The figures of a split that the config names; None where the data set has no such split."""
         if split not in self.job.feeds:
             return None
-        train = self.job.train
-        found = evaluate(
-            self.job.model, self.job.loss, self.job.feeds[split], self.crew, train.batch_size, self.job.shard_size
-        )
-        return {key: found[key] for key in SUMMARY if key in found}
+        job, names = self.job, self.job.metrics.named
+        sizes = job.train.batch_size, job.shard_size
+        found = evaluate(job.model, job.loss, job.feeds[split], self.crew, *sizes, job.metrics, names)
+        return {key: found[key] for key in names if key in found}
 
     def _weight_norm(self, probe: LayerProbe) -> float | None:
         weights = [p.data.reshape(-1) for p in probe.layer.parameters.values() if p.kind == "weight"]
@@ -196,11 +196,12 @@ class Training:
     def close(self, status: str, test: Row | None = None) -> Row:
         """Write and return what there is to say about the run, however it ended."""
         weights = {name: to_host(array) for name, array in self.job.model.weights().items()}
+        metric = self.job.metrics.best
         self.run.update_status(
             status=status,
             epochs=self.position.epoch,
             steps=self.position.step,
-            best_loss=self.best,
+            **{f"best_{metric}": self.best if self.best is None or metric not in HIGHER else -self.best},
             weights_sha256=weights_sha256(weights),
             **self.result,
             **({} if test is None else {"test": test}),

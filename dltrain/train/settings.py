@@ -1,4 +1,4 @@
-"""What the `train`, `checkpoint`, `logging` and `diagnostics` sections of a config may say, and the penalty."""
+"""What the `train`, `metrics`, `checkpoint`, `logging`, `diagnostics` sections of a config may say, and the penalty."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from dltrain.registry import Count, NonNegative, Positive
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
-    """Stop when the watched loss has not fallen by `min_delta` for `patience` epochs."""
+    """Stop when the figure `metrics.best` has not become better by `min_delta` for `patience` epochs."""
 
     patience: Count = 5
     min_delta: NonNegative = 0.0
@@ -37,6 +37,33 @@ class PenaltySettings:
 
     l1: NonNegative = 0.0
     l2: NonNegative = 0.0
+
+
+CLASSES = ("accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error")
+NUMBERS = ("mae", "r2")
+HIGHER = {*CLASSES, "r2"} - {"calibration_error"}  # is better
+METRICS = ("loss", *CLASSES, *NUMBERS)
+Metric = Literal["loss", "accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error", "mae", "r2"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsSettings:
+    """Figures of validation and test examples; dltrain/train/metrics.py defines them.
+
+    best: decides which epoch is the best one, and when to stop early. Measured on the validation examples; without
+    any, loss and accuracy of the training.
+    report: figures that the logs hold beside the loss and the accuracy. `dltrain eval` gives all of them.
+    """
+
+    best: Metric = "loss"
+    report: tuple[Metric, ...] = ()
+    top_k: Count = 5
+    calibration_bins: Count = 15
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What the rows of an evaluation hold, in order, as far as it exists."""
+        return tuple(dict.fromkeys(("loss", "accuracy", *self.report, self.best)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,161 @@
+"""Figures of merit of a split, each by its definition, from all answers at once: counts, and sums in float64 in the
+order of the examples, so that neither shards nor threads can change them."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dltrain.train.settings import HIGHER, MetricsSettings
+
+Array = NDArray[Any]
+Figure = float | None  # None where there is nothing to measure
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network said about N examples, on the host.
+
+    classes: scores float64 (N, C), the highest of which is the answer; targets (N,).
+    numbers: scores and targets (N, k).
+    """
+
+    scores: Array
+    targets: Array
+    settings: MetricsSettings
+
+    def probabilities(self) -> Array:
+        """softmax of the scores, (N, C)."""
+        exps = np.exp(self.scores - self.scores.max(axis=1, keepdims=True))
+        shares: Array = exps / exps.sum(axis=1, keepdims=True)
+        return shares
+
+
+def top_k(answers: Answers) -> Figure:
+    """The share of examples whose class is among the k highest scores; of equal scores the first counts as higher."""
+    own = np.take_along_axis(answers.scores, answers.targets[:, None], axis=1)
+    before = np.arange(answers.scores.shape[1]) < answers.targets[:, None]
+    ahead = (answers.scores > own) | ((answers.scores == own) & before)
+    return float((ahead.sum(axis=1) < answers.settings.top_k).mean())
+
+
+def auc(answers: Answers) -> Figure:
+    """The area under the ROC curve, each class against all others, mean over the classes for which it exists.
+
+    For a class it is how probable an example of it has a higher probability of this class than an example of another
+    one, equal ones counted half (Hanley and McNeil, 1982).
+    """
+    p = answers.probabilities()
+    if p.shape[1] == 2:  # the two columns are one question, whose answer rounding must not blur
+        p = answers.scores - answers.scores[:, ::-1]
+    areas = [_area(p[:, c], answers.targets == c) for c in range(p.shape[1])]
+    known = [area for area in areas if area is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _area(values: Array, positive: Array) -> Figure:
+    """By the sum of ranks (Mann and Whitney, 1947), equal values sharing the mean of their ranks; exact."""
+    n = int(positive.sum())
+    pairs = n * (len(values) - n)
+    if pairs == 0:
+        return None
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    twice_ranks = 2 * last - counts + 1  # whole numbers: the first and the last rank among equals, added
+    twice_sum = int(twice_ranks[place][positive].sum())
+    return (twice_sum - n * (n + 1)) / (2 * pairs)
+
+
+def calibration_error(answers: Answers) -> Figure:
+    """Expected calibration error: | accuracy - mean confidence | over bins of equal width, weighted by examples.
+
+    Confidence is the probability of the answer (Guo et al., On Calibration of Modern Neural Networks, 2017, eq. 3);
+    bin i of M holds those above i / M up to (i + 1) / M.
+    """
+    bins = answers.settings.calibration_bins
+    p = answers.probabilities()
+    said = answers.scores.argmax(axis=1)
+    confidence = np.take_along_axis(p, said[:, None], axis=1)[:, 0]
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    right = np.bincount(place[said == answers.targets], minlength=bins)
+    sure = np.bincount(place, weights=confidence, minlength=bins)
+    return float(np.abs(right - sure).sum() / len(said))
+
+
+def mae(answers: Answers) -> Figure:
+    """The mean of |answer - target| over examples and numbers."""
+    return float(np.abs(answers.scores - answers.targets).mean())
+
+
+def r2(answers: Answers) -> Figure:
+    """1 - Σ(target - answer)² / Σ(target - mean)², mean over the numbers; None where targets are all alike."""
+    spread = ((answers.targets - answers.targets.mean(axis=0)) ** 2).sum(axis=0)
+    if not spread.all():
+        return None
+    error = ((answers.targets - answers.scores) ** 2).sum(axis=0)
+    return float((1 - error / spread).mean())
+
+
+FROM_SCORES: dict[str, Callable[[Answers], Figure]] = {
+    "top_k": top_k,
+    "auc": auc,
+    "calibration_error": calibration_error,
+    "mae": mae,
+    "r2": r2,
+}
+
+
+def from_scores(answers: Answers, names: Collection[str]) -> dict[str, Figure]:
+    """Those of the named figures that take more than counting who was taken for whom."""
+    return {name: measure(answers) for name, measure in FROM_SCORES.items() if name in names}
+
+
+def from_confusion(confusion: Array) -> dict[str, Any]:
+    """{"accuracy", "precision", "recall", "f1", "averages", "per_class", "confusion"}.
+
+    confusion[i, j]: how many of class i were taken for class j. Rates without a case are null: a class that never
+    occurs has no recall. F1 is 2 · right / (occurred + predicted). "macro" averages give every class that occurs the
+    same weight, "weighted" ones each of its examples; there a class that was never predicted has precision 0.
+    The figures of that name are the macro averages.
+    """
+    right = np.diag(confusion)
+    occurred, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    per_class = [
+        {
+            "class": i,
+            "examples": int(occurred[i]),
+            "recall": _ratio(right[i], occurred[i]),
+            "precision": _ratio(right[i], predicted[i]),
+            "f1": _ratio(2 * right[i], occurred[i] + predicted[i]),
+        }
+        for i in range(len(confusion))
+    ]
+    there = [row for row in per_class if row["examples"]]
+    averages = {
+        kind: {
+            name: sum((row[name] or 0.0) * weight(row) for row in there) / sum(map(weight, there))
+            for name in ("precision", "recall", "f1")
+        }
+        for kind, weight in (("macro", lambda row: 1), ("weighted", lambda row: row["examples"]))
+    }
+    return {
+        "accuracy": float(right.sum() / confusion.sum()),
+        **averages["macro"],
+        "averages": averages,
+        "per_class": per_class,
+        "confusion": confusion.tolist(),
+    }
+
+
+def _ratio(part: int, whole: int) -> Figure:
+    return float(part / whole) if whole else None
+
+
+def deciding(row: dict[str, Any], name: str) -> float:
+    """The figure that decides about an epoch, from its row of metrics.jsonl, such that lower is better."""
+    found = row["validation" if "validation" in row else "train"][name]
+    if found is None:
+        return float("inf")
+    return -found if name in HIGHER else float(found)
