@@ -36,7 +36,7 @@ TOY = ["examples", "noise", "features", "seed"]
 
 # name -> settings, input shape, classes, examples by split and class, mean and deviation of the training part in
 # units of white, as published; None: no images of fixed number (their own tests: test_npz.py, test_table.py,
-# test_toys.py)
+# test_toys.py, test_image_folder.py)
 FACTS: dict[str, tuple[list[str], Any]] = {
     "digits": (
         [],
@@ -55,6 +55,7 @@ FACTS: dict[str, tuple[list[str], Any]] = {
     "npz": (["path"], None),
     "csv": (["path", "target", "test_path", "task", "ignore", "categorical", "missing"], None),
     "penguins": (["missing"], None),
+    "image_folder": (["path", "size", "channels", "memory"], None),
     **{name: (TOY, None) for name in ("circle", "xor", "spiral", "gaussians")},
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from builders import train, weights_of
 from conftest import device_of
+from PIL import Image
 
 from dltrain.backend import Device
 from dltrain.data import SOURCES
@@ -37,7 +38,15 @@ def _csv() -> None:
     Path("a.csv").write_text("a,b,c\n" + "\n".join(rows))
 
 
+def _pictures() -> None:
+    for i, name in enumerate(f"pictures/{name}/{i}.png" for name in "abc" for i in range(20)):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (5, 5, 3), np.uint8)).save(name)
+
+
+FOLDER = "{type: image_folder, path: pictures, size: [4, 5], memory: 0, channels: 1, test: 0.2, augment: [flip]}"
 CASES = {
+    "image_folder": Case(FOLDER, 3, files=_pictures),
     "digits": Case("{type: digits, validation: 0.1, augment: [flip, {crop: 1}]}", 10),
     "mnist": Case("{type: mnist, augment: [{crop: {padding: 2}}]}", 10),
     "cifar10": Case("{type: cifar10, normalize: none, augment: [{flip: 0.3}]}", 10),

@@ -12,6 +12,8 @@ import typer
 from dltrain.cli import console
 from dltrain.cli.app import RUNS, Config, DataDir, Debug, DeviceName, Json, KernelsName, Quiet, RunsDir, Threads
 
+MOST_CLASSES_SHOWN = 20
+
 
 def fit(
     config: Config,
@@ -74,6 +76,9 @@ def fit(
         raise RunError(f"{runs_dir}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
     console.info(f"run {run.path}: {sum(p.size for _, p in job.model.named_parameters()):,} parameters, {opened.name}")
 
+    for split, feed in job.feeds.items():
+        console.info(f"{split}: {_content(feed, job.preprocessing.classes)}")
+
     def log(line: str) -> None:
         with open(run.log, "a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
@@ -122,6 +127,19 @@ def _show_profile(report: dict[str, Any]) -> None:
         f"{report['busy_ms']:.2f} ms together:"
     )
     console.result_table(columns, rows)
+
+
+def _content(feed: Any, classes: tuple[str, ...] | None) -> str:
+    """`3,823 examples (0 376, 1 389, …)`"""
+    text = f"{feed.size:,} examples"
+    if classes is None:
+        return text
+    counts = [0] * len(classes)
+    for target in feed.targets().tolist():
+        counts[target] += 1
+    if len(classes) > MOST_CLASSES_SHOWN:
+        return f"{text} of {len(classes):,} classes, {min(counts):,} to {max(counts):,} of each"
+    return f"{text} ({', '.join(f'{name} {count:,}' for name, count in zip(classes, counts, strict=True))})"
 
 
 def _summary(result: dict[str, Any]) -> str:

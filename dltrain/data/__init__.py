@@ -1,15 +1,17 @@
 """Data sets, what is learned from their training part, and augmentation. Image files: `dltrain.data.images`."""
 
+from dltrain.data.ahead import Ahead
 from dltrain.data.augment import AUGMENTATIONS, Augmentation
 from dltrain.data.cifar10 import Cifar10
 from dltrain.data.columns import Column
 from dltrain.data.digits import Digits
 from dltrain.data.files import MissingData, default_data_dir, require_files
+from dltrain.data.image_folder import ImageFolder
 from dltrain.data.mnist import Mnist
 from dltrain.data.npz import Npz, read_inputs
 from dltrain.data.prepare import Prepared, generated, load_split, prepare
 from dltrain.data.preprocess import Preprocessing, apply, read_rows
-from dltrain.data.source import SOURCES, Fold, Normalize, Source, Split
+from dltrain.data.source import SOURCES, Fold, Normalize, OnDemand, Source, Split
 from dltrain.data.split import Cuts
 from dltrain.data.table import Csv, Penguins
 from dltrain.data.toys import Circle, Gaussians, Spiral, Xor
@@ -17,6 +19,7 @@ from dltrain.data.toys import Circle, Gaussians, Spiral, Xor
 __all__ = [
     "AUGMENTATIONS",
     "SOURCES",
+    "Ahead",
     "Augmentation",
     "Cifar10",
     "Circle",
@@ -26,10 +29,12 @@ __all__ = [
     "Digits",
     "Fold",
     "Gaussians",
+    "ImageFolder",
     "MissingData",
     "Mnist",
     "Normalize",
     "Npz",
+    "OnDemand",
     "Penguins",
     "Prepared",
     "Preprocessing",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dltrain.errors import DataError
 
@@ -23,7 +23,8 @@ READ_ERRORS = (
 def read_image(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """The picture in a file as (height, width, channels), grey for 1 channel and RGB for 3.
 
-    A picture of another size is stretched to `shape` (bilinear). Raises DataError.
+    It is turned as its EXIF data say; what is transparent becomes white; a picture of another size is stretched to
+    `shape` (bilinear). Raises DataError.
     """
     if len(shape) != 3 or shape[2] not in MODES:
         raise DataError(f"{path}: an image has shape (height, width, 1 or 3), but the network takes {shape}")
@@ -31,7 +32,9 @@ def read_image(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as file:
-                picture = _converted(file, MODES[shape[2]])
+                twice = 2 * max(shape[:2])
+                file.draft(MODES[shape[2]], (twice, twice))  # a JPEG far larger than needed is not decoded in full
+                picture = _converted(ImageOps.exif_transpose(file), MODES[shape[2]])
                 if picture.size != (shape[1], shape[0]):
                     picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
                 pixels: NDArray[Any] = np.array(picture, np.uint8)
@@ -43,4 +46,6 @@ def read_image(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 def _converted(picture: Image.Image, mode: str) -> Image.Image:
     if picture.mode.startswith(("I", "F")):
         raise ValueError(f"its pixels have more than 8 bits (mode {picture.mode}); save it with 8 bits a channel")
+    if picture.has_transparency_data:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
     return picture.convert(mode)

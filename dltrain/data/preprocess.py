@@ -1,28 +1,31 @@
 """What is learned from the training part and travels with the network: means, deviations, class names."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dltrain.data.ahead import parts
 from dltrain.data.columns import Column, encoded, read_table
-from dltrain.data.source import Normalize, Split
+from dltrain.data.source import Normalize, OnDemand, Split
 from dltrain.errors import DataError
 
 TINY = float(np.finfo(np.float32).tiny)  # a deviation below this has no finite inverse in float32
 DAMAGED = "the description of the training data (means, deviations, classes) is damaged"
 CHUNK = 1 << 20  # values that are widened to float64 at a time
+SAMPLE = 4096  # examples that stand for all of a data set that does not fit into memory
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """All that `predict` must know of the training data; every checkpoint holds it.
 
-    mean, std: of each channel (the last axis of an input) over the training part, std at least TINY;
-    0 and 1 with normalize "none".
+    mean, std: of each channel (the last axis of an input) over the training part, std at least TINY; over SAMPLE of its
+    examples where they do not fit into memory; 0 and 1 with normalize "none".
     white: the input value that the brightest pixel of an image file stands for.
     columns: of a table; None for other data.
     fill: what a missing value of each channel becomes, 0 for a category's; None where nothing may be missing.
@@ -49,17 +52,18 @@ class Preprocessing:
         tolerant: bool = False,
     ) -> "Preprocessing":
         """tolerant: whether missing numbers are filled in with the mean of those that are there."""
-        channels = train.inputs.shape[-1]
+        inputs, channels = train.inputs, train.inputs.shape[-1]
         zeros, ones = np.zeros(channels), np.ones(channels)
         learned = cls(
-            train.inputs.shape[1:], classes, normalize, tuple(zeros.tolist()), tuple(ones.tolist()), white, columns
+            inputs.shape[1:], classes, normalize, tuple(zeros.tolist()), tuple(ones.tolist()), white, columns
         )
         numeric = learned.numeric_channels()  # the 0 and 1 of categories stay
-        if tolerant:
-            learned = replace(learned, fill=tuple(np.where(numeric, _means(train.inputs), zeros).tolist()))
+        if tolerant and not isinstance(inputs, OnDemand):
+            learned = replace(learned, fill=tuple(np.where(numeric, _means(inputs), zeros).tolist()))
+            inputs = learned.completed(inputs)
         if normalize == "none":
             return learned
-        mean, std = channel_statistics(learned.completed(train.inputs))
+        mean, std = channel_statistics(inputs)
         return replace(
             learned,
             mean=tuple(np.where(numeric, mean, zeros).tolist()),
@@ -168,24 +172,33 @@ def apply(x: Any, scale: Any, shift: Any) -> Any:
     return y
 
 
-def channel_statistics(inputs: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(inputs: NDArray[Any] | OnDemand) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation (1 where a channel is constant) of every channel, the last axis.
 
     Sums of distances from the first example's first values, in float64: for bytes they are whole numbers
-    and exact, and a constant channel gives exactly 0.
+    and exact, and a constant channel gives exactly 0. Of inputs on demand at most SAMPLE are looked at.
     """
-    channels = inputs.shape[-1]
-    pivot = inputs.reshape(-1, channels)[0].astype(np.float64)
-    flat = inputs.reshape(len(inputs), -1)
-    pivots = np.tile(pivot, flat.shape[1] // channels)
-    sums, squares = np.zeros(flat.shape[1]), np.zeros(flat.shape[1])
-    rows = max(1, CHUNK // flat.shape[1])
-    for first in range(0, len(flat), rows):
-        distance = flat[first : first + rows] - pivots
+    channels, width = inputs.shape[-1], prod(inputs.shape[1:])
+    pivot, count = np.zeros(0), 0
+    sums, squares = np.zeros(width), np.zeros(width)
+    for part in _parts(inputs):
+        if not count:
+            pivot = part.reshape(-1, channels)[0].astype(np.float64)
+        distance = part.reshape(len(part), width) - np.tile(pivot, width // channels)
         sums += distance.sum(axis=0)
         squares += np.einsum("ij,ij->j", distance, distance)
-    count = flat.size // channels
+        count += len(part) * (width // channels)
     offset = sums.reshape(-1, channels).sum(axis=0) / count
     variance = squares.reshape(-1, channels).sum(axis=0) / count - offset**2
     std = np.sqrt(np.maximum(variance, 0))
     return tuple((pivot + offset).tolist()), tuple(np.where(std < TINY, 1.0, std).tolist())
+
+
+def _parts(inputs: NDArray[Any] | OnDemand) -> Iterator[NDArray[Any]]:
+    if isinstance(inputs, OnDemand):
+        looked_at = min(len(inputs), SAMPLE)
+        yield from parts(inputs, np.arange(looked_at) * len(inputs) // looked_at)
+        return
+    rows = max(1, CHUNK // prod(inputs.shape[1:]))
+    for first in range(0, len(inputs), rows):
+        yield inputs[first : first + rows]

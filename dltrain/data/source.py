@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from annotated_types import Ge
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dltrain.data.augment import Augmentation
 from dltrain.data.columns import Column
@@ -16,15 +18,40 @@ from dltrain.registry import Count, NonNegativeInt, Rate, Registry
 Normalize = Literal["channel", "none"]
 
 
+class OnDemand(ABC):
+    """Inputs that are made one by one when they are needed, because all of them would not fit into memory.
+
+    shape: (N, *input_shape).
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike):
+        self.shape, self.dtype = shape, np.dtype(dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def bytes_each(self) -> int:
+        return prod(self.shape[1:]) * self.dtype.itemsize
+
+    @abstractmethod
+    def example(self, index: int) -> NDArray[Any]:
+        """One input, always the same. Threads may ask for several at once."""
+
+    @abstractmethod
+    def take(self, indices: NDArray[Any]) -> "OnDemand":
+        """Those of these indices."""
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples in memory.
+    """Examples, in memory or on demand.
 
     inputs: uint8 or float32, (N, *input_shape), images channels last; NaN is a missing number of a table.
     targets: class numbers, int64 (N,); or numbers to predict, float32 (N, k).
     """
 
-    inputs: NDArray[Any]
+    inputs: NDArray[Any] | OnDemand
     targets: NDArray[Any]
 
     def __post_init__(self) -> None:
@@ -35,6 +62,8 @@ class Split:
         return len(self.inputs)
 
     def take(self, indices: NDArray[Any]) -> "Split":
+        if isinstance(self.inputs, OnDemand):
+            return Split(self.inputs.take(indices), self.targets[indices])
         return Split(self.inputs[indices], self.targets[indices])
 
 

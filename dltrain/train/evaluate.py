@@ -53,6 +53,7 @@ def evaluate(
             sums["confusion"] = array_module(pairs).bincount(pairs, minlength=classes * classes)
         return sums
 
+    feed.expect(np.arange(feed.size))
     with no_grad():
         for start in range(0, feed.size, batch_size):
             batch = np.arange(start, min(feed.size, start + batch_size))

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import Device
-from dltrain.data import Augmentation, Preprocessing, Split
+from dltrain.backend import Device, to_host
+from dltrain.data import Ahead, Augmentation, OnDemand, Preprocessing, Split
 from dltrain.random import permutation
 
 Array = Any
@@ -29,7 +29,11 @@ class Feed:
         self.augment = augment
         self._xp = device.xp
         self._device = device
-        self._inputs = device.asarray(preprocessing.completed(split.inputs))
+        self._ahead: Ahead | None = None
+        if isinstance(split.inputs, OnDemand):
+            self._ahead = Ahead(split.inputs)
+        else:
+            self._inputs = device.asarray(preprocessing.completed(split.inputs))
         self._targets = device.asarray(split.targets)
         # As large as an example: numpy is slow at broadcasting over a last axis as short as the channels.
         self._scale, self._shift = (
@@ -37,9 +41,20 @@ class Feed:
             for values in preprocessing.scale_and_shift(device.dtype)
         )
 
+    def targets(self) -> Array:
+        """All of them, on the host."""
+        return to_host(self._targets)
+
     def order(self, seed: int, epoch: int) -> Array:
         """A new order of all examples for each epoch, on the host."""
-        return permutation(self.size, seed, "order", epoch=epoch)
+        order = permutation(self.size, seed, "order", epoch=epoch)
+        self.expect(order)
+        return order
+
+    def expect(self, order: Array) -> None:
+        """All examples will be asked for in about this order: what is not in memory can be made ahead."""
+        if self._ahead is not None:
+            self._ahead.plan(order)
 
     def examples(self, indices: Array, first: int = 0, moment: Moment | None = None) -> tuple[Array, Array]:
         """(inputs, targets) of these examples, ready for the model.
@@ -48,9 +63,11 @@ class Feed:
         """
         at = self._device.asarray(indices)
         k = self._device.kernels
+        made = None if self._ahead is None else self._device.asarray(self._ahead[indices])
         if moment is None or not self.augment:
-            return k.normalise(self._inputs, at, self._scale, self._shift), self._targets[at]
-        images = self._inputs[at]
+            inputs, where = (self._inputs, at) if made is None else (made, None)
+            return k.normalise(inputs, where, self._scale, self._shift), self._targets[at]
+        images = self._inputs[at] if made is None else made
         for i, change in enumerate(self.augment):
             words = random_words(self._device, moment, "augment", str(i), first, len(indices), change.words_each)
             images = change(self._xp, images, words)

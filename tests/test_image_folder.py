@@ -1,0 +1,258 @@
+"""Pictures in folders: how they are read, what is refused, and a set that is decoded ahead of the training."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import train
+from commands import done
+from conftest import device_of
+from PIL import Image
+
+from dltrain.data import ahead as module
+from dltrain.data import prepare
+from dltrain.data.ahead import Ahead, parts, read_all
+from dltrain.data.image_folder import ImageFiles, ImageFolder
+from dltrain.data.images import read_image
+from dltrain.data.source import OnDemand
+from dltrain.errors import DataError
+from dltrain.spec import build_job, loads, settle
+
+NOWHERE = Path("nowhere")
+COLOURS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
+
+
+def folder_of(place: Path, each: int = 5, size: tuple[int, int] = (8, 6), seed: int = 0) -> Path:
+    """Pictures of a colour for each class, a little different from each other; size: (height, width)."""
+    rng = np.random.default_rng(seed)
+    for name, colour in COLOURS.items():
+        (place / name).mkdir(parents=True)
+        for i in range(each):
+            pixels = np.clip(np.array(colour) + rng.integers(-40, 41, (*size, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(place / name / f"{i:03}.png")
+    return place
+
+
+# --- which pictures --------------------------------------------------------------------------------------------------
+
+
+def test_classes_and_pictures(tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "a")
+    (place / "green" / "deeper").mkdir()
+    Image.new("L", (3, 3), 7).save(place / "green" / "deeper" / "x.JPG")
+    (place / "green" / "notes.txt").write_text("no picture")
+    (place / ".hidden").mkdir()
+    source = ImageFolder(path=str(place), size=(8, 6))
+    assert source.input_shape == (8, 6, 3) and source.classes == ("blue", "green", "red")
+    splits = source.load(NOWHERE)
+    assert list(splits) == ["train"] and np.bincount(splits["train"].targets).tolist() == [5, 6, 5]
+    inputs = splits["train"].inputs
+    assert isinstance(inputs, np.ndarray) and inputs.dtype == np.uint8 and inputs.shape == (16, 8, 6, 3)
+    expected = [np.array(Image.open(path)) for path in sorted((place / "blue").iterdir())]
+    assert np.array_equal(inputs[:5], expected)
+    assert inputs[:, :, :, 2].mean(axis=(1, 2)).argmax() in range(5)
+    grey = ImageFolder(path=str(place), size=(4, 4), channels=1).load(NOWHERE)["train"].inputs
+    assert grey.shape == (16, 4, 4, 1)
+    assert grey[10].tolist() == np.full((4, 4, 1), 7).tolist(), "its folder comes after the files before it"
+
+
+@pytest.mark.parametrize("validation", ["validation", "val"])
+def test_splits_of_its_own(validation: str, tmp_path: Path) -> None:
+    for i, name in enumerate(("train", "test", validation)):
+        folder_of(tmp_path / name, each=4 - i, seed=i)
+    for picture in (tmp_path / "test" / "red").iterdir():
+        picture.unlink()
+    (tmp_path / "test" / "red").rmdir()  # a class may be missing there
+    splits = ImageFolder(path=str(tmp_path), size=(8, 6)).load(NOWHERE)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 12, "test": 6, "validation": 6}
+    assert list(ImageFolder(path=str(tmp_path), size=(8, 6)).load(NOWHERE, only="test")) == ["test"]
+    (tmp_path / "test" / "pink").mkdir()
+    with pytest.raises(DataError, match="'pink' is no class of the training part"):
+        ImageFolder(path=str(tmp_path), size=(8, 6)).load(NOWHERE)
+
+
+def test_refuses(tmp_path: Path) -> None:
+    def refused(place: Path) -> str:
+        with pytest.raises(DataError) as caught:
+            source = ImageFolder(path=str(place), size=(8, 6))
+            assert source.classes
+            source.load(NOWHERE)
+        return str(caught.value)
+
+    assert "no such folder" in refused(tmp_path / "nowhere")
+    assert "no such folder" in refused(Path(__file__))
+    place = folder_of(tmp_path / "a", each=2)
+    (place / "empty").mkdir()
+    (place / "empty" / "a.txt").touch()
+    assert refused(place).startswith(f"{place / 'empty'}: this class is empty")
+    (place / "empty" / "a.txt").rename(place / "empty" / "a.png")
+    assert refused(place).startswith(f"{place / 'empty' / 'a.png'}: not an image that can be read")
+    (tmp_path / "b" / "only").mkdir(parents=True)
+    assert "holds 1 folders" in refused(tmp_path / "b")
+
+
+# --- how they are read -----------------------------------------------------------------------------------------------
+
+
+def test_a_picture_is_turned_as_its_exif_data_say(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 3), np.uint8)
+    across = pixels.transpose(1, 0, 2)
+    turned = {1: pixels, 3: pixels[::-1, ::-1], 6: across[:, ::-1], 8: across[::-1]}
+    for orientation, expected in turned.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+        assert np.array_equal(read_image(tmp_path / "a.png", expected.shape), expected)
+
+
+def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
+    pixels = np.zeros((2, 3, 4), np.uint8)
+    pixels[..., 3] = [[0, 51, 255], [255, 255, 0]]
+    expected = [[255, 204, 0], [0, 0, 255]]
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(pixels[..., 2:]).save(tmp_path / "b.png")  # grey and alpha
+    for name in "ab":
+        assert read_image(tmp_path / f"{name}.png", (2, 3, 1))[..., 0].tolist() == expected
+        assert read_image(tmp_path / f"{name}.png", (2, 3, 3))[..., 1].tolist() == expected
+    indexed = Image.fromarray(np.array([[0, 1, 2], [2, 2, 0]], np.uint8), "L").convert("P")
+    indexed.putpalette([9, 9, 9, 1, 2, 3, 10, 20, 30])
+    indexed.save(tmp_path / "c.png", transparency=0)
+    found = read_image(tmp_path / "c.png", (2, 3, 3)).tolist()
+    assert found[0] == [[255] * 3, [1, 2, 3], [10, 20, 30]] and found[1][2] == [255] * 3
+
+
+def test_large_jpegs_are_about_what_they_were(tmp_path: Path) -> None:
+    across = np.linspace(0, 255, 400)[None, :, None] * np.ones((300, 1, 3))
+    Image.fromarray(across.astype(np.uint8)).save(tmp_path / "a.jpg", quality=95)
+    found = read_image(tmp_path / "a.jpg", (12, 16, 3)).astype(float)
+    np.testing.assert_allclose(found, across.reshape(12, 25, 16, 25, 3).mean(axis=(1, 3)), atol=4)
+
+
+# --- more than fits into memory --------------------------------------------------------------------------------------
+
+
+class Counted(OnDemand):
+    """Inputs that note which of them were made."""
+
+    def __init__(self, n: int, width: int = 4):
+        super().__init__((n, width), np.float32)
+        self.made: list[int] = []
+        self.lock = threading.Lock()
+
+    def example(self, index: int) -> Any:
+        with self.lock:
+            self.made.append(index)
+        return np.full(self.shape[1:], index, self.dtype)
+
+    def take(self, indices: Any) -> OnDemand:
+        raise NotImplementedError
+
+
+def test_what_is_asked_for_is_what_comes() -> None:
+    inputs = Counted(500)
+    ahead = Ahead(inputs)
+    order = np.random.default_rng(0).permutation(500)
+    for _ in range(2):
+        inputs.made.clear()
+        ahead.plan(order)
+        for first in range(0, 500, 30):
+            assert ahead[order[first : first + 30]][:, 0].tolist() == order[first : first + 30].tolist()
+        assert sorted(inputs.made) == list(range(500)), "each was made once"
+    assert ahead[np.array([7, 7, 3])][:, 3].tolist() == [7, 7, 3], "also what nobody announced"
+    assert np.concatenate(list(parts(inputs, order[:99])))[:, 0].tolist() == order[:99].tolist()
+    assert np.array_equal(read_all(inputs)[:, 1], np.arange(500))
+
+
+def test_only_a_few_are_made_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FEWEST", 10)
+    monkeypatch.setattr(module, "WINDOW", 1)
+    inputs = Counted(1000)
+    ahead = Ahead(inputs)
+    order = np.arange(1000)[::-1].copy()
+    ahead.plan(order)
+    assert ahead[order[:5]][0, 0] == 999
+    ahead._pool.shutdown()
+    assert sorted(inputs.made, reverse=True) == order[:15].tolist(), "five and the ten after them"
+    ahead = Ahead(inputs)
+    inputs.made.clear()
+    ahead.plan(order)
+    ahead[order[600:605]]  # a training that goes on in the middle of an epoch
+    ahead._pool.shutdown()
+    assert set(inputs.made) <= set(order[590:615].tolist()) and len(inputs.made) <= 25
+    big = Counted(1, width=1 << 20)
+    assert Ahead(big).window == 10
+
+
+def test_several_threads_may_ask() -> None:
+    inputs = Counted(2000)
+    ahead, order = Ahead(inputs), np.random.default_rng(0).permutation(2000)
+    ahead.plan(order)
+    wrong = []
+
+    def ask(part: Any) -> None:
+        for first in range(0, len(part), 16):
+            if ahead[part[first : first + 16]][:, 0].tolist() != part[first : first + 16].tolist():
+                wrong.append(first)
+
+    threads = [threading.Thread(target=ask, args=(order[i::4],)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and sorted(inputs.made) == list(range(2000))
+
+
+CONFIG = """
+data: {{type: image_folder, path: {path}, size: [8, 6], memory: {memory}, validation: 0.2, test: 0.2, augment: [flip]}}
+model: {{layers: [conv: 4, flatten, dense: {{units: 3, activation: none}}]}}
+train: {{epochs: 2, batch_size: 24, shard_size: 7, max_steps: {max_steps}}}
+"""
+
+
+@pytest.mark.parametrize("max_steps", ["null", 3])
+def test_streaming_changes_no_bits(max_steps: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded at the start or on the way, on any threads; also where an epoch is broken off."""
+    monkeypatch.setattr(module, "WINDOW", 1)
+    place = folder_of(tmp_path / "pictures", each=30)
+    device, found = device_of(np.float32), set()
+    for memory, threads in ((1, 1), (0, 1), (0, 2), (0, 4)):
+        spec = loads(CONFIG.format(path=place, memory=memory, max_steps=max_steps))
+        job = build_job(settle(spec, device), device, NOWHERE)
+        result, _ = train(job, tmp_path, threads)
+        found.add((result["weights_sha256"], str(result["test"]), job.preprocessing.mean))
+    assert len(found) == 1
+
+
+def test_statistics_of_a_large_set_come_from_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = str(folder_of(tmp_path / "pictures", each=30))
+    source = ImageFolder(path=place, size=(8, 6), memory=0)
+    whole = source.load(NOWHERE)["train"].inputs
+    assert isinstance(whole, ImageFiles)
+    monkeypatch.setattr("dltrain.data.preprocess.SAMPLE", 9)
+    learned = prepare(source, NOWHERE, seed=0).preprocessing
+    sample = read_all(whole)[::10].reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(learned.mean, sample.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(learned.std, sample.std(axis=0), rtol=1e-12)
+
+
+def test_from_training_to_predicting(tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "pictures", each=30)
+    (tmp_path / "a.yaml").write_text(CONFIG.format(path=place, memory=0, max_steps="null"))
+    runs = ["--runs-dir", tmp_path / "runs", "--json"]
+    said = done("fit", tmp_path / "a.yaml", "train.epochs=8", *runs)
+    assert said.json["test"]["accuracy"] == 1.0
+    assert "train: 58 examples (blue " in said.err and "test: 18 examples (" in said.err
+    asked = done("predict", place / "red" / "003.png", place / "blue" / "001.png", *runs).json["predictions"]
+    assert [row["class"] for row in asked] == ["red", "blue"]
+
+
+def test_a_damaged_picture_ends_the_training_by_its_name(tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "pictures", each=30)
+    (place / "red" / "017.png").write_bytes((place / "red" / "017.png").read_bytes()[:60])
+    spec = loads(CONFIG.format(path=place, memory=0, max_steps="null").replace("[flip]", "[flip], normalize: none"))
+    device = device_of(np.float32)
+    job = build_job(settle(spec, device), device, NOWHERE)
+    with pytest.raises(DataError, match=r"017\.png: not an image that can be read"):
+        train(job, tmp_path)
