@@ -230,8 +230,13 @@ def test_statistics_of_a_large_set_come_from_a_sample(tmp_path: Path, monkeypatc
     source = ImageFolder(path=place, size=(8, 6), memory=0)
     whole = source.load(NOWHERE)["train"].inputs
     assert isinstance(whole, ImageFiles)
+    mean = prepare(source, NOWHERE, seed=0).preprocessing.mean
+    np.testing.assert_allclose(mean, read_all(whole).mean(axis=(0, 1, 2)), rtol=1e-12)
     monkeypatch.setattr("dltrain.data.preprocess.SAMPLE", 9)
+    monkeypatch.setattr("dltrain.data.preprocess.LARGE", 90 * 8 * 6 * 3 - 1)
     learned = prepare(source, NOWHERE, seed=0).preprocessing
+    in_memory = prepare(ImageFolder(path=place, size=(8, 6)), NOWHERE, seed=0).preprocessing
+    assert learned == in_memory, "how it is kept changes no bits"
     sample = read_all(whole)[::10].reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(learned.mean, sample.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(learned.std, sample.std(axis=0), rtol=1e-12)

@@ -17,7 +17,8 @@ from dltrain.errors import DataError
 TINY = float(np.finfo(np.float32).tiny)  # a deviation below this has no finite inverse in float32
 DAMAGED = "the description of the training data (means, deviations, classes) is damaged"
 CHUNK = 1 << 20  # values that are widened to float64 at a time
-SAMPLE = 4096  # examples that stand for all of a data set that does not fit into memory
+LARGE = 1 << 29  # bytes of a training part that SAMPLE of its examples stand for
+SAMPLE = 4096
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Preprocessing:
     """All that `predict` must know of the training data; every checkpoint holds it.
 
     mean, std: of each channel (the last axis of an input) over the training part, std at least TINY; over SAMPLE of its
-    examples where they do not fit into memory; 0 and 1 with normalize "none".
+    examples where it is LARGE; 0 and 1 with normalize "none".
     white: the input value that the brightest pixel of an image file stands for.
     columns: of a table; None for other data.
     fill: what a missing value of each channel becomes, 0 for a category's; None where nothing may be missing.
@@ -176,7 +177,8 @@ def channel_statistics(inputs: NDArray[Any] | OnDemand) -> tuple[tuple[float, ..
     """Mean and standard deviation (1 where a channel is constant) of every channel, the last axis.
 
     Sums of distances from the first example's first values, in float64: for bytes they are whole numbers
-    and exact, and a constant channel gives exactly 0. Of inputs on demand at most SAMPLE are looked at.
+    and exact, and a constant channel gives exactly 0. Of a LARGE set SAMPLE examples at equal distances are
+    looked at, whether or not it is in memory.
     """
     channels, width = inputs.shape[-1], prod(inputs.shape[1:])
     pivot, count = np.zeros(0), 0
@@ -195,10 +197,12 @@ def channel_statistics(inputs: NDArray[Any] | OnDemand) -> tuple[tuple[float, ..
 
 
 def _parts(inputs: NDArray[Any] | OnDemand) -> Iterator[NDArray[Any]]:
+    bytes_each = prod(inputs.shape[1:]) * inputs.dtype.itemsize
+    looked_at = min(len(inputs), SAMPLE) if len(inputs) * bytes_each > LARGE else len(inputs)
+    indices = np.arange(looked_at) * len(inputs) // looked_at
     if isinstance(inputs, OnDemand):
-        looked_at = min(len(inputs), SAMPLE)
-        yield from parts(inputs, np.arange(looked_at) * len(inputs) // looked_at)
+        yield from parts(inputs, indices)
         return
     rows = max(1, CHUNK // prod(inputs.shape[1:]))
-    for first in range(0, len(inputs), rows):
-        yield inputs[first : first + rows]
+    for first in range(0, looked_at, rows):
+        yield inputs[indices[first : first + rows]]
