@@ -31,7 +31,7 @@ def test_the_long_form_with_every_default() -> None:
     resolved = loads(TEXT).resolved()
     assert resolved["data"] == {
         "type": "npz", "path": 'a "b".npz', "test": 0, "validation": 0, "fold": None, "stratified": False,
-        "normalize": "channel", "augment": [],
+        "class_weights": "none", "normalize": "channel", "augment": [],
     }  # fmt: skip
     assert resolved["model"] == {
         "input": None,

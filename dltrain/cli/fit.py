@@ -4,6 +4,8 @@ import re
 import sys
 from contextlib import nullcontext
 from datetime import datetime
+from functools import partial
+from json import loads
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +42,10 @@ def fit(
         bool,
         typer.Option("--profile", help="Time the first steps by layer and op: a table, and trace.json in the run."),
     ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option("--folds", metavar="K", min=2, help="Cross-validation: K runs, each validated on another K-th."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -48,34 +54,69 @@ def fit(
 
     Everything about the training is kept in a new run directory: configs, logs, checkpoints.
     """
-    from dltrain.backend import open_device
-    from dltrain.backend.process import settle as settle_process
     from dltrain.data import default_data_dir
-    from dltrain.errors import RunError
-    from dltrain.spec import Override, build_job, load, settle
-    from dltrain.train.environment import environment
-    from dltrain.train.loop import fit as train
-    from dltrain.train.profile import Profile
+    from dltrain.spec import Override
     from dltrain.train.rundir import RunDir
     from dltrain.train.shards import available_cores
 
-    settle_process()
     flags = {"device": ("--device", device), "seed": ("--seed", seed), "train.max_steps": ("--max-steps", max_steps)}
     changes: list[Any] = [*(overrides or [])]
     changes += [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
     changes += [Override("train.epochs=1", "--smoke")] if smoke else []
+    name = name or _run_name(config)
+    places = runs_dir, data_dir or default_data_dir()
+    once = partial(_train, config, *places, threads or available_cores(), smoke=smoke, profile=profile, json=json)
+    if folds is None:
+        runs = [result := once(name, changes)]
+    else:
+        cuts = [f"data.fold={{number: {number}, of: {folds}}}" for number in range(1, folds + 1)]
+        changes.append(Override("data.validation=0", "--folds"))
+        runs = [once(f"{name}-fold{i}", [*changes, Override(cut, "--folds")]) for i, cut in enumerate(cuts, start=1)]
+        result = _together(runs)
+    if json:
+        console.result_json(result)
+        return
+    for one in runs:
+        console.result_text(_summary(one))
+        if profile:
+            _show_profile(loads(RunDir(Path(one["run"])).profile.read_bytes()))
+    if folds is not None:
+        console.result_text(_spread(result))
+
+
+def _train(
+    config: str,
+    runs_dir: Path,
+    data_dir: Path,
+    threads: int,
+    name: str,
+    changes: list[Any],
+    *,
+    smoke: bool,
+    profile: bool,
+    json: bool,
+) -> dict[str, Any]:
+    """A whole run, from its config to its result."""
+    from dltrain.backend import open_device
+    from dltrain.backend.process import settle as settle_process
+    from dltrain.errors import RunError
+    from dltrain.spec import build_job, load, settle
+    from dltrain.train.environment import environment
+    from dltrain.train.loop import fit as train
+    from dltrain.train.profile import Profile
+    from dltrain.train.rundir import RunDir
+
+    settle_process()
     spec = load(config, changes)
     opened = open_device(spec.device)
     spec = settle(spec, opened)
-    job = build_job(spec, opened, data_dir or default_data_dir(), smoke)
-    threads = threads or available_cores()
+    job = build_job(spec, opened, data_dir, smoke)
     facts = environment(opened, threads, sys.argv)
     try:
-        run = RunDir.create(runs_dir, name or _run_name(config), spec.to_yaml(), spec.text, facts)
+        run = RunDir.create(runs_dir, name, spec.to_yaml(), spec.text, facts)
     except OSError as error:
         raise RunError(f"{runs_dir}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
     console.info(f"run {run.path}: {sum(p.size for _, p in job.model.named_parameters()):,} parameters, {opened.name}")
-
     for split, feed in job.feeds.items():
         console.info(f"{split}: {_content(feed, job.preprocessing.classes)}")
 
@@ -101,12 +142,28 @@ def fit(
             run.write_json(run.profile, timed.report())
             run.write_json(run.trace, timed.trace())
     watcher.ended()
-    if json:
-        console.result_json(result)
-    else:
-        console.result_text(_summary(result))
-        if profile:
-            _show_profile(timed.report())
+    return result
+
+
+def _together(folds: list[dict[str, Any]]) -> dict[str, Any]:
+    """The results of all folds; the mean and the sample's standard deviation of every figure over them."""
+    from statistics import mean, stdev
+
+    overall: dict[str, Any] = {"folds": folds, "mean": {}, "deviation": {}}
+    for split in ("train", "validation", "test"):
+        names = folds[0].get(split, {})
+        values = {name: [fold[split][name] for fold in folds if fold[split][name] is not None] for name in names}
+        for key, function in (("mean", mean), ("deviation", stdev)):
+            overall[key] |= {split: {n: function(v) for n, v in values.items() if len(v) > 1}} if names else {}
+    return overall
+
+
+def _spread(result: dict[str, Any]) -> str:
+    lines = []
+    for split, means in result["mean"].items():
+        spread = [f"{name} {value:.4f} ± {result['deviation'][split][name]:.4f}" for name, value in means.items()]
+        lines.append(f"{split:<10}  {'  '.join(spread)}")
+    return "\n".join([f"mean and deviation of {len(result['folds'])} folds", *lines])
 
 
 def _run_name(config: str) -> str:

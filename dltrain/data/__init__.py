@@ -12,7 +12,7 @@ from dltrain.data.npz import Npz, read_inputs
 from dltrain.data.prepare import Prepared, generated, load_split, prepare
 from dltrain.data.preprocess import Preprocessing, apply, read_rows
 from dltrain.data.source import SOURCES, Fold, Normalize, OnDemand, Source, Split
-from dltrain.data.split import Cuts
+from dltrain.data.split import Cuts, class_weights
 from dltrain.data.table import Csv, Penguins
 from dltrain.data.toys import Circle, Gaussians, Spiral, Xor
 
@@ -43,6 +43,7 @@ __all__ = [
     "Split",
     "Xor",
     "apply",
+    "class_weights",
     "default_data_dir",
     "generated",
     "load_split",

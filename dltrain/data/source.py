@@ -13,9 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 from dltrain.data.augment import Augmentation
 from dltrain.data.columns import Column
 from dltrain.errors import DataError
-from dltrain.registry import Count, NonNegativeInt, Rate, Registry
+from dltrain.registry import Count, NonNegativeInt, Positive, Rate, Registry
 
 Normalize = Literal["channel", "none"]
+ClassWeights = Literal["none", "balanced"] | tuple[Positive, ...]
 
 
 class OnDemand(ABC):
@@ -122,6 +123,7 @@ def common_settings(
     validation: NonNegativeInt | Rate = 0,
     fold: Fold | None = None,
     stratified: bool = False,
+    class_weights: ClassWeights = "none",
     normalize: Normalize = "channel",
     augment: tuple[Augmentation, ...] = (),
 ) -> None:
@@ -131,6 +133,8 @@ def common_settings(
     validation: how many, or which fraction of the others, to cut for validation.
     fold: which piece of a cross-validation validates instead.
     stratified: whether all these have classes in the proportions of the training part.
+    class_weights: a number for each class by which its training examples count in the gradient; "balanced" lets every
+    class count the same in all. The losses that are shown stay plain means.
     normalize: "channel" brings every channel to mean 0 and standard deviation 1, "none" leaves the values.
     augment: changes made to training examples each time they are seen, in this order.
     """

@@ -1,4 +1,4 @@
-"""Cutting a data set's training part: which examples test, validate, or make up a fold."""
+"""Cutting a data set's training part: which examples test, validate, or make up a fold; and what classes weigh."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.source import Fold, Split
+from dltrain.data.source import ClassWeights, Fold, Split
 from dltrain.errors import ConfigError
 from dltrain.random import permutation
 
@@ -83,3 +83,21 @@ def _piece(order: Array, fold: Fold) -> Array:
     if fold.of > len(order):
         raise ConfigError(f"data.fold: {len(order)} training examples cannot be cut into {fold.of} pieces")
     return order[fold.number - 1 :: fold.of]
+
+
+def class_weights(setting: ClassWeights, targets: Array, classes: tuple[str, ...] | None) -> Array | None:
+    """By how much the training examples of each class count, (C,); None where all count the same. Raises ConfigError.
+
+    "balanced" is N / (classes that occur · examples of the class), so that the mean over the examples is 1.
+    """
+    if setting == "none":
+        return None
+    if classes is None:
+        raise ConfigError("data.class_weights: a data set with numbers to predict has no classes to weigh")
+    if setting == "balanced":
+        counts = np.bincount(targets, minlength=len(classes))
+        weights: Array = len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        return weights
+    if len(setting) != len(classes):
+        raise ConfigError(f"data.class_weights: {len(setting)} weights, but there are {len(classes)} classes")
+    return np.array(setting)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dltrain.backend import Device, open_device
-from dltrain.data import Cuts, MissingData, Prepared, Source, generated, prepare
+from dltrain.data import Cuts, MissingData, Prepared, Source, class_weights, generated, prepare
 from dltrain.errors import ConfigError, RunError
 from dltrain.nn import Loss, Model
 from dltrain.spec.build import build_layers, build_model, build_source
@@ -51,6 +51,8 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         name: Feed(split, prepared.preprocessing, augment if name == "train" else (), device)
         for name, split in prepared.splits.items()
     }
+    targets = prepared.splits["train"].targets
+    weights = class_weights(spec.data.common["class_weights"], targets, source.classes)
     return Job(
         seed=spec.seed,
         device=device,
@@ -62,6 +64,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         schedule=spec.schedule.build(),
         feeds=feeds,
         preprocessing=prepared.preprocessing,
+        class_weights=None if weights is None else device.asarray(weights),
         train=spec.train,
         metrics=spec.metrics,
         checkpoint=spec.checkpoint,

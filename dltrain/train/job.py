@@ -1,6 +1,7 @@
 """All that a training needs, built from a config."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
@@ -21,6 +22,7 @@ from dltrain.train.settings import (
 class Job:
     """feeds: "train", and "validation" and "test" where there are such splits.
 
+    class_weights: by how much examples of each class count in the gradient, (C,) on the device; None for all the same.
     kinds: layer name -> its type in the config. train.shard_size is a number here.
     """
 
@@ -34,6 +36,7 @@ class Job:
     schedule: Schedule
     feeds: dict[str, Feed]
     preprocessing: Preprocessing
+    class_weights: Any = None
     train: TrainSettings
     metrics: MetricsSettings
     checkpoint: CheckpointSettings

@@ -101,10 +101,22 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int) -> Sums:
     loss = job.loss(output, targets, len(batch))
     sums |= scores(job, output, targets)
     sums["loss"] = loss.data
+    if job.class_weights is not None:
+        loss = _weighted(loss, output, job.class_weights[targets])
     parameters = dict(job.model.named_parameters())
     for name, gradient in zip(parameters, gradients(loss, list(parameters.values())), strict=True):
         sums[f"gradient/{name}"] = gradient
     return sums
+
+
+def _weighted(loss: Tensor, output: Tensor, weights: Array) -> Tensor:
+    """What has the gradient that `loss`, a sum over examples, would have with each of them times its weight, (n,).
+
+    For any loss: an example's part of it depends on the output for this example alone.
+    """
+    (slope,) = gradients(loss, [output], keep_graph=True)
+    y: Tensor = (output * (slope * weights[:, None])).sum()
+    return y
 
 
 def scores(job: Job, output: Tensor, targets: Array) -> Sums:

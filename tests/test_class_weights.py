@@ -1,0 +1,89 @@
+"""Classes that count more than others: their weights, and that a training follows them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import make_job, rows, train
+from commands import done
+from conftest import device_of
+from test_train_step import ready, take_step
+
+from dltrain.backend import Device
+from dltrain.data import Split, class_weights
+from dltrain.errors import ConfigError
+from dltrain.spec import build_job, loads, settle
+from dltrain.train.shards import Crew
+
+CLASSES = ("a", "b", "c")
+
+
+def test_balanced_weights() -> None:
+    found = class_weights("balanced", np.array([0] * 6 + [1] * 3 + [2]), CLASSES)
+    assert found is not None and found.tolist() == [10 / (3 * 6), 10 / (3 * 3), 10 / 3]
+    one_missing = class_weights("balanced", np.array([0, 0, 0, 2]), CLASSES)
+    assert one_missing is not None and one_missing[[0, 2]].tolist() == [4 / 6, 4 / 2]
+    given = class_weights((1.0, 2.0, 0.5), np.zeros(3, int), CLASSES)
+    assert given is not None and given.tolist() == [1, 2, 0.5]
+    assert class_weights("none", np.zeros(3, int), CLASSES) is None
+
+
+def test_refuses() -> None:
+    with pytest.raises(ConfigError, match=r"data\.class_weights: 2 weights, but there are 3 classes"):
+        class_weights((1.0, 2.0), np.zeros(3, int), CLASSES)
+    with pytest.raises(ConfigError, match="has no classes to weigh"):
+        class_weights("balanced", np.zeros((3, 1)), None)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy"])
+def test_a_weight_counts_an_example_several_times(loss: str, device: Device) -> None:
+    """With whole weights the gradient is that of a batch that holds each example so many times."""
+    crew, batch, weights = Crew(2), np.arange(22), np.array([2, 1, 3])
+    targets = rows(70).targets[batch]
+    plain, _ = take_step(ready(device=device, loss=loss), crew, batch)
+    weighted = replace(ready(device=device, loss=loss), class_weights=device.asarray(weights.astype(float)))
+    report, gradients = take_step(weighted, crew, batch)
+    assert report.data_loss == pytest.approx(plain.data_loss, rel=1e-12), "the loss that is shown is a plain mean"
+    repeated = np.repeat(batch, weights[targets])
+    _, expected = take_step(ready(device=device, loss=loss), crew, repeated)
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(gradients[name], gradient * (len(repeated) / 22), rtol=1e-9, atol=1e-14)
+    crew.close()
+
+
+def test_bits_do_not_depend_on_threads(tmp_path: Path) -> None:
+    job = replace(make_job(), class_weights=np.array([2, 1, 3], np.float32))
+    assert len({train(job, tmp_path, threads)[0]["weights_sha256"] for threads in (1, 2, 4)}) == 1
+    assert train(job, tmp_path)[0]["weights_sha256"] != train(make_job(), tmp_path)[0]["weights_sha256"]
+
+
+def test_a_rare_class_is_found(tmp_path: Path) -> None:
+    """One example in thirty is of class 1, and the two overlap: only with weights is it worth saying 1."""
+    rng = np.random.default_rng(0)
+    targets = (np.arange(900) % 30 == 0).astype(np.int64)
+    split = Split((rng.normal(size=(900, 2)) + 1.2 * targets[:, None]).astype(np.float32), targets)
+    np.savez(tmp_path / "a.npz", x_train=split.inputs, y_train=targets, x_test=split.inputs, y_test=targets)
+    config = """
+data: {type: npz, path: %s, class_weights: %s}
+model: {layers: [dense: {units: 2, activation: none}]}
+optimizer: {adam: {lr: 0.05}}
+train: {epochs: 10, batch_size: 100}
+"""
+    recall: dict[str, Any] = {}
+    for weights in ("none", "balanced", "[1, 30]"):
+        (tmp_path / "a.yaml").write_text(config % (tmp_path / "a.npz", weights))
+        done("fit", tmp_path / "a.yaml", "--runs-dir", tmp_path / "runs")
+        found = done("eval", "--runs-dir", tmp_path / "runs", "--json").json
+        recall[weights] = found["per_class"][1]["recall"]
+    assert recall["none"] < 0.2 and recall["balanced"] > 0.6 and recall["[1, 30]"] > 0.6
+
+
+def test_mistakes_in_a_config() -> None:
+    text = "data: {type: penguins, class_weights: %s}\nmodel: {layers: [dense: {units: 3, activation: none}]}"
+    with pytest.raises(ConfigError, match=r"data\.class_weights: expected none or balanced or a list \(each a number"):
+        loads(text % "some")
+    device = device_of(np.float32)
+    with pytest.raises(ConfigError, match="2 weights, but there are 3 classes"):
+        build_job(settle(loads(text % "[1, 2]"), device), device, Path("nowhere"))

@@ -1,0 +1,68 @@
+"""`dltrain fit --folds K`: every example validates once, and the figures of all folds are put together."""
+
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+import pytest
+from commands import dltrain, done
+
+from dltrain.data import Cuts, Fold, Penguins, load_split
+from dltrain.spec import load
+
+CONFIG = """
+data: {type: penguins, test: 44, validation: 0.1, stratified: true}
+model: {layers: [dense: {units: 3, activation: none}]}
+optimizer: {adam: {lr: 0.05}}
+train: {epochs: 2, batch_size: 50}
+metrics: {report: [f1]}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "a.yaml").write_text(CONFIG)
+    return tmp_path / "a.yaml"
+
+
+def test_folds(config: Path, tmp_path: Path) -> None:
+    said = done("fit", config, "--folds", 3, "--runs-dir", tmp_path / "runs", "--json").json
+    assert list(said) == ["folds", "mean", "deviation"] and len(said["folds"]) == 3
+    for split in ("train", "validation", "test"):
+        for name in said["mean"][split]:
+            values = [fold[split][name] for fold in said["folds"]]
+            assert said["mean"][split][name] == pytest.approx(mean(values))
+            assert said["deviation"][split][name] == pytest.approx(stdev(values))
+    assert list(said["mean"]["validation"]) == ["loss", "accuracy", "f1"]
+    names = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert [name.rpartition("-")[2] for name in names] == ["fold1", "fold2", "fold3"]
+
+    held = []
+    for number, fold in enumerate(said["folds"], start=1):
+        spec = load(Path(fold["run"]) / "config.yaml")
+        assert spec.data and spec.data.common["fold"] == Fold(number=number, of=3)
+        cuts = Cuts(test=44, fold=Fold(number=number, of=3), stratified=True)
+        held.append(load_split(Penguins(), tmp_path, "validation", cuts=cuts, seed=0).inputs)
+        evaluated = done("eval", fold["run"], "--split", "validation", "--json").json
+        assert evaluated["loss"] == fold["validation"]["loss"] and evaluated["examples"] == 100
+    rows = np.concatenate(held)
+    assert len(np.unique(np.nan_to_num(rows), axis=0)) > 290, "each fold has others"
+    again = done("fit", Path(said["folds"][1]["run"]) / "config.yaml", "--runs-dir", tmp_path / "again", "--json").json
+    assert again["weights_sha256"] == said["folds"][1]["weights_sha256"], "the config of a fold repeats it"
+
+
+def test_in_words(config: Path, tmp_path: Path) -> None:
+    said = done("fit", config, "--folds", 2, "--smoke", "--name", "x", "--runs-dir", tmp_path / "runs")
+    *_, title, train, validation, test = said.out.splitlines()
+    assert title == "mean and deviation of 2 folds" and said.out.count("weights     sha256") == 2
+    assert all(" ± " in line for line in (train, validation, test)) and validation.startswith("validation  loss ")
+    assert {path.name.partition("-x-")[2] for path in (tmp_path / "runs").iterdir()} == {"fold1", "fold2"}
+
+
+def test_wrong(config: Path, tmp_path: Path) -> None:
+    runs = ["--runs-dir", tmp_path / "runs"]
+    assert dltrain("fit", config, "--folds", 1, *runs).code == 2
+    said = dltrain("fit", config, "--folds", 301, *runs)
+    assert said.code == 2 and "300 training examples cannot be cut into 301 pieces" in said.errors[0]
+    said = dltrain("fit", "vgg16", "--folds", 2, *runs)
+    assert said.code == 2 and not (tmp_path / "runs").exists()
