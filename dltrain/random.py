@@ -49,11 +49,11 @@ def example_words(
     return drawn.reshape(examples, blocks * BLOCK)[:, :words_each]
 
 
-def permutation(n: int, seed: int, purpose: str, *, epoch: int = 0) -> NDArray[np.intp]:
+def permutation(n: int, seed: int, purpose: str, *, epoch: int = 0, step: int = 0) -> NDArray[np.intp]:
     """An order of n things: a stable argsort of n words."""
-    return np.argsort(words(seed, purpose, epoch=epoch, count=n), kind="stable")
+    return np.argsort(words(seed, purpose, epoch=epoch, step=step, count=n), kind="stable")
 
 
-def generator(seed: int, purpose: str, layer: str = "") -> Generator:
-    """For numbers that are drawn once, on the CPU: initial weights."""
-    return Generator(_philox(seed, purpose, layer, 0, 0, 0))
+def generator(seed: int, purpose: str, layer: str = "", *, epoch: int = 0, step: int = 0) -> Generator:
+    """For numbers that are drawn on the CPU: initial weights."""
+    return Generator(_philox(seed, purpose, layer, epoch, step, 0))

@@ -11,7 +11,7 @@ from conftest import device_of
 from PIL import Image
 
 from dltrain.backend import Device
-from dltrain.data import SOURCES
+from dltrain.data import AUGMENTATIONS, SOURCES
 from dltrain.spec import build_job, loads, settle
 from dltrain.train.job import Job
 
@@ -44,15 +44,17 @@ def _pictures() -> None:
         Image.fromarray(np.random.default_rng(i).integers(0, 256, (5, 5, 3), np.uint8)).save(name)
 
 
+EVERY_AUGMENTATION = "[flip, {crop: 1}, {cutout: 3}, random_erasing, {rotation: 15}, colour_jitter]"
 FOLDER = "{type: image_folder, path: pictures, size: [4, 5], memory: 0, channels: 1, test: 0.2, augment: [flip]}"
+FOLD = "fold: {number: 2, of: 5}, stratified: true"
 CASES = {
     "image_folder": Case(FOLDER, 3, files=_pictures),
-    "digits": Case("{type: digits, validation: 0.1, augment: [flip, {crop: 1}]}", 10),
+    "digits": Case(f"{{type: digits, validation: 0.1, augment: {EVERY_AUGMENTATION}, mixup: 0.4}}", 10),
     "mnist": Case("{type: mnist, augment: [{crop: {padding: 2}}]}", 10),
     "cifar10": Case("{type: cifar10, normalize: none, augment: [{flip: 0.3}]}", 10),
     "npz": Case("{npz: a.npz}", 2, "mse", _npz),
     "csv": Case("{type: csv, path: a.csv, target: c, validation: 0.2, test: 0.2, ignore: []}", 1, "mse", _csv),
-    "penguins": Case("{type: penguins, test: 0.2, fold: {number: 2, of: 5}, stratified: true, missing: drop}", 3),
+    "penguins": Case(f"{{type: penguins, test: 0.2, {FOLD}, missing: drop, class_weights: balanced}}", 3),
     "circle": Case("circle", 2),
     "xor": Case("{type: xor, noise: 0.2, features: [xy, x, sin_y], normalize: none}", 2),
     "spiral": Case("{spiral: {examples: 100, seed: 3}, }", 2),
@@ -62,8 +64,9 @@ MODEL = "model: {layers: [flatten, dense: 6, dense: {units: %d, activation: none
 TRAIN = "train: {epochs: 1, batch_size: 24, shard_size: 7}"  # shards of 7, 7, 7 and 3
 
 
-def test_every_data_set_has_a_case() -> None:
+def test_every_data_set_and_augmentation_has_a_case() -> None:
     assert set(CASES) == set(SOURCES)
+    assert all(name in EVERY_AUGMENTATION for name in AUGMENTATIONS)
 
 
 @pytest.fixture

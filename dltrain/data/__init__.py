@@ -5,10 +5,12 @@ from dltrain.data.augment import AUGMENTATIONS, Augmentation
 from dltrain.data.cifar10 import Cifar10
 from dltrain.data.columns import Column
 from dltrain.data.digits import Digits
+from dltrain.data.distort import ColourJitter, Rotation
 from dltrain.data.files import MissingData, default_data_dir, require_files
 from dltrain.data.image_folder import ImageFolder
 from dltrain.data.mnist import Mnist
 from dltrain.data.npz import Npz, read_inputs
+from dltrain.data.occlude import Cutout, RandomErasing
 from dltrain.data.prepare import Prepared, generated, load_split, prepare
 from dltrain.data.preprocess import Preprocessing, apply, read_rows
 from dltrain.data.source import SOURCES, Fold, Normalize, OnDemand, Source, Split
@@ -23,8 +25,10 @@ __all__ = [
     "Augmentation",
     "Cifar10",
     "Circle",
+    "ColourJitter",
     "Column",
     "Csv",
+    "Cutout",
     "Cuts",
     "Digits",
     "Fold",
@@ -38,6 +42,8 @@ __all__ = [
     "Penguins",
     "Prepared",
     "Preprocessing",
+    "RandomErasing",
+    "Rotation",
     "Source",
     "Spiral",
     "Split",

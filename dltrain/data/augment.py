@@ -39,6 +39,12 @@ class Augmentation(ABC):
         """
 
 
+def uniform(words: Any, count: Any) -> Any:
+    """Whole numbers from 0 to count - 1, int64 like `words`. count: a number, or one for each word."""
+    limit = count if isinstance(count, int) else count.astype("uint64")
+    return ((words >> 32) * limit >> 32).astype("int64")
+
+
 @AUGMENTATIONS.register("flip")
 class Flip(Augmentation):
     """Mirror an image left to right, with a probability (a multiple of 1/65536)."""
@@ -76,7 +82,7 @@ class Crop(Augmentation):
         p = self.padding
         padded = xp.zeros((n, height + 2 * p, width + 2 * p, channels), images.dtype)
         padded[:, p : p + height, p : p + width] = images
-        shift = ((words >> 32) * (2 * p + 1) >> 32).astype("int64")  # (n, 2), uniform in 0 … 2p
+        shift = uniform(words, 2 * p + 1)  # (n, 2)
         return _pick(xp, padded, shift[:, :1] + xp.arange(height), shift[:, 1:] + xp.arange(width))
 
 

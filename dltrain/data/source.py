@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from dltrain.data.augment import Augmentation
 from dltrain.data.columns import Column
 from dltrain.errors import DataError
-from dltrain.registry import Count, NonNegativeInt, Positive, Rate, Registry
+from dltrain.registry import Count, NonNegative, NonNegativeInt, Positive, Rate, Registry
 
 Normalize = Literal["channel", "none"]
 ClassWeights = Literal["none", "balanced"] | tuple[Positive, ...]
@@ -126,6 +126,7 @@ def common_settings(
     class_weights: ClassWeights = "none",
     normalize: Normalize = "channel",
     augment: tuple[Augmentation, ...] = (),
+    mixup: NonNegative = 0.0,
 ) -> None:
     """The settings that every data set takes.
 
@@ -137,6 +138,7 @@ def common_settings(
     class count the same in all. The losses that are shown stay plain means.
     normalize: "channel" brings every channel to mean 0 and standard deviation 1, "none" leaves the values.
     augment: changes made to training examples each time they are seen, in this order.
+    mixup: above 0, training examples are blended with others of their batch, by shares from Beta(mixup, mixup).
     """
 
 

@@ -65,6 +65,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         feeds=feeds,
         preprocessing=prepared.preprocessing,
         class_weights=None if weights is None else device.asarray(weights),
+        mixup=spec.data.common["mixup"],
         train=spec.train,
         metrics=spec.metrics,
         checkpoint=spec.checkpoint,

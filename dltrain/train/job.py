@@ -37,6 +37,7 @@ class Job:
     feeds: dict[str, Feed]
     preprocessing: Preprocessing
     class_weights: Any = None
+    mixup: float = 0.0
     train: TrainSettings
     metrics: MetricsSettings
     checkpoint: CheckpointSettings

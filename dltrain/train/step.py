@@ -1,6 +1,7 @@
 """One step: a batch in shards forward and backward, the sum, the penalty, the check, the update."""
 
 from dataclasses import dataclass
+from functools import reduce
 from math import isfinite, sqrt
 from typing import Any
 
@@ -8,9 +9,10 @@ from dltrain.backend import kernels, to_host
 from dltrain.engine import Tensor, gradients
 from dltrain.errors import DivergedError
 from dltrain.nn import Context, Layer
-from dltrain.ops import absolute_sum, square_sum
+from dltrain.ops import absolute_sum, add, multiply, square_sum
 from dltrain.train.feed import Moment, random_words
 from dltrain.train.job import Job
+from dltrain.train.mixup import Mixture, mixed_examples
 from dltrain.train.probes import LayerProbe, observe
 from dltrain.train.shards import Crew, Sums
 
@@ -87,26 +89,36 @@ def train_step(
 def _train_shard(job: Job, batch: Array, moment: Moment, shard: int) -> Sums:
     """The gradient of this shard's part of the loss, and what its layers gave."""
     first = shard * job.shard_size
-    indices = batch[first : first + job.shard_size]
-    x, targets = job.feeds["train"].examples(indices, first, moment)
+    count = min(job.shard_size, len(batch) - first)
+    x, mixture = mixed_examples(job.feeds["train"], batch, first, count, moment, job.mixup)
     sums: Sums = {}
 
     def words(purpose: str, layer: str, words_each: int) -> Array:
-        return random_words(job.device, moment, purpose, layer, first, len(indices), words_each)
+        return random_words(job.device, moment, purpose, layer, first, count, words_each)
 
     def tap(layer: Layer, y: Array) -> None:
         sums.update(observe(layer, y))
 
     output = job.model(x, Context(training=True, words=words, tap=tap))
-    loss = job.loss(output, targets, len(batch))
-    sums |= scores(job, output, targets)
+    loss, objective = _objective(job, output, mixture, len(batch))
+    sums |= scores(job, output, mixture[0][1])
     sums["loss"] = loss.data
-    if job.class_weights is not None:
-        loss = _weighted(loss, output, job.class_weights[targets])
     parameters = dict(job.model.named_parameters())
-    for name, gradient in zip(parameters, gradients(loss, list(parameters.values())), strict=True):
+    for name, gradient in zip(parameters, gradients(objective, list(parameters.values())), strict=True):
         sums[f"gradient/{name}"] = gradient
     return sums
+
+
+def _objective(job: Job, output: Tensor, mixture: Mixture, count: int) -> tuple[Tensor, Tensor]:
+    """The loss that is shown, and what is minimised: the same unless classes weigh differently."""
+    losses = [job.loss(output, targets, count) for _, targets in mixture]
+    if len(losses) > 1:
+        losses = [multiply(loss, share) for loss, (share, _) in zip(losses, mixture, strict=True)]
+    loss = reduce(add, losses)
+    if job.class_weights is None:
+        return loss, loss
+    weighted = [_weighted(one, output, job.class_weights[t]) for one, (_, t) in zip(losses, mixture, strict=True)]
+    return loss, reduce(add, weighted)
 
 
 def _weighted(loss: Tensor, output: Tensor, weights: Array) -> Tensor:
@@ -115,7 +127,7 @@ def _weighted(loss: Tensor, output: Tensor, weights: Array) -> Tensor:
     For any loss: an example's part of it depends on the output for this example alone.
     """
     (slope,) = gradients(loss, [output], keep_graph=True)
-    y: Tensor = (output * (slope * weights[:, None])).sum()
+    y: Tensor = multiply(output, slope * weights[:, None]).sum()
     return y
 
 
