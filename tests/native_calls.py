@@ -212,8 +212,9 @@ def pointwise() -> Iterator[Call]:
             yield Call("dropout", f"{shape} below {threshold}", (values(*shape), bits, threshold, scale))
     for shape in [(1, 1), (4, 5, 3), (3, 4, 4, 17)]:
         images, index = rng.integers(0, 256, shape, np.uint8), rng.integers(0, shape[0], 7)
-        for at in (None, index, index[::2]):
-            yield Call("normalise", f"{shape} at {at}", (images, at, values(*shape[1:]), values(*shape[1:], seed=1)), 2)
+        for places in (None, index, index[::2]):
+            scale, shift = values(*shape[1:]), values(*shape[1:], seed=1)
+            yield Call("normalise", f"{shape} at {places}", (images, places, scale, shift), 2)
     for (n, classes), smoothing in product([(1, 1), (5, 2), (7, 10), (3, 33), (33, 100)], (0.0, 0.1)):
         logits, targets = values(n, classes) * 4, rng.integers(0, classes, n)
         targets[0], targets[-1] = 0, classes - 1

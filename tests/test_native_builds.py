@@ -1,4 +1,4 @@
-"""The C files with every compiler and level that a user may have: the same bits, and no read or write where none belongs.
+"""The C files with every compiler and level that a user may have: the same bits, and nothing read or written astray.
 
 Compiling is what takes the time, so all builds start at once in the background.
 """
@@ -22,9 +22,7 @@ ROOT = Path(__file__).parent.parent
 EXTENSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"][0]
 OPTIMISED = [(compiler, level) for compiler in ("gcc", "clang") for level in ("-O2", "-O3")]
 WATCHED = ("gcc", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")  # clang's takes 4 times as long
-LINUX = pytest.mark.skipif(
-    platform.system() != "Linux", reason="how a sanitizer gets into a process is known for Linux"
-)
+LINUX = pytest.mark.skipif(platform.system() != "Linux", reason="sanitizers are preloaded as on Linux")
 
 
 def build(folder: Path, compiler: str, *flags: str) -> Path:
