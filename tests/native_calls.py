@@ -25,7 +25,8 @@ from dltrain.window import Window
 
 Array = Any
 WIDTHS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 64, 65)  # channels around the widths of vectors and panels
-UPDATES = {"sgd": (0,), "momentum": (0, 2), "nesterov": (0, 2), "adam": (0, 2, 3)}  # positions of what they change
+# positions of what is changed in place
+CHANGED = {"sgd": (0,), "momentum": (0, 2), "nesterov": (0, 2), "adam": (0, 2, 3), "activate": (1,)}
 RELU, TANH, LEAKY, SIGMOID = (FUSED[name] for name in ("relu", "tanh", "leaky_relu", "sigmoid"))
 
 
@@ -41,7 +42,7 @@ class Call:
     def of(self, kernels: Kernels, change: Callable[[Array], Array] = lambda a: a) -> list[Array]:
         """All arrays that the call makes or changes; its float32 arguments pass through `change` first."""
         given = [change(a) if isinstance(a, np.ndarray) and a.dtype == np.float32 else a for a in self.arguments]
-        changed = UPDATES.get(self.method, ())
+        changed = CHANGED.get(self.method, ())
         for position in changed:
             given[position] = given[position].copy()
         result = getattr(kernels, self.method)(*given)
@@ -194,6 +195,14 @@ def pool(window: Window, examples: int, channels: int) -> Iterator[Call]:
 
 def pointwise() -> Iterator[Call]:
     rng = np.random.default_rng(3)
+    for activation, size in product((RELU, TANH, SIGMOID), (1, 15, 16, 17, 1000)):
+        x, y = values(size) * 4, values(size)
+        activation.forward(np, y)
+        x.flat[-1] = 0
+        yield Call("activate", f"{activation.name} of {size}", (activation, x))
+        yield Call("activate_grad", f"{activation.name} of {size}", (activation, values(size, seed=1), y))
+    for size, middle in product((1, 17, 5000), (0.0, 0.5)):
+        yield Call("count_beyond", f"{size} numbers", (values(size), middle, 0.9))
     for size in (1, 3, 63, 64, 65, 100, 4095, 4096, 4097, 9000):
         yield Call("square_sum", f"{size} numbers", (values(size),), size)
         w, g, m, v = (values(size, seed=seed) for seed in range(4))

@@ -12,7 +12,7 @@ import pytest
 from commands import dltrain, done, strict
 from native_calls import PLAIN, values
 
-from dltrain.backend import choose_kernels, device, native
+from dltrain.backend import choose_kernels, native
 from dltrain.backend.device import CPU_PIECE
 from dltrain.backend.native import Library, NativeKernels
 from dltrain.errors import DeviceError
@@ -60,22 +60,15 @@ def test_a_library_that_cannot_be_loaded(case: str, best: NativeKernels) -> None
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture
-def chosen(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The kernels that numpy arrays get; what a test chooses is forgotten after it."""
-    monkeypatch.setitem(device._kernels_of, np.ndarray, device._kernels_of[np.ndarray])
-    return lambda: device._kernels_of[np.ndarray]
-
-
-def test_the_choice(chosen: Any, best: NativeKernels) -> None:
+def test_the_choice(chosen_kernels: Any, best: NativeKernels) -> None:
     for name in ("numpy", "native", "auto"):
         choose_kernels(name)
-        assert type(chosen()) is (type(PLAIN) if name == "numpy" else NativeKernels)
-        assert chosen().name == ("numpy" if name == "numpy" else best.name) and not chosen().note
+        assert type(chosen_kernels()) is (type(PLAIN) if name == "numpy" else NativeKernels)
+        assert chosen_kernels().name == ("numpy" if name == "numpy" else best.name) and not chosen_kernels().note
 
 
 @pytest.mark.parametrize("name", ["numpy", "native", "auto"])
-def test_the_command_line(name: str, chosen: Any, best: NativeKernels, tmp_path: Path) -> None:
+def test_the_command_line(name: str, chosen_kernels: Any, best: NativeKernels, tmp_path: Path) -> None:
     """env.json says which kernels computed."""
     words = ("smoke", "--max-steps", 2, "--device", "cpu", "--runs-dir", tmp_path, "--kernels", name, "--json")
     run = Path(done("fit", *words).json["run"])
@@ -93,16 +86,16 @@ def not_built(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("not_built")
-def test_without_the_library_numpy_computes_and_env_json_says_why(chosen: Any, tmp_path: Path) -> None:
+def test_without_the_library_numpy_computes_and_env_json_says_why(chosen_kernels: Any, tmp_path: Path) -> None:
     choose_kernels("auto")
-    assert type(chosen()) is type(PLAIN)
+    assert type(chosen_kernels()) is type(PLAIN)
     run = Path(done("fit", "smoke", "--max-steps", 2, "--device", "cpu", "--runs-dir", tmp_path, "--json").json["run"])
     found = strict((run / "env.json").read_text())
     assert found["kernels"] == "numpy" and re.search("not built .* C compiler", found["kernels_note"])
 
 
 @pytest.mark.usefixtures("not_built")
-def test_asking_for_a_library_that_is_not_there(chosen: Any, tmp_path: Path) -> None:
+def test_asking_for_a_library_that_is_not_there(chosen_kernels: Any, tmp_path: Path) -> None:
     said = dltrain("fit", "smoke", "--runs-dir", tmp_path, "--kernels", "native")
     assert said.code == 1 and len(said.errors) == 1 and "not built" in said.errors[0]
     assert said.err.count("\n") == 1 and not list(tmp_path.iterdir())
