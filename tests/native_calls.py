@@ -6,7 +6,7 @@ to run in a process of their own; `beyond` as a second word reads and writes bey
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -18,7 +18,8 @@ import numpy as np
 
 from dltrain.backend import Activation, Kernels
 from dltrain.backend.device import CPU_PIECE
-from dltrain.backend.native import INSTRUCTION_SETS, Library, NativeKernels, at
+from dltrain.backend.library import INSTRUCTION_SETS, Library, at
+from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError, ShapeError
 from dltrain.ops.activation import FUSED
 from dltrain.window import Window
@@ -38,6 +39,7 @@ class Call:
     name: str
     arguments: tuple[Any, ...]
     terms: int = 1
+    settings: dict[str, int] = field(default_factory=dict)
 
     def of(self, kernels: Kernels, change: Callable[[Array], Array] = lambda a: a) -> list[Array]:
         """All arrays that the call makes or changes; its float32 arguments pass through `change` first."""
@@ -45,7 +47,7 @@ class Call:
         changed = CHANGED.get(self.method, ())
         for position in changed:
             given[position] = given[position].copy()
-        result = getattr(kernels, self.method)(*given)
+        result = getattr(kernels, self.method)(*given, **self.settings)
         made = result if isinstance(result, tuple) else (result,)
         return [np.asarray(a) for a in made if a is not None] + [given[position] for position in changed]
 
@@ -53,6 +55,11 @@ class Call:
         """The same by plain numpy in double precision."""
         with np.errstate(all="ignore"):
             return self.of(PLAIN, lambda a: a.astype(np.float64))
+
+    @property
+    def function(self) -> str:
+        """In C."""
+        return "philox" if self.method == "example_words" else self.method
 
     def __str__(self) -> str:
         return f"{self.method}: {self.name}"
@@ -201,6 +208,9 @@ def pointwise() -> Iterator[Call]:
         x.flat[-1] = 0
         yield Call("activate", f"{activation.name} of {size}", (activation, x))
         yield Call("activate_grad", f"{activation.name} of {size}", (activation, values(size, seed=1), y))
+    for examples, each, first in product((0, 1, 5), (1, 4, 7), (0, 3)):
+        settings = {"epoch": 2, "step": 1 << 33, "first": first, "examples": examples, "words_each": each}
+        yield Call("example_words", f"{settings}", ((1 << 64) - 3, "dropout", "layer"), settings=settings)
     for size, middle in product((1, 17, 5000), (0.0, 0.5)):
         yield Call("count_beyond", f"{size} numbers", (values(size), middle, 0.9))
     for size in (1, 3, 63, 64, 65, 100, 4095, 4096, 4097, 9000):
@@ -263,7 +273,9 @@ def bits_of(library: Any, table: list[Call]) -> list[str]:
     kernels = NativeKernels(library, CPU_PIECE)
 
     def hashed(arrays: list[Array]) -> str:
-        return sha256(b"".join(np.where(np.isnan(a), np.nan, a).tobytes() for a in arrays)).hexdigest()
+        return sha256(
+            b"".join((np.where(np.isnan(a), np.nan, a) if a.dtype.kind == "f" else a).tobytes() for a in arrays)
+        ).hexdigest()
 
     with poisoned():
         return [hashed(call.of(kernels)) for call in table]
@@ -273,6 +285,6 @@ if __name__ == "__main__":
     for library in libraries(sys.argv[1]):
         if "beyond" in sys.argv[2:]:
             w = values(1000)
-            library.sgd(1001, at(w), at(values(1001)), 0.1)
+            library.free.sgd(1001, at(w), at(values(1001)), 0.1)
         bits_of(library, calls())
         print(library.instruction_set)

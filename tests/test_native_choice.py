@@ -12,9 +12,11 @@ import pytest
 from commands import dltrain, done, strict
 from native_calls import PLAIN, values
 
-from dltrain.backend import choose_kernels, native
+from dltrain.backend import choose_kernels
+from dltrain.backend import library as native
 from dltrain.backend.device import CPU_PIECE
-from dltrain.backend.native import Library, NativeKernels
+from dltrain.backend.library import Library
+from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError
 
 COMPILERS = [name for name in ("cc", "gcc", "clang") if shutil.which(name)]

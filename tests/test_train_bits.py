@@ -12,7 +12,8 @@ import pytest
 from builders import EVERY_LAYER, Unordered, images, make_job, train, weights_of
 from conftest import device_of
 
-from dltrain.backend import Device, choose_kernels, native
+from dltrain.backend import Device, choose_kernels
+from dltrain.backend.library import load as load_library
 from dltrain.data import AUGMENTATIONS
 from dltrain.errors import DeviceError
 from dltrain.nn import LAYERS
@@ -77,7 +78,7 @@ def test_bits_do_not_depend_on_threads(net: str, kernels: str, optimizer: str, t
 def test_kernels_in_c_and_in_numpy_have_bits_of_their_own(tmp_path: Path) -> None:
     """So that the tests above do test both."""
     try:
-        native.load()
+        load_library()
     except DeviceError as error:
         pytest.skip(str(error))
     found = set()
