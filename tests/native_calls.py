@@ -251,7 +251,7 @@ def poisoned() -> Any:
     """New arrays hold NaN, so that what a kernel does not write shows."""
 
     def empty(shape: Any, dtype: Any = float) -> Array:
-        return np.full(shape, np.nan, dtype)
+        return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 77, dtype)
 
     return patch.multiple(np, empty=empty, empty_like=lambda a: empty(a.shape, a.dtype))
 
