@@ -1,7 +1,7 @@
 """Fixtures that all tests share: on which device a test computes, and real data sets where they are at hand."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import standin
 
-from dltrain.backend import Device, open_device
+from dltrain import backend
+from dltrain.backend import Device, Kernels, open_device
 from dltrain.engine import OPS
 from dltrain.train import step
 
@@ -36,6 +37,14 @@ def device_name(request: pytest.FixtureRequest) -> Iterator[str]:
 def device(device_name: str) -> Device:
     """A float64 device, once the CPU and once the stand-in; for another dtype: `device_of(dtype, device_name)`."""
     return device_of(np.float64, device_name)
+
+
+@pytest.fixture
+def chosen_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Kernels]:
+    """The kernels that numpy arrays get. What a test chooses is forgotten after it."""
+    of = backend.device._kernels_of
+    monkeypatch.setitem(of, np.ndarray, of[np.ndarray])
+    return lambda: of[np.ndarray]
 
 
 @pytest.fixture

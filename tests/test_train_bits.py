@@ -12,8 +12,10 @@ import pytest
 from builders import EVERY_LAYER, Unordered, images, make_job, train, weights_of
 from conftest import device_of
 
-from dltrain.backend import Device
+from dltrain.backend import Device, choose_kernels
+from dltrain.backend.library import load as load_library
 from dltrain.data import AUGMENTATIONS
+from dltrain.errors import DeviceError
 from dltrain.nn import LAYERS
 from dltrain.optim import OPTIMIZERS
 from dltrain.spec import build_job, load, settle
@@ -63,11 +65,27 @@ def test_the_networks_hold_every_type_of_layer() -> None:
     assert {kind for layers in EVERY_LAYER.values() for kind, _ in layers} == set(LAYERS)
 
 
-@pytest.mark.usefixtures("random_delays")
-@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+@pytest.mark.usefixtures("random_delays", "chosen_kernels")
+@pytest.mark.parametrize(("kernels", "optimizer"), [*(("auto", name) for name in OPTIMIZERS), ("numpy", "adam")])
 @pytest.mark.parametrize("net", EVERY_LAYER)
-def test_bits_do_not_depend_on_threads(net: str, optimizer: str, tmp_path: Path) -> None:
+def test_bits_do_not_depend_on_threads(net: str, kernels: str, optimizer: str, tmp_path: Path) -> None:
+    """auto: in C where they were built."""
+    choose_kernels(kernels)
     assert len(hashes(job_of(net, optimizer), tmp_path)) == 1
+
+
+@pytest.mark.usefixtures("chosen_kernels")
+def test_kernels_in_c_and_in_numpy_have_bits_of_their_own(tmp_path: Path) -> None:
+    """So that the tests above do test both."""
+    try:
+        load_library()
+    except DeviceError as error:
+        pytest.skip(str(error))
+    found = set()
+    for kernels in ("native", "numpy"):
+        choose_kernels(kernels)
+        found |= hashes(job_of("deep"), tmp_path, (1,))
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize("net", EVERY_LAYER)
@@ -96,10 +114,13 @@ def test_the_seed_and_the_shard_size_do_change_the_bits(tmp_path: Path) -> None:
     assert len({hash_ for job in jobs for hash_ in hashes(job, tmp_path, (2,))}) == 3
 
 
+@pytest.mark.usefixtures("chosen_kernels")
+@pytest.mark.parametrize("kernels", ["auto", "numpy"])
 @pytest.mark.parametrize("net", EVERY_LAYER)
 def test_memory_that_was_never_written_has_no_influence(
-    net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    net: str, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    choose_kernels(kernels)
     expected = hashes(job_of(net), tmp_path, (2,))
     poisoned = 0
     for name in ("empty", "empty_like"):

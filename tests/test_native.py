@@ -1,0 +1,389 @@
+"""The kernels in C against plain numpy in double precision, with every instruction set that this machine runs."""
+
+import ctypes
+import ctypes.util
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from native_calls import PLAIN, RELU, SIGMOID, TANH, WIDTHS, Call, bits_of, calls, outputs, pointwise, poisoned, values
+
+from dltrain.backend import native
+from dltrain.backend.device import CPU_PIECE
+from dltrain.backend.library import FUNCTIONS, INSTRUCTION_SETS, Library, at, load
+from dltrain.backend.native import NativeKernels
+from dltrain.errors import DeviceError
+from dltrain.ops.activation import FUSED
+from dltrain.window import Window
+
+Array = Any
+TOLERANCE = 2e-6  # of the largest result, times the root of the number of terms: about 30 roundings
+C_FILES = Path(native.__file__).parent / "c"
+
+table = cache(calls)
+
+
+@cache
+def wanted() -> list[list[Array]]:
+    return [call.of_plain() for call in table()]
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def library(request: pytest.FixtureRequest) -> Library:
+    try:
+        return load(request.param)
+    except DeviceError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def kernels(library: Library) -> NativeKernels:
+    return NativeKernels(library, CPU_PIECE)
+
+
+@pytest.fixture
+def best() -> NativeKernels:
+    try:
+        return NativeKernels(load(), CPU_PIECE)
+    except DeviceError as error:
+        pytest.skip(str(error))
+
+
+class Watched:
+    """A library that notes which functions are called."""
+
+    def __init__(self, library: Library):
+        self._functions, self.called, self.instruction_set = library.free, list[str](), library.instruction_set
+
+    def __call__(self, work: int) -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        self.called.append(name)
+        return getattr(self._functions, name)
+
+
+class Refusing:
+    """A library of which nothing may be called."""
+
+    instruction_set = "none"
+
+    def __call__(self, work: int) -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was called in C")
+
+
+def declining() -> NativeKernels:
+    return NativeKernels(Refusing(), CPU_PIECE)  # type: ignore[arg-type]
+
+
+def assert_close(found: list[Array], expected: list[Array], call: Call) -> None:
+    assert [a.shape for a in found] == [a.shape for a in expected], call
+    for f, e in zip(found, expected, strict=True):
+        finite = np.isfinite(e)
+        tolerance = TOLERANCE * np.sqrt(call.terms) * np.abs(e).max(where=finite, initial=0)
+        if not finite.all() or not (np.abs(f - e) <= tolerance).all():  # quick; the next line takes its time
+            np.testing.assert_allclose(f, e, 0, tolerance, err_msg=str(call))
+
+
+# --- the table and the interface --------------------------------------------------------------------------------------
+
+
+def test_python_and_c_agree_on_every_function() -> None:
+    """Names, order and types of the arguments, and what comes back, read from the C files."""
+    code = re.sub(
+        r"/\*.*?\*/",
+        "",
+        "".join(f.read_text() for f in sorted([*C_FILES.glob("*.inc"), *C_FILES.glob("*.h")])),
+        flags=re.DOTALL,
+    )
+    letters = {"i64": "n", "uint64_t": "u", "float": "f", "double": "d", "int": "i"}
+    results = {"int": ctypes.c_int, "i64": ctypes.c_int64, "double": ctypes.c_double, "void": None}
+    found = {}
+    for result, name, arguments in re.findall(r"EXPORT (\w+) (?:FN\()?(\w+)\)?\(([^)]*)\)", code):
+        types = ["p" if "*" in a else letters[a.split()[0]] for a in arguments.split(",")]
+        found[name] = results[result], "".join(types)
+    assert found == FUNCTIONS
+    struct = (C_FILES / "shapes.h").read_text().partition("typedef struct {")[2].partition("} Window;")[0]
+    struct = re.sub(r"/\*.*?\*/", "", struct).replace("i64", "")
+    assert re.findall(r"[a-z]+", struct) == [
+        "channels", "filters", "groups", "in", "out", "kernel", "stride", "dilation", "before", "after",
+    ]  # fmt: skip
+
+
+def test_the_table_is_complete(best: NativeKernels) -> None:
+    """Every method that is overridden, every function in C, and nothing declined but padding beyond the kernel."""
+    watched = Watched(best.library)
+    kernels, declined = NativeKernels(watched, CPU_PIECE), []  # type: ignore[arg-type]
+    seen = set()
+    for call in table():
+        watched.called.clear()
+        call.of(kernels)
+        if call.function not in watched.called:
+            declined.append(call)
+        assert {call.function} >= {*watched.called} - {"activate", "activate_grad"}, (
+            call
+        )  # which conv and dense need too
+        seen.update({call.method} if call.function in watched.called else {})
+    overridden = {name for name, own in vars(NativeKernels).items() if callable(own) and not name.startswith("_")}
+    assert seen == overridden == set(FUNCTIONS) - {"philox"} | {"example_words"}
+    assert {call.method for call in declined} == {"conv_grad"}
+    for call in declined:
+        window = call.arguments[4]
+        assert any(max(p) >= e for p, e in zip(window.padding, window.extent, strict=True)), call
+
+
+def test_the_table_holds_what_it_says() -> None:
+    """Both values of every choice, and every width, beside each other."""
+    backward = [call.arguments for call in table() if call.method == "conv_grad"]
+    shapes = {(w.shape[-2], w.shape[-1] // groups) for _, _, w, _, _, groups, _, _ in backward}
+    assert shapes >= {(c, k) for c in WIDTHS for k in WIDTHS}
+    for dimensions in (1, 2, 3):
+        of = [a for a in backward if len(a[4].kernel) == dimensions]
+        assert {(a[5] > 1, a[6] is RELU, *a[7][::2]) for a in of} == {
+            (g, r, dx, b) for g in (False, True) for r in (False, True) for dx in (False, True) for b in (False, True)
+        }
+        for field in ("stride", "dilation"):
+            assert {getattr(a[4], field) for a in of} >= {(1,) * dimensions, (2,) * dimensions}
+    assert {a[6] for a in backward} == {None, *FUSED.values()}
+    assert {1, 2, 13, 14, 15, 27, 28, 29} <= {a[4].out_size[-1] for a in backward}
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_call_agrees_with_plain_numpy(kernels: NativeKernels) -> None:
+    for call, expected in zip(table(), wanted(), strict=True):
+        with poisoned():
+            found = call.of(kernels)
+        assert_close(found, expected, call)
+        other = call.method in (
+            "square_sum",
+            "observe",
+            "count_beyond",
+            "example_words",
+        )  # squares are added in double precision
+        assert all(a.dtype == np.float32 or other for a in found), call
+
+
+def test_avx512_and_avx2_give_the_same_bits() -> None:
+    try:
+        libraries = [load(name) for name in ("avx2", "avx512")]
+    except DeviceError as error:
+        pytest.skip(str(error))
+    for call, *bits in zip(table(), *(bits_of(library, table()) for library in libraries), strict=True):
+        assert bits[0] == bits[1], call
+
+
+def test_what_only_moves_or_masks_numbers_equals_plain_numpy_to_the_bit(kernels: NativeKernels) -> None:
+    for call in table():
+        if call.method in ("max_pool", "dropout", "example_words"):
+            for found, expected in zip(call.of(kernels), call.of(PLAIN), strict=True):
+                assert found.tobytes() == expected.tobytes(), call
+
+
+@pytest.mark.parametrize("parts", [2, 3, 16])
+def test_parts_change_no_bits(parts: int, library: Library) -> None:
+    """Each is a call of its own; together they write everything, in whatever order they come."""
+
+    class Parted:
+        instruction_set = library.instruction_set
+
+        def __call__(self, work: int) -> Any:
+            return self
+
+        def __getattr__(self, name: str) -> Any:
+            function = getattr(library.free, name)
+            if name not in names:
+                return function
+
+            def call(*arguments: Any) -> int:
+                assert arguments[-2:] == (0, 1)
+                return sum(function(*arguments[:-2], part, parts) for part in reversed(range(parts)))
+
+            return call
+
+    names = ("conv_grad", "dense", "dense_grad")
+    some = [call for call in table() if call.method in names]
+    for call, *bits in zip(some, bits_of(library, some), bits_of(Parted(), some), strict=True):
+        assert bits[0] == bits[1], call
+
+
+def test_some_of_the_examples(library: Library) -> None:
+    """conv and conv_grad of the examples 1 to 3 of 5 touch no others."""
+    window = Window.of((4, 5), 3, 2, "same")
+    x, w, y = values(5, 4, 5, 3), values(3, 3, 3, 7, seed=1), outputs(5, *window.out_size, 7)
+    g, shape = values(*y.shape, seed=2), native._described(window, 3, 7, 1)
+    kernels, part = NativeKernels(library, CPU_PIECE), slice(1, 4)
+    found = np.full_like(y, 9)
+    assert library.free.conv(shape, 1, 4, at(x), at(w), None, True, at(found)) == 0
+    expected = np.full_like(y, 9)
+    expected[part] = kernels.conv(x[part], w, window, 1, None, RELU)
+    np.testing.assert_array_equal(found, expected)
+    dx, dw, db = np.full_like(x, 9), np.empty_like(w), np.empty(7, np.float32)
+    assert library.free.conv_grad(shape, 1, 4, at(g), at(x), at(w), at(y), at(dx), at(dw), at(db), 0, 1) == 0
+    of_part = kernels.conv_grad(g[part], x[part], w, y[part], window, 1, RELU, [True, True, True])
+    for a, b in zip((dx[part], dw, db), of_part, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (dx[[0, 4]] == 9).all()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_what_is_not_finite_shows(number: float, kernels: NativeKernels) -> None:
+    """Wherever plain numpy puts out something that is not finite, so does C. One number of one argument at a time."""
+    shown = set()
+    for i, call in enumerate([*table()[::3], *pointwise()]):
+        floats = [a for a in call.arguments if isinstance(a, np.ndarray) and a.dtype == np.float32]
+        if not floats:
+            continue
+        chosen = i % len(floats)
+        spoilt = floats[chosen].copy()
+        spoilt.flat[i * 7919 % spoilt.size] = number
+
+        def spoil(a: Array, before: Array = floats[chosen], after: Array = spoilt) -> Array:
+            return after if a is before else a
+
+        with np.errstate(all="ignore"):
+            found, expected = call.of(kernels, spoil), call.of(PLAIN, spoil)
+        for f, e in zip(found, expected, strict=True):
+            here, there = ~np.isfinite(f), ~np.isfinite(e)
+            # numpy multiplies a gradient with the mask of each point of a window, so it shows at all of them
+            hidden = there.any() and not here.any() if call.method == "max_pool_grad" else (there & ~here).any()
+            assert not hidden, f"{call}: float argument {chosen}"
+            if there.any():
+                shown.add(call.method)
+    assert shown == set(FUNCTIONS) - {"count_beyond", "philox"}  # no floats come out
+
+
+def test_relu_keeps_what_is_no_number(kernels: NativeKernels) -> None:
+    x, one = np.array([[np.nan], [-np.nan], [-1], [-0.0], [2], [-np.inf], [np.inf]], np.float32), np.ones((1, 1), "f")
+    expected = [np.nan, np.nan, 0, 0, 2, 0, np.inf]
+    np.testing.assert_array_equal(kernels.dense(x, one, None, RELU)[:, 0], expected)
+    window = Window.of((7,), 1)
+    np.testing.assert_array_equal(kernels.conv(x[None], one[None], window, 1, None, RELU)[0, :, 0], expected)
+
+
+def test_tanh_and_sigmoid_are_exact_to_a_few_units_in_the_last_place(kernels: NativeKernels) -> None:
+    """From 0 to where they no longer change, and never beyond 1."""
+    x = np.concatenate([np.linspace(-25, 25, 200_001), np.logspace(-30, 0, 5001), [np.inf, -np.inf, 1e38]])
+    x = x.astype(np.float32)
+    for activation, of in ((TANH, np.tanh), (SIGMOID, lambda x: 1 / (1 + np.exp(-x)))):
+        found, expected = kernels.activate(activation, x.copy()), of(np.minimum(x, 700).astype(np.float64))
+        assert np.abs(found).max() <= 1 and (activation is TANH or found.min() >= 0)
+        near_0 = 0.5 if activation is SIGMOID else np.abs(expected)  # sigmoid is half of 1 + tanh
+        assert (np.abs(found - expected) <= 5 * 2**-23 * np.maximum(near_0, np.abs(expected))).all()
+    assert np.isnan(kernels.activate(TANH, np.array([np.nan], np.float32)))
+
+
+# --- what is declined, and what is refused ----------------------------------------------------------------------------
+
+
+def test_double_precision_is_declined() -> None:
+    for call, expected in zip(table()[::7], wanted()[::7], strict=True):
+        if call.method == "example_words":
+            continue
+        with np.errstate(all="ignore"):
+            found = call.of(declining(), lambda a: a.astype(np.float64))
+        for f, e in zip(found, expected, strict=True):
+            assert f.dtype == e.dtype
+            np.testing.assert_array_equal(f, e, err_msg=str(call))
+
+
+def scattered(a: Array) -> Array:
+    """The same numbers, not beside each other."""
+    return np.repeat(a, 2, axis=-1)[..., ::2]
+
+
+@pytest.mark.parametrize("change", [scattered, np.asfortranarray], ids=["scattered", "columns first"])
+def test_numbers_that_do_not_lie_in_a_row(change: Any, best: NativeKernels) -> None:
+    """Copied or declined, whichever of the arguments it is."""
+    for call, expected in zip(table()[::11], wanted()[::11], strict=True):
+        for only in [a for a in call.arguments if isinstance(a, np.ndarray) and a.dtype == np.float32]:
+            assert_close(call.of(best, lambda a, only=only: change(a) if a is only else a), expected, call)
+
+
+def test_updates_of_views_reach_the_weights(kernels: NativeKernels) -> None:
+    w, g, v = scattered(values(9)), values(9, seed=1), values(9, seed=2)
+    expected = (w - np.float32(0.1) * g).copy()
+    kernels.sgd(w, g, 0.1)
+    np.testing.assert_allclose(w, expected, 1e-6)
+    for name, settings in {"momentum": (0.9, 0.1), "nesterov": (0.9, 0.1)}.items():
+        found, wanted_ = [scattered(values(9)), scattered(v)], [values(9), v.copy()]
+        getattr(kernels, name)(found[0], g, found[1], *settings)
+        getattr(PLAIN, name)(wanted_[0], g, wanted_[1], *settings)
+        np.testing.assert_allclose(found, wanted_, 1e-5, err_msg=name)
+
+
+def test_other_declined_inputs() -> None:
+    """Nothing of these may reach C, where all arrays are taken to be whole and of the shapes that are described."""
+    kernels, window = declining(), Window.of((4,), 2)
+    x, w, one = values(3, 4, 2), values(2, 2, 5, seed=1), values(1, seed=2)
+    assert_same(kernels, "conv", x, w, window, 1, one, None)
+    assert_same(kernels, "conv", x, w, window, 1, None, None, of=0)
+    assert_same(kernels, "dense", x[0], values(2, 5), one, None)
+    assert_same(kernels, "dense", x, values(2, 5), None, None)  # a batch of matrices
+    assert_same(kernels, "dense", values(3, 0), values(0, 5), values(5), None)
+    assert_same(kernels, "dense_grad", values(0, 5), values(0, 2), values(2, 5), values(0, 5), None, [True] * 3)
+    assert_same(kernels, "square_sum", np.float32(3))  # a scalar is no array, though it has a dtype and flags
+    images, scale = np.zeros((2, 3, 3), np.uint8), values(3, 3)
+    assert_same(kernels, "normalise", images.astype(np.float32), None, scale, scale)
+    assert_same(kernels, "normalise", images[:, ::2], None, scale[::2].copy(), scale[::2].copy())
+    assert_same(kernels, "normalise", images, np.array([1], np.int32), scale, scale)
+    assert_same(kernels, "normalise", images, None, values(3), values(3))
+    assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 2], np.int32), 2, 0.0)
+    assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 9, 2])[::2], 2, 0.0)
+    bits = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    assert_same(kernels, "dropout", values(3, 2), bits[:, ::2], 5, 1.5)
+
+
+def assert_same(kernels: NativeKernels, method: str, *arguments: Any, of: int | None = None) -> None:
+    """of: how many examples of the first argument; none at all may go to C or not."""
+    if of is not None:
+        arguments = (arguments[0][:of], *arguments[1:])
+        kernels = NativeKernels(load(), CPU_PIECE)
+    found, expected = (getattr(k, method)(*arguments) for k in (kernels, PLAIN))
+    for f, e in zip(*(r if isinstance(r, tuple) else (r,) for r in (found, expected)), strict=True):
+        np.testing.assert_array_equal(f, e)
+        assert f.dtype == e.dtype and f.shape == e.shape
+
+
+def test_no_examples(kernels: NativeKernels) -> None:
+    """The last shard of a batch may be small, but shapes hold down to none; sums over nothing are 0."""
+    window, w, b = Window.of((4,), 2), values(2, 2, 5), values(5)
+    x, y, pooled = values(0, 4, 2), values(0, 3, 5), values(0, 3, 2)
+    flat, all_ = values(0, 4), [True, True, True]
+    empty = {
+        "conv": (x, w, window, 1, b, RELU), "conv_grad": (y, x, w, y, window, 1, RELU, all_),
+        "dense": (flat, values(4, 5), b, RELU), "dense_grad": (y[:, 0], flat, values(4, 5), y[:, 0], RELU, all_),
+        "max_pool": (x, window), "max_pool_grad": (pooled, x, pooled, window), "average_pool": (x, window),
+        "average_pool_grad": (pooled, window), "square_sum": (flat,), "observe": (flat,),
+        "dropout": (flat, np.zeros((0, 4), np.uint16), 5, 1.5),
+        "normalise": (np.zeros((3, 4), np.uint8), np.zeros(0, np.int64), values(4), values(4)),
+        "activate": (TANH, flat), "activate_grad": (TANH, flat, flat), "count_beyond": (flat, 0.0, 0.9),
+        "sgd": (b[:0], b[:0], 0.1), "momentum": (b[:0], b[:0], b[:0], 0.9, 0.1),
+        "nesterov": (b[:0], b[:0], b[:0], 0.9, 0.1), "adam": (*[b[:0]] * 4, 0.9, 0.999, 0.1, 1.5, 1e-8),
+    }  # fmt: skip
+    assert {*empty, "cross_entropy", "philox"} == set(FUNCTIONS)  # a loss of nothing is never asked for
+    for method, arguments in empty.items():
+        call = Call(method, "no examples", arguments)
+        with poisoned():
+            found = call.of(kernels)
+        for f, e in zip(found, call.of(PLAIN), strict=True):
+            np.testing.assert_array_equal(f, e, err_msg=method)
+
+
+@pytest.mark.parametrize("target", [-1, 3, 1 << 40])
+def test_a_target_that_is_no_class(target: int, kernels: NativeKernels) -> None:
+    with pytest.raises(ValueError, match="targets go from 0 to 2"):
+        kernels.cross_entropy(values(2, 3), np.array([0, target]), 2, 0.1)
+
+
+@pytest.mark.parametrize("index", [-1, 2, 1 << 40])
+def test_an_index_outside(index: int, kernels: NativeKernels) -> None:
+    with pytest.raises(IndexError, match="outside 0 to 1"):
+        kernels.normalise(np.zeros((2, 3), np.uint8), np.array([0, index]), values(3), values(3))

@@ -1,0 +1,120 @@
+"""The C files with every compiler and level that a user may have: the same bits, and nothing read or written astray.
+
+Compiling is what takes the time, so all builds start at once in the background.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import native_calls
+import pytest
+from native_calls import bits_of, calls, libraries
+
+ROOT = Path(__file__).parent.parent
+EXTENSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"][0]
+OPTIMISED = [(compiler, level) for compiler in ("gcc", "clang") for level in ("-O2", "-O3")]
+WATCHED = ("gcc", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")  # clang's takes 4 times as long
+LINUX = pytest.mark.skipif(platform.system() != "Linux", reason="sanitizers are preloaded as on Linux")
+
+
+def build(folder: Path, compiler: str, *flags: str) -> Path:
+    """With what pyproject.toml says but for the level."""
+    given = [flag for flag in EXTENSION["extra-compile-args"] if not flag.startswith("-O")]
+    libraries = [f"-l{name}" for name in EXTENSION["libraries"]]
+    path = folder / "".join((compiler, flags[0], ".so"))
+    command = [compiler, "-fPIC", "-shared", *given, *flags, *EXTENSION["sources"], "-o", path, *libraries]
+    subprocess.run(command, check=True, cwd=ROOT, preexec_fn=lambda: os.nice(19))
+    return path
+
+
+Builds = dict[tuple[str, ...], "Future[Path]"]
+Bits = dict[str, dict[str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
+    folder = tmp_path_factory.mktemp("builds")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        wanted = [key for key in (WATCHED, *OPTIMISED) if shutil.which(key[0])]
+        yield {key: pool.submit(build, folder, *key) for key in wanted}
+
+
+def built(builds: Builds, key: tuple[str, ...]) -> Path:
+    if key not in builds:
+        pytest.skip(f"{key[0]} is not installed")
+    return builds[key].result()
+
+
+@pytest.fixture(scope="module")
+def bits(builds: Builds) -> Bits:
+    """For each instruction set, and within for each build, the hash of every call."""
+    table, found = calls(), Bits()
+    paths = {" ".join(key): future.result() for key, future in builds.items() if key in OPTIMISED}
+    spec = find_spec("dltrain.backend._native")
+    if spec and spec.origin:
+        paths["the installed library"] = Path(spec.origin)
+    for name, path in paths.items():
+        for library in libraries(path):
+            found.setdefault(library.instruction_set, {})[name] = bits_of(library, table)
+    return found
+
+
+def same(found: dict[str, list[str]]) -> None:
+    if len(found) < 2:
+        pytest.skip("nothing to compare")
+    (first, expected), *others = found.items()
+    for other, bits in others:
+        different = [str(call) for call, a, b in zip(calls(), expected, bits, strict=True) if a != b]
+        assert not different, (first, other)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_files_are_compiled_as_they_stand(compiler: str, builds: Builds) -> None:
+    """The installed library is built from the same files; if its bits differ in the tests below, install again."""
+    if not shutil.which(compiler):
+        pytest.skip(f"no {compiler} here")
+    assert all(builds[compiler, level].result().exists() for level in ("-O2", "-O3"))
+
+
+def test_builds_for_any_machine_give_the_same_bits(bits: Bits) -> None:
+    same(bits["baseline"])
+
+
+def test_avx2_and_avx512_give_the_same_bits_whatever_the_compiler(bits: Bits) -> None:
+    same({f"{name} {build}": of for name in ("avx2", "avx512") for build, of in bits.get(name, {}).items()})
+
+
+def watched(library: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """The table of calls in a process that the sanitizers look after."""
+    runtimes = [
+        subprocess.run([WATCHED[0], f"-print-file-name=lib{name}.so"], capture_output=True, text=True).stdout.strip()
+        for name in ("asan", "ubsan")
+    ]
+    settings = {
+        "LD_PRELOAD": ":".join(runtimes),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
+        "PYTHONMALLOC": "malloc",  # every array has a border of its own
+    }
+    command = [sys.executable, native_calls.__file__, str(library), *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **settings})
+
+
+@LINUX
+def test_nothing_is_read_or_written_where_it_does_not_belong(builds: Builds) -> None:
+    said = watched(built(builds, WATCHED))
+    assert said.returncode == 0 and not said.stderr, said.stderr[-5000:]
+    assert said.stdout.split()[0] == "baseline"
+
+
+@LINUX
+def test_one_number_too_many_would_be_reported(builds: Builds) -> None:
+    said = watched(built(builds, WATCHED), "beyond")
+    assert said.returncode != 0 and "heap-buffer-overflow" in said.stderr
