@@ -36,9 +36,16 @@ class DeviceError(DltrainError):
 
 
 class DivergedError(DltrainError):
-    """A loss or gradient that is not finite. Raised before the update, so the weights are still good."""
+    """A loss or gradient that is not finite. Raised before the update, so the weights are still good.
+
+    layer: where it was seen first, where that is known.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, layer: str | None = None):
+        super().__init__(message)
+        self.layer = layer
 
 
 class Interrupted(DltrainError):

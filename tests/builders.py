@@ -11,10 +11,11 @@ from dltrain.backend import Device, open_device
 from dltrain.data import Preprocessing, Split
 from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, Model
 from dltrain.optim import OPTIMIZERS, SCHEDULES
-from dltrain.train.checkpoint import Checkpoint, Position
+from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.feed import Feed
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
+from dltrain.train.progress import Position, Progress
 from dltrain.train.rundir import RunDir
 from dltrain.train.settings import (
     CheckpointSettings,
@@ -105,7 +106,7 @@ def make_job(
     optimizer: Any = None,
     schedule: Any = None,
     penalty: dict[str, float] | None = None,
-    every_epochs: int = 1,
+    checkpoints: dict[str, Any] | None = None,
     log_every: int = 1,
     update_every: int = 10,
     early_stopping: dict[str, Any] | None = None,
@@ -138,7 +139,7 @@ def make_job(
             early_stopping=EarlyStopping(**early_stopping) if early_stopping else None, **settings
         ),
         metrics=MetricsSettings(**(metrics or {})),
-        checkpoint=CheckpointSettings(every_epochs=every_epochs),
+        checkpoint=CheckpointSettings(**(checkpoints or {})),
         logging=LoggingSettings(every=log_every),
         diagnostics=DiagnosticsSettings(update_every=update_every),
     )  # fmt: skip
@@ -185,7 +186,11 @@ def checkpoint(seed: int = 0) -> Checkpoint:
     rng = np.random.default_rng(seed)
     weights = {"dense1.weight": rng.normal(size=(5, 3)).astype(np.float32), "dense1.bias": np.zeros(3, np.float32)}
     state = {f"{name}/mean": rng.normal(size=a.shape).astype(np.float32) for name, a in weights.items()}
-    return Checkpoint(weights, state, Position(step=12, epoch=3, done=4), LEARNED, "version: 1  # naïve\n")
+    sums = {"mean/loss": np.array([1.5, 22.0]), "layer/dense1/alive": np.array([True, False, True])}
+    progress = Progress(0.25, 8, 0.5, 2, 7.5, {"train": {"loss": 0.25}})
+    where = Position(step=12, epoch=3, done=4)
+    logs = {"metrics.jsonl": 1234, "layers.jsonl": 56}
+    return Checkpoint(weights, state, sums, where, progress, logs, LEARNED, "version: 1  # naïve\n")
 
 
 # --- sums over shards ------------------------------------------------------------------------------------------------

@@ -17,17 +17,18 @@ from hypothesis import strategies as st
 
 from dltrain.errors import RunError
 from dltrain.train import files
-from dltrain.train.checkpoint import Checkpoint, Position, weights_sha256
+from dltrain.train.checkpoint import PARTS, Checkpoint, weights_sha256
+from dltrain.train.progress import Position
 
 
 def assert_same(found: Checkpoint, expected: Checkpoint) -> None:
-    for part in ("weights", "optimizer"):
+    for part in PARTS:
         arrays, right = getattr(found, part), getattr(expected, part)
         assert arrays.keys() == right.keys()
         for name, array in right.items():
             assert (arrays[name].dtype, arrays[name].shape) == (array.dtype, array.shape)
             assert arrays[name].tobytes() == array.tobytes()
-    for part in ("position", "preprocessing", "config"):
+    for part in ("position", "progress", "logs", "preprocessing", "config"):
         assert getattr(found, part) == getattr(expected, part)
 
 
@@ -128,8 +129,8 @@ def test_messages(tmp_path: Path, intact: bytes) -> None:
         Checkpoint.read(tmp_path)
     assert "header is too large" in refused(b"\xff" * 100, tmp_path)
     assert "no intact checkpoint" in refused(b"", tmp_path)
-    newer = intact.replace(b'\\"format\\": 1', b'\\"format\\": 2')
-    assert newer != intact and "format 2, but this dltrain reads format 1" in refused(newer, tmp_path)
+    newer = intact.replace(b'\\"format\\": 2', b'\\"format\\": 3')
+    assert newer != intact and "format 3, but this dltrain reads format 2" in refused(newer, tmp_path)
 
 
 # --- the hash of the weights -----------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from test_data import idx
 
 from dltrain import __version__
 from dltrain.data import Digits, Split
+from dltrain.train.lock import Lock
 from dltrain.train.settings import CLASSES
 
 Row = dict[str, Any]
@@ -221,7 +222,7 @@ def test_validate(tmp_path: Path) -> None:
 
 def test_runs(run: Path, trained: Row, tmp_path: Path) -> None:
     assert done("runs", "--runs-dir", tmp_path / "none").out.startswith(f"no runs in {tmp_path / 'none'}; start one")
-    assert done("runs", "--runs-dir", tmp_path / "none", "--json").json == {"runs": []}
+    assert done("runs", "--runs-dir", tmp_path / "none", "--json").json == {"runs": [], "damaged": []}
     for name, status in {
         "a-crashed": {"status": "running", "pid": 2**22 + 1, "host": socket.gethostname(), "steps": 12345},
         "b-running": {"status": "running", "pid": os.getpid(), "host": socket.gethostname(), "best_loss": None},
@@ -232,18 +233,20 @@ def test_runs(run: Path, trained: Row, tmp_path: Path) -> None:
         (tmp_path / name / "status.json").write_text("{" if status is None else json.dumps(status))
     (tmp_path / "no-run").mkdir()
     shutil.copytree(run, tmp_path / "d-whole")
+    lock = Lock(tmp_path / "b-running")
     said = done("runs", "--runs-dir", tmp_path, "--json")
     crashed, running, whole = said.json["runs"]
     assert crashed == {"run": "a-crashed", "status": "crashed", "steps": 12345}
     assert running == {"run": "b-running", "status": "running"}
     assert tuple(whole) == ("run", "status", "started", "epochs", "steps", "best_loss", "test")
     assert (whole["steps"], whole["test"]) == (trained["steps"], trained["test"])
-    assert said.err.startswith(f"skipped: {tmp_path / 'c-damaged' / 'status.json'}: cannot be read")
+    assert said.err.startswith(f"warning: c-damaged: {tmp_path / 'c-damaged' / 'status.json'}: cannot be read")
     header, *lines = done("runs", "--runs-dir", tmp_path).out.splitlines()
     assert header.split("  ")[0].strip() == "run" and "best loss" in header and "test accuracy" in header
     assert [line.split()[:2] for line in lines] == [
         ["a-crashed", "crashed"], ["b-running", "running"], ["d-whole", "done"],
     ]  # fmt: skip
+    lock.release()
     assert "12,345" in lines[0] and f"{whole['best_loss']:.4g}" in lines[2]
 
 

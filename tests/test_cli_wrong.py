@@ -134,6 +134,7 @@ USAGE: dict[str, tuple[list[object], int, str]] = {
     "no cupy": (["fit", "smoke", "--device", "cuda"], 1, "install it with: pip install 'dltrain[gpu]', or use"),
     "no run": (["eval"], 1, "there is no run in runs; start one with: dltrain fit CONFIG"),
     "no such run": (["eval", "x"], 1, "no run 'x' in runs; `dltrain runs` lists those that exist"),
+    "nothing to verify": (["verify", "x"], 1, "no run 'x' in runs; `dltrain runs` lists those that exist"),
     "neither config nor run": (["inspect-params", "x"], 2, f"x: no such config file; {NOT_THERE}; no run 'x' in runs"),
     "a folder that is no run": (["eval", "/"], 1, "/ is no run directory: it has no config.yaml"),
     "predict without a run": (["predict", "x.png"], 1, "x.png: no such file; and no run 'x.png' in runs"),
@@ -198,13 +199,16 @@ def spoil_checkpoint(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4] + b"oops")
 
 
+def never_saved(run: Path) -> None:
+    next(run.glob("*/step*")).unlink()
+    (run / "status.json").write_text('{"status": "done"}')
+
+
 RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no checkpoint": (lambda run: (run / "status.json").write_text('{"status": "done"}'), "has no last checkpoint yet"),
+    "no checkpoint": (never_saved, "has no last checkpoint yet"),
     "checkpoint gone": (lambda run: next(run.glob("*/step*")).unlink(), "there is no such checkpoint"),
-    "checkpoint damaged": (lambda run: spoil_checkpoint(next(run.glob("*/step*"))), "the file is damaged"),
+    "checkpoint damaged": (lambda run: spoil_checkpoint(next(run.glob("*/step*"))), "is not what was saved"),
     "checkpoint empty": (lambda run: next(run.glob("*/step*")).write_bytes(b""), "this is no intact checkpoint"),
-    "status damaged": (lambda run: (run / "status.json").write_text("["), "status.json: cannot be read"),
-    "status gone": (lambda run: (run / "status.json").unlink(), "status.json: cannot be read"),
     "no run": (lambda run: (run / "config.yaml").unlink(), "is no run directory: it has no config.yaml"),
 }
 
@@ -216,6 +220,16 @@ def test_runs_that_cannot_be_used(spoil: Callable[[Path], object], message: str,
     Image.new("L", (8, 8)).save("a.png")
     for words in (["eval", "spoilt"], ["predict", "spoilt", "a.png"]):
         check(dltrain(*words), 1, message)
+
+
+def test_the_last_checkpoint_needs_no_status(run: Path) -> None:
+    shutil.copytree(run, "spoilt")
+    Path("spoilt/status.json").write_text("[")
+    done("eval", "spoilt")
+    said = dltrain("eval", "spoilt", "--checkpoint", "best")
+    check(said, 1, "status.json: cannot be read")
+    Path("spoilt/status.json").unlink()
+    done("eval", "spoilt")
 
 
 def test_a_name_that_fits_several_runs() -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from builders import checkpoint, make_job, new_run, train
 
 from dltrain.errors import ConfigError, RunError
 from dltrain.train import rundir
-from dltrain.train.checkpoint import Position
+from dltrain.train.progress import Position
 from dltrain.train.rundir import RunDir, all_runs, find_run
 
 # --- creating --------------------------------------------------------------------------------------------------------
@@ -26,7 +27,7 @@ def test_a_new_run(tmp_path: Path) -> None:
     date, time, name = run.path.name.split("-")
     assert (len(date), len(time), name) == (8, 6, "digits") and (date + time).isdigit()
     assert sorted(p.name for p in run.path.iterdir()) == [
-        "checkpoints", "config.yaml", "env.json", "source.yaml", "status.json",
+        "checkpoints", "config.yaml", "env.json", "layers.jsonl", "metrics.jsonl", "source.yaml", "status.json",
     ]  # fmt: skip
     assert (run.config.read_text(), run.source.read_text()) == ("config\n", "source\n")
     assert json.loads(run.environment.read_text()) == {"numpy": "2"}
@@ -94,11 +95,16 @@ def test_a_run_whose_process_is_gone_has_crashed(tmp_path: Path) -> None:
     assert run.status()["status"] == "done"
 
 
-@pytest.mark.parametrize("pid", [None, "12", 10**30, 2**22 + 1])
-def test_a_process_that_cannot_be_is_gone(pid: Any, tmp_path: Path) -> None:
+def test_a_run_is_held_by_one_process(tmp_path: Path) -> None:
     run = new_run(tmp_path)
-    run.update_status(pid=pid)
-    assert run.status()["status"] == "crashed"
+    same = RunDir(run.path)
+    assert same.status()["status"] == "running" and not same.is_free()
+    with pytest.raises(RunError, match=rf"is being trained by process {os.getpid()} on {socket.gethostname()}"):
+        same.hold()
+    run.release()
+    assert same.status()["status"] == "crashed" and same.is_free()
+    same.hold()
+    assert run.status()["status"] == "running"
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"status": 3}', b"\xff\xfe", b'{"status": "done"} x'])
@@ -112,14 +118,18 @@ def test_a_damaged_status_is_a_run_error(damage: bytes, tmp_path: Path) -> None:
 # --- logs ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_dropped_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = new_run(tmp_path)
     assert run.rows(run.metrics) == []
     run.append(run.metrics, {"step": 1, "name": "naïve\u2028"}, {"step": 2})
     text = run.metrics.read_text()
     for cut in range(len(text.splitlines(keepends=True)[0]), len(text) - 2):
         run.metrics.write_text(text[:cut])
+        caplog.clear()
         assert run.rows(run.metrics) == [{"step": 1, "name": "naïve\u2028"}]
+        assert ("never finished" in caplog.text) == (not text[:cut].endswith("\n"))
+    run.metrics.write_text('{"step": 1}\n{"step": \n{"step": 3}\n')
+    assert run.rows(run.metrics) == [{"step": 1}] and "metrics.jsonl:2: damaged; 2 lines" in caplog.text
 
 
 def test_what_json_has_not_is_never_written(tmp_path: Path) -> None:
@@ -135,9 +145,10 @@ def test_what_json_has_not_is_never_written(tmp_path: Path) -> None:
 # --- checkpoints -----------------------------------------------------------------------------------------------------
 
 
-def save(run: RunDir, step: int, best: bool) -> list[str]:
+def save(run: RunDir, step: int, best: bool, keep: int = 1) -> list[str]:
     kept = checkpoint(step)
-    run.save(type(kept)(kept.weights, kept.optimizer, Position(step, 1, step), kept.preprocessing, kept.config), best)
+    kept = replace(kept, position=Position(step, 1, step), progress=replace(kept.progress, best_step=None))
+    run.save(kept, best, keep)
     return sorted(os.listdir(run.checkpoints))
 
 
@@ -154,6 +165,31 @@ def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
     assert save(run, 4, True) == [name(4)]
     assert save(run, 4, False) == [name(4)]
     assert [run.checkpoint(which).position.step for which in ("last", "best")] == [4, 4]
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3, 10])
+def test_the_newest_few_are_kept_beside_the_best(keep: int, tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    for step in range(1, 8):
+        save(run, step, step == 2, keep)
+    assert run.saved_steps() == sorted({2, *range(max(1, 8 - keep), 8)})
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = new_run(tmp_path)
+    for step in (1, 2, 3):
+        save(run, step, step == 3, keep=3)
+    paths = sorted(run.checkpoints.iterdir())
+    paths[2].write_bytes(paths[2].read_bytes()[:-1])
+    assert run.checkpoint("last").position.step == 2 and str(paths[2]) in caplog.text
+    with pytest.raises(RunError, match=paths[2].name):
+        run.checkpoint("best")
+    for path in paths[:2]:
+        path.write_bytes(b"")
+    with pytest.raises(RunError, match=r"step-00000001.*no intact checkpoint"):
+        run.checkpoint("last")
 
 
 def test_a_checkpoint_that_is_gone_is_a_run_error(tmp_path: Path) -> None:
@@ -174,16 +210,16 @@ def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
     saved: list[int] = []
     plain = RunDir.save
 
-    def watched(self: RunDir, kept: Any, best: bool) -> None:
+    def watched(self: RunDir, kept: Any, best: bool, keep: int) -> None:
         if not best:
             saved.append(kept.position.step)
-        plain(self, kept, best)
+        plain(self, kept, best, keep)
 
     monkeypatch.setattr(RunDir, "save", watched)
     # a loss that only rises: the first epoch is the best one
     losses = iter(range(1, 5))
     monkeypatch.setattr("dltrain.train.loop.Training.evaluate", lambda *args: {"loss": next(losses, 9)})
-    train(make_job(every_epochs=every, epochs=4), tmp_path)
+    train(make_job(checkpoints={"every_epochs": every}, epochs=4), tmp_path)
     assert saved == [step for step in steps if step != 4]
 
 

@@ -79,7 +79,7 @@ def losses_of(epochs: list[float], job: Job, folder: Path, monkeypatch: pytest.M
 def test_early_stopping(
     losses: list[float], settings: Row, stops_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make_job(early_stopping=settings, epochs=len(losses), every_epochs=10)
+    job = make_job(early_stopping=settings, epochs=len(losses), checkpoints={"every_epochs": 10})
     result, run = losses_of(losses, job, tmp_path, monkeypatch)
     assert (result["status"], result["epochs"]) == ("done", stops_after)
     assert run.checkpoint("last").position.epoch == stops_after, "the end of the training is kept"
@@ -97,16 +97,18 @@ def test_without_validation_the_training_loss_is_watched(tmp_path: Path) -> None
 # --- diverged --------------------------------------------------------------------------------------------------------
 
 
-def diverge(job: Job, folder: Path) -> tuple[str, RunDir]:
-    """Train until it breaks; its message, and the run."""
+def diverge(job: Job, folder: Path, kept: bool = True) -> tuple[str, RunDir]:
+    """Train until it breaks; its message, and the run. kept: whether there is something worth keeping."""
     run = new_run(folder)
     with pytest.raises(DivergedError) as caught:
         fit(job, run, 2, Silent())
     assert caught.value.exit_code == 3
     status = run.status()
     assert status["status"] == "diverged"
-    kept = run.checkpoint("last")
-    assert kept.position.step == status["steps"] and weights_sha256(kept.weights) == status["weights_sha256"]
+    assert run.has_checkpoint() == kept
+    if kept:
+        last = run.checkpoint("last")
+        assert last.position.step == status["steps"] and weights_sha256(last.weights) == status["weights_sha256"]
     told = json.loads(run.diverged.read_text())
     assert told["message"] == str(caught.value)
     assert told["step"] == status["steps"] == sum(row["event"] == "step" for row in run.rows(run.metrics))
@@ -127,7 +129,8 @@ def test_nan_in_an_input_stops_before_the_update(device: Device, tmp_path: Path)
 def test_nan_in_a_weight_names_its_layer(index: int, name: str, tmp_path: Path, device_name: str) -> None:
     layers = [(kind, dict(settings)) for kind, settings in EVERY_LAYER["deep"]]
     layers[index][1]["init"] = INITIALIZERS["constant"](value=float("nan"))
-    said, run = diverge(make_job(layers, {"train": images(70)}, device=device_of(np.float32, device_name)), tmp_path)
+    job = make_job(layers, {"train": images(70)}, device=device_of(np.float32, device_name))
+    said, run = diverge(job, tmp_path, kept=False)
     assert f"diverged at step 1 (epoch 1): the output of layer {name} is not finite" in said
     assert run.status()["steps"] == 0
 

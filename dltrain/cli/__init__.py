@@ -11,6 +11,7 @@ from dltrain.cli.predict import predict
 from dltrain.cli.runs import runs
 from dltrain.cli.show_env import env
 from dltrain.cli.validate import validate
+from dltrain.cli.verify import verify
 
 app.command("fit")(fit)
 app.command("eval")(evaluate)
@@ -18,6 +19,7 @@ app.command("predict")(predict)
 app.command("inspect-params")(inspect_params)
 app.command("validate")(validate)
 app.command("runs")(runs)
+app.command("verify")(verify)
 app.command("env")(env)
 
 
@@ -30,6 +32,7 @@ def main() -> None:
     from dltrain.cli import console
     from dltrain.errors import DltrainError
 
+    console.show_warnings()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without `→` shows `?`, rather than a failure
     code = 1  # of an error that has none of its own; a success leaves by SystemExit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -39,6 +40,23 @@ def info(text: str) -> None:
     """Something on the way; not with --quiet."""
     if not _quiet:
         _err().print(text, markup=False)
+
+
+def warning(text: str) -> None:
+    """Something that is not as it should be and does not stop the command; not with --quiet."""
+    if not _quiet:
+        _err().print("[bold yellow]warning:[/]", end=" ")
+        _err().print(text, markup=False)
+
+
+def show_warnings() -> None:
+    """What the floors below have to remark goes through `logging`, and from there to stderr; not with --quiet."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warning(record.getMessage())
+
+    logging.getLogger("dltrain").handlers = [Handler()]
 
 
 def error(text: str) -> None:

@@ -1,27 +1,44 @@
-"""`dltrain fit CONFIG`"""
+"""`dltrain fit CONFIG`, `dltrain fit --resume RUN`"""
 
 import re
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import datetime
-from functools import partial
 from json import loads
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, Config, DataDir, Debug, DeviceName, Json, KernelsName, Quiet, RunsDir, Threads
+from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Quiet, RunsDir, Threads
+
+if TYPE_CHECKING:
+    from dltrain.spec import RunSpec
+    from dltrain.train.checkpoint import Checkpoint
+    from dltrain.train.job import Job
+    from dltrain.train.rundir import RunDir
 
 MOST_CLASSES_SHOWN = 20
 
 
 def fit(
-    config: Config,
+    config: Annotated[
+        str | None,
+        typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.", show_default=False),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Changes: a.b=v sets, +a.b=v adds, ~a.b removes."),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Continue a run, to the bits of one that was never interrupted; takes no CONFIG. "
+            "auto: the newest unfinished run of CONFIG, or else a new one.",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the run. [default: the config's]")
@@ -52,73 +69,63 @@ def fit(
 ) -> None:
     """Train a network and test it.
 
-    Everything about the training is kept in a new run directory: configs, logs, checkpoints.
+    Everything about the training is kept in a new run directory: configs, logs, checkpoints. A run that was
+    interrupted or killed continues with --resume.
     """
     from dltrain.data import default_data_dir
+    from dltrain.errors import ConfigError
     from dltrain.spec import Override
-    from dltrain.train.rundir import RunDir
+    from dltrain.train.rundir import RunDir, find_run
     from dltrain.train.shards import available_cores
 
+    words = [*(overrides or [])]
     flags = {"device": ("--device", device), "seed": ("--seed", seed), "train.max_steps": ("--max-steps", max_steps)}
-    changes: list[Any] = [*(overrides or [])]
-    changes += [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
+    changes: list[Any] = [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
     changes += [Override("train.epochs=1", "--smoke")] if smoke else []
-    name = name or _run_name(config)
-    places = runs_dir, data_dir or default_data_dir()
-    once = partial(_train, config, *places, threads or available_cores(), smoke=smoke, profile=profile, json=json)
-    if folds is None:
-        runs = [result := once(name, changes)]
+    start = Start(runs_dir, data_dir or default_data_dir(), threads or available_cores(), kernels, smoke)
+    if resume is not None and resume != "auto":
+        for flag, given in (("--name", name), ("--smoke", smoke), ("--folds", folds)):
+            if given:
+                raise ConfigError(f"{flag} is for a new run, not for one that continues")
+        words = [config, *words] if config else words
+        start.resume(find_run(resume, runs_dir), [*words, *changes])
+        runs = [result := _train(start, profile, json)]
+    elif config is None:
+        wanted = "--resume auto wants the CONFIG as well" if resume else "Missing argument 'CONFIG'"
+        raise ConfigError(f"{wanted}; `dltrain fit --help` shows how")
+    elif folds is None:
+        start.begin(config, name or _run_name(config), [*words, *changes], look_for_unfinished=resume == "auto")
+        runs = [result := _train(start, profile, json)]
     else:
         cuts = [f"data.fold={{number: {number}, of: {folds}}}" for number in range(1, folds + 1)]
         changes.append(Override("data.validation=0", "--folds"))
-        runs = [once(f"{name}-fold{i}", [*changes, Override(cut, "--folds")]) for i, cut in enumerate(cuts, start=1)]
+        runs = []
+        for number, cut in enumerate(cuts, start=1):
+            changed = [*words, *changes, Override(cut, "--folds")]
+            fold_name = f"{name or _run_name(config)}-fold{number}"
+            start.begin(config, fold_name, changed, look_for_unfinished=resume == "auto")
+            runs.append(_train(start, profile, json))
         result = _together(runs)
     if json:
         console.result_json(result)
         return
     for one in runs:
         console.result_text(_summary(one))
-        if profile:
+        if profile and not start.finished:
             _show_profile(loads(RunDir(Path(one["run"])).profile.read_bytes()))
     if folds is not None:
         console.result_text(_spread(result))
 
 
-def _train(
-    config: str,
-    runs_dir: Path,
-    data_dir: Path,
-    threads: int,
-    name: str,
-    changes: list[Any],
-    *,
-    smoke: bool,
-    profile: bool,
-    json: bool,
-) -> dict[str, Any]:
-    """A whole run, from its config to its result."""
-    from dltrain.backend import open_device
-    from dltrain.backend.process import settle as settle_process
-    from dltrain.errors import RunError
-    from dltrain.spec import build_job, load, settle
-    from dltrain.train.environment import environment
+def _train(start: "Start", profile: bool, json: bool) -> dict[str, Any]:
+    """A whole run, to its result."""
     from dltrain.train.loop import fit as train
     from dltrain.train.profile import Profile
-    from dltrain.train.rundir import RunDir
 
-    settle_process()
-    spec = load(config, changes)
-    opened = open_device(spec.device)
-    spec = settle(spec, opened)
-    job = build_job(spec, opened, data_dir, smoke)
-    facts = environment(opened, threads, sys.argv)
-    try:
-        run = RunDir.create(runs_dir, name, spec.to_yaml(), spec.text, facts)
-    except OSError as error:
-        raise RunError(f"{runs_dir}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
-    console.info(f"run {run.path}: {sum(p.size for _, p in job.model.named_parameters()):,} parameters, {opened.name}")
-    for split, feed in job.feeds.items():
-        console.info(f"{split}: {_content(feed, job.preprocessing.classes)}")
+    run = start.run
+    if start.finished:
+        console.info(f"run {run.path} is finished; a larger train.epochs or train.max_steps would continue it")
+        return run.result()
 
     def log(line: str) -> None:
         with open(run.log, "a", encoding="utf-8") as file:
@@ -127,13 +134,12 @@ def _train(
     watcher = console.FitWatcher(log)
     timed = Profile()
     try:
-        with timed.watching(job) if profile else nullcontext():
-            result = train(job, run, threads, watcher)
+        with timed.watching(start.job) if profile else nullcontext():
+            result = train(start.job, run, start.threads, watcher, start.checkpoint)
     except BaseException as error:
-        log(f"ended by {type(error).__name__}: {error}")
         watcher.ended()
-        if run.status()["status"] == "running":  # it ended before the training could say so
-            run.update_status(status="failed")
+        with suppress(OSError):  # a full disk, which the error itself tells
+            log(f"ended by {type(error).__name__}: {error}")
         if json:
             console.result_json(run.result())
         raise
@@ -143,6 +149,93 @@ def _train(
             run.write_json(run.trace, timed.trace())
     watcher.ended()
     return result
+
+
+class Start:
+    """Everything that a training needs, of a new run or one that goes on."""
+
+    run: "RunDir"
+    job: "Job"
+
+    def __init__(self, runs_dir: Path, data_dir: Path, threads: int, kernels: str, smoke: bool):
+        from dltrain.backend.process import settle
+
+        settle()
+        self.runs_dir, self.data_dir, self.threads, self.kernels = runs_dir, data_dir, threads, kernels
+        self.smoke = smoke
+        self.checkpoint: Checkpoint | None = None
+        self.finished = False
+
+    def begin(self, config: str, name: str, changes: list[Any], look_for_unfinished: bool) -> None:
+        from dltrain.backend import open_device
+        from dltrain.errors import RunError
+        from dltrain.spec import build_job, load, settle
+        from dltrain.train.environment import environment
+        from dltrain.train.rundir import RunDir
+
+        self.checkpoint, runs = None, self.runs_dir
+        spec = load(config, changes)
+        device = open_device(spec.device)
+        spec = settle(spec, device)
+        if look_for_unfinished and (run := _unfinished(spec, runs, self.smoke)):
+            return self.resume(run, [])
+        self.job = build_job(spec, device, self.data_dir, self.smoke)
+        facts = environment(device, self.threads, sys.argv)
+        try:
+            self.run = RunDir.create(runs, name, spec.to_yaml(), spec.text, facts, self.smoke)
+        except OSError as error:
+            raise RunError(f"{runs}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
+        parameters = sum(p.size for _, p in self.job.model.named_parameters())
+        console.info(f"run {self.run.path}: {parameters:,} parameters, {device.name}")
+        for split, feed in self.job.feeds.items():
+            console.info(f"{split}: {_content(feed, self.job.preprocessing.classes)}")
+
+    def resume(self, run: "RunDir", changes: list[Any]) -> None:
+        from dltrain.backend import choose_kernels, open_device
+        from dltrain.errors import ConfigError
+        from dltrain.spec import build_job, resumed, rewritten
+        from dltrain.train.environment import differences, environment
+
+        self.run = run
+        run.hold()
+        self.checkpoint = run.checkpoint("last") if run.has_checkpoint() else None
+        spec, changed = resumed(run, self.checkpoint, changes)
+        status = run.last_status()
+        if status.get("status") == "done" and not changed:
+            self.finished = True
+            return
+        recorded = run.recorded_environment()
+        if self.kernels == "auto" and recorded.get("kernels") == "numpy":
+            choose_kernels("numpy")  # others would give other bits
+        device = open_device(spec.device)
+        self.job = build_job(spec, device, self.data_dir, status.get("smoke") is True)
+        step = self.checkpoint.position.step if self.checkpoint else 0
+        if self.job.total_steps < step:
+            raise ConfigError(f"{run.path} has taken {step:,} steps, more than the {self.job.total_steps:,} asked for")
+        others = differences(recorded, environment(device, self.threads, sys.argv))
+        note = {"changed": {path: list(values) for path, values in changed.items()}, "environment": others}
+        run.reopen(self.checkpoint, note, rewritten(spec) if changed else None)
+        where = f"after step {step:,}" if self.checkpoint else "from the start: it has no checkpoint yet"
+        console.info(f"run {run.path} continues {where}")
+        if others:
+            console.info("the environment has changed, so equal bits are not promised from here on:")
+            console.info("\n".join(f"  {line}" for line in others))
+
+
+def _unfinished(spec: "RunSpec", runs_dir: Path, smoke: bool) -> "RunDir | None":
+    """The newest run of this very config that has not come to its end and that nobody trains."""
+    from dltrain.errors import DltrainError
+    from dltrain.spec import differences, load
+    from dltrain.train.rundir import all_runs
+
+    for run in sorted(all_runs(runs_dir), key=lambda run: run.config.stat().st_mtime_ns, reverse=True):
+        status = run.last_status()
+        if status.get("status") in ("done", "diverged") or (status.get("smoke") is True) != smoke:
+            continue
+        with suppress(DltrainError):  # a config that cannot be read is not this one
+            if not differences(spec, load(run.config)) and run.is_free():
+                return run
+    return None
 
 
 def _together(folds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -204,6 +297,7 @@ def _summary(result: dict[str, Any]) -> str:
     for split in ("train", "validation", "test"):
         if split in result:
             lines.append(f"{split:<10}  {'  '.join(console.scores(result[split]))}")
-    lines.append(f"weights     sha256 {result['weights_sha256'][:16]}…")
+    if "weights_sha256" in result:
+        lines.append(f"weights     sha256 {result['weights_sha256'][:16]}…")
     lines.append(f"run         {result['run']}")
     return "\n".join(lines)

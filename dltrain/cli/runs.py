@@ -5,24 +5,29 @@ from dltrain.cli.app import RUNS, Debug, Json, Quiet, RunsDir
 
 
 def runs(runs_dir: RunsDir = RUNS, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
-    """List the runs: status, length, best loss, test result."""
+    """List the runs: status, length, best loss, test result.
+
+    A run that cannot be read is named; the others are listed all the same.
+    """
     from dltrain.errors import RunError
     from dltrain.train.rundir import all_runs
     from dltrain.train.settings import METRICS
 
-    rows = []
+    rows, damaged = [], []
     for run in all_runs(runs_dir):
         try:
             status = run.status()
         except RunError as error:
-            console.info(f"skipped: {error}")
+            damaged.append({"run": run.path.name, "problem": str(error)})
             continue
         row = {"run": run.path.name, "status": status["status"]}
         shown = ("started", "epochs", "steps", *(f"best_{metric}" for metric in METRICS), "test")
         row |= {key: status[key] for key in shown if status.get(key) is not None}
         rows.append(row)
+    for entry in damaged:
+        console.warning(f"{entry['run']}: {entry['problem']}")
     if json:
-        console.result_json({"runs": rows})
+        console.result_json({"runs": rows, "damaged": damaged})
     elif not rows:
         console.result_text(f"no runs in {runs_dir}; start one with: dltrain fit CONFIG")
     else:

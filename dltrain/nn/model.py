@@ -41,8 +41,12 @@ class Model:
         return {name: parameter.data for name, parameter in self.named_parameters()}
 
     def load(self, weights: dict[str, Any], device: Device) -> None:
-        """Take the values from a checkpoint. Raises KeyError or ValueError when names or shapes differ."""
-        for name, parameter in self.named_parameters():
-            if weights[name].shape != parameter.shape:
-                raise ValueError(f"{name} has shape {weights[name].shape}, the model wants {parameter.shape}")
-            parameter.data = device.asarray(weights[name])
+        """Copy the values from a checkpoint. Raises ValueError when names, shapes or kinds of numbers differ."""
+        parameters = dict(self.named_parameters())
+        if different := weights.keys() ^ parameters.keys():
+            raise ValueError(f"{min(different)} is in one of checkpoint and model only")
+        for name, parameter in parameters.items():
+            if weights[name].shape != parameter.shape or weights[name].dtype.kind != "f":
+                found = f"{weights[name].dtype.name} of shape {weights[name].shape}"
+                raise ValueError(f"{name} is {found}, the model wants floats of shape {parameter.shape}")
+            parameter.data = device.asarray(weights[name].copy())

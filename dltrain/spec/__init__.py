@@ -4,10 +4,12 @@ from dltrain.spec.build import build_model, build_source
 from dltrain.spec.job import build_job, cuts_of, describe, restore, settle
 from dltrain.spec.load import load, loads, replace
 from dltrain.spec.override import Override
+from dltrain.spec.resume import differences, resumed, rewritten
 from dltrain.spec.runspec import Component, ModelSpec, RunSpec
 from dltrain.spec.shipped import find_config, shipped_configs
 
 __all__ = [
     "Component", "ModelSpec", "Override", "RunSpec", "build_job", "build_model", "build_source", "cuts_of",
-    "describe", "find_config", "load", "loads", "replace", "restore", "settle", "shipped_configs",
+    "describe", "differences", "find_config", "load", "loads", "replace", "restore", "resumed", "rewritten", "settle",
+    "shipped_configs",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from dltrain import __version__
 from dltrain.backend import Device
 
 VARIABLES = ("OPENBLAS_", "OMP_", "MKL_", "CUPY_", "NPY_", "DLTRAIN_")
+HARMLESS = {"threads", "command", "cores", "platform", "kernels_note"}
 
 
 def environment(device: Device, threads: int, command: list[str]) -> dict[str, Any]:
@@ -38,6 +39,28 @@ def environment(device: Device, threads: int, command: list[str]) -> dict[str, A
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},
         "command": command,
     }
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """`numpy: 2.4.6, now 2.5.0` for whatever may change bits; empty means that equal bits are promised."""
+    return [
+        f"{key}: {_short(old.get(key))}, now {_short(new.get(key))}"
+        for key in sorted((old.keys() | new.keys()) - HARMLESS)
+        if _bits(old.get(key)) != _bits(new.get(key))
+    ]
+
+
+def _bits(value: Any) -> Any:
+    """Without thread counts and folders, which change no bits."""
+    if isinstance(value, list):
+        return [_bits(entry) for entry in value]
+    if isinstance(value, dict):
+        return {k: v for k, v in value.items() if "num_threads" not in k.lower() and k != "DLTRAIN_DATA"}
+    return value
+
+
+def _short(value: Any) -> str:
+    return "nothing" if value in (None, {}, []) else " ".join(str(value).split())
 
 
 def _cpu() -> str:

@@ -1,6 +1,6 @@
 """Looking without learning: losses and scores over a split, and predictions."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -30,11 +30,13 @@ def evaluate(
     shard_size: int,
     settings: MetricsSettings = DEFAULTS,
     names: Collection[str] = (),
+    between: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """{"loss", "examples"} of a split, the figures in `names` that go with the loss, and for classes all that
     `from_confusion` gives.
 
-    The loss is the data loss, a mean over examples. Raises DivergedError when it is not finite.
+    The loss is the data loss, a mean over examples. between: called before each batch; may raise to end it.
+    Raises DivergedError when the loss is not finite.
     """
     total, confusion = 0.0, 0
     names = FROM_SCORES.keys() & names & set(CLASSES if loss.classification else NUMBERS)
@@ -56,6 +58,7 @@ def evaluate(
     feed.expect(np.arange(feed.size))
     with no_grad():
         for start in range(0, feed.size, batch_size):
+            between()
             batch = np.arange(start, min(feed.size, start + batch_size))
             sums = crew.run(-(-len(batch) // shard_size), partial(shard_sums, batch))
             total += float(to_host(sums["loss"]))

@@ -45,6 +45,15 @@ class Job:
     diagnostics: DiagnosticsSettings
 
     @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.feeds["train"].size // self.train.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        planned = self.train.epochs * self.steps_per_epoch
+        return min(planned, self.train.max_steps or planned)
+
+    @property
     def shard_size(self) -> int:
         assert isinstance(self.train.shard_size, int)
         return self.train.shard_size if self.device.name == "cpu" else self.train.batch_size

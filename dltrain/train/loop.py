@@ -1,11 +1,13 @@
 """The training loop: batches, steps, epochs, evaluation, checkpoints, and every way to end."""
 
+import shlex
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from math import ceil
 from typing import Any, Protocol
 
@@ -13,13 +15,16 @@ import numpy as np
 
 from dltrain.backend import to_host
 from dltrain.backend.process import settle
-from dltrain.errors import DivergedError, Interrupted
-from dltrain.train.checkpoint import Checkpoint, Position, weights_sha256
+from dltrain.errors import DivergedError, Interrupted, RunError
+from dltrain.train.checkpoint import Checkpoint, weights_sha256
+from dltrain.train.diverged import ranges
+from dltrain.train.epoch import EpochSums
 from dltrain.train.evaluate import evaluate
 from dltrain.train.feed import Moment
 from dltrain.train.job import Job
 from dltrain.train.metrics import deciding
-from dltrain.train.probes import LayerProbe, Mean, probes_for
+from dltrain.train.probes import LayerProbe
+from dltrain.train.progress import Position, Progress
 from dltrain.train.rundir import RunDir
 from dltrain.train.settings import HIGHER
 from dltrain.train.shards import Crew
@@ -36,16 +41,18 @@ class Watcher(Protocol):
     def finished_epoch(self, row: Row, layers: list[Row]) -> None: ...
 
 
-def fit(job: Job, run: RunDir, threads: int, watcher: Watcher) -> Row:
+def fit(job: Job, run: RunDir, threads: int, watcher: Watcher, checkpoint: Checkpoint | None = None) -> Row:
     """Train to the end and return the run's result; status.json and the logs tell the same.
 
+    checkpoint: where an earlier training of this run is continued.
     Raises DivergedError, Interrupted, or what went wrong otherwise, after status.json has said so.
     """
     settle()
     crew = Crew(threads)
-    training = Training(job, run, crew, watcher)
+    training = None
     status = "failed"
     try:
+        training = Training(job, run, crew, watcher, checkpoint)
         with interruptible(training), np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
             training.run_epochs()
             tested = training.evaluate("test")
@@ -53,158 +60,244 @@ def fit(job: Job, run: RunDir, threads: int, watcher: Watcher) -> Row:
         return training.close(status, test=tested)
     except DivergedError as error:
         status = "diverged"
-        training.save(best=False)
-        run.write_json(run.diverged, {"message": str(error), **asdict(training.position)})
+        assert training
+        if training.unsaved and not training.broken():
+            training.save()
+        run.write_json(run.diverged, training.postmortem(error))
         raise
     except (Interrupted, KeyboardInterrupt):
         status = "interrupted"
         raise
     finally:
         if status != "done":
-            training.close(status)
+            with suppress(OSError):  # what went wrong before matters more
+                training.close(status) if training else run.update_status(status=status)
         crew.close()
+        run.release()
 
 
 class Training:
     """The state of a running training."""
 
-    def __init__(self, job: Job, run: RunDir, crew: Crew, watcher: Watcher):
+    def __init__(self, job: Job, run: RunDir, crew: Crew, watcher: Watcher, checkpoint: Checkpoint | None = None):
         self.job, self.run, self.crew, self.watcher = job, run, crew, watcher
         self.feed = job.feeds["train"]
-        self.steps_per_epoch = ceil(self.feed.size / job.train.batch_size)
-        planned = job.train.epochs * self.steps_per_epoch
-        self.total_steps = min(planned, job.train.max_steps or planned)
+        self.steps_per_epoch, self.total_steps = job.steps_per_epoch, job.total_steps
         self.position = Position(step=0, epoch=0, done=0)
+        self.progress = Progress()
+        self.sums: EpochSums | None = None  # of the running epoch; None between two
+        self.batch: Any = None  # the examples of a step that has begun
+        self.norms: deque[float] = deque(maxlen=10)  # of the gradients of the last steps
         self.stop_signal: int | None = None
-        self.best: float | None = None
-        self.beaten: float | None = None  # what was last beaten by min_delta: small gains add up against it
-        self.epochs_without_gain = 0
-        self.result: Row = {}
+        self.config = run.config.read_text(encoding="utf-8")
         job.model.initialise(job.seed, job.device)
         self.state = job.optimizer.new_state(job.model.weights())
+        if checkpoint:
+            self._restore(checkpoint)
+        self.started = time.perf_counter() - self.progress.seconds
+        self._saved_at = time.monotonic()
+        self.unsaved = checkpoint is None
 
     # --- epochs and steps -----------------------------------------------------------------------------------
 
     def run_epochs(self) -> None:
         self.watcher.started(self.total_steps, ceil(self.total_steps / self.steps_per_epoch))
-        for epoch in range(1, self.job.train.epochs + 1):
-            if self.position.step >= self.total_steps:
-                break
-            self._run_epoch(epoch)
-            if self._should_stop_early():
-                break
+        if self.sums is not None:
+            self._run_epoch(self.sums)
+        while self.position.step < self.total_steps and not self._should_stop_early():
+            self.position = Position(self.position.step, self.position.epoch + 1, done=0)
+            self.sums = EpochSums(self.job.model)
+            self._run_epoch(self.sums)
 
-    def _run_epoch(self, epoch: int) -> None:
-        started = previous = time.perf_counter()
-        probes = probes_for(self.job.model)
-        order = self.feed.order(self.job.seed, epoch)
+    def _run_epoch(self, sums: EpochSums) -> None:
+        """What is left of the epoch, and its end."""
+        order = self.feed.order(self.job.seed, self.position.epoch)
         size = self.job.train.batch_size
-        means = {key: Mean() for key in ("loss", "data_loss", "penalty", "accuracy")}
-        for done, first in enumerate(range(0, self.feed.size, size), start=1):
-            report = self._step(order[first : first + size], Position(self.position.step + 1, epoch, done), probes)
-            now = time.perf_counter()
-            self._log_step(report, now - previous, means)
-            previous = now
+        while self.position.done < self.steps_per_epoch and self.position.step < self.total_steps:
+            started = time.perf_counter()
+            first = self.position.done * size
+            report = self._step(order[first : first + size], sums)
+            self._log_step(report, sums, time.perf_counter() - started)
             self._stop_if_asked()
-            if self.position.step >= self.total_steps:
-                break
-        self._finish_epoch(probes, means, time.perf_counter() - started)
+            self._save_if_due()
+        self._finish_epoch(sums)
         self._stop_if_asked()
 
-    def _step(self, batch: Any, position: Position, probes: dict[str, LayerProbe]) -> StepReport:
-        moment = Moment(self.job.seed, position.epoch, position.step)
+    def _step(self, batch: Any, sums: EpochSums) -> StepReport:
+        before = self.position
+        after = Position(before.step + 1, before.epoch, before.done + 1)
+        moment = Moment(self.job.seed, after.epoch, after.step)
+        self.batch = batch
         per_epoch = self.steps_per_epoch
-        lr = self.job.optimizer.lr * self.job.schedule((position.step - 1) / per_epoch, self.total_steps / per_epoch)
-        measure = (position.done - 1) % self.job.diagnostics.update_every == 0
-        report = train_step(self.job, self.crew, batch, moment, lr, self.state, probes, measure)
-        self.position = position
+        lr = self.job.optimizer.lr * self.job.schedule(before.step / per_epoch, self.total_steps / per_epoch)
+        measure = before.done % self.job.diagnostics.update_every == 0
+        report = train_step(self.job, self.crew, batch, moment, lr, self.state, sums.probes, measure)
+        self.position, self.batch = after, None
+        self.norms.append(report.gradient_norm)
+        self.unsaved = True
         return report
 
-    def _log_step(self, report: StepReport, seconds: float, means: dict[str, Mean]) -> None:
-        values = {
-            "loss": report.data_loss + report.penalty,
-            "data_loss": report.data_loss,
-            "penalty": report.penalty,
-        }
-        if report.accuracy is not None:
-            values["accuracy"] = report.accuracy
-        for key, value in values.items():
-            means[key].add(value, report.examples)
-        row: Row = {"event": "step", "epoch": self.position.epoch, "step": self.position.step, **values}
+    def _log_step(self, report: StepReport, sums: EpochSums, seconds: float) -> None:
+        row: Row = {"event": "step", "epoch": self.position.epoch, "step": self.position.step}
+        row |= sums.add(report, seconds)
         row |= {"lr": report.lr, "gradient_norm": report.gradient_norm}
         row["examples_per_second"] = round(report.examples / seconds, 1)
         if self.position.step % self.job.logging.every == 0:
             self.run.append(self.run.metrics, row)
         self.watcher.stepped(row)
 
-    def _finish_epoch(self, probes: dict[str, LayerProbe], means: dict[str, Mean], seconds: float) -> None:
-        epoch = self.position.epoch
-        row: Row = {"event": "epoch", "epoch": epoch, "step": self.position.step}
-        row["train"] = {key: mean.value for key, mean in means.items() if mean.value is not None}
+    def _finish_epoch(self, sums: EpochSums) -> None:
+        epoch, whole = self.position.epoch, self.position.done == self.steps_per_epoch
+        row: Row = {"event": "epoch", "epoch": epoch, "step": self.position.step, "train": sums.averages()}
         if (validation := self.evaluate("validation")) is not None:
             row["validation"] = validation
-        row["seconds"] = round(seconds, 3)
-        layers = [probe.row(epoch, self.job.kinds[name], self._weight_norm(probe)) for name, probe in probes.items()]
+        row["seconds"] = round(sums.seconds, 3)
+        layers = [
+            probe.row(epoch, self.job.kinds[name], self._weight_norm(probe)) for name, probe in sums.probes.items()
+        ]
+        # max_steps may end in the middle of an epoch: a longer training goes on as if this row had never been.
+        unfinished = None if whole else self._checkpoint()
         self.run.append(self.run.metrics, row)
         self.run.append(self.run.layers, *layers)
-        self.result = {"train": row["train"]} | ({"validation": validation} if validation else {})
-
-        watched = deciding(row, self.job.metrics.best)
-        settings = self.job.train.early_stopping
-        if self.beaten is None or watched < self.beaten - (settings.min_delta if settings else 0):
-            self.beaten, self.epochs_without_gain = watched, 0
-        else:
-            self.epochs_without_gain += 1
-        is_best = self.best is None or watched < self.best
-        if is_best:
-            self.best = watched
+        is_best = self._note(row)
+        if whole:
+            self.sums, self.unsaved = None, True
         last = self.position.step >= self.total_steps or self._should_stop_early()
         if is_best or last or epoch % self.job.checkpoint.every_epochs == 0:
-            self.save(best=is_best)
+            self.save(unfinished, best=is_best)
         self.watcher.finished_epoch(row, layers)
+
+    def _note(self, row: Row) -> bool:
+        """Remember how good an epoch was; whether it is the best one so far."""
+        progress, settings = self.progress, self.job.train.early_stopping
+        progress.result = {split: row[split] for split in ("train", "validation") if split in row}
+        watched = deciding(row, self.job.metrics.best)
+        if progress.beaten is None or watched < progress.beaten - (settings.min_delta if settings else 0):
+            progress.beaten, progress.epochs_without_gain = watched, 0
+        else:
+            progress.epochs_without_gain += 1
+        is_best = progress.best is None or watched < progress.best
+        if is_best:
+            progress.best, progress.best_step = watched, self.position.step
+        return is_best
 
     def _stop_if_asked(self) -> None:
         if self.stop_signal is not None:
-            self.save(best=False)
+            if self.unsaved:
+                self.save()
             raise Interrupted(*_farewell(self.stop_signal, self.run))
 
     def _should_stop_early(self) -> bool:
         settings = self.job.train.early_stopping
-        return settings is not None and self.epochs_without_gain >= settings.patience
+        return settings is not None and self.progress.epochs_without_gain >= settings.patience
 
-    # --- looking and keeping --------------------------------------------------------------------------------
+    # --- looking --------------------------------------------------------------------------------------------
 
     def evaluate(self, split: str) -> Row | None:
-        """The figures of a split that the config names; None where the data set has no such split."""
+        """The figures of a split that the config names; None where the data set has no such split.
+
+        A signal ends it after a batch.
+        """
         if split not in self.job.feeds:
             return None
         job, names = self.job, self.job.metrics.named
         sizes = job.train.batch_size, job.shard_size
-        found = evaluate(job.model, job.loss, job.feeds[split], self.crew, *sizes, job.metrics, names)
+        feed = job.feeds[split]
+        found = evaluate(job.model, job.loss, feed, self.crew, *sizes, job.metrics, names, self._stop_if_asked)
         return {key: found[key] for key in names if key in found}
 
     def _weight_norm(self, probe: LayerProbe) -> float | None:
         weights = [p.data.reshape(-1) for p in probe.layer.parameters.values() if p.kind == "weight"]
         return float(sum(float(to_host(w @ w)) for w in weights)) ** 0.5 if weights else None
 
-    def save(self, best: bool) -> None:
-        weights = {name: to_host(array) for name, array in self.job.model.weights().items()}
-        state = {name: to_host(array) for name, array in self.state.items()}
-        config = self.run.config.read_text(encoding="utf-8")
-        self.run.save(Checkpoint(weights, state, self.position, self.job.preprocessing, config), best)
+    # --- keeping --------------------------------------------------------------------------------------------
+
+    def save(self, checkpoint: Checkpoint | None = None, best: bool = False) -> None:
+        """Keep this moment, or an earlier one with the same weights. Raises DivergedError, and keeps no infinities."""
+        if broken := self.broken():
+            step = self.position.step
+            raise DivergedError(f"diverged after step {step}: its update made {broken} infinite; {self._kept()}")
+        self.run.save(checkpoint or self._checkpoint(), best, self.job.checkpoint.keep)
+        self._saved_at, self.unsaved = time.monotonic(), False
+
+    def broken(self) -> str | None:
+        """The name of an array that is not finite, of weights or optimizer."""
+        arrays = self.job.model.weights() | self.state
+        return next((name for name, a in arrays.items() if not to_host(self.job.device.xp.isfinite(a).all())), None)
+
+    def postmortem(self, error: DivergedError) -> Row:
+        """What diverged.json says; `replay` is there where the weights before the failed step are kept."""
+        step = self.position.step
+        moment = Moment(self.job.seed, self.position.epoch, step + 1)
+        replay = {"replay": f"dltrain verify {shlex.quote(str(self.run.path))} --from-step {step} --steps 1"}
+        return {
+            "message": str(error),
+            "layer": error.layer,
+            **asdict(self.position),
+            **(replay if self.batch is not None and step in self.run.saved_steps() else {}),
+            "last_gradient_norms": list(self.norms),
+            "batch": None if self.batch is None else to_host(self.batch).tolist(),
+            "ranges": ranges(self.job, self.batch, moment),
+        }
+
+    def _kept(self) -> str:
+        steps = self.run.saved_steps()
+        return f"the checkpoint of step {steps[-1]} is kept" if steps else "nothing was saved before"
+
+    def _save_if_due(self) -> None:
+        steps, minutes = self.job.checkpoint.every_steps, self.job.checkpoint.every_minutes
+        waited = (time.monotonic() - self._saved_at) / 60
+        if (steps and self.position.step % steps == 0) or (minutes and waited >= minutes):
+            self.save()
+
+    def _checkpoint(self) -> Checkpoint:
+        self.progress.seconds = time.perf_counter() - self.started
+        return Checkpoint(
+            weights={name: to_host(array) for name, array in self.job.model.weights().items()},
+            optimizer={name: to_host(array) for name, array in self.state.items()},
+            epoch=self.sums.to_arrays() if self.sums else {},
+            position=self.position,
+            progress=replace(self.progress),
+            logs=self.run.log_lengths(),
+            preprocessing=self.job.preprocessing,
+            config=self.config,
+        )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Raises RunError where the checkpoint is of another model or other data."""
+        where, asarray = checkpoint.position, self.job.device.asarray
+        try:
+            if checkpoint.preprocessing != self.job.preprocessing:
+                raise ValueError("the training data are others now")
+            if where.done < self.steps_per_epoch and not checkpoint.epoch:
+                raise ValueError("the sums of the running epoch are missing")
+            if where.step and where.step != (where.epoch - 1) * self.steps_per_epoch + where.done:
+                raise ValueError(f"step {where.step} is not {where.done} steps into epoch {where.epoch}")
+            self.job.model.load(checkpoint.weights, self.job.device)
+            for name, zeros in self.state.items():
+                kept = checkpoint.optimizer[name]
+                if (kept.shape, kept.dtype.kind) != (zeros.shape, "f"):
+                    raise ValueError(f"{name} of the optimizer does not fit")
+                self.state[name] = asarray(kept.copy())
+            if checkpoint.epoch:
+                self.sums = EpochSums(self.job.model)
+                self.sums.restore(checkpoint.epoch)
+        except (KeyError, ValueError, TypeError) as error:
+            raise RunError(f"{self.run.path}: the checkpoint of step {where.step} does not fit: {error}") from None
+        self.position, self.progress = where, replace(checkpoint.progress)
 
     def close(self, status: str, test: Row | None = None) -> Row:
         """Write and return what there is to say about the run, however it ended."""
         weights = {name: to_host(array) for name, array in self.job.model.weights().items()}
-        metric = self.job.metrics.best
+        metric, best = self.job.metrics.best, self.progress.best
         self.run.update_status(
             status=status,
             epochs=self.position.epoch,
             steps=self.position.step,
-            **{f"best_{metric}": self.best if self.best is None or metric not in HIGHER else -self.best},
+            **{f"best_{metric}": best if best is None or metric not in HIGHER else -best},
             weights_sha256=weights_sha256(weights),
-            **self.result,
-            **({} if test is None else {"test": test}),
+            **self.progress.result,
+            test=test,
         )
         return self.run.result()
 

@@ -42,6 +42,12 @@ class Mean:
     def value(self) -> float | None:
         return self.total / self.count if self.count else None
 
+    def to_array(self) -> Array:
+        return np.array([self.total, self.count])
+
+    def restore(self, array: Array) -> None:
+        self.total, self.count = array.tolist()
+
 
 class LayerProbe:
     """One layer over one epoch.
@@ -68,6 +74,25 @@ class LayerProbe:
         self.square += float(sums[f"square/{self.layer.name}"])
         self.saturated += int(sums.get(f"saturated/{self.layer.name}", 0))
         self.values += examples * prod(self.layer.out_shape)
+
+    def to_arrays(self) -> dict[str, Array]:
+        """What was added up so far, on the host."""
+        return {
+            "alive": self.alive.copy(),
+            "sums": np.array([self.sum, self.square, self.saturated, self.values], np.float64),
+            "gradient_norm": self.gradient_norm.to_array(),
+            "update_ratio": self.update_ratio.to_array(),
+        }
+
+    def restore(self, arrays: dict[str, Array]) -> None:
+        """The inverse of `to_arrays`. Raises KeyError or ValueError for anything else."""
+        if arrays["alive"].shape != self.alive.shape or arrays["alive"].dtype != bool:
+            raise ValueError(f"the units of {self.layer.name} have changed")
+        self.alive = arrays["alive"].copy()
+        self.sum, self.square, saturated, values = arrays["sums"].tolist()
+        self.saturated, self.values = int(saturated), int(values)
+        self.gradient_norm.restore(arrays["gradient_norm"])
+        self.update_ratio.restore(arrays["update_ratio"])
 
     def row(self, epoch: int, kind: str, weight_norm: float | None) -> dict[str, Any]:
         """The layer's line in layers.jsonl; null where a number has no meaning for it."""

@@ -1,20 +1,48 @@
 """A run directory: the only place that knows what the files in it are called."""
 
 import json
+import logging
 import os
 import re
 import secrets
 import shutil
 import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from dltrain.errors import ConfigError, RunError
+from dltrain.train import files
 from dltrain.train.checkpoint import Checkpoint
-from dltrain.train.files import sync_folder, write_atomically
+from dltrain.train.files import write_atomically
+from dltrain.train.lock import Lock, is_held
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+STEP = re.compile(r"step-([0-9]{8,16})\.safetensors")
+warn = logging.getLogger("dltrain").warning
+
+
+@dataclass
+class _Status:
+    """What others rely on in a status.json, should there be these keys."""
+
+    status: str
+    host: str | None = None
+    started: str | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    train: dict[str, float | None] = field(default_factory=dict)
+    validation: dict[str, float | None] = field(default_factory=dict)
+    test: dict[str, float | None] = field(default_factory=dict)
+    weights_sha256: str = ""
+    last: str = ""
+    best: str = ""
+    resumed: list[dict[str, Any]] = field(default_factory=list)
 
 
 class RunDir:
@@ -33,25 +61,29 @@ class RunDir:
         self.trace = path / "trace.json"
         self.checkpoints = path / "checkpoints"
         self._status = path / "status.json"
+        self._lock: Lock | None = None
 
     @classmethod
-    def create(cls, runs: Path, name: str, config: str, source: str, environment: dict[str, Any]) -> "RunDir":
-        """A new directory, complete from the moment it has its name. Two runs of one second get different ones."""
+    def create(
+        cls, runs: Path, name: str, config: str, source: str, environment: dict[str, Any], smoke: bool = False
+    ) -> "RunDir":
+        """A new directory, held by this process, and complete from the moment it has its name.
+
+        Two runs of one second get different ones. smoke: whether it trains on two batches only.
+        """
         if not NAME.fullmatch(name):
             raise ConfigError(f"run name {name!r}: letters, digits, dots, dashes and underscores only, at most 100")
         runs.mkdir(parents=True, exist_ok=True)
-        draft = cls(runs / f".new-{secrets.token_hex(6)}")
-        draft.checkpoints.mkdir(parents=True)
+        _sweep_drafts(runs)
+        draft = cls._draft(runs)
         try:
+            draft.checkpoints.mkdir()
             write_atomically(draft.config, config.encode())
             write_atomically(draft.source, source.encode())
             write_atomically(draft.environment, _json(environment))
-            draft.update_status(
-                status="running",
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                started=datetime.now().astimezone().isoformat(timespec="seconds"),
-            )
+            for log in (draft.metrics, draft.layers):
+                write_atomically(log, b"")
+            draft.update_status(status="running", **_here(), started=_now(), **({"smoke": True} if smoke else {}))
             stem = f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
             for number in range(1, 1000):
                 path = runs / (stem if number == 1 else f"{stem}-{number}")
@@ -61,33 +93,117 @@ class RunDir:
                     if not path.exists():
                         raise
                     continue
-                sync_folder(runs)
-                return cls(path)
+                files.sync_folder(runs)
+                run = cls(path)
+                run._lock = draft._lock
+                return run
         finally:
             shutil.rmtree(draft.path, ignore_errors=True)
         raise RunError(f"{runs}: a thousand runs called {stem} already exist")
+
+    @classmethod
+    def _draft(cls, runs: Path) -> "RunDir":
+        """An empty folder, held before anybody else could take it for one that was left behind."""
+        while True:
+            draft = cls(runs / f".new-{secrets.token_hex(6)}")
+            draft.path.mkdir()
+            with suppress(FileNotFoundError, BlockingIOError):  # somebody was quicker: make another one
+                draft._lock = Lock(draft.path)
+                if draft.path.exists():
+                    return draft
+
+    # --- whose it is ----------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Only one process may train here. Raises RunError where another one does."""
+        for _ in range(20):  # whoever asks about a run touches the lock for a moment
+            try:
+                self._lock = Lock(self.path)
+                return
+            except BlockingIOError:
+                time.sleep(0.05)
+        status = self.last_status()
+        who = f"process {status.get('pid')} on {status.get('host')}"
+        raise RunError(f"{self.path}: this run is being trained by {who}; wait for it or end it first")
+
+    def release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def is_free(self) -> bool:
+        """Whether no process trains here, as far as this machine can know."""
+        return not is_held(self.path)
+
+    def reopen(self, checkpoint: Checkpoint | None, note: dict[str, Any], config: str | None) -> None:
+        """Go on from a checkpoint, or from nothing: whatever was written after it is gone from the logs.
+
+        note: what status.json shall remember of this. config: the new text of config.yaml, if it changes.
+        """
+        for folder in (self.path, self.checkpoints, self.path / "eval"):
+            files.sweep(folder)
+        if config is not None:
+            write_atomically(self.config, config.encode())
+        self.cut_logs(checkpoint.logs if checkpoint else {})
+        before = self.last_status()
+        step = checkpoint.position.step if checkpoint else 0
+        best = self._checkpoint_path(checkpoint.progress.best_step or 0) if checkpoint else None
+        self.update_status(
+            **{"status": "running", **_here()},
+            **dict.fromkeys(before.keys() & {"epochs", "steps", "train", "validation", "test", "weights_sha256"}),
+            **dict.fromkeys(key for key in before if key.startswith("best_")),
+            last=self._checkpoint_path(step).name if checkpoint else None,
+            best=best.name if best and best.exists() else None,
+            resumed=[*before.get("resumed", []), {"at": _now(), "step": step, **note}],
+        )
 
     # --- status ---------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """What status.json says, with a run whose process is gone shown as crashed. Raises RunError."""
-        try:
-            status = json.loads(self._status.read_bytes())
-            if not isinstance(status, dict) or not isinstance(status.get("status"), str):
-                raise ValueError("no status in it")
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self._status}: cannot be read ({error})") from None
-        if status["status"] == "running" and status.get("host") == socket.gethostname() and not _alive(status):
+        status = self._read_status()
+        here = status.get("host") == socket.gethostname()
+        if status["status"] == "running" and here and is_held(self.path) is False:
             status["status"] = "crashed"
         return status
 
+    def _read_status(self) -> dict[str, Any]:
+        try:
+            status = json.loads(self._status.read_bytes())
+            TypeAdapter(_Status).validate_json(json.dumps(status, allow_nan=False))
+            if any(key.startswith("best_") and not isinstance(value, int | float | None) for key, value in status.items()):
+                raise ValueError("the best figure is no number")
+        except (OSError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).splitlines()[:3])[:200]
+            raise RunError(f"{self._status}: cannot be read ({reason})") from None
+        return status  # type: ignore[no-any-return]
+
+    def last_status(self) -> dict[str, Any]:
+        """What status.json says, nothing where it is damaged: a training that goes on does not need it."""
+        try:
+            return self._read_status() if self._status.exists() else {}
+        except RunError as error:
+            warn(f"{error}; taken for empty")
+            return {}
+
     def update_status(self, **changes: Any) -> None:
-        old = json.loads(self._status.read_bytes()) if self._status.exists() else {}
-        write_atomically(self._status, _json(old | changes))
+        """Set keys; None removes one."""
+        status = self.last_status() | changes
+        write_atomically(self._status, _json({key: value for key, value in status.items() if value is not None}))
+
+    def recorded_environment(self) -> dict[str, Any]:
+        """What env.json says; nothing where it cannot be read."""
+        try:
+            facts = json.loads(self.environment.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            facts = None
+        if not isinstance(facts, dict):
+            warn(f"{self.environment}: cannot be read")
+            return {}
+        return facts
 
     def result(self) -> dict[str, Any]:
         """What a finished or broken off `fit` prints of this run."""
-        status = self.status()
+        status = self._read_status()
         keys = ("status", "epochs", "steps", "train", "validation", "test", "weights_sha256")
         return {"run": str(self.path)} | {key: status[key] for key in keys if key in status}
 
@@ -95,41 +211,94 @@ class RunDir:
 
     def append(self, path: Path, *rows: dict[str, Any]) -> None:
         """Add lines of strict JSON to metrics.jsonl or layers.jsonl."""
-        with open(path, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        files.append(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
     def rows(self, path: Path) -> list[dict[str, Any]]:
-        """The lines of a log; a torn last line, left by a crash, is dropped."""
+        """The lines of a log. A torn last line, left by a crash, is dropped, and what follows damage; both are told."""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = path.read_bytes().split(b"\n")
+        except OSError:
             return []
         rows = []
-        for line in lines:
+        if lines.pop():
+            warn(f"{path}: the last line was never finished and is left out")
+        for number, line in enumerate(lines, start=1):
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError
+            except (ValueError, RecursionError):
+                warn(f"{path}:{number}: damaged; {len(lines) - number + 1} lines from here on are left out")
                 break
+            rows.append(row)
         return rows
+
+    def log_lengths(self) -> dict[str, int]:
+        return {log.name: log.stat().st_size for log in (self.metrics, self.layers)}
+
+    def cut_logs(self, lengths: dict[str, int]) -> None:
+        """Bring the logs back to what they were when a checkpoint was written."""
+        for log in (self.metrics, self.layers):
+            try:
+                content = log.read_bytes()
+            except FileNotFoundError:
+                write_atomically(log, content := b"")
+            length = lengths.get(log.name, 0)
+            if len(content) < length:
+                warn(f"{log}: has {len(content):,} bytes, but had {length:,} when it was saved; rows are missing")
+                length = content.rfind(b"\n") + 1
+            if len(content) > length:
+                files.cut(log, length)
 
     # --- checkpoints ----------------------------------------------------------------------------------------
 
-    def save(self, checkpoint: Checkpoint, best: bool) -> None:
-        """Write a checkpoint, let status.json name it as the last (and the best), then remove what neither names."""
-        name = f"step-{checkpoint.position.step:08d}.safetensors"
-        checkpoint.write(self.checkpoints / name)
-        self.update_status(last=name, **({"best": name} if best else {}))
-        status = self.status()
-        for path in self.checkpoints.glob("step-*.safetensors"):
-            if path.name not in (status.get("last"), status.get("best")):
-                path.unlink()
+    def save(self, checkpoint: Checkpoint, best: bool, keep: int = 1) -> None:
+        """Write a checkpoint, let status.json name it as the last (and the best), then remove what is not kept:
+        all but the newest `keep`, the best, and the one that was the best when this one's state was."""
+        for log in (self.metrics, self.layers):
+            files.sync(log)  # the checkpoint says how long they are
+        step = checkpoint.position.step
+        path = self._checkpoint_path(step)
+        checkpoint.write(path)
+        self.update_status(last=path.name, **({"best": path.name} if best else {}))
+        older = [saved for saved in self.saved_steps() if saved < step]
+        newest = older[max(0, len(older) - keep + 1) :]
+        best_names = (self._read_status().get("best"), self._checkpoint_path(checkpoint.progress.best_step or 0).name)
+        for saved in older:
+            old = self._checkpoint_path(saved)
+            if saved not in newest and old.name not in best_names:
+                old.unlink(missing_ok=True)
 
-    def checkpoint(self, which: str) -> Checkpoint:
-        """The `last` or `best` checkpoint. Raises RunError when there is none."""
-        name = self.status().get(which)
-        if not isinstance(name, str):
+    def saved_steps(self) -> list[int]:
+        """The steps of which there is a checkpoint, intact or not, in order."""
+        found = (STEP.fullmatch(path.name) for path in self.checkpoints.glob("step-*"))
+        return sorted(int(match[1]) for match in found if match)
+
+    def checkpoint(self, which: str | int) -> Checkpoint:
+        """The `best` checkpoint, that of a step, or the `last` one: the newest that is intact; damaged ones are named.
+
+        Raises RunError when there is none.
+        """
+        if isinstance(which, int):
+            return Checkpoint.read(self._checkpoint_path(which))
+        if which == "last":
+            for step in reversed(self.saved_steps()):
+                try:
+                    return Checkpoint.read(self._checkpoint_path(step))
+                except RunError as error:
+                    if step == self.saved_steps()[0]:
+                        raise
+                    warn(f"{error}; taking the one before it")
+        if not isinstance(named := self._read_status().get(which), str):
             raise RunError(f"{self.path}: this run has no {which} checkpoint yet")
-        return Checkpoint.read(self.checkpoints / Path(name).name)
+        return Checkpoint.read(self.checkpoints / Path(named).name)
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is one, or once was."""
+        return bool(self.saved_steps()) or "last" in self.last_status()
+
+    def _checkpoint_path(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:08d}.safetensors"
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
         path.parent.mkdir(exist_ok=True)
@@ -167,19 +336,22 @@ def find_run(text: str | None, runs: Path) -> RunDir:
     raise RunError(f"no run {text!r} in {runs}; `dltrain runs` lists those that exist")
 
 
-def _alive(status: dict[str, Any]) -> bool:
-    pid = status.get("pid")
-    if not isinstance(pid, int):
-        return False
-    if os.name != "posix":
-        return True  # nothing can be asked there without ending the process
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True  # it exists and belongs to somebody else
-    return True
+def _sweep_drafts(runs: Path) -> None:
+    """Remove directories that were being made when their process was killed."""
+    for draft in runs.glob(".new-*"):
+        with suppress(OSError):
+            lock = Lock(draft)
+            if lock.known:
+                shutil.rmtree(draft, ignore_errors=True)
+            lock.release()
+
+
+def _here() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _json(content: dict[str, Any]) -> bytes:

@@ -5,6 +5,9 @@ from typing import Literal
 
 from dltrain.registry import Count, NonNegative, Positive
 
+# What may change when a run is continued: how long it is, and what is kept of it. A section stands for all its keys.
+RESUMABLE = ("train.epochs", "train.max_steps", "checkpoint", "logging")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
@@ -68,7 +71,16 @@ class MetricsSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSettings:
+    """When the training is saved, besides at its end and whenever the watched loss is the lowest so far.
+
+    every_epochs, every_steps, every_minutes: whichever comes first.
+    keep: how many of the newest checkpoints stay, besides the best one.
+    """
+
     every_epochs: Count = 1
+    every_steps: Count | None = None
+    every_minutes: Positive | None = None
+    keep: Count = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """One step: a batch in shards forward and backward, the sum, the penalty, the check, the update."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from math import isfinite, sqrt
@@ -17,6 +18,7 @@ from dltrain.train.probes import LayerProbe, observe
 from dltrain.train.shards import Crew, Sums
 
 Array = Any
+Tap = Callable[[Layer, Array], None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def train_step(
     squares = dict(zip(grads, crew.each(list(grads.values()), _square), strict=True))
     norm = sqrt(sum(squares.values())) if all(map(isfinite, squares.values())) else float("nan")
     if not isfinite(data_loss + penalty) or not isfinite(norm):
-        raise DivergedError(_where_it_broke(job, seen, squares, data_loss, penalty, moment))
+        raise _where_it_broke(job, seen, squares, data_loss, penalty, moment)
     for layer_name, probe in probes.items():
         probe.add(seen, len(batch))
         if probe.layer.parameters:
@@ -86,20 +88,26 @@ def train_step(
     )
 
 
-def _train_shard(job: Job, batch: Array, moment: Moment, shard: int) -> Sums:
-    """The gradient of this shard's part of the loss, and what its layers gave."""
+def forward(job: Job, batch: Array, moment: Moment, shard: int, tap: Tap) -> tuple[Tensor, Mixture]:
+    """The outputs for this shard's examples, as in training, and the targets that they are mixed from."""
     first = shard * job.shard_size
     count = min(job.shard_size, len(batch) - first)
     x, mixture = mixed_examples(job.feeds["train"], batch, first, count, moment, job.mixup)
-    sums: Sums = {}
 
     def words(purpose: str, layer: str, words_each: int) -> Array:
         return random_words(job.device, moment, purpose, layer, first, count, words_each)
 
+    return job.model(x, Context(training=True, words=words, tap=tap)), mixture
+
+
+def _train_shard(job: Job, batch: Array, moment: Moment, shard: int) -> Sums:
+    """The gradient of this shard's part of the loss, and what its layers gave."""
+    sums: Sums = {}
+
     def tap(layer: Layer, y: Array) -> None:
         sums.update(observe(layer, y))
 
-    output = job.model(x, Context(training=True, words=words, tap=tap))
+    output, mixture = forward(job, batch, moment, shard, tap)
     loss, objective = _objective(job, output, mixture, len(batch))
     sums |= scores(job, output, mixture[0][1])
     sums["loss"] = loss.data
@@ -156,16 +164,20 @@ def _square(x: Array) -> float:
 
 def _where_it_broke(
     job: Job, seen: Sums, squares: dict[str, float], data_loss: float, penalty: float, moment: Moment
-) -> str:
+) -> DivergedError:
     """Forward, the first layer whose output is not finite; else backward, the last whose gradient is not."""
     at = f"step {moment.step} (epoch {moment.epoch})"
-    help_ = "try a lower learning rate, train.clip_norm or a smaller init; the weights of the step before are kept"
+    help_ = "try a lower learning rate, train.clip_norm or a smaller init"
+
+    def error(what: str, layer: str | None = None) -> DivergedError:
+        return DivergedError(f"diverged at {at}: {what}; {help_}", layer)
+
     for layer in job.model.layers:
         if layer.observed and not isfinite(float(seen[f"sum/{layer.name}"].sum())):
-            return f"diverged at {at}: the output of layer {layer.name} is not finite; {help_}"
+            return error(f"the output of layer {layer.name} is not finite", layer.name)
     if not isfinite(data_loss):
-        return f"diverged at {at}: the loss is {data_loss} although every layer's output is finite; {help_}"
+        return error(f"the loss is {data_loss} although every layer's output is finite")
     for name in reversed(squares):
         if not isfinite(squares[name]):
-            return f"diverged at {at}: the gradient of {name} is not finite; {help_}"
-    return f"diverged at {at}: the penalty is {penalty}; {help_}"
+            return error(f"the gradient of {name} is not finite", name.rpartition(".")[0])
+    return error(f"the penalty is {penalty}")

@@ -1,0 +1,72 @@
+"""A run that goes on: its own config, with changes where a continued training allows them."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from dltrain.errors import ConfigError
+from dltrain.spec.load import load, loads
+from dltrain.spec.nodes import Mapping, Node, Place, Scalar
+from dltrain.spec.override import Override
+from dltrain.spec.paths import join
+from dltrain.spec.runspec import RunSpec
+from dltrain.train.checkpoint import Checkpoint
+from dltrain.train.rundir import RunDir
+from dltrain.train.settings import RESUMABLE
+
+Changes = dict[str, tuple[Any, Any]]  # path -> (value before, value now)
+
+
+def resumed(
+    run: RunDir, checkpoint: Checkpoint | None, overrides: Iterable[str | Override]
+) -> tuple[RunSpec, Changes]:
+    """The spec to go on with, and what the overrides changed. Raises ConfigError.
+
+    Only keys in RESUMABLE may differ from the config that the checkpoint was trained with, whether an override
+    changed them or somebody edited config.yaml. Without a checkpoint the run's config.yaml is the law.
+    """
+    before = load(run.config)
+    after = load(run.config, overrides)
+    trained = loads(checkpoint.config, str(run.config)) if checkpoint else before
+    refused = [
+        f"{path}: is {_text(was)} in {run.path.name} and cannot become {_text(now)}; "
+        f"a continued run may change {', '.join(RESUMABLE)} only"
+        for path, (was, now) in differences(trained, after).items()
+        if not any(join(path, "").startswith(f"{key}.") for key in RESUMABLE)
+    ]
+    if refused:
+        raise ConfigError(refused)
+    return after, differences(before, after)
+
+
+def differences(before: RunSpec, after: RunSpec) -> Changes:
+    """Every value that is not the same in both, None where there is none."""
+    old, new = (dict(_leaves(spec.resolved(), "")) for spec in (before, after))
+    return {path: (old.get(path), new.get(path)) for path in old | new if old.get(path) != new.get(path)}
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in entries:
+        yield from _leaves(entry, join(path, key))
+    if not entries:
+        yield path, value
+
+
+def _text(value: Any) -> str:
+    return "nothing" if value is None else str(value)
+
+
+def rewritten(spec: RunSpec) -> str:
+    """config.yaml of a run that goes on: values that did not change keep the origins that stand there."""
+    comments = [line.rpartition("  # ")[2] if "  # " in line else "" for line in spec.text.splitlines()]
+    _keep_origins(spec.nodes, comments)
+    return spec.to_yaml()
+
+
+def _keep_origins(node: Node, comments: list[str]) -> None:
+    if 0 < node.place.line <= len(comments) and comments[node.place.line - 1]:
+        node.place = Place(comments[node.place.line - 1])
+    if isinstance(node, Scalar):
+        return
+    for entry in node.entries.values() if isinstance(node, Mapping) else node.items:
+        _keep_origins(entry, comments)

@@ -1,0 +1,165 @@
+"""Trains a part of a run again and compares every step with what the run kept. Writes nothing."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dltrain.backend import to_host
+from dltrain.errors import DivergedError, RunError
+from dltrain.train.checkpoint import Checkpoint
+from dltrain.train.job import Job
+from dltrain.train.loop import fit
+from dltrain.train.rundir import RunDir
+
+Row = dict[str, Any]
+TIMES = ("seconds", "examples_per_second")
+PER_STEP, AT_MOST = 1e-5, 1e-2
+
+
+def tolerance(steps: int) -> float:
+    """Between two environments: the difference allowed after so many steps, as a share of an array's largest value.
+
+    float32 keeps 7 digits and a step amplifies what rounding did before, so this is a bound for few steps.
+    """
+    return min(PER_STEP * steps, AT_MOST)
+
+
+@dataclass
+class Findings:
+    """weights: for each step with a checkpoint, whether all bits are equal and the largest difference as a share of an
+    array's largest value. rows: how many rows of the logs were compared. differences: what was found, in words.
+    diverged: how the repeated training ended, if it diverged as the run did.
+    """
+
+    first: int
+    last: int
+    tolerance: float | None
+    weights: list[Row] = field(default_factory=list)
+    rows: int = 0
+    differences: list[str] = field(default_factory=list)
+    diverged: str | None = None
+
+
+def verify(
+    job: Job, run: RunDir, threads: int, start: Checkpoint | None, steps: int | None, other_environment: bool
+) -> Findings:
+    """Train from a checkpoint (None: from the start) for so many steps (None: as far as the run has checkpoints).
+
+    Bits are compared, or in another environment values within `tolerance`. Raises RunError where there is nothing to
+    compare with.
+    """
+    first = start.position.step if start else 0
+    diverged = _diverged(run)
+    end = max([diverged["step"] + 1 if diverged else 0, *run.saved_steps()])
+    last = min(end if steps is None else first + steps, job.total_steps)
+    if last <= first:
+        raise RunError(f"{run.path}: nothing is known of this run after step {first}; choose a smaller --from-step")
+    found = Findings(first, last, tolerance(last - first) if other_environment else None)
+    rehearsal = _Rehearsal(job, run, found)
+    try:
+        fit(job, rehearsal, threads, rehearsal, start)
+    except _Reached:
+        pass
+    except DivergedError as error:
+        if diverged and (diverged["step"], diverged["message"]) == (rehearsal.step, str(error)):
+            found.diverged = str(error)
+        else:
+            found.differences.append(f"the repeated training ended differently: {error}")
+    if not (found.weights or found.rows or found.diverged or found.differences):
+        kept = ", ".join(map(str, run.saved_steps()))
+        raise RunError(f"{run.path}: nothing to compare steps {first} to {last} with; checkpoints are of steps {kept}")
+    return found
+
+
+class _Reached(Exception):
+    """The last step that was wanted has been compared."""
+
+
+class _Rehearsal(RunDir):
+    """The run as a repeated training sees it: rows and weights are compared instead of written."""
+
+    def __init__(self, job: Job, run: RunDir, found: Findings):
+        super().__init__(run.path)
+        self.job, self.found = job, found
+        self.step = found.first
+        self.recorded = {_key(row): row for log in (self.metrics, self.layers) for row in self.rows(log)}
+
+    # what a training does to its run directory
+
+    def append(self, path: Any, *rows: Row) -> None:
+        for row in rows:
+            if (recorded := self.recorded.get(_key(row))) is not None:
+                self._compare_rows(row, recorded)
+
+    def save(self, checkpoint: Checkpoint, best: bool, keep: int = 1) -> None:
+        pass
+
+    def update_status(self, **changes: Any) -> None:
+        pass
+
+    def write_json(self, path: Any, content: Row) -> None:
+        pass
+
+    def result(self) -> Row:
+        return {}
+
+    # what a training shows of itself
+
+    def started(self, steps: int, epochs: int) -> None:
+        pass
+
+    def stepped(self, row: Row) -> None:
+        self.step = row["step"]
+        if self.step in self.saved_steps():
+            self._compare_weights(self.checkpoint(self.step))
+        ends_epoch = self.step % self.job.steps_per_epoch == 0 or self.step == self.job.total_steps
+        if self.step >= self.found.last and not ends_epoch:
+            raise _Reached
+
+    def finished_epoch(self, row: Row, layers: list[Row]) -> None:
+        if row["step"] >= self.found.last:
+            raise _Reached
+
+    # comparing
+
+    def _compare_weights(self, kept: Checkpoint) -> None:
+        worst, equal = 0.0, True
+        for name, array in self.job.model.weights().items():
+            ours, theirs = to_host(array), kept.weights[name]
+            equal &= ours.tobytes() == theirs.tobytes()
+            size = float(np.abs(theirs).max(initial=0)) or 1.0
+            worst = max(worst, float(np.abs(ours - theirs).max(initial=0)) / size)
+        self.found.weights.append({"step": self.step, "equal": equal, "difference": worst})
+        if not equal and not (self.found.tolerance is not None and worst <= self.found.tolerance):
+            self.found.differences.append(f"weights after step {self.step}: differ by up to {worst:.1e} of the largest")
+
+    def _compare_rows(self, ours: Row, theirs: Row) -> None:
+        self.found.rows += 1
+        if self.found.tolerance is None:
+            ours, theirs = _without_times(ours), _without_times(theirs)
+            for key in sorted(ours.keys() | theirs.keys()):
+                if json.dumps(ours.get(key)) != json.dumps(theirs.get(key)):
+                    at = " ".join(map(str, filter(None, _key(ours))))
+                    self.found.differences.append(f"{key} of {at}: was {theirs.get(key)}, is {ours.get(key)}")
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    """What tells a row of the logs from the others."""
+    return (row.get("event"), row.get("layer"), row.get("epoch"), row.get("step"))
+
+
+def _without_times(row: Row) -> Row:
+    return {key: value for key, value in row.items() if key not in TIMES}
+
+
+def _diverged(run: RunDir) -> Row | None:
+    """diverged.json, where the run ended so."""
+    if run.last_status().get("status") != "diverged":
+        return None
+    try:
+        told = json.loads(run.diverged.read_bytes())
+        return {"step": int(told["step"]), "message": str(told["message"])}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise RunError(f"{run.diverged}: damaged") from None

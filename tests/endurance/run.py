@@ -1,0 +1,59 @@
+"""`python tests/endurance/run.py PART… [--count N] [--seed N]`: checks in their full number; writes results/PART.json.
+
+A result is written only by a check that held throughout. Without a part it lists them.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from dltrain import __version__  # noqa: E402
+from endurance import death, disk  # noqa: E402
+
+# name -> (check, how often in full)
+PARTS: dict[str, tuple[Callable[[int, int, Path], dict[str, Any]], int]] = {
+    "kills": (death.kills, 1000),
+    "signals": (death.signals, 100),
+    "failures": (disk.failures, 1),
+    "power": (disk.power, 2000),
+    "full": (disk.full, 50),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--count", type=int, help="a smaller number, for a try; nothing is written then")
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9)
+    arguments = parser.parse_args()
+    if not arguments.parts:
+        parser.print_help()
+    for part in arguments.parts:
+        check, full = PARTS[part]
+        count = arguments.count or full
+        print(f"{part}: {count} times, seed {arguments.seed}", flush=True)
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            found = check(count, arguments.seed, Path(folder))
+        minutes = round((time.monotonic() - started) / 60, 1)
+        print(f"{part}: {json.dumps(found)} in {minutes} minutes", flush=True)
+        if count == full:
+            about = {
+                "part": part, "seed": arguments.seed, "date": f"{date.today()}", "version": __version__,
+                "python": platform.python_version(), "minutes": minutes, "found": found,
+            }  # fmt: skip
+            (HERE / "results" / f"{part}.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Whatever ends a process or a disk, the run goes on as if nothing had been. `endurance/` does this far more often."""
+
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from endurance import death, disk
+from endurance.harness import Child, Place
+
+from dltrain.train import loop
+
+CHECKS: dict[str, tuple[Callable[[int, int, Path], dict[str, Any]], int]] = {
+    "kills": (death.kills, 8),
+    "signals": (death.signals, 4),
+    "failures": (disk.failures, 15),
+    "power": (disk.power, 60),
+    "file size limits": (disk.limits, 3),
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_few(name: str, tmp_path: Path) -> None:
+    check, count = CHECKS[name]
+    seed = time.time_ns() % 10**9
+    print("seed", seed)
+    assert check(count, seed, tmp_path)
+
+
+def test_out_of_memory(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+
+    def begin() -> int:
+        plain = loop.train_step
+
+        def hungry(*args: Any) -> Any:
+            if args[3].step == 8:
+                resource.setrlimit(resource.RLIMIT_AS, (1 << 34, 1 << 34))
+                np.empty(1 << 36)
+            return plain(*args)
+
+        loop.train_step = hungry
+        return place.begin()
+
+    code, told, _ = Child(begin).wait()
+    assert code == 1 and told.startswith("error: out of memory (") and len(told.split("error: ")) == 2
+    run = place.only_run()
+    assert run.status()["status"] == "failed" and run.checkpoint("last").position.step == 6
+    place.finish()

@@ -1,0 +1,128 @@
+"""NaN or infinity anywhere in a training: it stops, says so in strict JSON, and nothing that was saved is spoilt."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import Silent, make_job, new_run, rows, train
+from commands import strict
+
+from dltrain.errors import DivergedError
+from dltrain.ops.activation import FUSED
+from dltrain.optim import OPTIMIZERS
+from dltrain.random import permutation
+from dltrain.train.job import Job
+from dltrain.train.loop import fit
+from dltrain.train.rundir import RunDir
+
+AT = 3  # the step before which, or in which, something breaks; the last one before an epoch of four ends
+LAYERS = [("dense", {"units": 7, "activation": "leaky_relu"}), ("dense", {"units": 3, "activation": "none"})]
+Spoil = Callable[[Job, float, pytest.MonkeyPatch], None]
+
+
+def job(**settings: Any) -> Job:
+    splits = {"train": rows(70), "validation": rows(20, seed=1), "test": rows(20, seed=2)}
+    return make_job(LAYERS, splits, checkpoints={"every_steps": 1, "keep": 99}, normalize="none", **settings)
+
+
+def input_of(split: str) -> Spoil:
+    def spoil(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
+        index = permutation(70, 0, "order", epoch=1)[50] if split == "train" else 3
+        job.feeds[split]._inputs[index, 2] = value
+
+    return spoil
+
+
+def patch_step(patched: pytest.MonkeyPatch, change: Callable[..., Any]) -> None:
+    """Lets something happen to an optimizer in step AT."""
+    plain = OPTIMIZERS["adam"].update
+
+    def update(self: Any, parameters: Any, gradients: Any, state: Any, lr: float, step: int) -> None:
+        if step == AT:
+            lr = change(parameters, gradients, state) or lr
+        plain(self, parameters, gradients, state, lr, step)
+
+    patched.setattr(OPTIMIZERS["adam"], "update", update)
+
+
+def array_in(which: int, name: str) -> Spoil:
+    def spoil(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
+        patch_step(patched, lambda *arrays: arrays[which][name].reshape(-1).__setitem__(1, value))
+
+    return spoil
+
+
+def learning_rate(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
+    patch_step(patched, lambda *arrays: value)
+
+
+def layer_gradient(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
+    patched.setitem(FUSED, "leaky_relu", replace(FUSED["leaky_relu"], gradient=lambda xp, g, y: g * value))
+
+
+def loss(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
+    plain = type(job.loss).__call__
+    patched.setattr(type(job.loss), "__call__", lambda *args: plain(*args) * value)
+
+
+def initial_weight(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
+    plain = type(job.model).initialise
+
+    def initialise(model: Any, *args: Any) -> None:
+        plain(model, *args)
+        model.layers[1].weight.data[0, 0] = value
+
+    patched.setattr(type(job.model), "initialise", initialise)
+
+
+# place -> (how it is broken, the last step of which there may be a checkpoint)
+PLACES: dict[str, tuple[Spoil, int]] = {
+    "an input": (input_of("train"), AT - 1),
+    "a validation input": (input_of("validation"), 4),
+    "a test input": (input_of("test"), 8),
+    "an initial weight": (initial_weight, 0),
+    "a weight": (array_in(0, "dense1.weight"), AT - 1),
+    "a bias": (array_in(0, "dense2.bias"), AT - 1),
+    "a gradient": (array_in(1, "dense1.weight"), AT - 1),
+    "the optimizer's state": (array_in(2, "dense2.weight/mean"), AT - 1),
+    "the learning rate": (learning_rate, AT - 1),
+    "a layer's gradient": (layer_gradient, 0),
+    "the loss": (loss, 0),
+}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    return train(job(), tmp_path_factory.mktemp("good"))[1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=str)
+@pytest.mark.parametrize("place", PLACES)
+def test_it_stops_and_keeps_what_is_good(
+    place: str, value: float, good: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil, last_good = PLACES[place]
+    broken, run = job(), new_run(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("dltrain.train.loop.settle", lambda: None)
+        spoil(broken, value, patched)
+        with pytest.raises(DivergedError) as caught:
+            fit(broken, run, 1, Silent())
+    assert caught.value.exit_code == 3 and run.status()["status"] == "diverged"
+    steps = run.saved_steps()
+    assert steps == [step for step in [0, *good.saved_steps()] if step in steps] and max(steps, default=0) <= last_good
+    for step in filter(None, steps):
+        kept, right = run.checkpoint(step), good.checkpoint(step)
+        for name, array in (kept.weights | kept.optimizer).items():
+            assert np.isfinite(array).all()
+            assert array.tobytes() == (right.weights | right.optimizer)[name].tobytes()
+    told = strict(run.diverged.read_text())
+    assert told["message"] == str(caught.value) and set(told["ranges"]) == {"dense1", "dense2"}
+    for log in (run.metrics, run.layers):
+        for line in log.read_text().splitlines():
+            strict(line)
+
+
