@@ -40,7 +40,8 @@ SWEEPS = {
 }
 CORES = (1, 2, 4, 8, 16, 32, 64)
 CONNECT = ("conv", "dense")  # the ops whose arithmetic the floor counts
-SERIAL = ("checks and probes", "update", "penalty", "log")  # what one thread does for all shards, or between steps
+SERIAL = ("checks and probes", "penalty", "log")  # what one thread does for all shards, or between steps
+SPREAD = ("update", "norms")  # what threads share in small pieces
 
 Point = dict[str, Any]
 
@@ -93,8 +94,9 @@ def measure(setting: dict[str, int], threads: int, kernels: str, steps: int) -> 
             "memory_mb": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6,
             "shards": shards(profile),
             "shares": shares(profile["rows"]),
-            "parallel_ms": profile["busy_ms"] - serial(profile["rows"]),
-            "serial_ms": serial(profile["rows"]),
+            "shards_ms": profile["busy_ms"] - spent(profile["rows"], SERIAL + SPREAD),
+            "spread_ms": spent(profile["rows"], SPREAD),
+            "serial_ms": spent(profile["rows"], SERIAL),
         }
 
 
@@ -102,8 +104,8 @@ def shards(profile: dict[str, Any]) -> int:
     return round(max(row["calls"] for row in profile["rows"] if row["what"] == "conv"))
 
 
-def serial(rows: list[dict[str, Any]]) -> float:
-    return float(sum(row["ms"] for row in rows if row["what"] in SERIAL))
+def spent(rows: list[dict[str, Any]], stages: tuple[str, ...]) -> float:
+    return float(sum(row["ms"] for row in rows if row["what"] in stages))
 
 
 def shares(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -142,12 +144,18 @@ def slope(points: list[Point], x: str, y: str) -> float | None:
 
 
 def simulated(points: list[Point]) -> dict[str, dict[str, float]]:
-    """Examples a second on more cores, from the measured parts of a step: the shards run in rounds of one for each
-    core, then what is serial follows. Memory is taken to be as fast for all cores, a shard not to be split."""
+    """How many times as fast as on one core, from the measured parts of a step.
+
+    The shards run in rounds of one for each core, then what all share and what is serial follow. Memory is taken to be
+    as fast for all cores, and a shard not to be split.
+    """
     found = {}
     for point in points:
-        each = point["parallel_ms"] / point["shards"]
-        times = {cores: math.ceil(point["shards"] / cores) * each + point["serial_ms"] for cores in CORES}
+        each = point["shards_ms"] / point["shards"]
+        times = {
+            cores: math.ceil(point["shards"] / cores) * each + point["spread_ms"] / cores + point["serial_ms"]
+            for cores in CORES
+        }
         found[str(point["batch"])] = {str(cores): round(times[1] / ms, 2) for cores, ms in times.items()}
     return found
 

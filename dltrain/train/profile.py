@@ -25,7 +25,7 @@ Function = Callable[..., Any]
 WARM_UP = 5  # steps that are left out: the first ones wait for memory
 STEPS = 20  # steps that are kept
 
-STEP, LOG, WAITING = "checks and probes", "log", "waiting for shards"
+STEP, LOG, WAITING = "checks and probes", "log", "waiting for threads"
 STAGES: tuple[tuple[Any, str, str], ...] = (  # (where it is looked up, its name there, what a row calls it)
     (step, "_train_shard", "graph and layers in Python"),
     (feed.Feed, "examples", "batch"),
@@ -34,6 +34,8 @@ STAGES: tuple[tuple[Any, str, str], ...] = (  # (where it is looked up, its name
     (step, "observe", "diagnostics"),
     (shards, "add", "tree sums"),
     (shards.Crew, "run", WAITING),
+    (shards.Crew, "each", WAITING),
+    (step, "_square", "norms"),
     (step, "_penalty", "penalty"),
 )
 
@@ -87,7 +89,7 @@ class Profile:
             put(type(job.loss), "__call__", self._for_layer, "loss")
             for owner, name, what in STAGES:
                 put(owner, name, self._stage, what)
-            put(type(job.optimizer), "update", self._stage, "update")
+            put(type(job.optimizer), "update_one", self._stage, "update")
             put(loop, "train_step", self._part_of_step, STEP)
             put(loop.Training, "_log_step", self._part_of_step, LOG)
             yield
