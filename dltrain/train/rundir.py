@@ -170,7 +170,8 @@ class RunDir:
         try:
             status = json.loads(self._status.read_bytes())
             TypeAdapter(_Status).validate_json(json.dumps(status, allow_nan=False))
-            if any(key.startswith("best_") and not isinstance(value, int | float | None) for key, value in status.items()):
+            best = [value for key, value in status.items() if key.startswith("best_")]
+            if not all(isinstance(value, int | float | None) for value in best):
                 raise ValueError("the best figure is no number")
         except (OSError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).splitlines()[:3])[:200]
