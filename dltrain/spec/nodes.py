@@ -28,6 +28,7 @@ class Place:
 
 
 DEFAULT = Place("default")
+MOST_PROBLEMS = 100
 
 
 def on_one_line(text: str) -> str:
@@ -132,6 +133,9 @@ class Problems:
         self._lines: dict[Place, str] = {}
 
     def add(self, place: Place, path: str, what: str) -> None:
+        """Raises ConfigError when there are so many that nobody would read on."""
+        if len(self._lines) >= MOST_PROBLEMS:
+            raise ConfigError([*self, f"{place.source}  holds more mistakes; these are the first {MOST_PROBLEMS}"])
         self._lines.setdefault(place, on_one_line(f"{place}  {path}: {what}" if path else f"{place}  {what}"))
 
     def __iter__(self) -> Iterator[str]:

@@ -15,6 +15,7 @@ from dltrain.spec.nodes import Mapping, Node, Place, Problems, Scalar, Sequence
 
 MAX_BYTES = 128 * 1024
 MAX_DEPTH = 100
+MAX_NODES = 8000  # a list of so many values takes half a second to read
 
 PlaceOf = Callable[[int, int], Place]
 
@@ -64,6 +65,7 @@ class _Builder:
         self.events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
         self.place_of = place_of
         self.problems = problems
+        self.nodes = 0
 
     def document(self) -> Node:
         next(self.events)  # the stream starts
@@ -79,6 +81,9 @@ class _Builder:
         place = self.place(event)
         if depth > MAX_DEPTH:
             raise ConfigError(f"{place}  nested more than {MAX_DEPTH} levels deep")
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise ConfigError(f"{place}  holds more than {MAX_NODES:,} keys and values; no config needs that many")
         if isinstance(event, yaml.AliasEvent):
             self.problems.add(place, "", f"the alias *{event.anchor} is not supported; write the value out")
             return Scalar(place, "")

@@ -253,12 +253,11 @@ def _apply(names: dict[Path, Inode], change: tuple[Path | None, Path, Inode]) ->
 
 
 def _torn(inode: Inode, rng: random.Random) -> bytes:
-    content = rng.choice(inode.versions)
-    durable = inode.versions[0]
-    if len(inode.versions) > 1 and rng.random() < 0.5:  # a part of the new content over the old
-        cut = rng.randint(0, len(content))
-        hole = rng.random() < 0.3
-        content = content[:cut] if not hole else content[: min(cut, len(durable))] + bytes(max(0, cut - len(durable)))
+    """One of the contents since the last fsync, maybe with its new part cut off anywhere or still full of zeros."""
+    content, durable = rng.choice(inode.versions), inode.versions[0]
+    if content.startswith(durable) and rng.random() < 0.5:
+        cut = rng.randint(len(durable), len(content))
+        return durable + bytes(cut - len(durable)) if rng.random() < 0.3 else content[:cut]
     return content
 
 

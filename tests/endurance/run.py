@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from dltrain import __version__  # noqa: E402
-from endurance import death, disk  # noqa: E402
+from endurance import damage, death, disk  # noqa: E402
 
 # name -> (check, how often in full)
 PARTS: dict[str, tuple[Callable[[int, int, Path], dict[str, Any]], int]] = {
@@ -27,6 +27,9 @@ PARTS: dict[str, tuple[Callable[[int, int, Path], dict[str, Any]], int]] = {
     "failures": (disk.failures, 1),
     "power": (disk.power, 2000),
     "full": (disk.full, 50),
+    "checkpoints": (damage.checkpoints, 20_000),
+    "configs": (damage.configs, 10_000),
+    "data": (damage.data, 5_000),
 }
 
 

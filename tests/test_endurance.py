@@ -1,4 +1,4 @@
-"""Whatever ends a process or a disk, the run goes on as if nothing had been. `endurance/` does this far more often."""
+"""A few of everything that `endurance/` does in great numbers: processes and disks that die, files from strangers."""
 
 import resource
 import time
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from endurance import death, disk
+from endurance import damage, death, disk
 from endurance.harness import Child, Place
 
 from dltrain.train import loop
@@ -19,6 +19,9 @@ CHECKS: dict[str, tuple[Callable[[int, int, Path], dict[str, Any]], int]] = {
     "failures": (disk.failures, 15),
     "power": (disk.power, 60),
     "file size limits": (disk.limits, 3),
+    "checkpoints": (damage.checkpoints, 500),
+    "configs": (damage.configs, 100),
+    "data": (damage.data, 100),
 }
 
 
