@@ -12,7 +12,6 @@ from commands import strict
 
 from dltrain.errors import DivergedError
 from dltrain.ops.activation import FUSED
-from dltrain.optim import OPTIMIZERS
 from dltrain.random import permutation
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
@@ -36,27 +35,27 @@ def input_of(split: str) -> Spoil:
     return spoil
 
 
-def patch_step(patched: pytest.MonkeyPatch, change: Callable[..., Any]) -> None:
-    """Lets something happen to an optimizer in step AT."""
-    plain = OPTIMIZERS["adam"].update
-
-    def update(self: Any, parameters: Any, gradients: Any, state: Any, lr: float, step: int) -> None:
-        if step == AT:
-            lr = change(parameters, gradients, state) or lr
-        plain(self, parameters, gradients, state, lr, step)
-
-    patched.setattr(OPTIMIZERS["adam"], "update", update)
-
-
 def array_in(which: int, name: str) -> Spoil:
+    """A value among the weights, gradients or state of the optimizer, as step AT is about to use them."""
+
     def spoil(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
-        patch_step(patched, lambda *arrays: arrays[which][name].reshape(-1).__setitem__(1, value))
+        plain, calls = job.optimizer.pieces, iter(range(1, 99))
+
+        def pieces(*arrays: Any) -> Any:
+            if next(calls) == AT:
+                arrays[which][name].reshape(-1)[1] = value
+            return plain(*arrays)
+
+        patched.setattr(job.optimizer, "pieces", pieces)
 
     return spoil
 
 
 def learning_rate(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
-    patch_step(patched, lambda *arrays: value)
+    plain = job.optimizer.update_one
+    patched.setattr(
+        job.optimizer, "update_one", lambda w, g, s, lr, step: plain(w, g, s, value if step == AT else lr, step)
+    )
 
 
 def layer_gradient(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:

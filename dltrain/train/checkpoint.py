@@ -30,6 +30,10 @@ Arrays = dict[str, Array]
 FORMAT = 2
 OLDEST = 2  # format 1 was never released
 MAX_HEADER = 16 << 20
+READ_ERRORS = (
+    safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, DataError, RecursionError,
+    AttributeError,  # safetensors, of types that numpy does not have
+)  # fmt: skip
 PARTS = ("weights", "optimizer", "epoch")
 
 
@@ -75,8 +79,8 @@ class Checkpoint:
             return cls._read(path)
         except FileNotFoundError:
             raise RunError(f"{path}: there is no such checkpoint") from None
-        except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, DataError, RecursionError) as e:
-            reason = "; ".join(str(e).splitlines()[:2])[:200]
+        except READ_ERRORS as error:
+            reason = "; ".join(str(error).splitlines()[:2])[:200]
             raise RunError(f"{path}: this is no intact checkpoint ({reason})") from None
 
     @classmethod

@@ -1,0 +1,50 @@
+"""Runs of earlier versions are read, evaluated, asked and continued by this one.
+
+`golden/format-N` is a run as the first version with checkpoint format N left it, `golden/format-N.json` what that
+version answered. None is ever removed or changed; who raises FORMAT adds one.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import done
+
+from dltrain.backend import open_device
+from dltrain.train.checkpoint import FORMAT, OLDEST
+from dltrain.train.environment import differences, environment
+from dltrain.train.rundir import RunDir
+
+GOLDEN = Path(__file__).parent / "golden"
+RUNS = [GOLDEN / f"format-{number}" for number in range(OLDEST, FORMAT + 1)]
+
+
+@pytest.fixture(params=RUNS, ids=lambda path: path.name)
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(request.param, tmp_path / request.param.name))
+
+
+def test_it_answers_as_it_did(run: Path, tmp_path: Path) -> None:
+    """To the bit in the environment that the run was made in, within 1e-5 elsewhere."""
+    expected = json.loads((GOLDEN / f"{run.name}.json").read_text())
+    x = np.random.default_rng(0).integers(0, 17, (4, 8, 8, 1)).astype(np.uint8)
+    np.savez(tmp_path / "x.npz", x=x)
+    answers = done("predict", run, tmp_path / "x.npz", "--json").json["predictions"]
+    found = [list(row["probabilities"].values()) for row in answers]
+    evaluated = done("eval", run, "--json").json
+    here = environment(open_device("cpu"), 1, sys.argv)
+    if not differences(RunDir(run).recorded_environment(), here):
+        assert found == expected["predictions"] and evaluated["loss"] == expected["loss"]
+    np.testing.assert_allclose(found, expected["predictions"], rtol=0, atol=1e-5)
+    assert evaluated["loss"] == pytest.approx(expected["loss"], abs=1e-5)
+    assert evaluated["accuracy"] == expected["accuracy"]
+
+
+def test_it_goes_on(run: Path) -> None:
+    """In the middle of an epoch, whose sums are in the checkpoint."""
+    found = done("fit", "--resume", run, "train.max_steps=52", "--json").json
+    assert (found["status"], found["steps"]) == ("done", 52)
+    assert [row["step"] for row in RunDir(run).rows(run / "metrics.jsonl")] == [*range(1, 53), 52]
