@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from endurance import damage, death, disk
+from endurance import damage, death, disk, payloads
 from endurance.harness import Child, Place
+from endurance.run import PARTS, table
 
 from dltrain.train import loop
 
@@ -19,9 +20,10 @@ CHECKS: dict[str, tuple[Callable[[int, int, Path], dict[str, Any]], int]] = {
     "failures": (disk.failures, 15),
     "power": (disk.power, 60),
     "file size limits": (disk.limits, 3),
-    "checkpoints": (damage.checkpoints, 500),
-    "configs": (damage.configs, 100),
+    "checkpoints": (damage.checkpoints, 300),
+    "configs": (damage.configs, 40),
     "data": (damage.data, 100),
+    "payloads": (payloads.check, 20),
 }
 
 
@@ -53,3 +55,10 @@ def test_out_of_memory(tmp_path: Path) -> None:
     run = place.only_run()
     assert run.status()["status"] == "failed" and run.checkpoint("last").position.step == 6
     place.finish()
+
+
+def test_readme_says_what_was_found() -> None:
+    root = Path(__file__).parent.parent
+    assert table() in (root / "README.md").read_text(encoding="utf-8"), "run `python tests/endurance/run.py`"
+    security = (root / "SECURITY.md").read_text(encoding="utf-8")
+    assert all(f"`{part}`" in security for part in PARTS)

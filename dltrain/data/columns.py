@@ -14,6 +14,7 @@ from dltrain.data.files import MissingData
 from dltrain.errors import DataError
 
 Array = NDArray[Any]
+LONGEST_HEAD = 1_000_000  # letters
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 MISSING = {"", "?", "na", "n/a", "nan", "null"}  # whatever the case
 DELIMITERS = ",;\t|"
@@ -61,7 +62,9 @@ def read_table(path: Path) -> Table:
     lines: list[int] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
+            head = file.readline(LONGEST_HEAD + 1)
+            if len(head) > LONGEST_HEAD:
+                raise DataError(f"{path}:1: the first line, of columns' names, is longer than {LONGEST_HEAD:,} letters")
             file.seek(0)
             reader = csv.reader(file, delimiter=max(DELIMITERS, key=head.count), skipinitialspace=True, strict=True)
             names = tuple(name.strip() for name in next(reader, []))
@@ -80,7 +83,8 @@ def read_table(path: Path) -> Table:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     if not names or len(set(names)) != len(names) or not all(name and name.isprintable() for name in names):
-        raise DataError(f"{path}:1: the first line must name every column, each differently; it says {list(names)}")
+        said = str(list(names))[:500]
+        raise DataError(f"{path}:1: the first line must name every column, each differently; it says {said}")
     if not rows:
         raise DataError(f"{path}: there is no row below the first line")
     return Table(path, names, rows, lines)

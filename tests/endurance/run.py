@@ -1,6 +1,6 @@
 """`python tests/endurance/run.py PART… [--count N] [--seed N]`: checks in their full number; writes results/PART.json.
 
-A result is written only by a check that held throughout. Without a part it lists them.
+A result is written only by a check that held throughout. Without a part it prints README's table of the results.
 """
 
 import argparse
@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from dltrain import __version__  # noqa: E402
-from endurance import damage, death, disk  # noqa: E402
+from endurance import damage, death, disk, payloads  # noqa: E402
 
 # name -> (check, how often in full)
 PARTS: dict[str, tuple[Callable[[int, int, Path], dict[str, Any]], int]] = {
@@ -30,7 +30,26 @@ PARTS: dict[str, tuple[Callable[[int, int, Path], dict[str, Any]], int]] = {
     "checkpoints": (damage.checkpoints, 20_000),
     "configs": (damage.configs, 10_000),
     "data": (damage.data, 5_000),
+    "payloads": (payloads.check, 1),
 }
+
+
+def table() -> str:
+    """The rows of README's table, from the results that are kept."""
+    rows = []
+    for part in PARTS:
+        path = HERE / "results" / f"{part}.json"
+        if path.is_file():
+            kept = json.loads(path.read_text())
+            found = "; ".join(f"{key}: {_plain(value)}" for key, value in kept["found"].items())
+            rows.append(f"| `{part}` | {found} | {kept['seed']} | {kept['date']} | {kept['version']} |")
+    return "\n".join(rows)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count:,} {key}" for key, count in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def main() -> None:
@@ -40,7 +59,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9)
     arguments = parser.parse_args()
     if not arguments.parts:
-        parser.print_help()
+        print(table())
     for part in arguments.parts:
         check, full = PARTS[part]
         count = arguments.count or full
