@@ -264,7 +264,7 @@ def write_inputs() -> None:
 
 
 INPUTS: dict[str, tuple[list[str], int, list[str]]] = {
-    "no input": ([], 2, ["predict needs at least one INPUT: an image, a csv file, or an npz file with an array x"]),
+    "no input": ([], 2, ["predict needs at least one INPUT: an image, a csv or txt file, an npz"]),
     "text": (["notes.txt"], 1, ["notes.txt: not an image that can be read (PNG, JPEG, BMP, GIF, PPM)"]),
     "cut": (["good.png", "cut.png"], 1, ["cut.png: not an image that can be read"]),
     "missing": (["a.png", "good.png", "b.npz"], 1, ["a.png: no such file", "b.npz: no such file"]),
