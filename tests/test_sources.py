@@ -96,7 +96,7 @@ def test_round_trip(spec) -> None:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("spec", CASES, indirect=True)
 def test_bits_do_not_depend_on_threads(spec, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    hashes = {train(job(spec, device_of(np.float32)), tmp_path, n)[0]["weights_sha256"] for n in (1, 2, 3, 4)}
+    hashes = {train(job(spec, device_of(np.float32)), tmp_path, n)[0]["weights_sha256"] for n in (1, 2, 4)}
     assert len(hashes) == 1
 
 

@@ -35,7 +35,7 @@ def list_(data_dir: DataDir = None, json: Json = False, quiet: Quiet = False, de
     console.result_table(["data", "here", "download", "about"], table)
 
 
-@app.command()
+@app.command("download")
 def download(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, as a config calls it.")],
     data_dir: DataDir = None,
