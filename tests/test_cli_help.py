@@ -14,6 +14,7 @@ from dltrain.spec import build_model, loads
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 COMMANDS = {str(command.name): command.callback for command in app.registered_commands}
+GROUPS = {str(group.name): group.typer_instance for group in app.registered_groups if group.typer_instance}
 # Whatever opens files of numbers, reads configs or draws; `--help` and `--version` have no use for it.
 HEAVY = ("numpy", "cupy", "PIL", "rich", "safetensors", "threadpoolctl", "yaml", "dltrain.backend", "dltrain.spec")
 
@@ -43,9 +44,9 @@ def test_the_list_of_commands() -> None:
     assert said.err == "" and done("-h").out == said.out
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *(f"{g} {c.name}" for g in GROUPS for c in GROUPS[g].registered_commands)])
 def test_help_of_a_command(name: str) -> None:
-    said = done(name, "--help")
+    said = done(*name.split(), "--help")
     assert said.out.startswith(f"Usage: dltrain {name} [OPTIONS]")
     options = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", said.out, re.M)
     assert {"--json", "--quiet", "--debug", "--help"} <= set(options)
@@ -67,7 +68,7 @@ def test_the_readme_names_every_command(name: str) -> None:
 def test_the_readme_names_no_command_that_is_not_there() -> None:
     text = "\n".join([*(block for _, block in blocks("sh")), *re.findall("`.*?`", README.read_text(encoding="utf-8"))])
     named = set(re.findall(r"(?:[`/]|^)dltrain ([a-z][a-z-]*)", text, re.M))
-    assert named == COMMANDS.keys()
+    assert named == COMMANDS.keys() | GROUPS.keys()
 
 
 def test_the_command_that_runs_the_tests_is_the_one_of_ci() -> None:

@@ -264,8 +264,8 @@ def write_inputs() -> None:
 
 
 INPUTS: dict[str, tuple[list[str], int, list[str]]] = {
-    "no input": ([], 2, ["predict needs at least one INPUT: an image, a csv file, or an npz file with an array x"]),
-    "text": (["notes.txt"], 1, ["notes.txt: not an image that can be read (PNG, JPEG, BMP, GIF, PPM)"]),
+    "no input": ([], 2, ["predict needs at least one INPUT: an image, a csv or txt file, an npz"]),
+    "text": (["notes.txt"], 1, ["notes.txt: the network was not trained on a text"]),
     "cut": (["good.png", "cut.png"], 1, ["cut.png: not an image that can be read"]),
     "missing": (["a.png", "good.png", "b.npz"], 1, ["a.png: no such file", "b.npz: no such file"]),
     "folder": (["folder"], 1, ["folder: no such file"]),

@@ -27,6 +27,7 @@ from dltrain.data import (
     prepare,
 )
 from dltrain.data.digits import Digits
+from dltrain.data.fashion_mnist import FashionMnist
 from dltrain.data.mnist import Mnist, read_idx
 from dltrain.errors import ConfigError, DataError, ShapeError
 
@@ -36,7 +37,7 @@ TOY = ["examples", "noise", "features", "seed"]
 
 # name -> settings, input shape, classes, examples by split and class, mean and deviation of the training part in
 # units of white, as published; None: no images of fixed number (their own tests: test_npz.py, test_table.py,
-# test_toys.py, test_image_folder.py)
+# test_toys.py, test_image_folder.py, test_text.py; fashion_mnist is read as mnist is)
 FACTS: dict[str, tuple[list[str], Any]] = {
     "digits": (
         [],
@@ -55,6 +56,8 @@ FACTS: dict[str, tuple[list[str], Any]] = {
     "npz": (["path"], None),
     "csv": (["path", "target", "test_path", "task", "ignore", "categorical", "missing"], None),
     "penguins": (["missing"], None),
+    "fashion_mnist": ([], None),
+    "text": (["path", "length", "stride", "held_out"], None),
     "image_folder": (["path", "size", "channels", "memory"], None),
     **{name: (TOY, None) for name in ("circle", "xor", "spiral", "gaussians")},
 }  # fmt: skip
@@ -109,6 +112,11 @@ def test_digits_are_the_originals(name):
     ("name", "missing", "page"),
     [
         ("mnist", ["train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"], "http://yann.lecun.com/exdb/mnist/"),
+        (
+            "fashion_mnist",
+            ["train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"],
+            "https://github.com/zalandoresearch/fashion-mnist",
+        ),
         ("cifar10", ["data_batch_1", "data_batch_5", "test_batch"], "https://www.cs.toronto.edu/~kriz/cifar.html"),
     ],
 )
@@ -149,23 +157,24 @@ def idx(array: np.ndarray) -> bytes:
     return bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
-def write_mnist(folder: Path, **changes: bytes) -> dict[str, np.ndarray]:
+def write_mnist(folder: Path, name: str = "mnist", **changes: bytes) -> dict[str, np.ndarray]:
     """Miniatures of the four files; the changes (train_images=…) are written instead."""
     rng = np.random.default_rng(0)
     arrays = {}
-    (folder / "mnist").mkdir()
+    (folder / name).mkdir()
     for part, short, n in (("train", "train", 6), ("t10k", "test", 4)):
         arrays[f"{short}_images"] = rng.integers(0, 256, (n, 28, 28), np.uint8)
         arrays[f"{short}_labels"] = rng.integers(0, 10, n).astype(np.uint8)
-        for kind, name in (("images", "images-idx3"), ("labels", "labels-idx1")):
+        for kind, file in (("images", "images-idx3"), ("labels", "labels-idx1")):
             content = changes.get(f"{short}_{kind}", gzip.compress(idx(arrays[f"{short}_{kind}"])))
-            (folder / "mnist" / f"{part}-{name}-ubyte.gz").write_bytes(content)
+            (folder / name / f"{part}-{file}-ubyte.gz").write_bytes(content)
     return arrays
 
 
-def test_mnist(tmp_path):
-    arrays = write_mnist(tmp_path)
-    splits = Mnist().load(tmp_path)
+@pytest.mark.parametrize("source", [Mnist, FashionMnist])
+def test_mnist(source, tmp_path):
+    arrays = write_mnist(tmp_path, source.folder)
+    splits = source().load(tmp_path)
     for name, split in splits.items():
         assert np.array_equal(split.inputs[..., 0], arrays[f"{name}_images"])
         assert split.targets.tolist() == arrays[f"{name}_labels"].tolist()

@@ -153,10 +153,11 @@ def test_an_evaluation_measures_all_answers_in_any_shards(tmp_path: Path) -> Non
     train(job, tmp_path)
     feed = job.feeds["test"]
     found = []
-    for threads, batch, shard in ((1, 70, 70), (4, 22, 6), (2, 30, 7)):
+    for threads, batch, shard in ((1, 70, 70), (4, 22, 6), (1, 22, 6)):
         crew = Crew(threads)
         found.append(evaluate(job.model, job.loss, feed, crew, batch, shard, MetricsSettings(top_k=2), METRICS))
         crew.close()
+    assert found[1] == found[2], "the bits depend on threads"
     for other in found[1:]:
         assert {key: other[key] for key in CLASSES} == pytest.approx({key: found[0][key] for key in CLASSES}, rel=1e-6)
     x, targets = feed.examples(np.arange(70))

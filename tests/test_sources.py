@@ -38,6 +38,10 @@ def _csv() -> None:
     Path("a.csv").write_text("a,b,c\n" + "\n".join(rows))
 
 
+def _text() -> None:
+    Path("a.txt").write_text("".join("abcd\n"[i * i % 7 % 5] for i in range(400)))
+
+
 def _pictures() -> None:
     for i, name in enumerate(f"pictures/{name}/{i}.png" for name in "abc" for i in range(20)):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +55,8 @@ CASES = {
     "image_folder": Case(FOLDER, 3, files=_pictures),
     "digits": Case(f"{{type: digits, validation: 0.1, augment: {EVERY_AUGMENTATION}, mixup: 0.4}}", 10),
     "mnist": Case("{type: mnist, augment: [{crop: {padding: 2}}]}", 10),
+    "fashion_mnist": Case("{type: fashion_mnist, augment: [{random_erasing: {probability: 1.0}}]}", 10),
+    "text": Case("{type: text, path: a.txt, length: 5, stride: 2, held_out: [0.2, 0.2]}", 4, files=_text),
     "cifar10": Case("{type: cifar10, normalize: none, augment: [{flip: 0.3}]}", 10),
     "npz": Case("{npz: a.npz}", 2, "mse", _npz),
     "csv": Case("{type: csv, path: a.csv, target: c, validation: 0.2, test: 0.2, ignore: []}", 1, "mse", _csv),
@@ -90,7 +96,7 @@ def test_round_trip(spec) -> None:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("spec", CASES, indirect=True)
 def test_bits_do_not_depend_on_threads(spec, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    hashes = {train(job(spec, device_of(np.float32)), tmp_path, n)[0]["weights_sha256"] for n in (1, 2, 3, 4)}
+    hashes = {train(job(spec, device_of(np.float32)), tmp_path, n)[0]["weights_sha256"] for n in (1, 2, 4)}
     assert len(hashes) == 1
 
 

@@ -80,3 +80,10 @@ def test_features():
     assert list(only) == ["test"] and only["test"].inputs.shape == (500, 2)
     learned = Preprocessing.learn(SOURCES["xor"]().load(Path("nowhere"))["train"], classes=None, normalize="channel")
     assert learned.columns is None and learned.fill is None
+
+
+def test_the_arms_of_the_spiral_are_opposite():
+    x, y, labels = points("spiral", "test")
+    r, side = np.hypot(x, y), np.where(labels == 1, -1, 1)
+    np.testing.assert_allclose(side * x, r * np.sin(3.5 * np.pi * r / 5), atol=1e-4)
+    np.testing.assert_allclose(side * y, r * np.cos(3.5 * np.pi * r / 5), atol=1e-4)

@@ -4,6 +4,7 @@ import io
 import sys
 
 from dltrain.cli.app import app
+from dltrain.cli.data import app as data
 from dltrain.cli.evaluate import evaluate
 from dltrain.cli.fit import fit
 from dltrain.cli.inspect_params import inspect_params
@@ -21,6 +22,7 @@ app.command("validate")(validate)
 app.command("runs")(runs)
 app.command("verify")(verify)
 app.command("env")(env)
+app.add_typer(data, name="data")
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def result_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
     rows = [[show(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, column in enumerate(columns):
+    for i, column in enumerate(map(show, columns)):
         numeric = all(row[i] == "" or row[i][0] in "0123456789-–" for row in rows) and bool(rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
@@ -105,7 +105,7 @@ def show(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
 
 
 def scores(found: dict[str, Any]) -> list[str]:

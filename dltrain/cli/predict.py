@@ -12,7 +12,7 @@ from dltrain.cli.app import RUNS, Debug, DeviceName, Json, KernelsName, Quiet, R
 
 def predict(
     arguments: Annotated[
-        list[str], typer.Argument(metavar="[RUN] INPUT", help="A run (default: the newest); image, csv or npz files.")
+        list[str], typer.Argument(metavar="[RUN] INPUT", help="A run (default: newest); image, csv, npz or txt files.")
     ],
     checkpoint: Which = "last",
     output: Annotated[
@@ -80,7 +80,7 @@ def _split_arguments(arguments: list[str], runs_dir: Path) -> tuple[Any, list[Pa
         raise RunError(f"{arguments[0]}: no such file; and {error}" if named else str(error)) from None
     inputs = [Path(argument) for argument in arguments[named:]]
     if not inputs:
-        raise ConfigError("predict needs at least one INPUT: an image, a csv file, or an npz file with an array x")
+        raise ConfigError("predict needs at least one INPUT: an image, a csv or txt file, an npz file with an array x")
     if missing := [f"{path}: no such file" for path in inputs if not path.is_file()]:
         raise DataError("\n".join(missing))
     return run, inputs
@@ -90,7 +90,7 @@ def _read(inputs: list[Path], learned: Any) -> tuple[list[str], Any]:
     """Names and examples (N, *input_shape) in the units of the training inputs."""
     import numpy as np
 
-    from dltrain.data import read_inputs, read_rows
+    from dltrain.data import read_ending, read_inputs, read_rows
     from dltrain.data.images import read_image
 
     names: list[str] = []
@@ -102,6 +102,9 @@ def _read(inputs: list[Path], learned: Any) -> tuple[list[str], Any]:
         elif path.suffix == ".csv":
             lines, part = read_rows(path, learned)
             names += [f"{path}:{line}" for line in lines]
+        elif path.suffix == ".txt":
+            part = read_ending(path, learned)
+            names.append(str(path))
         else:
             part = learned.from_pixels(read_image(path, learned.input_shape))[None]
             names.append(str(path))

@@ -6,6 +6,7 @@ from dltrain.data.cifar10 import Cifar10
 from dltrain.data.columns import Column
 from dltrain.data.digits import Digits
 from dltrain.data.distort import ColourJitter, Rotation
+from dltrain.data.fashion_mnist import FashionMnist
 from dltrain.data.files import MissingData, default_data_dir, require_files
 from dltrain.data.image_folder import ImageFolder
 from dltrain.data.mnist import Mnist
@@ -16,6 +17,7 @@ from dltrain.data.preprocess import Preprocessing, apply, read_rows
 from dltrain.data.source import SOURCES, Fold, Normalize, OnDemand, Source, Split
 from dltrain.data.split import Cuts, class_weights
 from dltrain.data.table import Csv, Penguins
+from dltrain.data.text import Text, read_ending
 from dltrain.data.toys import Circle, Gaussians, Spiral, Xor
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Cutout",
     "Cuts",
     "Digits",
+    "FashionMnist",
     "Fold",
     "Gaussians",
     "ImageFolder",
@@ -47,6 +50,7 @@ __all__ = [
     "Source",
     "Spiral",
     "Split",
+    "Text",
     "Xor",
     "apply",
     "class_weights",
@@ -54,6 +58,7 @@ __all__ = [
     "generated",
     "load_split",
     "prepare",
+    "read_ending",
     "read_inputs",
     "read_rows",
     "require_files",

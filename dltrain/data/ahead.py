@@ -44,6 +44,8 @@ class Ahead:
             self._place[order] = np.arange(len(order))
 
     def __getitem__(self, indices: Array) -> Array:
+        if self.inputs.quick:
+            return self.inputs[indices]
         with self._lock:
             if len(self._order):
                 self._begin(self._place[indices])

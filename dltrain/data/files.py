@@ -31,7 +31,7 @@ def require_files(data_dir: Path, folder: str, names: Collection[str], where_fro
     if missing:
         raise MissingData(
             f"{len(missing)} of {len(names)} files are missing in {place}: {', '.join(missing)}. "
-            f"Get them from {where_from} and put them into that folder. "
+            f"`dltrain data download` gets them; or get them from {where_from} and put them into that folder. "
             f"--data-dir or the variable DLTRAIN_DATA says where the folder {folder!r} lies (now {data_dir})."
         )
     return place

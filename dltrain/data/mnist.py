@@ -26,27 +26,29 @@ class Mnist(Source):
     """
 
     input_shape = (28, 28, 1)
-    classes = tuple("0123456789")
+    classes: tuple[str, ...] = tuple("0123456789")
+    folder = "mnist"
+    page = PAGE
 
     def load(self, data_dir: Path, *, only: str | None = None) -> dict[str, Split]:
         wanted = {split: prefix for split, prefix in PREFIXES.items() if only in (None, split)}
         names = [f"{p}-{kind}-ubyte.gz" for p in wanted.values() for kind in ("images-idx3", "labels-idx1")]
-        folder = require_files(data_dir, "mnist", names, PAGE)
-        return {split: _read_split(folder, prefix) for split, prefix in wanted.items()}
+        folder = require_files(data_dir, self.folder, names, self.page)
+        return {split: _read_split(folder, prefix, self.page) for split, prefix in wanted.items()}
 
 
-def _read_split(folder: Path, prefix: str) -> Split:
-    images = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz", dimensions=3)
-    labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", dimensions=1)
+def _read_split(folder: Path, prefix: str, page: str) -> Split:
+    images = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz", dimensions=3, page=page)
+    labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", dimensions=1, page=page)
     if images.shape[1:] != (28, 28) or len(images) != len(labels) or labels.max() > 9:
         raise DataError(
             f"{folder}: the {prefix} files hold images {images.shape} and labels {labels.shape} up to {labels.max()}, "
-            f"but must hold (n, 28, 28) and (n,) up to 9; get them again from {PAGE}"
+            f"but must hold (n, 28, 28) and (n,) up to 9; get them again from {page}"
         )
     return Split(images[..., None], labels.astype(np.int64))
 
 
-def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
+def read_idx(path: Path, *, dimensions: int, page: str = PAGE) -> NDArray[np.uint8]:
     """The array in a gzipped idx file of unsigned bytes.
 
     Bytes 0, 0, 8 (unsigned byte) and the number of dimensions; then each size, four bytes, the highest
@@ -63,5 +65,5 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
             if len(values) != prod(sizes):
                 raise ValueError(f"it holds {len(values)} or more values where {sizes} were promised")
     except (OSError, EOFError, zlib.error, struct.error, ValueError) as error:
-        raise DataError(f"{path}: damaged: {error}; get it again from {PAGE}") from error
+        raise DataError(f"{path}: damaged: {error}; get it again from {page}") from error
     return np.frombuffer(values, np.uint8).reshape(sizes)

@@ -155,7 +155,7 @@ def _means(inputs: NDArray[Any]) -> NDArray[Any]:
 def read_rows(path: Path, learned: Preprocessing) -> tuple[list[int], NDArray[Any]]:
     """The rows of a table for `predict`: where each ends in the file, and the inputs (N, C). A column with what is to
     be told may be there or not. Raises DataError."""
-    if learned.columns is None:
+    if learned.columns is None or len(learned.input_shape) != 1:
         raise DataError(f"{path}: the network was not trained on a table")
     table = read_table(path)
     inputs = encoded(table, learned.columns)

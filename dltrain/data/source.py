@@ -22,8 +22,10 @@ ClassWeights = Literal["none", "balanced"] | tuple[Positive, ...]
 class OnDemand(ABC):
     """Inputs that are made one by one when they are needed, because all of them would not fit into memory.
 
-    shape: (N, *input_shape).
+    shape: (N, *input_shape). quick: whether many at once are made about as fast as they are copied.
     """
+
+    quick = False
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike):
         self.shape, self.dtype = shape, np.dtype(dtype)
@@ -38,6 +40,10 @@ class OnDemand(ABC):
     @abstractmethod
     def example(self, index: int) -> NDArray[Any]:
         """One input, always the same. Threads may ask for several at once."""
+
+    def __getitem__(self, indices: NDArray[Any]) -> NDArray[Any]:
+        """Several, (n, *input_shape)."""
+        return np.stack([self.example(int(i)) for i in indices])
 
     @abstractmethod
     def take(self, indices: NDArray[Any]) -> "OnDemand":
