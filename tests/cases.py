@@ -78,12 +78,20 @@ POSITIVE = {"lowest": 0.5, "highest": 3.0}
 def elementwise() -> Iterator[Case]:
     for op, ranges in {
         "negative": {}, "exp": {}, "log": POSITIVE, "relu": {}, "leaky_relu": {}, "sigmoid": {}, "tanh": {},
-        "absolute_sum": {}, "square_sum": {},
+        "elu": {}, "selu": {}, "gelu": {}, "silu": {}, "softplus": {}, "absolute_sum": {}, "square_sum": {},
     }.items():  # fmt: skip
         for shape in SHAPES:
             yield Case(op, f"{shape}", (distinct(*shape, **ranges),))
     for slope in (0.0, 0.3):
         yield Case("leaky_relu", f"slope {slope}", (distinct(3, 4),), {"slope": slope})
+    yield Case("elu", "alpha 0.3", (distinct(3, 4),), {"alpha": 0.3})
+    for shape, approximate in product([(), (3, 4), (2, 3, 2)], ("none", "tanh")):
+        yield Case("gelu", f"{shape} by {approximate}", (distinct(*shape),), {"approximate": approximate})
+    yield Case("gelu", "far out", (distinct(3, 4, lowest=-6.0, highest=6.0),))
+    for shape, slope in [((8, 2), (2,)), ((2, 8, 3), (3,)), ((2, 3), (1,)), ((5,), ())]:
+        yield Case("prelu", f"{shape} and {slope}", (distinct(*shape), distinct(*slope, seed=1)))
+    for shape in [(1,), (5,), (2, 3, 4)]:  # a slope that meets no negative number has no gradient to get wrong
+        yield Case("prelu", f"negative {shape}", (-distinct(*shape, **POSITIVE), distinct(*shape, seed=1)))
     for shape in [(5,), (3, 4), (2, 3, 4)]:
         yield Case("softmax", f"{shape}", (distinct(*shape),))
     for shape in SHAPES:

@@ -19,7 +19,9 @@ from dltrain.ops import (
     conv,
     cross_entropy,
     dense,
+    elu,
     exp,
+    gelu,
     index,
     leaky_relu,
     log,
@@ -28,10 +30,14 @@ from dltrain.ops import (
     max_pool,
     mean,
     negative,
+    prelu,
     relu,
     reshape,
+    selu,
     sigmoid,
+    silu,
     softmax,
+    softplus,
     split,
     square_sum,
     sum,
@@ -156,6 +162,11 @@ def simple(op: Callable[..., Any], **names: str) -> Callable[..., Any]:
     return call
 
 
+def scaled_elu(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    x = bring(inputs[0])
+    return [a["gamma"] * elu(x, alpha=a["alpha"]) if "gamma" in a else selu(x)]
+
+
 def binary(op: Callable[..., Any]) -> Callable[..., Any]:
     def call(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
         x, y = inputs
@@ -247,8 +258,10 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "Conv": convolution,
     "Div": division,
     "Dropout": dropout,
+    "Elu": simple(elu, alpha="alpha"),
     "Exp": simple(exp),
     "Flatten": flatten,
+    "Gelu": simple(gelu, approximate="approximate"),
     "Gemm": gemm,
     "GlobalAveragePool": global_pooling("global_average_pool"),
     "GlobalMaxPool": global_pooling("global_max_pool"),
@@ -258,6 +271,7 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "MaxPool": pooling(max_pool),
     "Mul": binary(lambda x, y: x * y),
     "Neg": simple(negative),
+    "PRelu": simple(prelu),
     "Pow": binary(lambda x, y: x**y),
     "ReduceL1": size_of_all(absolute_sum),
     "ReduceMax": reduction(max),
@@ -266,13 +280,16 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "ReduceSumSquare": size_of_all(square_sum),
     "Relu": simple(relu),
     "Reshape": reshaping,
+    "Selu": scaled_elu,
     "Sigmoid": simple(sigmoid),
     "Slice": slicing,
+    "Softplus": simple(softplus),
     "Split": splitting,
     "Softmax": soft_maximum,
     "SoftmaxCrossEntropyLoss": loss,
     "Squeeze": squeeze,
     "Sub": binary(lambda x, y: x - y),
+    "Swish": simple(silu),
     "Tanh": simple(tanh),
     "Transpose": simple(transpose, perm="axes"),
     "Unsqueeze": unsqueeze,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import product
+from math import erf, sqrt
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,16 @@ ACTIVATIONS = {
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "tanh": lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)),
+    "elu": lambda x: np.where(x > 0, x, np.exp(x) - 1),
+    "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * (np.exp(x) - 1)),
+    "softplus": lambda x: np.log(1 + np.exp(x)),
 }
+
+
+def gelu(x: Array, approximate: str = "none") -> Array:
+    if approximate == "tanh":
+        return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+    return x * np.vectorize(lambda v: (1 + erf(v / sqrt(2))) / 2)(x)
 
 
 def softmax(x: Array) -> Array:

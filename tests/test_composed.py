@@ -26,6 +26,16 @@ LayerList = list[tuple[str, dict[str, Any]]]
 
 # --- the twins: (layer of ours, its parameters as MyGrad tensors, x) -> y, channels second ----------------------------
 
+
+def erf(x: Any) -> Any:
+    """Its series without alternating signs; MyGrad differentiates every term."""
+    term = total = x
+    for n in range(1, 80):
+        term = term * (2 * x * x / (2 * n + 1))
+        total = total + term
+    return 2 / np.sqrt(np.pi) * mygrad.exp(-x * x) * total
+
+
 ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {
     None: lambda x: x,
     "relu": activations.relu,
@@ -33,6 +43,11 @@ ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {
     "sigmoid": activations.sigmoid,
     "tanh": activations.tanh,
     "softmax": lambda x: activations.softmax(x, axis=1),
+    "elu": lambda x: activations.elu(x, alpha=1.0),
+    "selu": activations.selu,
+    "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    "silu": lambda x: x * activations.sigmoid(x),
+    "softplus": lambda x: mygrad.logaddexp(0, x),
 }
 
 
@@ -80,10 +95,8 @@ TWINS: dict[str, Callable[..., Any]] = {
     "global_average_pool": over_everything(mygrad.mean),
     "global_max_pool": over_everything(mygrad.max),
     "max_pool": lambda layer, p, x: max_pool(x, layer.window.kernel, layer.window.stride),
-} | {
-    name: (lambda layer, p, x, name=name: ACTIVATIONS[name](x))
-    for name in ("relu", "leaky_relu", "sigmoid", "tanh", "softmax")
-}
+    "prelu": lambda layer, p, x: mygrad.where(x > 0, x, x * p["slope"].reshape(1, -1, *(1,) * (x.ndim - 2))),
+} | {name: (lambda layer, p, x, name=name: ACTIVATIONS[name](x)) for name in ACTIVATIONS if name}
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
@@ -137,6 +150,15 @@ FIXED: dict[str, Net] = {
         [
             conv(3, "relu", stride=2), pool("max", 3, stride=2), ("tanh", {}),
             ("global_max_pool", {}), dense(4, "softmax"), dense(3),
+        ],
+        "cross_entropy",
+    ),
+    "every other activation": (
+        (4, 4, 2),
+        [
+            conv(3, "elu", kernel=2), ("prelu", {}), conv(4, "selu", kernel=2), ("softplus", {}),
+            conv(3, "gelu", kernel=1), ("elu", {}), ("flatten", {}), dense(5, "silu"), ("selu", {}),
+            dense(4, "softplus"), ("gelu", {}), ("silu", {}), ("prelu", {}), dense(3),
         ],
         "cross_entropy",
     ),

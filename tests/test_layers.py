@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from conftest import device_of
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, distinct, gradients
 from dltrain.errors import ShapeError
-from dltrain.nn import LAYERS, Context, Layer, Model
+from dltrain.nn import LAYERS, ActivationName, Context, Layer, Model
 from dltrain.random import example_words
 
 Shape = tuple[int, ...]
@@ -78,6 +78,12 @@ ROWS = [
     Row("dropout", (7,), {"rate": 0.25}, (7,)),
     Row("relu", (4, 3), {}, (4, 3), activation="relu"),
     Row("leaky_relu", (4, 3), {"slope": 0.2}, (4, 3), activation="leaky_relu"),
+    Row("prelu", (4, 3), {"slope": 0.1}, (4, 3), {"slope": (3,)}, "3 = 3", activation="prelu"),
+    Row("elu", (4, 3), {"alpha": 0.5}, (4, 3), activation="elu"),
+    Row("selu", (4, 3), {}, (4, 3), activation="selu"),
+    Row("gelu", (4, 3), {"approximate": "tanh"}, (4, 3), activation="gelu"),
+    Row("silu", (4, 3), {}, (4, 3), activation="silu"),
+    Row("softplus", (4, 3), {}, (4, 3), activation="softplus"),
     Row("sigmoid", (4, 3), {}, (4, 3), activation="sigmoid"),
     Row("tanh", (4, 3), {}, (4, 3), activation="tanh"),
     Row("softmax", (4, 3), {}, (4, 3), activation="softmax"),
@@ -152,7 +158,7 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic(kind: str, in_shape: S
 
 
 @pytest.mark.parametrize("kind", ["dense", "conv"])
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh", "softmax"])
+@pytest.mark.parametrize("activation", [name for name in get_args(ActivationName) if name != "none"])
 def test_an_activation_as_a_setting_is_the_layer_after(kind: str, activation: str, device: Device):
     in_shape = (6,) if kind == "dense" else (4, 4, 2)
     width = {"units": 5} if kind == "dense" else {"channels": 5}

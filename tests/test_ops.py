@@ -39,7 +39,9 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "dense": dense,
     "divide": np.divide,
     "dropout": plain.dropout,
+    "elu": lambda x, alpha=1.0: np.where(x > 0, x, alpha * (np.exp(x) - 1)),
     "exp": np.exp,
+    "gelu": plain.gelu,
     "index": lambda x, key: x[key],
     "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x),
     "log": np.log,
@@ -51,10 +53,14 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "multiply": np.multiply,
     "negative": np.negative,
     "power": np.power,
+    "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
     "relu": plain.ACTIVATIONS["relu"],
     "reshape": np.reshape,
+    "selu": plain.ACTIVATIONS["selu"],
     "sigmoid": plain.ACTIVATIONS["sigmoid"],
+    "silu": lambda x: x / (1 + np.exp(-x)),
     "softmax": plain.softmax,
+    "softplus": plain.ACTIVATIONS["softplus"],
     "split": lambda x, sections, axis=0: np.split(x, sections, axis),
     "square_sum": lambda x: (x**2).sum(),
     "subtract": np.subtract,
@@ -220,7 +226,8 @@ def test_extreme_values_stay_finite(size: float, device_name: str):
     rows = device.asarray(np.array([[size, -size, 0.0], [-size, -size, -size], [size, size, 0.0]]))
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         for op, settings in (
-            ("softmax", {}), ("sigmoid", {}), ("tanh", {}),
+            ("softmax", {}), ("sigmoid", {}), ("tanh", {}), ("elu", {}), ("selu", {}), ("softplus", {}), ("silu", {}),
+            ("gelu", {}),
             ("cross_entropy", {"targets": device.asarray(np.array([1, 2, 0])), "count": 3, "label_smoothing": 0.1}),
             ("cross_entropy", {"targets": device.asarray(np.array([0, 0, 1])), "count": 3}),
         ):  # fmt: skip
@@ -243,6 +250,13 @@ def test_the_gradient_at_the_kink_is_zero(op: str, where: float, device: Device)
     x = Tensor(device.asarray(np.array([where, 1.0])))
     (g,) = gradients(OPS[op](x).sum(), [x])
     assert to_host(g).tolist() == [0, 1]
+
+
+def test_an_activation_of_one_of_numpys_numbers():
+    """Arithmetic on arrays of no dimension gives numbers, on which nothing can work in place."""
+    found = {"relu": 0.0, "leaky_relu": -0.06, "elu": np.expm1(-6.0), "softplus": np.log1p(np.exp(-6.0))}
+    for name, wanted in found.items():
+        assert OPS[name](Tensor(-2.0) * Tensor(3.0)).data == pytest.approx(wanted, rel=1e-12), name
 
 
 def test_equal_maxima(device: Device):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -28,16 +28,24 @@ LAYERS = Registry("layer", common=_common)
 class Parameter(Tensor):
     """A Tensor that training changes: declared with its shape, given values by `initialise`.
 
-    kind: "weight" (initialised by `init`, penalised) or "bias" (starts at 0, never penalised).
+    kind: "weight" (penalised), "bias" (starts at 0, penalised on request only) or "slope" (never penalised).
     """
 
     __slots__ = ("_shape", "fan_in", "fan_out", "init", "kind", "trainable")
 
-    def __init__(self, shape: Shape, *, init: Initializer | None = None, fan_in: int = 0, fan_out: int = 0):
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        init: Initializer | None = None,
+        fan_in: int = 0,
+        fan_out: int = 0,
+        kind: Literal["weight", "bias", "slope"] | None = None,
+    ):
         super().__init__(None)
         self._shape = shape
         self.init, self.fan_in, self.fan_out = init, fan_in, fan_out
-        self.kind = "bias" if init is None else "weight"
+        self.kind = kind or ("bias" if init is None else "weight")
         self.trainable = True
 
     @property

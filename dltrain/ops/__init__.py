@@ -6,7 +6,20 @@ Importing this package also gives Tensors their operators.
 from typing import Any
 
 from dltrain.engine import Tensor
-from dltrain.ops.activation import FUSED, leaky_relu, relu, sigmoid, softmax, tanh
+from dltrain.ops.activation import (
+    FUSED,
+    elu,
+    gelu,
+    leaky_relu,
+    prelu,
+    relu,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
 from dltrain.ops.arithmetic import add, divide, exp, log, matmul, multiply, negative, power, subtract
 from dltrain.ops.connect import conv, dense
 from dltrain.ops.dropout import dropout, dropout_words
@@ -19,9 +32,9 @@ from dltrain.ops.total import total
 
 __all__ = [
     "FUSED", "absolute_sum", "add", "average_pool", "concatenate", "conv", "cross_entropy", "dense", "divide",
-    "dropout", "dropout_words", "exp", "index", "leaky_relu", "log", "matmul", "max", "max_pool", "mean", "mse",
-    "multiply", "negative", "power", "relu", "reshape", "sigmoid", "softmax", "split", "square_sum", "subtract",
-    "sum", "tanh", "total", "transpose",
+    "dropout", "dropout_words", "elu", "exp", "gelu", "index", "leaky_relu", "log", "matmul", "max", "max_pool",
+    "mean", "mse", "multiply", "negative", "power", "prelu", "relu", "reshape", "selu", "sigmoid", "silu", "softmax",
+    "softplus", "split", "square_sum", "subtract", "sum", "tanh", "total", "transpose",
 ]  # fmt: skip
 
 
