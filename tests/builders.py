@@ -108,6 +108,7 @@ def make_job(
     seed: int = 0,
     init: str = "he_normal",
     loss: str = "cross_entropy",
+    loss_settings: dict[str, Any] | None = None,
     normalize: Any = "channel",
     optimizer: Any = None,
     schedule: Any = None,
@@ -125,7 +126,8 @@ def make_job(
     splits = {"train": rows(70)} if splits is None else splits
     device = device or open_device("cpu")
     inputs, targets = splits["train"].inputs, splits["train"].targets
-    classes = None if loss == "mse" else tuple(str(i) for i in range(int(targets.max()) + 1))
+    names = tuple(str(i) for i in range(int(targets.max()) + 1))
+    classes = names if LOSSES[loss].classification else None  # type: ignore[attr-defined]
     preprocessing = Preprocessing.learn(splits["train"], classes=classes, normalize=normalize)
     model = build(layers, inputs.shape[1:], init)
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 22, "shard_size": 6} | train
@@ -134,7 +136,7 @@ def make_job(
         device=device,
         model=model,
         kinds={layer.name: layer.name.rstrip("0123456789") for layer in model.layers},
-        loss=LOSSES[loss](),
+        loss=LOSSES[loss](**(loss_settings or {})),
         penalty=PenaltySettings(**(penalty or {})),
         optimizer=optimizer or OPTIMIZERS["adam"](lr=1e-2),
         schedule=schedule or SCHEDULES["constant"](),

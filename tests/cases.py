@@ -246,9 +246,17 @@ def losses() -> Iterator[Case]:
         settings = {"targets": rng(4).integers(0, classes, n), "count": n * share, "label_smoothing": smoothing}
         name = f"{n}x{classes} smoothing {smoothing}, 1/{share} of a batch"
         yield Case("cross_entropy", name, (distinct(n, classes),), settings)
-    for shape, share in product([(1, 1), (4, 1), (3, 5), (2, 3, 2)], (1, 3)):
+    for (n, classes), share in product([(1, 2), (4, 3), (5, 10)], (1, 3)):
+        settings = {"targets": rng(4).integers(0, classes, n), "count": n * share}
+        yield Case("hinge", f"{n}x{classes}, 1/{share} of a batch", (distinct(n, classes),), settings)
+    for n, share in product((1, 2, 7), (1, 3)):
+        settings = {"targets": rng(4).integers(0, 2, n), "count": n * share}
+        yield Case("binary_cross_entropy", f"{n}, 1/{share} of a batch", (distinct(n, 1),), settings)
+    for op, shape, share in product(("mse", "mae", "huber"), [(1, 1), (4, 1), (3, 5), (2, 3, 2)], (1, 3)):
         settings = {"targets": distinct(*shape, seed=5), "count": shape[0] * share}
-        yield Case("mse", f"{shape}, 1/{share} of a batch", (distinct(*shape),), settings)
+        yield Case(op, f"{shape}, 1/{share} of a batch", (distinct(*shape),), settings)
+    settings = {"targets": distinct(6, 4, seed=5), "count": 6, "delta": 0.3}
+    yield Case("huber", "delta 0.3", (distinct(6, 4),), settings)
 
 
 CASES = [

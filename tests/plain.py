@@ -153,6 +153,29 @@ def cross_entropy(logits: Array, targets: Array, count: int, label_smoothing: fl
     return total / count
 
 
+def binary_cross_entropy(logits: Array, targets: Array, count: int) -> float:
+    chances = [1 / (1 + np.exp(-z)) for (z,) in logits]
+    return -sum(np.log(p if t else 1 - p) for p, t in zip(chances, targets, strict=True)) / count
+
+
+def hinge(scores: Array, targets: Array, count: int) -> float:
+    total = 0.0
+    for row, target in zip(scores, targets, strict=True):
+        total += sum(max(0.0, 1 + score - row[target]) for k, score in enumerate(row) if k != target)
+    return total / count
+
+
+def mae(prediction: Array, targets: Array, count: int) -> float:
+    sizes = [abs(p - t) for p, t in zip(prediction.ravel(), targets.ravel(), strict=True)]
+    return sum(sizes) / (len(sizes) / len(prediction)) / count
+
+
+def huber(prediction: Array, targets: Array, count: int, delta: float = 1.0) -> float:
+    sizes = [abs(p - t) for p, t in zip(prediction.ravel(), targets.ravel(), strict=True)]
+    parts = [d * d / 2 if d <= delta else delta * (d - delta / 2) for d in sizes]
+    return sum(parts) / (len(sizes) / len(prediction)) / count
+
+
 def mse(prediction: Array, targets: Array, count: int) -> float:
     squares = [(p - t) ** 2 for p, t in zip(prediction.ravel(), targets.ravel(), strict=True)]
     return sum(squares) / (len(squares) / len(prediction)) / count

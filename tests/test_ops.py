@@ -33,6 +33,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "absolute_sum": lambda x: np.abs(x).sum(),
     "add": np.add,
     "average_pool": plain.average_pool,
+    "binary_cross_entropy": plain.binary_cross_entropy,
     "concatenate": lambda *parts, axis=0: np.concatenate(parts, axis),
     "conv": conv,
     "cross_entropy": plain.cross_entropy,
@@ -42,9 +43,12 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "elu": lambda x, alpha=1.0: np.where(x > 0, x, alpha * (np.exp(x) - 1)),
     "exp": np.exp,
     "gelu": plain.gelu,
+    "hinge": plain.hinge,
+    "huber": plain.huber,
     "index": lambda x, key: x[key],
     "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x),
     "log": np.log,
+    "mae": plain.mae,
     "matmul": np.matmul,
     "max": np.max,
     "max_pool": plain.max_pool,
@@ -230,11 +234,20 @@ def test_extreme_values_stay_finite(size: float, device_name: str):
             ("gelu", {}),
             ("cross_entropy", {"targets": device.asarray(np.array([1, 2, 0])), "count": 3, "label_smoothing": 0.1}),
             ("cross_entropy", {"targets": device.asarray(np.array([0, 0, 1])), "count": 3}),
+            ("hinge", {"targets": device.asarray(np.array([1, 2, 0])), "count": 3}),
+            ("mae", {"targets": rows * 0.5, "count": 3}), ("huber", {"targets": rows * 0.5, "count": 3}),
         ):  # fmt: skip
             x = Tensor(rows)
             y = OPS[op](x, **settings)
             (g,) = gradients(y.sum() if y.shape else y, [x])
             assert np.isfinite(to_host(y.data)).all() and np.isfinite(to_host(g)).all(), op
+
+
+def test_a_confident_mistake_about_one_of_two_classes(device: Device):
+    logits = Tensor(device.asarray(np.array([[1e30], [-1e30], [1e30], [0.0]])))
+    loss = OPS["binary_cross_entropy"](logits, targets=device.asarray(np.array([1, 0, 0, 1])), count=1)
+    assert float(to_host(loss.data)) == 1e30
+    assert to_host(gradients(loss, [logits])[0]).ravel().tolist() == [0, 0, 1, -0.5]
 
 
 def test_cross_entropy_of_a_confident_mistake_is_the_distance(device: Device):
@@ -296,6 +309,8 @@ def test_dropout_drops_as_often_as_it_says_and_keeps_the_mean(device: Device):
         (lambda x: x.reshape(6) @ x, r"matmul takes matrices, not shapes \(6,\) and \(2, 3\)"),
         (lambda x: OPS["split"](x, sections=2, axis=1), r"axis 1 of shape \(2, 3\) cannot be split into 2 equal parts"),
         (lambda x: OPS["mse"](x, targets=x.data[:, :1], count=2), r"\(2, 3\).*\(2, 1\)"),
+        (lambda x: OPS["mae"](x, targets=x.data[0], count=2), r"mae compares .*\(2, 3\).*\(3,\)"),
+        (lambda x: OPS["binary_cross_entropy"](x, targets=np.array([0, 1]), count=2), r"logits \(N, 1\), not \(2, 3\)"),
         (lambda x: OPS["conv"](x.reshape(1, 2, 3), np.ones((1, 1, 2)), None, groups=2), r"3 .*2 groups"),
     ],
 )

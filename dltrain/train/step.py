@@ -141,7 +141,9 @@ def _weighted(loss: Tensor, output: Tensor, weights: Array) -> Tensor:
 
 def scores(job: Job, output: Tensor, targets: Array) -> Sums:
     """How many of these examples are right; nothing in regression."""
-    return {"correct": (output.data.argmax(axis=1) == targets).sum()} if job.loss.classification else {}
+    if not job.loss.classification:
+        return {}
+    return {"correct": (job.loss.logits(output.data).argmax(axis=1) == targets).sum()}
 
 
 def _penalty(job: Job) -> tuple[float, dict[str, Array]]:
