@@ -9,7 +9,7 @@ import numpy as np
 
 from dltrain.backend import Device, open_device
 from dltrain.data import Preprocessing, Split
-from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, Model
+from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, Model, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.feed import Feed
@@ -23,7 +23,6 @@ from dltrain.train.settings import (
     EarlyStopping,
     LoggingSettings,
     MetricsSettings,
-    PenaltySettings,
     TrainSettings,
 )
 from dltrain.train.shards import add
@@ -112,7 +111,7 @@ def make_job(
     normalize: Any = "channel",
     optimizer: Any = None,
     schedule: Any = None,
-    penalty: dict[str, float] | None = None,
+    penalty: dict[str, Any] | None = None,
     checkpoints: dict[str, Any] | None = None,
     log_every: int = 1,
     update_every: int = 10,
@@ -137,7 +136,7 @@ def make_job(
         model=model,
         kinds={layer.name: layer.name.rstrip("0123456789") for layer in model.layers},
         loss=LOSSES[loss](**(loss_settings or {})),
-        penalty=PenaltySettings(**(penalty or {})),
+        penalty=Penalty(**(penalty or {})),
         optimizer=optimizer or OPTIMIZERS["adam"](lr=1e-2),
         schedule=schedule or SCHEDULES["constant"](),
         feeds={name: Feed(split, preprocessing, augment if name == "train" else (), device)

@@ -82,6 +82,8 @@ def elementwise() -> Iterator[Case]:
     }.items():  # fmt: skip
         for shape in SHAPES:
             yield Case(op, f"{shape}", (distinct(*shape, **ranges),))
+    for shape, p in product([(), (5,), (2, 3, 2)], (1.0, 1.5, 2.0, 3.7)):
+        yield Case("p_norm", f"{shape}, p {p}", (distinct(*shape),), {"p": p})
     for slope in (0.0, 0.3):
         yield Case("leaky_relu", f"slope {slope}", (distinct(3, 4),), {"slope": slope})
     yield Case("elu", "alpha 0.3", (distinct(3, 4),), {"alpha": 0.3})

@@ -56,6 +56,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "mse": plain.mse,
     "multiply": np.multiply,
     "negative": np.negative,
+    "p_norm": lambda x, p: (np.abs(x) ** p).sum() ** (1 / p),
     "power": np.power,
     "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
     "relu": plain.ACTIVATIONS["relu"],
@@ -231,7 +232,7 @@ def test_extreme_values_stay_finite(size: float, device_name: str):
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         for op, settings in (
             ("softmax", {}), ("sigmoid", {}), ("tanh", {}), ("elu", {}), ("selu", {}), ("softplus", {}), ("silu", {}),
-            ("gelu", {}),
+            ("gelu", {}), ("p_norm", {"p": 3.0}), ("p_norm", {}),
             ("cross_entropy", {"targets": device.asarray(np.array([1, 2, 0])), "count": 3, "label_smoothing": 0.1}),
             ("cross_entropy", {"targets": device.asarray(np.array([0, 0, 1])), "count": 3}),
             ("hinge", {"targets": device.asarray(np.array([1, 2, 0])), "count": 3}),
@@ -270,6 +271,15 @@ def test_an_activation_of_one_of_numpys_numbers():
     found = {"relu": 0.0, "leaky_relu": -0.06, "elu": np.expm1(-6.0), "softplus": np.log1p(np.exp(-6.0))}
     for name, wanted in found.items():
         assert OPS[name](Tensor(-2.0) * Tensor(3.0)).data == pytest.approx(wanted, rel=1e-12), name
+
+
+def test_the_norm_of_nothing_has_no_direction(device: Device):
+    for p in (1.0, 2.0, 3.5):
+        x = Tensor(device.asarray(np.zeros((2, 3))))
+        y = OPS["p_norm"](x, p=p)
+        assert float(to_host(y.data)) == 0 and not to_host(gradients(y, [x])[0]).any()
+        x = Tensor(device.asarray(np.array([0.0, 3.0, 0.0])))
+        assert to_host(gradients(OPS["p_norm"](x, p=p), [x])[0]).tolist() == [0, 1, 0]
 
 
 def test_equal_maxima(device: Device):

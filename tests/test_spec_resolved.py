@@ -22,13 +22,14 @@ model:
     - relu
     - relu
     - max_pool: [2, 1]
-    - {type: dense, units: 3, bias: false, name: last}
+    - {type: dense, units: 3, bias: false, name: last, penalty: {l2: 0.5}}
 penalty: {l1: 1e-5}
 """
 
 
 def test_the_long_form_with_every_default() -> None:
     resolved = loads(TEXT).resolved()
+    rest = {"norm": 0.0, "p": 2.0, "over": "layer", "biases": False, "method": "gradient"}
     assert resolved["data"] == {
         "type": "npz", "path": 'a "b".npz', "test": 0, "validation": 0, "fold": None, "stratified": False,
         "class_weights": "none", "normalize": "channel", "augment": [],
@@ -42,17 +43,19 @@ def test_the_long_form_with_every_default() -> None:
             {
                 "type": "conv", "name": "conv1", "channels": 4, "kernel": [3, 1], "stride": 1, "padding": "valid",
                 "dilation": 1, "groups": 1, "activation": "none", "init": {"type": "zeros"}, "bias": True,
+                "trainable": True, "penalty": None,
             },
             {"type": "relu", "name": "relu1"},
             {"type": "relu", "name": "relu2"},
             {"type": "max_pool", "name": "max_pool1", "kernel": [2, 1], "stride": None, "padding": "valid"},
             {
                 "type": "dense", "name": "last", "units": 3, "activation": "relu",
-                "init": {"type": "normal", "std": 0.01}, "bias": False,
+                "init": {"type": "normal", "std": 0.01}, "bias": False, "trainable": True,
+                "penalty": {"l1": 0.0, "l2": 0.5} | rest,
             },
         ],
     }  # fmt: skip
-    assert resolved["penalty"] == {"l1": 1e-5, "l2": 0.0}
+    assert resolved["penalty"] == {"l1": 1e-5, "l2": 0.0} | rest
     assert resolved["optimizer"] == {"type": "adam", "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
     assert resolved["schedule"] == {"type": "constant"}
     assert resolved["loss"] == {"type": "cross_entropy", "label_smoothing": 0.0}
@@ -127,7 +130,9 @@ def test_components_build_what_they_name() -> None:
     spec = loads("data: {type: digits, augment: [flip]}\nmodel: {layers: [dense: {units: 2, init: {normal: 0.5}}]}")
     layer = spec.model.layers[0]
     assert (layer.registry, layer.type, layer.path) == (LAYERS, "dense", "model.layers[0]")
-    assert layer.own == {"units": 2, "activation": "relu", "init": Normal(std=0.5), "bias": True}
+    assert layer.own == {"units": 2, "activation": "relu", "init": Normal(std=0.5), "bias": True} | {
+        "trainable": True, "penalty": None,
+    }  # fmt: skip
     assert layer.common == {"name": "dense1"}
     assert layer.settings["init"] == Component(INITIALIZERS, "normal", {"std": 0.5}, "model.layers[0].init")
     assert spec.data and isinstance(spec.data.common["augment"][0], Flip)

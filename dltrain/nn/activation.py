@@ -6,7 +6,8 @@ from typing import Any, Literal
 from dltrain import ops
 from dltrain.engine import Tensor
 from dltrain.nn.init import Constant
-from dltrain.nn.layer import LAYERS, Context, Layer, Parameter, Shape, count_text
+from dltrain.nn.layer import LAYERS, Context, Layer, count_text
+from dltrain.nn.parameter import Parameter, Shape
 from dltrain.ops import FUSED
 from dltrain.registry import Positive, Rate
 

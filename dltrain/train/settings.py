@@ -1,4 +1,4 @@
-"""What the `train`, `metrics`, `checkpoint`, `logging`, `diagnostics` sections of a config may say, and the penalty."""
+"""What the `train`, `metrics`, `checkpoint`, `logging` and `diagnostics` sections of a config may say."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -32,14 +32,6 @@ class TrainSettings:
     shard_size: Count | Literal["auto"] = "auto"
     clip_norm: Positive | None = None
     early_stopping: EarlyStopping | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PenaltySettings:
-    """Added to the loss: l1 · Σ|w| + l2 · Σw² over the weights; biases are free."""
-
-    l1: NonNegative = 0.0
-    l2: NonNegative = 0.0
 
 
 CLASSES = ("accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error")
