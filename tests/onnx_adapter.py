@@ -45,6 +45,7 @@ from dltrain.ops import (
     tanh,
     transpose,
 )
+from dltrain.optim import OPTIMIZERS, Optimizer
 from dltrain.window import Window
 
 Array = Any
@@ -252,7 +253,49 @@ def dropout(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     return [LAYERS["dropout"](x.shape[1:], rate=rate)(bring(x), Context(training=training))]
 
 
+def updating(make: Callable[[Attributes], tuple[Optimizer, float]]) -> Callable[..., Any]:
+    """One update: rate R, step T, weights, gradients and state arrays -> new weights and state arrays.
+
+    make: attributes -> (optimizer, factor of the rate). norm_coefficient · x is the gradient of a squared penalty. At
+    step 0 nothing is said about a start; here that is a step so late that the start no longer counts.
+    """
+
+    def update(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
+        lr, step, *rest = inputs
+        a["step"] = int(step)
+        optimizer, factor = make(a)
+        count = len(rest) // (2 + len(optimizer.slots))
+        weights, grads, *state = (rest[i * count : (i + 1) * count] for i in range(2 + len(optimizer.slots)))
+        found = []
+        for x, g, *slots in zip(weights, grads, *state, strict=True):
+            w, regularised = bring(x.copy()).data, bring(g + x.dtype.type(a["norm_coefficient"]) * x).data
+            arrays = {f"w/{name}": bring(s.copy()).data for name, s in zip(optimizer.slots, slots, strict=True)}
+            optimizer.update({"w": w}, {"w": regularised}, arrays, float(lr) * factor, a["step"] or 10**9)
+            found.append([w, *arrays.values()])
+        return [to_host(array) for arrays in zip(*found, strict=True) for array in arrays]
+
+    return update
+
+
+def momentum(a: Attributes) -> tuple[Optimizer, float]:
+    if a["step"] and a["beta"] != 1:
+        raise Unmappable("a gradient that counts less from the second step on")
+    return OPTIMIZERS["nesterov" if a["mode"] == "nesterov" else "momentum"](momentum=a["alpha"]), 1.0
+
+
+def adagrad(a: Attributes) -> tuple[Optimizer, float]:
+    return OPTIMIZERS["adagrad"](epsilon=a["epsilon"]), 1 / (1 + a["step"] * a["decay_factor"])
+
+
+def adam(a: Attributes) -> tuple[Optimizer, float]:
+    """Theirs adds epsilon before the correction of the start, ours after it, as the paper does."""
+    late = 1 - a["beta"] ** (a["step"] or 10**9)
+    return OPTIMIZERS["adam"](beta1=a["alpha"], beta2=a["beta"], epsilon=a["epsilon"] / late**0.5), 1.0
+
+
 ADAPTERS: dict[str, Callable[..., Any]] = {
+    "Adagrad": updating(adagrad),
+    "Adam": updating(adam),
     "Add": binary(lambda x, y: x + y),
     "AveragePool": pooling(average_pool),
     "Concat": simple(concatenate, axis="axis"),
@@ -270,6 +313,7 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "Log": simple(log),
     "MatMul": simple(matmul),
     "MaxPool": pooling(max_pool),
+    "Momentum": updating(momentum),
     "Mul": binary(lambda x, y: x * y),
     "Neg": simple(negative),
     "PRelu": simple(prelu),
