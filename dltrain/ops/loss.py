@@ -6,7 +6,7 @@ shards' losses and gradients simply add up to those of the batch.
 
 from typing import Any
 
-from dltrain.backend import kernels
+from dltrain.backend import array_module, kernels
 from dltrain.engine import op
 
 Array = Any
