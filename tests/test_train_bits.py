@@ -108,6 +108,15 @@ def test_the_logs_do_not_depend_on_threads(tmp_path: Path) -> None:
     assert logs[0] == logs[1]
 
 
+def test_accumulated_gradients_are_those_of_a_larger_batch(tmp_path: Path) -> None:
+    """Three batches of 7 and their update are a batch of 21, to the last bit; a GPU then holds 7 at a time."""
+    large, parts = (job_of("deep", **settings) for settings in ({"batch_size": 21}, {"batch_size": 7, "accumulate": 3}))
+    assert hashes(large, tmp_path, (2,)) == hashes(parts, tmp_path, (1, 3))
+    assert train(parts, tmp_path)[0]["steps"] == 4
+    on_gpu = job_of("deep", batch_size=7, accumulate=3, device=device_of(np.float32, "standin"))
+    assert on_gpu.shard_size == 7
+
+
 def test_the_seed_and_the_shard_size_do_change_the_bits(tmp_path: Path) -> None:
     """Otherwise equal hashes would prove nothing."""
     jobs = [job_of("deep"), job_of("deep", seed=1), job_of("deep", shard_size=7)]

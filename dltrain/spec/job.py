@@ -76,7 +76,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
 
 def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prepared:
     assert spec.data
-    common, batch = spec.data.common, spec.train.batch_size
+    common, batch = spec.data.common, spec.train.step_size
     settings = {"normalize": common["normalize"], "seed": spec.seed}
     try:
         prepared = prepare(source, data_dir, cuts=cuts_of(spec), **settings)

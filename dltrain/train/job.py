@@ -45,7 +45,7 @@ class Job:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.feeds["train"].size // self.train.batch_size)
+        return -(-self.feeds["train"].size // self.train.step_size)
 
     @property
     def total_steps(self) -> int:
