@@ -1,13 +1,21 @@
 """The resolved config: complete, and itself a config for the same run. And nothing but ConfigError for any text."""
 
+import json
 import random
+from dataclasses import asdict
+from typing import Any
 
 import pytest
+import test_init
+import test_layers
+import test_losses
+import test_optim
 
 from dltrain.data.augment import Flip
 from dltrain.errors import ConfigError, DataError
-from dltrain.nn import INITIALIZERS, LAYERS
+from dltrain.nn import INITIALIZERS, LAYERS, LOSSES
 from dltrain.nn.init import Normal
+from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.spec import build_model, find_config, load, loads, shipped_configs
 from dltrain.spec.runspec import Component
 
@@ -75,6 +83,35 @@ def test_round_trip_of_shipped_configs(name: str) -> None:
     assert again.resolved() == spec.resolved() and again == spec
     assert "# default" not in again.to_yaml()  # all is written out now
     assert spec.text == CONFIGS[name].read_text()
+
+
+def components() -> list[tuple[str, str, dict[str, Any]]]:
+    """(where it stands, its type, settings) from the tables that hold every one of them."""
+    found = [("model.layers.0", row.kind, row.settings) for row in test_layers.ROWS]
+    found += [("model.init", name, settings) for name, rows in test_init.TABLE.items() for settings, _ in rows]
+    found += [("model.init", "orthogonal", {"gain": 0.5}), ("model.init", "gaussian", {"sigma": 0.6})]
+    found += [("loss", name, settings) for name, (settings, _, _) in test_losses.TASKS.items()]
+    found += [("optimizer", name, settings) for name, settings, _ in test_optim.PLAIN]
+    found += [("schedule", name, settings) for name, settings, _ in test_optim.POINTS]
+    found += [("schedule", "reduce_on_plateau", settings) for settings, _, _ in test_optim.PLATEAUS]
+    return found
+
+
+def test_round_trip_of_every_component() -> None:
+    named: dict[str, set[str]] = {}
+    for path, name, settings in components():
+        text = json.dumps({"type": name} | settings, default=asdict)  # JSON is YAML
+        spec = loads("model: {input: [8, 8, 2], layers: [relu]}", overrides=[f"{path}={text}"])
+        assert loads(spec.to_yaml()) == spec, (path, name, settings)
+        value: Any = spec.resolved()
+        for key in path.split("."):
+            value = value[int(key) if key == "0" else key]
+        for key, setting in settings.items():
+            assert value[key] == json.loads(json.dumps(setting, default=asdict)), (path, name, key)
+        named.setdefault(path, set()).add(name)
+    tables = {"model.layers.0": LAYERS, "model.init": INITIALIZERS, "loss": LOSSES, "optimizer": OPTIMIZERS}
+    for path, registry in (tables | {"schedule": SCHEDULES}).items():
+        assert named[path] == set(registry), path
 
 
 def test_round_trip_of_words_that_need_quotes() -> None:
