@@ -39,8 +39,9 @@ class Digits(Source):
     def _with_noise(self, part: Split, name: str) -> Split:
         if not self.noise:
             return part
-        added = generator(0, "digits", name).normal(0, self.noise, part.inputs.shape)
-        return Split((part.inputs + added).astype(np.float32), part.targets)
+        pixels = np.asarray(part.inputs)
+        added = generator(0, "digits", name).normal(0, self.noise, pixels.shape)
+        return Split((pixels + added).astype(np.float32), part.targets)
 
 
 def _read(name: str) -> Split:
