@@ -22,6 +22,8 @@ Rate = Annotated[float, Interval(ge=0, lt=1)]
 
 REQUIRED = inspect.Parameter.empty
 
+PLUGINS: list[dict[str, str]] = []  # the plugins that have registered something: {"file", "sha256"}, in order
+
 
 @dataclass(frozen=True)
 class Setting:

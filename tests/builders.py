@@ -9,7 +9,7 @@ import numpy as np
 
 from dltrain.backend import Device, open_device
 from dltrain.data import Preprocessing, Split
-from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, Model
+from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, Model, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.feed import Feed
@@ -23,7 +23,6 @@ from dltrain.train.settings import (
     EarlyStopping,
     LoggingSettings,
     MetricsSettings,
-    PenaltySettings,
     TrainSettings,
 )
 from dltrain.train.shards import add
@@ -37,24 +36,30 @@ EVERY_LAYER: dict[str, LayerList] = {
         ("conv", {"channels": 4, "padding": "same", "activation": "relu"}),
         ("conv", {"channels": 6, "groups": 2, "stride": 2, "activation": "tanh"}),
         ("leaky_relu", {}),
+        ("prelu", {}),
         ("average_pool", {"kernel": 2, "stride": 1}),
         ("dropout", {"rate": 0.25}),
         ("flatten", {}),
         ("dense", {"units": 9, "activation": "sigmoid"}),
         ("tanh", {}),
+        ("gelu", {}),
         ("dense", {"units": 10, "activation": "none"}),
     ],
     "max": [
         ("conv", {"channels": 8, "dilation": 2, "bias": False, "activation": "leaky_relu"}),
         ("max_pool", {"kernel": 2, "padding": "same"}),
         ("relu", {}),
+        ("selu", {}),
         ("dropout", {"rate": 0.1}),
         ("global_max_pool", {}),
+        ("silu", {}),
         ("dense", {"units": 10, "activation": "none"}),
     ],
     "average": [
         ("conv", {"channels": 10, "kernel": 2, "padding": 1, "activation": "none"}),
         ("sigmoid", {}),
+        ("elu", {}),
+        ("softplus", {}),
         ("global_average_pool", {}),
         ("softmax", {}),
         ("dense", {"units": 10, "activation": "none"}),
@@ -102,10 +107,11 @@ def make_job(
     seed: int = 0,
     init: str = "he_normal",
     loss: str = "cross_entropy",
+    loss_settings: dict[str, Any] | None = None,
     normalize: Any = "channel",
     optimizer: Any = None,
     schedule: Any = None,
-    penalty: dict[str, float] | None = None,
+    penalty: dict[str, Any] | None = None,
     checkpoints: dict[str, Any] | None = None,
     log_every: int = 1,
     update_every: int = 10,
@@ -119,7 +125,8 @@ def make_job(
     splits = {"train": rows(70)} if splits is None else splits
     device = device or open_device("cpu")
     inputs, targets = splits["train"].inputs, splits["train"].targets
-    classes = None if loss == "mse" else tuple(str(i) for i in range(int(targets.max()) + 1))
+    names = tuple(str(i) for i in range(int(targets.max()) + 1))
+    classes = names if LOSSES[loss].classification else None  # type: ignore[attr-defined]
     preprocessing = Preprocessing.learn(splits["train"], classes=classes, normalize=normalize)
     model = build(layers, inputs.shape[1:], init)
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 22, "shard_size": 6} | train
@@ -128,8 +135,8 @@ def make_job(
         device=device,
         model=model,
         kinds={layer.name: layer.name.rstrip("0123456789") for layer in model.layers},
-        loss=LOSSES[loss](),
-        penalty=PenaltySettings(**(penalty or {})),
+        loss=LOSSES[loss](**(loss_settings or {})),
+        penalty=Penalty(**(penalty or {})),
         optimizer=optimizer or OPTIMIZERS["adam"](lr=1e-2),
         schedule=schedule or SCHEDULES["constant"](),
         feeds={name: Feed(split, preprocessing, augment if name == "train" else (), device)

@@ -78,12 +78,22 @@ POSITIVE = {"lowest": 0.5, "highest": 3.0}
 def elementwise() -> Iterator[Case]:
     for op, ranges in {
         "negative": {}, "exp": {}, "log": POSITIVE, "relu": {}, "leaky_relu": {}, "sigmoid": {}, "tanh": {},
-        "absolute_sum": {}, "square_sum": {},
+        "elu": {}, "selu": {}, "gelu": {}, "silu": {}, "softplus": {}, "absolute_sum": {}, "square_sum": {},
     }.items():  # fmt: skip
         for shape in SHAPES:
             yield Case(op, f"{shape}", (distinct(*shape, **ranges),))
+    for shape, p in product([(), (5,), (2, 3, 2)], (1.0, 1.5, 2.0, 3.7)):
+        yield Case("p_norm", f"{shape}, p {p}", (distinct(*shape),), {"p": p})
     for slope in (0.0, 0.3):
         yield Case("leaky_relu", f"slope {slope}", (distinct(3, 4),), {"slope": slope})
+    yield Case("elu", "alpha 0.3", (distinct(3, 4),), {"alpha": 0.3})
+    for shape, approximate in product([(), (3, 4), (2, 3, 2)], ("none", "tanh")):
+        yield Case("gelu", f"{shape} by {approximate}", (distinct(*shape),), {"approximate": approximate})
+    yield Case("gelu", "far out", (distinct(3, 4, lowest=-6.0, highest=6.0),))
+    for shape, slope in [((8, 2), (2,)), ((2, 8, 3), (3,)), ((2, 3), (1,)), ((5,), ())]:
+        yield Case("prelu", f"{shape} and {slope}", (distinct(*shape), distinct(*slope, seed=1)))
+    for shape in [(1,), (5,), (2, 3, 4)]:  # a slope that meets no negative number has no gradient to get wrong
+        yield Case("prelu", f"negative {shape}", (-distinct(*shape, **POSITIVE), distinct(*shape, seed=1)))
     for shape in [(5,), (3, 4), (2, 3, 4)]:
         yield Case("softmax", f"{shape}", (distinct(*shape),))
     for shape in SHAPES:
@@ -238,9 +248,17 @@ def losses() -> Iterator[Case]:
         settings = {"targets": rng(4).integers(0, classes, n), "count": n * share, "label_smoothing": smoothing}
         name = f"{n}x{classes} smoothing {smoothing}, 1/{share} of a batch"
         yield Case("cross_entropy", name, (distinct(n, classes),), settings)
-    for shape, share in product([(1, 1), (4, 1), (3, 5), (2, 3, 2)], (1, 3)):
+    for (n, classes), share in product([(1, 2), (4, 3), (5, 10)], (1, 3)):
+        settings = {"targets": rng(4).integers(0, classes, n), "count": n * share}
+        yield Case("hinge", f"{n}x{classes}, 1/{share} of a batch", (distinct(n, classes),), settings)
+    for n, share in product((1, 2, 7), (1, 3)):
+        settings = {"targets": rng(4).integers(0, 2, n), "count": n * share}
+        yield Case("binary_cross_entropy", f"{n}, 1/{share} of a batch", (distinct(n, 1),), settings)
+    for op, shape, share in product(("mse", "mae", "huber"), [(1, 1), (4, 1), (3, 5), (2, 3, 2)], (1, 3)):
         settings = {"targets": distinct(*shape, seed=5), "count": shape[0] * share}
-        yield Case("mse", f"{shape}, 1/{share} of a batch", (distinct(*shape),), settings)
+        yield Case(op, f"{shape}, 1/{share} of a batch", (distinct(*shape),), settings)
+    settings = {"targets": distinct(6, 4, seed=5), "count": 6, "delta": 0.3}
+    yield Case("huber", "delta 0.3", (distinct(6, 4),), settings)
 
 
 CASES = [

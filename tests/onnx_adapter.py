@@ -19,7 +19,9 @@ from dltrain.ops import (
     conv,
     cross_entropy,
     dense,
+    elu,
     exp,
+    gelu,
     index,
     leaky_relu,
     log,
@@ -28,16 +30,22 @@ from dltrain.ops import (
     max_pool,
     mean,
     negative,
+    p_norm,
+    prelu,
     relu,
     reshape,
+    selu,
     sigmoid,
+    silu,
     softmax,
+    softplus,
     split,
     square_sum,
     sum,
     tanh,
     transpose,
 )
+from dltrain.optim import OPTIMIZERS, Optimizer
 from dltrain.window import Window
 
 Array = Any
@@ -156,6 +164,11 @@ def simple(op: Callable[..., Any], **names: str) -> Callable[..., Any]:
     return call
 
 
+def scaled_elu(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    x = bring(inputs[0])
+    return [a["gamma"] * elu(x, alpha=a["alpha"]) if "gamma" in a else selu(x)]
+
+
 def binary(op: Callable[..., Any]) -> Callable[..., Any]:
     def call(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
         x, y = inputs
@@ -240,15 +253,59 @@ def dropout(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     return [LAYERS["dropout"](x.shape[1:], rate=rate)(bring(x), Context(training=training))]
 
 
+def updating(make: Callable[[Attributes], tuple[Optimizer, float]]) -> Callable[..., Any]:
+    """One update: rate R, step T, weights, gradients and state arrays -> new weights and state arrays.
+
+    make: attributes -> (optimizer, factor of the rate). norm_coefficient · x is the gradient of a squared penalty. At
+    step 0 nothing is said about a start; here that is a step so late that the start no longer counts.
+    """
+
+    def update(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
+        lr, step, *rest = inputs
+        a["step"] = int(step)
+        optimizer, factor = make(a)
+        count = len(rest) // (2 + len(optimizer.slots))
+        weights, grads, *state = (rest[i * count : (i + 1) * count] for i in range(2 + len(optimizer.slots)))
+        found = []
+        for x, g, *slots in zip(weights, grads, *state, strict=True):
+            w, regularised = bring(x.copy()).data, bring(g + x.dtype.type(a["norm_coefficient"]) * x).data
+            arrays = {f"w/{name}": bring(s.copy()).data for name, s in zip(optimizer.slots, slots, strict=True)}
+            optimizer.update({"w": w}, {"w": regularised}, arrays, float(lr) * factor, a["step"] or 10**9)
+            found.append([w, *arrays.values()])
+        return [to_host(array) for arrays in zip(*found, strict=True) for array in arrays]
+
+    return update
+
+
+def momentum(a: Attributes) -> tuple[Optimizer, float]:
+    if a["step"] and a["beta"] != 1:
+        raise Unmappable("a gradient that counts less from the second step on")
+    return OPTIMIZERS["nesterov" if a["mode"] == "nesterov" else "momentum"](momentum=a["alpha"]), 1.0
+
+
+def adagrad(a: Attributes) -> tuple[Optimizer, float]:
+    return OPTIMIZERS["adagrad"](epsilon=a["epsilon"]), 1 / (1 + a["step"] * a["decay_factor"])
+
+
+def adam(a: Attributes) -> tuple[Optimizer, float]:
+    """Theirs adds epsilon before the correction of the start, ours after it, as the paper does."""
+    late = 1 - a["beta"] ** (a["step"] or 10**9)
+    return OPTIMIZERS["adam"](beta1=a["alpha"], beta2=a["beta"], epsilon=a["epsilon"] / late**0.5), 1.0
+
+
 ADAPTERS: dict[str, Callable[..., Any]] = {
+    "Adagrad": updating(adagrad),
+    "Adam": updating(adam),
     "Add": binary(lambda x, y: x + y),
     "AveragePool": pooling(average_pool),
     "Concat": simple(concatenate, axis="axis"),
     "Conv": convolution,
     "Div": division,
     "Dropout": dropout,
+    "Elu": simple(elu, alpha="alpha"),
     "Exp": simple(exp),
     "Flatten": flatten,
+    "Gelu": simple(gelu, approximate="approximate"),
     "Gemm": gemm,
     "GlobalAveragePool": global_pooling("global_average_pool"),
     "GlobalMaxPool": global_pooling("global_max_pool"),
@@ -256,23 +313,29 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "Log": simple(log),
     "MatMul": simple(matmul),
     "MaxPool": pooling(max_pool),
+    "Momentum": updating(momentum),
     "Mul": binary(lambda x, y: x * y),
     "Neg": simple(negative),
+    "PRelu": simple(prelu),
     "Pow": binary(lambda x, y: x**y),
     "ReduceL1": size_of_all(absolute_sum),
+    "ReduceL2": size_of_all(p_norm),
     "ReduceMax": reduction(max),
     "ReduceMean": reduction(mean),
     "ReduceSum": reduction(sum),
     "ReduceSumSquare": size_of_all(square_sum),
     "Relu": simple(relu),
     "Reshape": reshaping,
+    "Selu": scaled_elu,
     "Sigmoid": simple(sigmoid),
     "Slice": slicing,
+    "Softplus": simple(softplus),
     "Split": splitting,
     "Softmax": soft_maximum,
     "SoftmaxCrossEntropyLoss": loss,
     "Squeeze": squeeze,
     "Sub": binary(lambda x, y: x - y),
+    "Swish": simple(silu),
     "Tanh": simple(tanh),
     "Transpose": simple(transpose, perm="axes"),
     "Unsqueeze": unsqueeze,

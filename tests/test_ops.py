@@ -33,16 +33,22 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "absolute_sum": lambda x: np.abs(x).sum(),
     "add": np.add,
     "average_pool": plain.average_pool,
+    "binary_cross_entropy": plain.binary_cross_entropy,
     "concatenate": lambda *parts, axis=0: np.concatenate(parts, axis),
     "conv": conv,
     "cross_entropy": plain.cross_entropy,
     "dense": dense,
     "divide": np.divide,
     "dropout": plain.dropout,
+    "elu": lambda x, alpha=1.0: np.where(x > 0, x, alpha * (np.exp(x) - 1)),
     "exp": np.exp,
+    "gelu": plain.gelu,
+    "hinge": plain.hinge,
+    "huber": plain.huber,
     "index": lambda x, key: x[key],
     "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x),
     "log": np.log,
+    "mae": plain.mae,
     "matmul": np.matmul,
     "max": np.max,
     "max_pool": plain.max_pool,
@@ -50,11 +56,16 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "mse": plain.mse,
     "multiply": np.multiply,
     "negative": np.negative,
+    "p_norm": lambda x, p: (np.abs(x) ** p).sum() ** (1 / p),
     "power": np.power,
+    "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
     "relu": plain.ACTIVATIONS["relu"],
     "reshape": np.reshape,
+    "selu": plain.ACTIVATIONS["selu"],
     "sigmoid": plain.ACTIVATIONS["sigmoid"],
+    "silu": lambda x: x / (1 + np.exp(-x)),
     "softmax": plain.softmax,
+    "softplus": plain.ACTIVATIONS["softplus"],
     "split": lambda x, sections, axis=0: np.split(x, sections, axis),
     "square_sum": lambda x: (x**2).sum(),
     "subtract": np.subtract,
@@ -220,14 +231,24 @@ def test_extreme_values_stay_finite(size: float, device_name: str):
     rows = device.asarray(np.array([[size, -size, 0.0], [-size, -size, -size], [size, size, 0.0]]))
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         for op, settings in (
-            ("softmax", {}), ("sigmoid", {}), ("tanh", {}),
+            ("softmax", {}), ("sigmoid", {}), ("tanh", {}), ("elu", {}), ("selu", {}), ("softplus", {}), ("silu", {}),
+            ("gelu", {}), ("p_norm", {"p": 3.0}), ("p_norm", {}),
             ("cross_entropy", {"targets": device.asarray(np.array([1, 2, 0])), "count": 3, "label_smoothing": 0.1}),
             ("cross_entropy", {"targets": device.asarray(np.array([0, 0, 1])), "count": 3}),
+            ("hinge", {"targets": device.asarray(np.array([1, 2, 0])), "count": 3}),
+            ("mae", {"targets": rows * 0.5, "count": 3}), ("huber", {"targets": rows * 0.5, "count": 3}),
         ):  # fmt: skip
             x = Tensor(rows)
             y = OPS[op](x, **settings)
             (g,) = gradients(y.sum() if y.shape else y, [x])
             assert np.isfinite(to_host(y.data)).all() and np.isfinite(to_host(g)).all(), op
+
+
+def test_a_confident_mistake_about_one_of_two_classes(device: Device):
+    logits = Tensor(device.asarray(np.array([[1e30], [-1e30], [1e30], [0.0]])))
+    loss = OPS["binary_cross_entropy"](logits, targets=device.asarray(np.array([1, 0, 0, 1])), count=1)
+    assert float(to_host(loss.data)) == 1e30
+    assert to_host(gradients(loss, [logits])[0]).ravel().tolist() == [0, 0, 1, -0.5]
 
 
 def test_cross_entropy_of_a_confident_mistake_is_the_distance(device: Device):
@@ -243,6 +264,22 @@ def test_the_gradient_at_the_kink_is_zero(op: str, where: float, device: Device)
     x = Tensor(device.asarray(np.array([where, 1.0])))
     (g,) = gradients(OPS[op](x).sum(), [x])
     assert to_host(g).tolist() == [0, 1]
+
+
+def test_an_activation_of_one_of_numpys_numbers():
+    """Arithmetic on arrays of no dimension gives numbers, on which nothing can work in place."""
+    found = {"relu": 0.0, "leaky_relu": -0.06, "elu": np.expm1(-6.0), "softplus": np.log1p(np.exp(-6.0))}
+    for name, wanted in found.items():
+        assert OPS[name](Tensor(-2.0) * Tensor(3.0)).data == pytest.approx(wanted, rel=1e-12), name
+
+
+def test_the_norm_of_nothing_has_no_direction(device: Device):
+    for p in (1.0, 2.0, 3.5):
+        x = Tensor(device.asarray(np.zeros((2, 3))))
+        y = OPS["p_norm"](x, p=p)
+        assert float(to_host(y.data)) == 0 and not to_host(gradients(y, [x])[0]).any()
+        x = Tensor(device.asarray(np.array([0.0, 3.0, 0.0])))
+        assert to_host(gradients(OPS["p_norm"](x, p=p), [x])[0]).tolist() == [0, 1, 0]
 
 
 def test_equal_maxima(device: Device):
@@ -282,6 +319,8 @@ def test_dropout_drops_as_often_as_it_says_and_keeps_the_mean(device: Device):
         (lambda x: x.reshape(6) @ x, r"matmul takes matrices, not shapes \(6,\) and \(2, 3\)"),
         (lambda x: OPS["split"](x, sections=2, axis=1), r"axis 1 of shape \(2, 3\) cannot be split into 2 equal parts"),
         (lambda x: OPS["mse"](x, targets=x.data[:, :1], count=2), r"\(2, 3\).*\(2, 1\)"),
+        (lambda x: OPS["mae"](x, targets=x.data[0], count=2), r"mae compares .*\(2, 3\).*\(3,\)"),
+        (lambda x: OPS["binary_cross_entropy"](x, targets=np.array([0, 1]), count=2), r"logits \(N, 1\), not \(2, 3\)"),
         (lambda x: OPS["conv"](x.reshape(1, 2, 3), np.ones((1, 1, 2)), None, groups=2), r"3 .*2 groups"),
     ],
 )

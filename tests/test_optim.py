@@ -40,6 +40,20 @@ def adam(
     return w - lr * mean / (np.sqrt(square) + epsilon)
 
 
+def adamw(w: Array, g: Array, s: State, lr: float, t: int, weight_decay: float = 0.01, **settings: float) -> Array:
+    return adam(w, g, s, lr, t, **settings) - lr * weight_decay * w
+
+
+def adagrad(w: Array, g: Array, s: State, lr: float, t: int, epsilon: float = 1e-8) -> Array:
+    s["s"] = s.get("s", 0) + g**2
+    return w - lr * g / (np.sqrt(s["s"]) + epsilon)
+
+
+def rmsprop(w: Array, g: Array, s: State, lr: float, t: int, decay: float = 0.9, epsilon: float = 1e-8) -> Array:
+    s["s"] = decay * s.get("s", 0) + (1 - decay) * g**2
+    return w - lr * g / (np.sqrt(s["s"]) + epsilon)
+
+
 Rule = Callable[..., Array]
 PLAIN: list[tuple[str, dict[str, Any], Rule]] = [
     ("sgd", {}, sgd),
@@ -51,6 +65,13 @@ PLAIN: list[tuple[str, dict[str, Any], Rule]] = [
     ("nesterov", {"momentum": 0.0}, sgd),
     ("adam", {}, adam),
     ("adam", {"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-2}, adam),
+    ("adamw", {}, adamw),
+    ("adamw", {"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-2, "weight_decay": 0.3}, adamw),
+    ("adamw", {"weight_decay": 0.0}, adamw),
+    ("adagrad", {}, adagrad),
+    ("adagrad", {"epsilon": 0.1}, adagrad),
+    ("rmsprop", {}, rmsprop),
+    ("rmsprop", {"decay": 0.5, "epsilon": 0.1}, rmsprop),
 ]
 SHAPES = {"conv1.weight": (3, 3, 2, 4), "conv1.bias": (4,), "dense1.weight": (1, 1)}
 STEPS = 6
@@ -132,7 +153,8 @@ def test_it_finds_the_bottom_of_a_bowl(name: str):
     state = optimizer.new_state({"x": x.data})
     for step in range(1, 301):
         loss = ((x - np.array([1.0, 1.0])) ** 2).sum()
-        optimizer.update({"x": x.data}, {"x": gradients(loss, [x])[0]}, state, 0.05, step)
+        lr = 1.0 if name == "adagrad" else 0.05 if step < 200 else 0.005  # rmsprop never makes smaller steps than lr
+        optimizer.update({"x": x.data}, {"x": gradients(loss, [x])[0]}, state, lr, step)
     assert np.abs(x.data - 1).max() < 1e-2
 
 
@@ -153,6 +175,10 @@ POINTS: list[tuple[str, dict[str, Any], dict[float, float]]] = [
     ("constant", {}, {0: 1, 3.7: 1, 10: 1}),
     ("step", {"every": 3}, {0: 1, 2.999: 1, 3: 0.1, 5.5: 0.1, 6: 0.01, 9.1: 0.001}),
     ("step", {"every": 1, "factor": 0.5}, {0.5: 1, 1: 0.5, 9.99: 0.5**9}),
+    ("exponential", {}, {0: 1, 1: 0.95, 2.5: 0.95**2.5, 10: 0.95**10}),
+    ("exponential", {"factor": 0.5}, {0: 1, 0.5: sqrt(0.5), 3: 0.125}),
+    ("linear", {}, {0: 1, 2.5: 0.75, 9: 0.1, 10: 0, 11: 0}),
+    ("linear", {"warmup": 2, "lowest": 0.2}, {0: 0, 1: 0.5, 2: 1, 6: 0.6, 10: 0.2, 12: 0.2}),
     ("cosine", {}, {0: 1, 2.5: (1 + sqrt(0.5)) / 2, 5: 0.5, 10: 0, 11: 0}),
     ("cosine", {"lowest": 0.2}, {0: 1, 5: 0.6, 10: 0.2}),
     ("cosine", {"warmup": 2}, {0: 0, 0.5: 0.25, 1: 0.5, 2: 1, 6: 0.5, 4: (1 + cos(pi / 4)) / 2, 10: 0}),
@@ -160,10 +186,31 @@ POINTS: list[tuple[str, dict[str, Any], dict[float, float]]] = [
 ]
 
 
+# settings, the watched loss of each epoch, the factor in the epoch after it
+PLATEAUS: list[tuple[dict[str, Any], list[float], list[float]]] = [
+    ({"patience": 1}, [5, 4, 3, 3, 2, 2], [1, 1, 1, 0.1, 0.1, 0.01]),
+    ({"patience": 2, "factor": 0.5}, [5, 5, 5, 5, 5, 5, 5], [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125]),
+    ({"patience": 2, "factor": 0.5}, [5, 6, 4, 6, 3, 6, 6, 2], [1, 1, 1, 1, 1, 1, 0.5, 0.5]),
+    ({"patience": 2, "min_delta": 0.5}, [5, 4.7, 4.6, 4.5], [1, 1, 0.1, 0.1]),
+    ({"patience": 2, "min_delta": 0.5}, [5, 4.7, 4.4, 4.1, 3.8], [1, 1, 1, 1, 1]),  # two small gains are one large one
+    ({"patience": 1, "lowest": 0.05}, [5, 5, 5, 5], [1, 0.1, 0.05, 0.05]),
+    ({}, [5, 5, 5, 5, 5, 5, 5], [1, 1, 1, 1, 1, 0.1, 0.1]),
+]
+
+
+@pytest.mark.parametrize(("settings", "losses", "factors"), PLATEAUS)
+def test_reduce_on_plateau(settings: dict[str, Any], losses: list[float], factors: list[float]):
+    schedule = SCHEDULES["reduce_on_plateau"](**settings)
+    assert schedule(0.5, 10) == 1
+    for epoch, factor in enumerate(factors, start=1):
+        assert schedule(epoch + 0.5, 10, losses[:epoch]) == pytest.approx(factor, rel=1e-12), epoch
+
+
 def test_the_points_hold_every_schedule_and_setting():
-    assert {name for name, _, _ in POINTS} == set(SCHEDULES)
+    tables = [*POINTS, *(("reduce_on_plateau", settings, {}) for settings, _, _ in PLATEAUS)]
+    assert {name for name, _, _ in tables} == set(SCHEDULES)
     for name in SCHEDULES:
-        tried = {key for other, settings, _ in POINTS if other == name for key in settings}
+        tried = {key for other, settings, _ in tables if other == name for key in settings}
         assert tried == set(SCHEDULES.settings(name)), name
 
 
@@ -175,8 +222,8 @@ def test_schedule(name: str, settings: dict[str, Any], points: dict[float, float
         assert isinstance(found, float) and abs(found - factor) < 1e-12, epoch
 
 
-@pytest.mark.parametrize("name", ["cosine", "constant"])
+@pytest.mark.parametrize("name", ["cosine", "linear", "exponential", "constant"])
 def test_a_schedule_never_jumps(name: str):
-    schedule = SCHEDULES[name](**({"warmup": 1.5} if name == "cosine" else {}))
+    schedule = SCHEDULES[name](**({"warmup": 1.5} if name in ("cosine", "linear") else {}))
     steps = [schedule(i / 100, 10) for i in range(1001)]
     assert max(abs(a - b) for a, b in pairwise(steps)) < 0.01

@@ -53,7 +53,7 @@ FOLDER = "{type: image_folder, path: pictures, size: [4, 5], memory: 0, channels
 FOLD = "fold: {number: 2, of: 5}, stratified: true"
 CASES = {
     "image_folder": Case(FOLDER, 3, files=_pictures),
-    "digits": Case(f"{{type: digits, validation: 0.1, augment: {EVERY_AUGMENTATION}, mixup: 0.4}}", 10),
+    "digits": Case(f"{{type: digits, noise: 2, validation: 0.1, augment: {EVERY_AUGMENTATION}, mixup: 0.4}}", 10),
     "mnist": Case("{type: mnist, augment: [{crop: {padding: 2}}]}", 10),
     "fashion_mnist": Case("{type: fashion_mnist, augment: [{random_erasing: {probability: 1.0}}]}", 10),
     "text": Case("{type: text, path: a.txt, length: 5, stride: 2, held_out: [0.2, 0.2]}", 4, files=_text),
@@ -65,6 +65,9 @@ CASES = {
     "xor": Case("{type: xor, noise: 0.2, features: [xy, x, sin_y], normalize: none}", 2),
     "spiral": Case("{spiral: {examples: 100, seed: 3}, }", 2),
     "gaussians": Case("{gaussians: 50}", 2),
+    "signals": Case("{type: signals, length: 20, noise: 0.1}", 3),
+    "volumes": Case("{type: volumes, size: 9, examples: 60}", 3),
+    "valley": Case("{type: valley, condition: 5, dimensions: 3, normalize: none}", 1, "mse"),
 }
 MODEL = "model: {layers: [flatten, dense: 6, dense: {units: %d, activation: none}]}"
 TRAIN = "train: {epochs: 1, batch_size: 24, shard_size: 7}"  # shards of 7, 7, 7 and 3

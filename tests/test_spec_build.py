@@ -1,5 +1,8 @@
 """From a spec to a model: shapes that fit, and the position of the layer where one does not."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from dltrain.data import Digits
@@ -54,11 +57,22 @@ MISFITS = {
     "data: digits\nmodel:\n  layers:\n  - flatten\n  - dense: 10\nloss: mse": (
         "c.yaml:6:7  loss: mse is for numbers to predict, but digits has 10 classes"
     ),
+    "data: digits\nmodel:\n  layers:\n  - flatten\n  - dense: 1\nloss: binary_cross_entropy": (
+        "c.yaml:6:7  loss: binary_cross_entropy is for two classes, but digits has 10 classes; use cross_entropy"
+    ),
     "data: {type: digits, augment: [flip, crop: 9]}\nmodel:\n  layers:\n  - flatten\n  - dense: 10": (
         "c.yaml:1:38  data.augment[1]: crop with padding 9 could leave nothing of images of shape (8, 8, 1); "
         "it must be below 8"
     ),
 }
+
+
+def test_one_output_tells_two_classes_apart(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", x_train=np.zeros((4, 3)), y_train=np.array([0, 1, 0, 1]))
+    text = f"data: {{npz: '{tmp_path}/two.npz'}}\nloss: binary_cross_entropy\nmodel:\n  layers:\n  - dense: "
+    assert build_model(loads(text + "1")).out_shape == (1,)
+    with pytest.raises(ConfigError, match=r"gives \(2,\), but npz has 2 classes; it must give \(1,\) with bin"):
+        build_model(loads(text + "2"))
 
 
 @pytest.mark.parametrize("text, message", MISFITS.items(), ids=range(len(MISFITS)))

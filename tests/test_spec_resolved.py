@@ -1,13 +1,21 @@
 """The resolved config: complete, and itself a config for the same run. And nothing but ConfigError for any text."""
 
+import json
 import random
+from dataclasses import asdict
+from typing import Any
 
 import pytest
+import test_init
+import test_layers
+import test_losses
+import test_optim
 
 from dltrain.data.augment import Flip
 from dltrain.errors import ConfigError, DataError
-from dltrain.nn import INITIALIZERS, LAYERS
+from dltrain.nn import INITIALIZERS, LAYERS, LOSSES
 from dltrain.nn.init import Normal
+from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.spec import build_model, find_config, load, loads, shipped_configs
 from dltrain.spec.runspec import Component
 
@@ -22,13 +30,14 @@ model:
     - relu
     - relu
     - max_pool: [2, 1]
-    - {type: dense, units: 3, bias: false, name: last}
+    - {type: dense, units: 3, bias: false, name: last, penalty: {l2: 0.5}}
 penalty: {l1: 1e-5}
 """
 
 
 def test_the_long_form_with_every_default() -> None:
     resolved = loads(TEXT).resolved()
+    rest = {"norm": 0.0, "p": 2.0, "over": "layer", "biases": False, "method": "gradient"}
     assert resolved["data"] == {
         "type": "npz", "path": 'a "b".npz', "test": 0, "validation": 0, "fold": None, "stratified": False,
         "class_weights": "none", "normalize": "channel", "augment": [],
@@ -42,17 +51,19 @@ def test_the_long_form_with_every_default() -> None:
             {
                 "type": "conv", "name": "conv1", "channels": 4, "kernel": [3, 1], "stride": 1, "padding": "valid",
                 "dilation": 1, "groups": 1, "activation": "none", "init": {"type": "zeros"}, "bias": True,
+                "trainable": True, "penalty": None,
             },
             {"type": "relu", "name": "relu1"},
             {"type": "relu", "name": "relu2"},
             {"type": "max_pool", "name": "max_pool1", "kernel": [2, 1], "stride": None, "padding": "valid"},
             {
                 "type": "dense", "name": "last", "units": 3, "activation": "relu",
-                "init": {"type": "normal", "std": 0.01}, "bias": False,
+                "init": {"type": "normal", "std": 0.01}, "bias": False, "trainable": True,
+                "penalty": {"l1": 0.0, "l2": 0.5} | rest,
             },
         ],
     }  # fmt: skip
-    assert resolved["penalty"] == {"l1": 1e-5, "l2": 0.0}
+    assert resolved["penalty"] == {"l1": 1e-5, "l2": 0.0} | rest
     assert resolved["optimizer"] == {"type": "adam", "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
     assert resolved["schedule"] == {"type": "constant"}
     assert resolved["loss"] == {"type": "cross_entropy", "label_smoothing": 0.0}
@@ -72,6 +83,35 @@ def test_round_trip_of_shipped_configs(name: str) -> None:
     assert again.resolved() == spec.resolved() and again == spec
     assert "# default" not in again.to_yaml()  # all is written out now
     assert spec.text == CONFIGS[name].read_text()
+
+
+def components() -> list[tuple[str, str, dict[str, Any]]]:
+    """(where it stands, its type, settings) from the tables that hold every one of them."""
+    found = [("model.layers.0", row.kind, row.settings) for row in test_layers.ROWS]
+    found += [("model.init", name, settings) for name, rows in test_init.TABLE.items() for settings, _ in rows]
+    found += [("model.init", "orthogonal", {"gain": 0.5}), ("model.init", "gaussian", {"sigma": 0.6})]
+    found += [("loss", name, settings) for name, (settings, _, _) in test_losses.TASKS.items()]
+    found += [("optimizer", name, settings) for name, settings, _ in test_optim.PLAIN]
+    found += [("schedule", name, settings) for name, settings, _ in test_optim.POINTS]
+    found += [("schedule", "reduce_on_plateau", settings) for settings, _, _ in test_optim.PLATEAUS]
+    return found
+
+
+def test_round_trip_of_every_component() -> None:
+    named: dict[str, set[str]] = {}
+    for path, name, settings in components():
+        text = json.dumps({"type": name} | settings, default=asdict)  # JSON is YAML
+        spec = loads("model: {input: [8, 8, 2], layers: [relu]}", overrides=[f"{path}={text}"])
+        assert loads(spec.to_yaml()) == spec, (path, name, settings)
+        value: Any = spec.resolved()
+        for key in path.split("."):
+            value = value[int(key) if key == "0" else key]
+        for key, setting in settings.items():
+            assert value[key] == json.loads(json.dumps(setting, default=asdict)), (path, name, key)
+        named.setdefault(path, set()).add(name)
+    tables = {"model.layers.0": LAYERS, "model.init": INITIALIZERS, "loss": LOSSES, "optimizer": OPTIMIZERS}
+    for path, registry in (tables | {"schedule": SCHEDULES}).items():
+        assert named[path] == set(registry), path
 
 
 def test_round_trip_of_words_that_need_quotes() -> None:
@@ -127,7 +167,9 @@ def test_components_build_what_they_name() -> None:
     spec = loads("data: {type: digits, augment: [flip]}\nmodel: {layers: [dense: {units: 2, init: {normal: 0.5}}]}")
     layer = spec.model.layers[0]
     assert (layer.registry, layer.type, layer.path) == (LAYERS, "dense", "model.layers[0]")
-    assert layer.own == {"units": 2, "activation": "relu", "init": Normal(std=0.5), "bias": True}
+    assert layer.own == {"units": 2, "activation": "relu", "init": Normal(std=0.5), "bias": True} | {
+        "trainable": True, "penalty": None,
+    }  # fmt: skip
     assert layer.common == {"name": "dense1"}
     assert layer.settings["init"] == Component(INITIALIZERS, "normal", {"std": 0.5}, "model.layers[0].init")
     assert spec.data and isinstance(spec.data.common["augment"][0], Flip)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import EVERY_LAYER, Unordered, images, make_job, train, weights_of
+from builders import EVERY_LAYER, SMALL, Unordered, images, make_job, train, weights_of
 from conftest import device_of
+from test_losses import TASKS
 
 from dltrain.backend import Device, choose_kernels
 from dltrain.backend.library import load as load_library
@@ -65,9 +66,15 @@ def test_the_networks_hold_every_type_of_layer() -> None:
     assert {kind for layers in EVERY_LAYER.values() for kind, _ in layers} == set(LAYERS)
 
 
+NETS_AND_OPTIMIZERS = [(net, "adam") for net in EVERY_LAYER] + [("deep", name) for name in OPTIMIZERS if name != "adam"]
+PENALTY = {"l1": 1e-3, "l2": 1e-3, "norm": 1e-3, "p": 1.5, "over": "model", "biases": True, "method": "proximal"}
+
+
 @pytest.mark.usefixtures("random_delays", "chosen_kernels")
-@pytest.mark.parametrize(("kernels", "optimizer"), [*(("auto", name) for name in OPTIMIZERS), ("numpy", "adam")])
-@pytest.mark.parametrize("net", EVERY_LAYER)
+@pytest.mark.parametrize(
+    ("net", "kernels", "optimizer"),
+    [(net, "numpy", "adam") for net in EVERY_LAYER] + [(net, "auto", name) for net, name in NETS_AND_OPTIMIZERS],
+)
 def test_bits_do_not_depend_on_threads(net: str, kernels: str, optimizer: str, tmp_path: Path) -> None:
     """auto: in C where they were built."""
     choose_kernels(kernels)
@@ -88,6 +95,16 @@ def test_kernels_in_c_and_in_numpy_have_bits_of_their_own(tmp_path: Path) -> Non
     assert len(found) == 2
 
 
+@pytest.mark.usefixtures("random_delays")
+@pytest.mark.parametrize("name", TASKS)
+def test_nor_with_any_loss_and_penalty(name: str, tmp_path: Path) -> None:
+    settings, outputs, data = TASKS[name]
+    layers = [*SMALL[:1], ("dense", {"units": outputs, "activation": "none"})]
+    data = {"train": data.take(np.arange(70)), "validation": data.take(np.arange(70, 97))}
+    job = make_job(layers, data, loss=name, loss_settings=settings, penalty=PENALTY, epochs=1)
+    assert len(hashes(job, tmp_path, (1, 2, 4))) == 1
+
+
 @pytest.mark.parametrize("net", EVERY_LAYER)
 def test_an_unordered_sum_would_be_noticed(
     net: str, tmp_path: Path, delay_shards: Callable[[Delay], None], monkeypatch: pytest.MonkeyPatch
@@ -106,6 +123,15 @@ def test_the_logs_do_not_depend_on_threads(tmp_path: Path) -> None:
             row.pop("examples_per_second", None), row.pop("seconds", None)
         logs.append((metrics, run.rows(run.layers)))
     assert logs[0] == logs[1]
+
+
+def test_accumulated_gradients_are_those_of_a_larger_batch(tmp_path: Path) -> None:
+    """Three batches of 7 and their update are a batch of 21, to the last bit; a GPU then holds 7 at a time."""
+    large, parts = (job_of("deep", **settings) for settings in ({"batch_size": 21}, {"batch_size": 7, "accumulate": 3}))
+    assert hashes(large, tmp_path, (2,)) == hashes(parts, tmp_path, (1, 3))
+    assert train(parts, tmp_path)[0]["steps"] == 4
+    on_gpu = job_of("deep", batch_size=7, accumulate=3, device=device_of(np.float32, "standin"))
+    assert on_gpu.shard_size == 7
 
 
 def test_the_seed_and_the_shard_size_do_change_the_bits(tmp_path: Path) -> None:
@@ -143,9 +169,7 @@ def test_memory_that_was_never_written_has_no_influence(
 
 @pytest.mark.usefixtures("inside_step")
 @pytest.mark.parametrize("shard_size", [6, None], ids=["shards", "whole batches"])
-@pytest.mark.parametrize(
-    ("net", "optimizer"), [(net, "adam") for net in EVERY_LAYER] + [("deep", name) for name in OPTIMIZERS]
-)
+@pytest.mark.parametrize(("net", "optimizer"), NETS_AND_OPTIMIZERS)
 def test_the_stand_in_agrees_with_the_cpu(
     net: str, optimizer: str, shard_size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +178,7 @@ def test_the_stand_in_agrees_with_the_cpu(
         monkeypatch.setattr(Job, "shard_size", property(lambda job: shard_size))
     found = {}
     for name in ("cpu", "standin"):
-        settings = {"penalty": {"l1": 1e-3, "l2": 1e-3}, "clip_norm": 1.0}
+        settings = {"penalty": PENALTY, "clip_norm": 1.0}
         job = job_of(net, optimizer, device=device_of(np.float64, name), **settings)
         result, run = train(job, tmp_path)
         result = {key: result[key] for key in ("train", "validation")}

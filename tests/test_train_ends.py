@@ -19,7 +19,7 @@ from dltrain.data import Split
 from dltrain.errors import DivergedError, Interrupted
 from dltrain.nn import INITIALIZERS
 from dltrain.ops.activation import FUSED
-from dltrain.optim import OPTIMIZERS
+from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.random import permutation
 from dltrain.train.checkpoint import weights_sha256
 from dltrain.train.job import Job
@@ -94,6 +94,23 @@ def test_without_validation_the_training_loss_is_watched(tmp_path: Path) -> None
     assert result["epochs"] < 30  # the weights stay, so the loss changes by rounding alone
 
 
+def test_max_time_ends_a_training_like_any_other(tmp_path: Path) -> None:
+    job = make_job(splits={"train": rows(70), "validation": rows(20), "test": rows(30)}, max_time=1e-9, epochs=5)
+    result, run = train(job, tmp_path)
+    assert (result["status"], result["epochs"], result["steps"]) == ("done", 1, 1)
+    assert result["validation"] and result["test"] and run.checkpoint("last").position.step == 1
+    unlimited, _ = train(make_job(max_time=1e9), tmp_path)
+    assert unlimited["steps"] == 8
+
+
+def test_the_rate_is_reduced_on_a_plateau(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = SCHEDULES["reduce_on_plateau"](patience=2, factor=0.5)
+    job = make_job(schedule=schedule, epochs=6, optimizer=OPTIMIZERS["sgd"](lr=0.08))
+    _, run = losses_of([5, 4, 4, 4, 4, 4], job, tmp_path, monkeypatch)
+    rates = {row["epoch"]: row["lr"] for row in run.rows(run.metrics) if row["event"] == "step"}
+    assert list(rates.values()) == [0.08, 0.08, 0.08, 0.08, 0.04, 0.04]
+
+
 # --- diverged --------------------------------------------------------------------------------------------------------
 
 
@@ -125,7 +142,7 @@ def test_nan_in_an_input_stops_before_the_update(device: Device, tmp_path: Path)
     assert run.status()["weights_sha256"] == good["weights_sha256"], "the weights are those of the step before"
 
 
-@pytest.mark.parametrize(("index", "name"), [(0, "conv1"), (1, "conv2"), (6, "dense1"), (8, "dense2")])
+@pytest.mark.parametrize(("index", "name"), [(0, "conv1"), (1, "conv2"), (7, "dense1"), (10, "dense2")])
 def test_nan_in_a_weight_names_its_layer(index: int, name: str, tmp_path: Path, device_name: str) -> None:
     layers = [(kind, dict(settings)) for kind, settings in EVERY_LAYER["deep"]]
     layers[index][1]["init"] = INITIALIZERS["constant"](value=float("nan"))

@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from builders import EVERY_LAYER, SMALL, images, make_job, rows, weights_of
+from builders import EVERY_LAYER, SMALL, images, make_job, rows, train, weights_of
 from conftest import device_of
 
 from dltrain.backend import Device, to_host
 from dltrain.data import AUGMENTATIONS, Split
 from dltrain.engine import no_grad
-from dltrain.nn import Context
+from dltrain.nn import Context, Penalty
 from dltrain.ops import dropout, dropout_words
 from dltrain.optim import OPTIMIZERS
 from dltrain.train.evaluate import evaluate, predict
@@ -48,14 +50,39 @@ def take_step(job: Job, crew: Crew, batch: Any, lr: float = 1.0) -> tuple[StepRe
 # --- penalty ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("penalty", [{"l1": 0.3}, {"l2": 0.7}, {"l1": 0.2, "l2": 0.1}])
-def test_the_gradient_of_the_penalty_is_its_finite_difference(penalty: dict[str, float], device: Device) -> None:
+PENALTIES: list[dict[str, Any]] = [
+    {"l1": 0.3}, {"l2": 0.7}, {"l1": 0.2, "l2": 0.1}, {"norm": 0.5}, {"norm": 0.5, "over": "model"},
+    {"norm": 0.5, "p": 1.5, "biases": True}, {"norm": 0.2, "p": 3.0, "over": "model", "l1": 0.1, "biases": True},
+]  # fmt: skip
+
+
+def plain_penalty(
+    w: dict[str, Any], *, l1: float = 0, l2: float = 0, norm: float = 0, p: float = 2, over: str = "layer",
+    biases: bool = False,
+) -> float:  # fmt: skip
+    parts: dict[str, list[Any]] = {}
+    for name, array in w.items():
+        if name.endswith("weight") or (biases and name.endswith("bias")):
+            parts.setdefault(name.split(".")[0] if over == "layer" else "", []).append(array.ravel())
+    vectors = [np.concatenate(part) for part in parts.values()]
+    norms = [(np.abs(v) ** p).sum() ** (1 / p) for v in vectors]
+    return sum(l1 * np.abs(v).sum() + l2 * (v**2).sum() for v in vectors) + norm * sum(norms)
+
+
+def test_the_penalties_hold_every_setting() -> None:
+    assert {key for penalty in PENALTIES for key in penalty} | {"method"} == {f.name for f in fields(Penalty)}
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_the_gradient_of_the_penalty_is_its_finite_difference(penalty: dict[str, Any], device: Device) -> None:
     job = ready(layers=EVERY_LAYER["deep"], splits={"train": images(30)}, device=device, penalty=penalty)
     for _, parameter in job.model.named_parameters():
         parameter.data += 0.01  # biases are not 0
-    _, gradients = _penalty(job)
+    value, gradients = _penalty(job)
+    assert value == pytest.approx(plain_penalty(weights_of(job), **penalty), rel=1e-12)
     parameters = dict(job.model.named_parameters())
-    assert gradients.keys() == {name for name in parameters if name.endswith("weight")}, "biases are free"
+    kinds = ("weight", "bias") if penalty.get("biases") else ("weight",)
+    assert gradients.keys() == {name for name in parameters if name.endswith(kinds)}, "biases are free, slopes always"
     rng = np.random.default_rng(0)
     for name, gradient in gradients.items():
         parameter = parameters[name]
@@ -83,6 +110,74 @@ def test_the_penalty_is_added_once_and_logged_apart(crew: Crew, device: Device) 
     for name, gradient in gradients.items():
         added = 0.01 * np.sign(w[name]) + 0.04 * w[name] if name in weights else 0
         np.testing.assert_allclose(penalised[name], gradient + added, rtol=1e-9, atol=1e-12)
+
+
+def test_a_layer_may_have_a_penalty_of_its_own(device: Device) -> None:
+    layers: Any = [(kind, dict(settings)) for kind, settings in [*SMALL[:1], *SMALL]]
+    layers[1][1]["penalty"] = Penalty(l2=0.25, biases=True)
+    job = ready(layers=layers, device=device, penalty={"norm": 2.0, "over": "model"})
+    for _, parameter in job.model.named_parameters():
+        parameter.data += 0.01
+    value, gradients = _penalty(job)
+    w = weights_of(job)
+    shared = {name: array for name, array in w.items() if not name.startswith("dense2")}
+    own = 0.25 * sum((array**2).sum() for name, array in w.items() if name.startswith("dense2"))
+    assert value == pytest.approx(plain_penalty(shared, norm=2.0, over="model") + own, rel=1e-12)
+    assert gradients.keys() == {"dense1.weight", "dense2.weight", "dense2.bias", "dense3.weight"}
+    np.testing.assert_allclose(to_host(gradients["dense2.bias"]), 0.5 * w["dense2.bias"], rtol=1e-12)
+
+
+def test_a_proximal_step_stops_at_zero(crew: Crew, device: Device) -> None:
+    """What plain descent gives, and then each weight lr · l1 nearer to 0; the loss is that of the gradient method."""
+    plain_job, job = ready(device=device), ready(device=device, penalty={"l1": 0.3, "method": "proximal"})
+    before = weights_of(job)
+    take_step(plain_job, crew, range(22), lr=0.5)
+    report, _ = take_step(job, crew, range(22), lr=0.5)
+    assert report.penalty == pytest.approx(plain_penalty(before, l1=0.3), rel=1e-12)
+    zeros = 0
+    for name, w in weights_of(plain_job).items():
+        right = np.sign(w) * np.maximum(np.abs(w) - 0.15, 0) if name.endswith("weight") else w
+        np.testing.assert_allclose(weights_of(job)[name], right, rtol=1e-12, atol=1e-15)
+        zeros += int((weights_of(job)[name] == 0).sum())
+    assert 0 < zeros < sum(w.size for w in before.values())
+
+
+def test_proximal_steps_keep_only_what_matters(crew: Crew) -> None:
+    """Class 1 is where the first of five numbers is above 0; the others are noise."""
+    x = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
+    data = {"train": Split(x, (x[:, 0] > 0).astype(np.int64))}
+    layers: Any = [("dense", {"units": 1, "activation": "none"})]
+    used = {}
+    for method in ("gradient", "proximal"):
+        penalty = {"l1": 0.2, "method": method}
+        job = ready(layers=layers, splits=data, loss="binary_cross_entropy", penalty=penalty, shard_size=200)
+        for _ in range(60):
+            take_step(job, crew, range(200), lr=0.3)
+        used[method] = (weights_of(job)["dense1.weight"].ravel() != 0).tolist()
+    assert used == {"gradient": [True] * 5, "proximal": [True] + [False] * 4}
+
+
+# --- what is not trained ---------------------------------------------------------------------------------------------
+
+
+def test_a_layer_that_is_not_trainable_stays(tmp_path: Path, device: Device) -> None:
+    layers: Any = [("dense", {"units": 7, "activation": "relu", "trainable": False}), *SMALL]
+    penalty = {"l1": 0.1, "norm": 0.1, "biases": True, "method": "proximal"}
+    job = make_job(layers, device=device, penalty=penalty)
+    job.model.initialise(job.seed, job.device)
+    before, value = weights_of(job), _penalty(job)[0]
+    assert value == pytest.approx(
+        plain_penalty({n: w for n, w in before.items() if "dense1" not in n}, l1=0.1, norm=0.1, biases=True), rel=1e-9
+    )
+    _, run = train(job, tmp_path)
+    for name, w in weights_of(job).items():
+        assert np.array_equal(w, before[name]) == name.startswith("dense1"), name
+    kept = run.checkpoint("last")
+    assert kept.weights.keys() == before.keys()
+    assert kept.optimizer.keys() == {f"{n}/{s}" for n in before if "dense1" not in n for s in ("mean", "square")}
+    first, *others = [row for row in run.rows(run.layers) if row["epoch"] == 1]
+    assert (first["gradient_norm"], first["update_ratio"]) == (0, None)
+    assert all(row["gradient_norm"] > 0 and row["update_ratio"] > 0 for row in others)
 
 
 # --- clipping --------------------------------------------------------------------------------------------------------

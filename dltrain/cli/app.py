@@ -42,6 +42,19 @@ def _choose_kernels(name: str) -> str:
     return name
 
 
+def _load_plugins(files: list[Path] | None) -> list[Path] | None:
+    if files:
+        from dltrain.spec.plugin import load_plugin
+
+        for file in files:
+            load_plugin(file)
+    return files
+
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE.py", callback=_load_plugins, help="Run a file that registers own parts."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="Print results and errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

@@ -5,7 +5,20 @@ from typing import Annotated, Literal
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Quiet, Run, RunsDir, Threads, Which
+from dltrain.cli.app import (
+    RUNS,
+    DataDir,
+    Debug,
+    DeviceName,
+    Json,
+    KernelsName,
+    Plugins,
+    Quiet,
+    Run,
+    RunsDir,
+    Threads,
+    Which,
+)
 
 
 def evaluate(
@@ -17,6 +30,7 @@ def evaluate(
     device: DeviceName = None,
     kernels: KernelsName = "auto",
     threads: Threads = None,
+    plugin: Plugins = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Quiet, RunsDir, Threads
+from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Plugins, Quiet, RunsDir, Threads
 
 if TYPE_CHECKING:
     from dltrain.spec import RunSpec
@@ -63,6 +63,7 @@ def fit(
         int | None,
         typer.Option("--folds", metavar="K", min=2, help="Cross-validation: K runs, each validated on another K-th."),
     ] = None,
+    plugin: Plugins = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

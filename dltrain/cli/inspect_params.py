@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, Debug, Json, Quiet, RunsDir
+from dltrain.cli.app import RUNS, Debug, Json, Plugins, Quiet, RunsDir
 
 
 def inspect_params(
@@ -16,6 +16,7 @@ def inspect_params(
         bool, typer.Option("--explain", help="Show the arithmetic, multiply-adds, memory and receptive fields.")
     ] = False,
     runs_dir: RunsDir = RUNS,
+    plugin: Plugins = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

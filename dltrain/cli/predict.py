@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, Debug, DeviceName, Json, KernelsName, Quiet, RunsDir, Which
+from dltrain.cli.app import RUNS, Debug, DeviceName, Json, KernelsName, Plugins, Quiet, RunsDir, Which
 
 
 def predict(
@@ -21,6 +21,7 @@ def predict(
     runs_dir: RunsDir = RUNS,
     device: DeviceName = None,
     kernels: KernelsName = "auto",
+    plugin: Plugins = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

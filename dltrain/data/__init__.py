@@ -16,6 +16,7 @@ from dltrain.data.prepare import Prepared, generated, load_split, prepare
 from dltrain.data.preprocess import Preprocessing, apply, read_rows
 from dltrain.data.source import SOURCES, Fold, Normalize, OnDemand, Source, Split
 from dltrain.data.split import Cuts, class_weights
+from dltrain.data.synthetic import Signals, Valley, Volumes
 from dltrain.data.table import Csv, Penguins
 from dltrain.data.text import Text, read_ending
 from dltrain.data.toys import Circle, Gaussians, Spiral, Xor
@@ -47,10 +48,13 @@ __all__ = [
     "Preprocessing",
     "RandomErasing",
     "Rotation",
+    "Signals",
     "Source",
     "Spiral",
     "Split",
     "Text",
+    "Valley",
+    "Volumes",
     "Xor",
     "apply",
     "class_weights",

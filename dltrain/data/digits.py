@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from dltrain.data.source import SOURCES, Source, Split
 from dltrain.errors import DataError
+from dltrain.random import generator
+from dltrain.registry import NonNegative
 
 FILES = {"train": "optdigits.tra.gz", "test": "optdigits.tes.gz"}
 
@@ -20,14 +22,26 @@ class Digits(Source):
     """5,620 digits written by 43 people, as 8x8 counts of dark pixels, 0 to 16; other people wrote the test part.
 
     E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
+
+    noise: standard deviation of what is added to every pixel of both parts, always the same.
     """
 
     input_shape = (8, 8, 1)
     classes = tuple("0123456789")
     white = 16.0
 
+    def __init__(self, *, noise: NonNegative = 0.0):
+        self.noise = noise
+
     def load(self, data_dir: Path, *, only: str | None = None) -> dict[str, Split]:
-        return {split: _read(name) for split, name in FILES.items() if only in (None, split)}
+        return {split: self._with_noise(_read(name), split) for split, name in FILES.items() if only in (None, split)}
+
+    def _with_noise(self, part: Split, name: str) -> Split:
+        if not self.noise:
+            return part
+        pixels = np.asarray(part.inputs)
+        added = generator(0, "digits", name).normal(0, self.noise, pixels.shape)
+        return Split((pixels + added).astype(np.float32), part.targets)
 
 
 def _read(name: str) -> Split:

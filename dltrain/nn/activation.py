@@ -3,14 +3,20 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
+from dltrain import ops
 from dltrain.engine import Tensor
-from dltrain.nn.layer import LAYERS, Context, Layer, Shape
-from dltrain.ops import FUSED, leaky_relu, relu, sigmoid, softmax, tanh
-from dltrain.registry import Rate
+from dltrain.nn.init import Constant
+from dltrain.nn.layer import LAYERS, Context, Layer, count_text
+from dltrain.nn.parameter import Parameter, Shape
+from dltrain.ops import FUSED
+from dltrain.registry import Positive, Rate
 
-ActivationName = Literal["none", "relu", "leaky_relu", "sigmoid", "tanh", "softmax"]
+ActivationName = Literal[
+    "none", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh", "softmax"
+]
 
-_OPS: dict[str, Callable[..., Any]] = {"softmax": softmax}  # those that cannot be fused
+# those that cannot be fused
+_OPS: dict[str, Callable[..., Any]] = {"gelu": ops.gelu, "silu": ops.silu, "softmax": ops.softmax}
 
 
 def fuse(name: str | None) -> tuple[str | None, Callable[[Tensor], Tensor]]:
@@ -38,7 +44,7 @@ class Relu(_Elementwise):
     """max(x, 0)"""
 
     activation = "relu"
-    function = staticmethod(relu)
+    function = staticmethod(ops.relu)
 
 
 @LAYERS.register("leaky_relu")
@@ -52,8 +58,78 @@ class LeakyRelu(Layer):
         self.slope = slope
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        y: Tensor = leaky_relu(x, slope=self.slope)
+        y: Tensor = ops.leaky_relu(x, slope=self.slope)
         return y
+
+
+@LAYERS.register("prelu")
+class PRelu(Layer):
+    """x where positive, slope · x elsewhere; each channel learns its slope, which no penalty touches."""
+
+    activation = "prelu"
+
+    def __init__(self, in_shape: Shape, *, slope: float = 0.25):
+        super().__init__(in_shape, in_shape)
+        self.slope = Parameter(in_shape[-1:], init=Constant(value=slope), kind="slope")
+        self.arithmetic = count_text(*self.slope.shape)
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        y: Tensor = ops.prelu(x, self.slope)
+        return y
+
+
+@LAYERS.register("elu")
+class Elu(Layer):
+    """x where positive, alpha · (e^x - 1) elsewhere."""
+
+    activation = "elu"
+
+    def __init__(self, in_shape: Shape, *, alpha: Positive = 1.0):
+        super().__init__(in_shape, in_shape)
+        self.alpha = alpha
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        y: Tensor = ops.elu(x, alpha=self.alpha)
+        return y
+
+
+@LAYERS.register("selu")
+class Selu(_Elementwise):
+    """A scaled elu that keeps mean 0 and variance 1 from layer to layer, with init lecun_normal."""
+
+    activation = "selu"
+    function = staticmethod(ops.selu)
+
+
+@LAYERS.register("gelu")
+class Gelu(Layer):
+    """x · Φ(x), Φ the distribution function of the normal distribution; with approximate: tanh a quicker formula."""
+
+    activation = "gelu"
+
+    def __init__(self, in_shape: Shape, *, approximate: Literal["none", "tanh"] = "none"):
+        super().__init__(in_shape, in_shape)
+        self.approximate = approximate
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        y: Tensor = ops.gelu(x, approximate=self.approximate)
+        return y
+
+
+@LAYERS.register("silu")
+class Silu(_Elementwise):
+    """x · sigmoid(x)"""
+
+    activation = "silu"
+    function = staticmethod(ops.silu)
+
+
+@LAYERS.register("softplus")
+class Softplus(_Elementwise):
+    """log(1 + e^x)"""
+
+    activation = "softplus"
+    function = staticmethod(ops.softplus)
 
 
 @LAYERS.register("sigmoid")
@@ -61,7 +137,7 @@ class Sigmoid(_Elementwise):
     """1 / (1 + e^-x)"""
 
     activation = "sigmoid"
-    function = staticmethod(sigmoid)
+    function = staticmethod(ops.sigmoid)
 
 
 @LAYERS.register("tanh")
@@ -69,7 +145,7 @@ class Tanh(_Elementwise):
     """The hyperbolic tangent."""
 
     activation = "tanh"
-    function = staticmethod(tanh)
+    function = staticmethod(ops.tanh)
 
 
 @LAYERS.register("softmax")
@@ -77,4 +153,4 @@ class Softmax(_Elementwise):
     """Probabilities over the last axis. Not before cross_entropy, which applies it itself."""
 
     activation = "softmax"
-    function = staticmethod(softmax)
+    function = staticmethod(ops.softmax)

@@ -6,14 +6,19 @@ from dltrain.engine import Tensor
 from dltrain.errors import ShapeError
 from dltrain.nn.activation import ActivationName, fuse
 from dltrain.nn.init import Initializer
-from dltrain.nn.layer import LAYERS, Context, Layer, Parameter, Shape, count_text
+from dltrain.nn.layer import LAYERS, Context, Layer, count_text
+from dltrain.nn.parameter import Parameter, Shape
+from dltrain.nn.penalty import Penalty
 from dltrain.ops import conv, dense
 from dltrain.registry import Count
 from dltrain.window import Ints, Padding, Window
 
 
 class _Connected(Layer):
-    """weight and bias; `activation` and `init` None stand for the model's defaults until the spec fills them in."""
+    """weight and bias; `activation` and `init` None stand for the model's defaults until the spec fills them in.
+
+    `penalty` replaces the model's for this layer.
+    """
 
     def __init__(
         self,
@@ -24,12 +29,16 @@ class _Connected(Layer):
         bias: bool,
         activation: str | None,
         init: Initializer | None,
+        trainable: bool,
+        penalty: Penalty | None,
     ):
         super().__init__(in_shape, out_shape)
         if init is None:
             raise TypeError("a layer with weights needs an init")
-        self.weight = Parameter(weight_shape, init=init, fan_in=fans[0], fan_out=fans[1])
-        self.bias = Parameter(out_shape[-1:]) if bias else None
+        init.check(weight_shape)
+        self.weight = Parameter(weight_shape, init=init, fan_in=fans[0], fan_out=fans[1], trainable=trainable)
+        self.bias = Parameter(out_shape[-1:], trainable=trainable) if bias else None
+        self.penalty = penalty
         self.activation = None if activation == "none" else activation
         self.fused, self.finish = fuse(activation)
         self.arithmetic = count_text(*weight_shape, plus=out_shape[-1] if bias else 0)
@@ -47,13 +56,16 @@ class Dense(_Connected):
         activation: ActivationName | None = None,
         init: Initializer | None = None,
         bias: bool = True,
+        trainable: bool = True,
+        penalty: Penalty | None = None,
     ):
         if len(in_shape) != 1:
             raise ShapeError(
                 f"dense takes a row of numbers (in,), but the input is {in_shape}; put `- flatten` before it, "
                 f"which makes {'·'.join(map(str, in_shape))} = {prod(in_shape):,} numbers"
             )
-        super().__init__(in_shape, (units,), (in_shape[0], units), (in_shape[0], units), bias, activation, init)
+        weight = (in_shape[0], units)
+        super().__init__(in_shape, (units,), weight, weight, bias, activation, init, trainable, penalty)
         self.multiply_adds = in_shape[0] * units
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
@@ -80,6 +92,8 @@ class Conv(_Connected):
         activation: ActivationName | None = None,
         init: Initializer | None = None,
         bias: bool = True,
+        trainable: bool = True,
+        penalty: Penalty | None = None,
     ):
         if not 2 <= len(in_shape) <= 4:
             raise ShapeError(
@@ -95,7 +109,8 @@ class Conv(_Connected):
         seen = inputs // groups
         weight = (*window.kernel, seen, channels)
         fans = prod(window.kernel) * seen, prod(window.kernel) * channels // groups
-        super().__init__(in_shape, (*window.out_size, channels), weight, fans, bias, activation, init)
+        out_shape = (*window.out_size, channels)
+        super().__init__(in_shape, out_shape, weight, fans, bias, activation, init, trainable, penalty)
         self.window, self.groups = window, groups
         self.settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.multiply_adds = prod(window.out_size) * prod(weight)

@@ -1,7 +1,8 @@
 """The dropout layer."""
 
 from dltrain.engine import Tensor
-from dltrain.nn.layer import LAYERS, Context, Layer, Shape
+from dltrain.nn.layer import LAYERS, Context, Layer
+from dltrain.nn.parameter import Shape
 from dltrain.ops import dropout, dropout_words
 from dltrain.registry import Rate
 

@@ -9,12 +9,13 @@ A uniform distribution on ±a has variance a² / 3.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
+from math import prod, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
+from dltrain.errors import ShapeError
 from dltrain.registry import Positive, Registry
 
 Array = Any
@@ -26,6 +27,9 @@ class Initializer:
 
     def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
         raise NotImplementedError
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise ShapeError where weights of this shape cannot start like this."""
 
 
 @INITIALIZERS.register("constant")
@@ -88,3 +92,52 @@ _scaled("glorot_normal", lambda fan_in, fan_out: 2 / (fan_in + fan_out), "2 / (f
 _scaled("he_uniform", lambda fan_in, fan_out: 2 / fan_in, "2 / fan_in", uniform=True)
 _scaled("he_normal", lambda fan_in, fan_out: 2 / fan_in, "2 / fan_in", uniform=False)
 _scaled("lecun_normal", lambda fan_in, fan_out: 1 / fan_in, "1 / fan_in", uniform=False)
+
+
+@INITIALIZERS.register("orthogonal")
+@dataclass(frozen=True, kw_only=True)
+class Orthogonal(Initializer):
+    """Columns, or rows where there are fewer, that stand at right angles and have length `gain`.
+
+    Weights (…, outputs) count as a matrix of all inputs by all outputs. Values then keep their length through any
+    number of linear layers (Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep
+    linear neural networks", 2014).
+    """
+
+    gain: Positive = 1.0
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
+        rows, columns = prod(shape[:-1]), shape[-1]
+        q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+        q *= np.sign(np.diag(r))  # without this some rotations would be likelier than others (Mezzadri, 2007)
+        return (q if rows >= columns else q.T).reshape(shape) * self.gain
+
+
+@INITIALIZERS.register("gaussian")
+@dataclass(frozen=True, kw_only=True)
+class Gaussian(Initializer):
+    """A bell of the given standard deviation, in positions, that sums to 1: a convolution that blurs each channel.
+
+    With `trainable: false` it stays one. Each output channel sees one input channel: with groups as many as there are
+    channels, or the n-th sees the n-th.
+    """
+
+    sigma: Positive = 1.0
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        if len(shape) < 3:
+            raise ShapeError("init gaussian blurs positions, so it is for conv; a dense layer has none")
+        if shape[-2] not in (1, shape[-1]):
+            raise ShapeError(
+                f"init gaussian blurs channel by channel, but {shape[-1]} output channels see {shape[-2]} input "
+                f"channels; give as many channels as come in, or groups"
+            )
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
+        *kernel, inputs, outputs = shape
+        bell = np.ones(())
+        for size in kernel:
+            distance = np.arange(size) - (size - 1) / 2
+            bell = np.multiply.outer(bell, np.exp(-((distance / self.sigma) ** 2) / 2))
+        bell /= bell.sum()
+        return np.multiply.outer(bell, np.eye(inputs) if inputs == outputs else np.ones((inputs, outputs)))

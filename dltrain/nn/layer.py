@@ -6,16 +6,13 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-import numpy as np
-from numpy.random import Generator
-
 from dltrain.engine import Tensor
-from dltrain.nn.init import Initializer
+from dltrain.nn.parameter import Parameter, Shape
+from dltrain.nn.penalty import Penalty
 from dltrain.registry import Registry
 from dltrain.window import Window
 
 Array = Any
-Shape = tuple[int, ...]
 
 
 def _common(*, name: str | None = None) -> None:
@@ -23,36 +20,6 @@ def _common(*, name: str | None = None) -> None:
 
 
 LAYERS = Registry("layer", common=_common)
-
-
-class Parameter(Tensor):
-    """A Tensor that training changes: declared with its shape, given values by `initialise`.
-
-    kind: "weight" (initialised by `init`, penalised) or "bias" (starts at 0, never penalised).
-    """
-
-    __slots__ = ("_shape", "fan_in", "fan_out", "init", "kind", "trainable")
-
-    def __init__(self, shape: Shape, *, init: Initializer | None = None, fan_in: int = 0, fan_out: int = 0):
-        super().__init__(None)
-        self._shape = shape
-        self.init, self.fan_in, self.fan_out = init, fan_in, fan_out
-        self.kind = "bias" if init is None else "weight"
-        self.trainable = True
-
-    @property
-    def shape(self) -> Shape:
-        return self._shape
-
-    @property
-    def size(self) -> int:
-        return prod(self._shape)
-
-    def draw(self, rng: Generator) -> Array:
-        """Initial values, float64 on the CPU."""
-        if self.init is None:
-            return np.zeros(self._shape)
-        return self.init(self._shape, self.fan_in, self.fan_out, rng)
 
 
 @dataclass(frozen=True)
@@ -76,12 +43,14 @@ class Layer:
     It sets `out_shape` and raises ShapeError when the input does not fit.
 
     activation: what the output went through, None without one. window: how it looks at its input, where it does.
-    arithmetic: the parameter count as a sum for people to follow. multiply_adds: for one example.
+    penalty: its own, in place of the model's. arithmetic: the parameter count as a sum for people to follow.
+    multiply_adds: for one example.
     """
 
     name = ""
     activation: str | None = None
     window: Window | None = None
+    penalty: Penalty | None = None
     arithmetic = ""
     multiply_adds = 0
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from dltrain import ops
+from dltrain.backend import array_module
 from dltrain.engine import Tensor
-from dltrain.ops import cross_entropy, mse
-from dltrain.registry import Rate, Registry
+from dltrain.registry import Positive, Rate, Registry
 
 Array = Any
 LOSSES = Registry("loss")
@@ -13,10 +14,18 @@ LOSSES = Registry("loss")
 class Loss:
     """Called with (output, targets, count): the sum over the examples at hand, divided by `count`, those of the batch.
 
-    classification: the output is a logit for each class and a target the number of the right one.
+    classification: a target is the number of the right class, and `logits` of the output has a number for each.
     """
 
     classification: bool
+
+    def outputs(self, classes: int) -> int | None:
+        """How many numbers the network must give to tell so many classes apart; None where this loss cannot."""
+        return classes
+
+    def logits(self, output: Array) -> Array:
+        """(N, classes): the largest is the network's answer, and softmax makes probabilities of them."""
+        return output
 
     def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
         raise NotImplementedError
@@ -32,7 +41,45 @@ class CrossEntropy(Loss):
         self.label_smoothing = label_smoothing
 
     def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
-        y: Tensor = cross_entropy(output, targets=targets, count=count, label_smoothing=self.label_smoothing)
+        y: Tensor = ops.cross_entropy(output, targets=targets, count=count, label_smoothing=self.label_smoothing)
+        return y
+
+
+@LOSSES.register("binary_cross_entropy")
+class BinaryCrossEntropy(Loss):
+    """For two classes and a network with one output, whose sigmoid is the probability of the second class."""
+
+    classification = True
+
+    def __init__(self) -> None:
+        pass
+
+    def outputs(self, classes: int) -> int | None:
+        return 1 if classes == 2 else None
+
+    def logits(self, output: Array) -> Array:
+        return array_module(output).concatenate([output * 0, output], axis=1)  # softmax of (0, z) is sigmoid of z
+
+    def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
+        y: Tensor = ops.binary_cross_entropy(output, targets=targets, count=count)
+        return y
+
+
+@LOSSES.register("hinge")
+class Hinge(Loss):
+    """C times what is missing until the right class leads every other one by 1.
+
+    With one dense layer and `penalty: {l2: 0.5}` this is the linear support vector machine: the loss is
+    ‖w‖² / 2 + C · mean error. Its scores are no logits: the probabilities made of them only keep their order.
+    """
+
+    classification = True
+
+    def __init__(self, *, C: Positive = 1.0):
+        self.C = C
+
+    def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
+        y: Tensor = ops.hinge(output, targets=targets, count=count) * self.C
         return y
 
 
@@ -46,5 +93,33 @@ class MeanSquaredError(Loss):
         pass
 
     def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
-        y: Tensor = mse(output, targets=targets, count=count)
+        y: Tensor = ops.mse(output, targets=targets, count=count)
+        return y
+
+
+@LOSSES.register("mae")
+class MeanAbsoluteError(Loss):
+    """The mean of |output - target| over examples and numbers: outliers count no more than they are far."""
+
+    classification = False
+
+    def __init__(self) -> None:
+        pass
+
+    def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
+        y: Tensor = ops.mae(output, targets=targets, count=count)
+        return y
+
+
+@LOSSES.register("huber")
+class Huber(Loss):
+    """Half the squared error up to `delta`, and beyond it a line with the slope that it has there."""
+
+    classification = False
+
+    def __init__(self, *, delta: Positive = 1.0):
+        self.delta = delta
+
+    def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
+        y: Tensor = ops.huber(output, targets=targets, count=count, delta=self.delta)
         return y

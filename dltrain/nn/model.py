@@ -5,7 +5,8 @@ from typing import Any
 
 from dltrain.backend import Device
 from dltrain.engine import Tensor
-from dltrain.nn.layer import Context, Layer, Parameter, Shape
+from dltrain.nn.layer import Context, Layer
+from dltrain.nn.parameter import Parameter, Shape
 from dltrain.random import generator
 
 
@@ -30,6 +31,10 @@ class Model:
         for layer in self.layers:
             for name, parameter in layer.parameters.items():
                 yield f"{layer.name}.{name}", parameter
+
+    def trainable_parameters(self) -> dict[str, Parameter]:
+        """Those that training changes, by name, in the order of the layers."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.trainable}
 
     def initialise(self, seed: int, device: Device) -> None:
         """Give every parameter its initial values. They depend on the seed and the parameter's name alone."""

@@ -7,7 +7,8 @@ from typing import Any
 from dltrain import ops
 from dltrain.engine import Tensor
 from dltrain.errors import ShapeError
-from dltrain.nn.layer import LAYERS, Context, Layer, Shape
+from dltrain.nn.layer import LAYERS, Context, Layer
+from dltrain.nn.parameter import Shape
 from dltrain.window import Ints, Padding, Window
 
 

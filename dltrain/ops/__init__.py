@@ -6,22 +6,36 @@ Importing this package also gives Tensors their operators.
 from typing import Any
 
 from dltrain.engine import Tensor
-from dltrain.ops.activation import FUSED, leaky_relu, relu, sigmoid, softmax, tanh
+from dltrain.ops.activation import (
+    FUSED,
+    elu,
+    gelu,
+    leaky_relu,
+    prelu,
+    relu,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
 from dltrain.ops.arithmetic import add, divide, exp, log, matmul, multiply, negative, power, subtract
 from dltrain.ops.connect import conv, dense
 from dltrain.ops.dropout import dropout, dropout_words
-from dltrain.ops.loss import cross_entropy, mse
-from dltrain.ops.norm import absolute_sum, square_sum
+from dltrain.ops.loss import binary_cross_entropy, cross_entropy, hinge, huber, mae, mse
+from dltrain.ops.norm import absolute_sum, p_norm, square_sum
 from dltrain.ops.pool import average_pool, max_pool
 from dltrain.ops.reduction import max, mean, sum
 from dltrain.ops.shape import concatenate, index, reshape, split, transpose
 from dltrain.ops.total import total
 
 __all__ = [
-    "FUSED", "absolute_sum", "add", "average_pool", "concatenate", "conv", "cross_entropy", "dense", "divide",
-    "dropout", "dropout_words", "exp", "index", "leaky_relu", "log", "matmul", "max", "max_pool", "mean", "mse",
-    "multiply", "negative", "power", "relu", "reshape", "sigmoid", "softmax", "split", "square_sum", "subtract",
-    "sum", "tanh", "total", "transpose",
+    "FUSED", "absolute_sum", "add", "average_pool", "binary_cross_entropy", "concatenate", "conv", "cross_entropy",
+    "dense", "divide", "dropout", "dropout_words", "elu", "exp", "gelu", "hinge", "huber", "index", "leaky_relu",
+    "log", "mae", "matmul", "max", "max_pool", "mean", "mse", "multiply", "negative", "p_norm", "power", "prelu",
+    "relu", "reshape", "selu", "sigmoid", "silu", "softmax", "softplus", "split", "square_sum", "subtract", "sum",
+    "tanh", "total", "transpose",
 ]  # fmt: skip
 
 

@@ -4,11 +4,14 @@ FUSED names those whose gradient can be read off the output y. They work in plac
 can apply them to values that are still in the cache; their stand-alone ops are made from the same rows.
 """
 
+from math import pi, sqrt
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from dltrain.backend import Activation, array_module, kernels
 from dltrain.engine import op
+from dltrain.ops.arithmetic import unbroadcast
+from dltrain.ops.erf import erf
 
 Array = Any
 
@@ -39,18 +42,51 @@ def _leaky(slope: float) -> Activation:
     return Activation("leaky_relu", forward, gradient)
 
 
+def _elu(name: str, alpha: float, scale: float = 1.0) -> Activation:
+    def forward(xp: ModuleType, y: Array) -> None:
+        below = xp.expm1(xp.minimum(y, 0)) * (scale * alpha)
+        xp.maximum(y, 0, out=y)
+        y *= scale
+        y += below
+
+    def gradient(xp: ModuleType, g: Array, y: Array) -> Array:
+        return g * xp.where(y > 0, scale, y + scale * alpha)
+
+    return Activation(name, forward, gradient)
+
+
+def _softplus(xp: ModuleType, y: Array) -> None:
+    # log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), which overflows nowhere
+    tail = xp.log1p(xp.exp(-xp.abs(y)))
+    xp.maximum(y, 0, out=y)
+    y += tail
+
+
+# With these, values of mean 0 and variance 1 keep them from layer to layer.
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
 FUSED: dict[str, Activation] = {
     # At 0 the gradient of relu is 0, so a dead unit stays dead.
     "relu": Activation("relu", _relu, lambda xp, g, y: g * (y > 0)),
     "leaky_relu": _leaky(0.01),
     "sigmoid": Activation("sigmoid", _sigmoid, lambda xp, g, y: g * (y * (1 - y))),
     "tanh": Activation("tanh", _tanh, lambda xp, g, y: g * (1 - y * y)),
+    "elu": _elu("elu", 1.0),
+    "selu": _elu("selu", SELU_ALPHA, SELU_SCALE),
+    "softplus": Activation("softplus", _softplus, lambda xp, g, y: -g * xp.expm1(-y)),  # σ(x) = 1 - e^-y
 }
+
+
+def _copy(x: Array) -> Array:
+    """An array, in which one can work in place, even where x is one of numpy's numbers."""
+    y = array_module(x).empty(x.shape, x.dtype)
+    y[...] = x
+    return y
 
 
 def _apply(row: Activation, x: Array) -> Any:
     k = kernels(x)
-    y = k.activate(row, x.copy())
+    y = k.activate(row, _copy(x))
     return y, (lambda g: k.activate_grad(row, g, y),)
 
 
@@ -76,6 +112,62 @@ def sigmoid(x: Array) -> Any:
 def tanh(x: Array) -> Any:
     """The hyperbolic tangent."""
     return _apply(FUSED["tanh"], x)
+
+
+@op
+def elu(x: Array, *, alpha: float = 1.0) -> Any:
+    """x where positive, alpha · (e^x - 1) elsewhere (Clevert, Unterthiner, Hochreiter, 2016); alpha > 0."""
+    return _apply(_elu("elu", alpha), x)
+
+
+@op
+def selu(x: Array) -> Any:
+    """1.0507 · elu(x) with alpha 1.6733 (Klambauer et al., "Self-Normalizing Neural Networks", 2017)."""
+    return _apply(FUSED["selu"], x)
+
+
+@op
+def softplus(x: Array) -> Any:
+    """log(1 + e^x): a smooth relu, whose derivative is the sigmoid."""
+    return _apply(FUSED["softplus"], x)
+
+
+@op
+def silu(x: Array) -> Any:
+    """x · sigmoid(x), also called swish (Elfwing, Uchibe, Doya, 2018)."""
+    s = _copy(x)
+    _sigmoid(array_module(x), s)
+    return x * s, (lambda g: g * (s * (1 + x * (1 - s))),)
+
+
+@op
+def gelu(x: Array, *, approximate: Literal["none", "tanh"] = "none") -> Any:
+    """x · Φ(x), Φ the distribution function of the normal distribution (Hendrycks and Gimpel, 2016).
+
+    approximate "tanh": the paper's (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2 in place of Φ, as in GPT-2.
+    """
+    xp = array_module(x)
+    z = xp.maximum(xp.minimum(x, 40), -40)  # beyond, Φ is 0 or 1 anyway, and x³ might overflow
+    if approximate == "tanh":
+        inner = xp.tanh(sqrt(2 / pi) * (z + 0.044715 * (z * z * z)))
+        share = 0.5 * (1 + inner)  # Φ, and its derivative
+        density = 0.5 * (1 - inner * inner) * sqrt(2 / pi) * (1 + 3 * 0.044715 * (z * z))
+    else:
+        share = 0.5 * (1 + erf(xp, z * sqrt(0.5)))
+        density = xp.exp(-0.5 * (z * z)) * (1 / sqrt(2 * pi))
+    return x * share, (lambda g: g * (share + x * density),)
+
+
+@op
+def prelu(x: Array, slope: Array) -> Any:
+    """x where positive, slope · x elsewhere, with a slope that is learned (He et al., "Delving Deep into Rectifiers",
+    2015). slope: broadcasts against x; (C,) for one of each channel."""
+    xp = array_module(x)
+    below = xp.minimum(x, 0)
+    return xp.maximum(x, 0) + slope * below, (
+        lambda g: xp.where(x > 0, g, g * slope),
+        lambda g: unbroadcast(g * below, slope),
+    )
 
 
 @op

@@ -5,7 +5,7 @@ from typing import Any
 
 from dltrain.backend import kernels
 from dltrain.optim.optimizer import OPTIMIZERS, Optimizer
-from dltrain.registry import Positive, Rate
+from dltrain.registry import NonNegative, Positive, Rate
 
 Array = Any
 
@@ -27,3 +27,28 @@ class Adam(Optimizer):
         m, v = slots
         rate, correction = lr / (1 - self.beta1**step), 1 / sqrt(1 - self.beta2**step)
         kernels(w).adam(w, g, m, v, self.beta1, self.beta2, rate, correction, self.epsilon)
+
+
+@OPTIMIZERS.register("adamw")
+class AdamW(Adam):
+    """adam, and beside it w ← w - lr · weight_decay · w, of weights and biases.
+
+    Unlike an L2 penalty, this is not divided by √v̂ (Loshchilov and Hutter, "Decoupled Weight Decay Regularization",
+    2019).
+    """
+
+    def __init__(
+        self,
+        *,
+        lr: Positive = 1e-3,
+        beta1: Rate = 0.9,
+        beta2: Rate = 0.999,
+        epsilon: Positive = 1e-8,
+        weight_decay: NonNegative = 0.01,
+    ):
+        super().__init__(lr=lr, beta1=beta1, beta2=beta2, epsilon=epsilon)
+        self.weight_decay = weight_decay
+
+    def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
+        w *= 1 - lr * self.weight_decay
+        super().update_one(w, g, slots, lr, step)

@@ -1,9 +1,14 @@
 """Schedules: the factor by which the learning rate is multiplied at a point of the training.
 
-Called with (epoch, epochs): how many epochs are done, with the fraction of the running one, and how many there are.
+Called with (epoch, epochs, losses): how many epochs are done, with the fraction of the running one, how many there
+are, and the watched loss of each one that is done. A schedule remembers nothing itself.
 """
 
-from math import cos, pi
+from collections.abc import Sequence
+from math import cos, inf, pi
+from typing import Annotated
+
+from annotated_types import Interval
 
 from dltrain.registry import Count, NonNegative, Positive, Rate, Registry
 
@@ -11,7 +16,7 @@ SCHEDULES = Registry("schedule")
 
 
 class Schedule:
-    def __call__(self, epoch: float, epochs: float) -> float:
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
         raise NotImplementedError
 
 
@@ -22,7 +27,7 @@ class ConstantRate(Schedule):
     def __init__(self) -> None:
         pass
 
-    def __call__(self, epoch: float, epochs: float) -> float:
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
         return 1.0
 
 
@@ -33,8 +38,62 @@ class StepRate(Schedule):
     def __init__(self, *, every: Count, factor: Positive = 0.1):
         self.every, self.factor = every, factor
 
-    def __call__(self, epoch: float, epochs: float) -> float:
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
         return float(self.factor ** int(epoch // self.every))
+
+
+@SCHEDULES.register("exponential")
+class ExponentialRate(Schedule):
+    """Multiplied by `factor` in the course of every epoch, a little at every step."""
+
+    def __init__(self, *, factor: Positive = 0.95):
+        self.factor = factor
+
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
+        return float(self.factor**epoch)
+
+
+@SCHEDULES.register("linear")
+class LinearRate(Schedule):
+    """Up from 0 during `warmup` epochs, then down to `lowest` at the end of the training, both in a line."""
+
+    def __init__(self, *, warmup: NonNegative = 0.0, lowest: Rate = 0.0):
+        self.warmup, self.lowest = warmup, lowest
+
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
+        if epoch < self.warmup:
+            return epoch / self.warmup
+        return 1 - (1 - self.lowest) * _done(epoch - self.warmup, epochs - self.warmup)
+
+
+@SCHEDULES.register("reduce_on_plateau")
+class ReduceOnPlateau(Schedule):
+    """Multiplied by `factor` whenever the watched loss has not fallen by `min_delta` for `patience` epochs.
+
+    The watched loss is that of validation, or of training without one, as for early stopping. After a reduction as
+    many epochs are waited for before the next one. Never below `lowest`.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: Annotated[float, Interval(gt=0, lt=1)] = 0.1,
+        patience: Count = 5,
+        min_delta: NonNegative = 0.0,
+        lowest: Rate = 0.0,
+    ):
+        self.factor, self.patience, self.min_delta, self.lowest = factor, patience, min_delta, lowest
+
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
+        rate, waited, beaten = 1.0, 0, inf
+        for loss in losses:
+            if loss < beaten - self.min_delta:
+                beaten, waited = loss, 0
+            else:
+                waited += 1
+            if waited == self.patience:
+                rate, waited = rate * self.factor, 0
+        return max(rate, self.lowest)
 
 
 @SCHEDULES.register("cosine")
@@ -44,8 +103,13 @@ class CosineRate(Schedule):
     def __init__(self, *, warmup: NonNegative = 0.0, lowest: Rate = 0.0):
         self.warmup, self.lowest = warmup, lowest
 
-    def __call__(self, epoch: float, epochs: float) -> float:
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
         if epoch < self.warmup:
             return epoch / self.warmup
-        done = min(1.0, (epoch - self.warmup) / max(epochs - self.warmup, 1e-12))
+        done = _done(epoch - self.warmup, epochs - self.warmup)
         return self.lowest + (1 - self.lowest) * (1 + cos(pi * done)) / 2
+
+
+def _done(epochs: float, of: float) -> float:
+    """The share that is done, from 0 to 1."""
+    return min(1.0, epochs / max(of, 1e-12))

@@ -2,7 +2,7 @@
 
 from dltrain.data import Source
 from dltrain.errors import ConfigError, ShapeError
-from dltrain.nn import Layer, Model
+from dltrain.nn import Layer, Loss, Model
 from dltrain.spec.runspec import RunSpec
 from dltrain.train.settings import CLASSES, NUMBERS
 
@@ -53,7 +53,8 @@ def build_layers(spec: RunSpec, in_shape: tuple[int, ...]) -> Model:
 def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> None:
     assert spec.data
     loss, data, last = spec.loss.type, spec.data.type, spec.model.layers[-1]
-    if spec.loss.build().classification != (source.classes is not None):
+    built: Loss = spec.loss.build()
+    if built.classification != (source.classes is not None):
         has = "numbers to predict" if source.classes is None else f"{len(source.classes)} classes"
         wants = "classes" if source.classes is None else "numbers to predict"
         raise ConfigError(f"{spec.position('loss')}  loss: {loss} is for {wants}, but {data} has {has}")
@@ -62,10 +63,13 @@ def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> Non
         if name not in known:
             path = "metrics.best" if name == spec.metrics.best else "metrics.report"
             raise ConfigError(f"{spec.position(path)}  {path}: {data} has no {name}; it has {', '.join(known)}")
-    if shape != (source.outputs,):
-        what = "numbers to predict" if source.classes is None else "classes"
+    outputs = source.outputs if source.classes is None else built.outputs(source.outputs)
+    what = f"{data} has {source.outputs} {'numbers to predict' if source.classes is None else 'classes'}"
+    if outputs is None:
+        raise ConfigError(f"{spec.position('loss')}  loss: {loss} is for two classes, but {what}; use cross_entropy")
+    if shape != (outputs,):
         where = f"{spec.position(last.path)}  {last.path} ({last.common['name']})"
         raise ConfigError(
-            f"{where}: the last layer gives {shape}, but {data} has {source.outputs} {what}; "
-            f"it must give ({source.outputs},)"
+            f"{where}: the last layer gives {shape}, but {what}; "
+            f"it must give ({outputs},){'' if outputs == source.outputs else f' with {loss}'}"
         )

@@ -1,5 +1,6 @@
 """RunSpec -> everything a training needs, and a saved run -> the model it trained."""
 
+import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dltrain.backend import Device, open_device
 from dltrain.data import Cuts, MissingData, Prepared, Source, class_weights, generated, prepare
 from dltrain.errors import ConfigError, RunError
 from dltrain.nn import Loss, Model
+from dltrain.registry import PLUGINS
 from dltrain.spec.build import build_layers, build_model, build_source
 from dltrain.spec.load import load, loads, replace
 from dltrain.spec.runspec import RunSpec
@@ -76,7 +78,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
 
 def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prepared:
     assert spec.data
-    common, batch = spec.data.common, spec.train.batch_size
+    common, batch = spec.data.common, spec.train.step_size
     settings = {"normalize": common["normalize"], "seed": spec.seed}
     try:
         prepared = prepare(source, data_dir, cuts=cuts_of(spec), **settings)
@@ -109,8 +111,21 @@ class Restored:
     checkpoint: Checkpoint
 
 
+def require_plugins(run: RunDir) -> None:
+    """Raise RunError, saying which, where a plugin that the run was trained with has not been loaded."""
+    try:
+        needed = [Path(plugin["file"]) for plugin in json.loads(run.environment.read_bytes()).get("plugins", [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # what was recorded is lost; if a part is missing, reading the config will say so
+    loaded = {Path(plugin["file"]).name for plugin in PLUGINS}
+    if missing := [path for path in needed if path.name not in loaded]:
+        again = " ".join(f"--plugin {path}" for path in missing)
+        raise RunError(f"{run.path}: was trained with a plugin; give it again: {again}")
+
+
 def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
     """The model of a run with the weights of its `last` or `best` checkpoint. Raises RunError, ConfigError."""
+    require_plugins(run)
     checkpoint = run.checkpoint(which)
     spec = loads(checkpoint.config, filename=str(run.config))
     device = open_device(device_name or "auto")
@@ -133,6 +148,7 @@ def describe(text: str, runs: Path) -> tuple[RunSpec, Model]:
             run = find_run(text, runs)
         except RunError as no_run:
             raise ConfigError(f"{no_config}; {no_run}") from None
+        require_plugins(run)
         path = run.config
     spec = load(path)
     try:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Interval
 
 from dltrain.data import SOURCES
-from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, ActivationName
+from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, ActivationName, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.registry import Count, Registry
 from dltrain.spec.nodes import DEFAULT, Mapping, Node
@@ -20,7 +20,6 @@ from dltrain.train.settings import (
     DiagnosticsSettings,
     LoggingSettings,
     MetricsSettings,
-    PenaltySettings,
     TrainSettings,
 )
 
@@ -80,7 +79,7 @@ class RunSpec:
     data: Annotated[Component, SOURCES] | None
     model: ModelSpec
     loss: Annotated[Component, LOSSES]
-    penalty: PenaltySettings
+    penalty: Penalty
     optimizer: Annotated[Component, OPTIMIZERS]
     schedule: Annotated[Component, SCHEDULES]
     train: TrainSettings

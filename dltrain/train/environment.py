@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_info
 
 from dltrain import __version__
 from dltrain.backend import Device
+from dltrain.registry import PLUGINS
 
 VARIABLES = ("OPENBLAS_", "OMP_", "MKL_", "CUPY_", "NPY_", "DLTRAIN_")
 HARMLESS = {"threads", "command", "cores", "platform", "kernels_note"}
@@ -37,6 +38,7 @@ def environment(device: Device, threads: int, command: list[str]) -> dict[str, A
         "dtype": device.dtype.name,
         "threads": threads,
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},
+        "plugins": list(PLUGINS),
         "command": command,
     }
 

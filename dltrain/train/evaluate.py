@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from functools import partial
-from math import isfinite
+from math import isfinite, isqrt
 from typing import Any
 
 import numpy as np
@@ -46,12 +46,13 @@ def evaluate(
         indices = batch[shard * shard_size : (shard + 1) * shard_size]
         x, wanted = feed.examples(indices)
         output = model(x, Context())
+        logits = loss.logits(output.data)
         if names:
-            answers[int(indices[0])] = to_host(output.data), to_host(wanted)
+            answers[int(indices[0])] = to_host(logits), to_host(wanted)
         sums = {"loss": loss(output, wanted, 1).data}
         if loss.classification:
-            classes = model.out_shape[-1]
-            pairs = wanted * classes + output.data.argmax(axis=1)  # (n,) one number for (true, predicted)
+            classes = logits.shape[1]
+            pairs = wanted * classes + logits.argmax(axis=1)  # (n,) one number for (true, predicted)
             sums["confusion"] = array_module(pairs).bincount(pairs, minlength=classes * classes)
         return sums
 
@@ -68,7 +69,7 @@ def evaluate(
         raise DivergedError(f"the loss over these {feed.size:,} examples is {total}: the weights have grown too large")
     result: dict[str, Any] = {"loss": total / feed.size, "examples": feed.size}
     if loss.classification:
-        result |= from_confusion(np.reshape(confusion, (model.out_shape[-1], -1)))
+        result |= from_confusion(np.reshape(confusion, (isqrt(np.size(confusion)), -1)))
     if names:
         scores, targets = (np.concatenate(parts) for parts in zip(*(answers[i] for i in sorted(answers)), strict=True))
         result |= from_scores(Answers(scores.astype(np.float64), targets, settings), names)
@@ -80,6 +81,6 @@ def predict(model: Model, loss: Loss, x: Array, device: Device, batch_size: int)
     parts = []
     with no_grad():
         for start in range(0, len(x), batch_size):
-            output = model(device.asarray(x[start : start + batch_size]), Context())
-            parts.append(to_host((softmax(output) if loss.classification else output).data))
+            output = model(device.asarray(x[start : start + batch_size]), Context()).data
+            parts.append(to_host(softmax(loss.logits(output)).data if loss.classification else output))
     return np.concatenate(parts)

@@ -5,7 +5,7 @@ from typing import Any
 
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
-from dltrain.nn import Loss, Model
+from dltrain.nn import Loss, Model, Penalty
 from dltrain.optim import Optimizer, Schedule
 from dltrain.train.feed import Feed
 from dltrain.train.settings import (
@@ -13,7 +13,6 @@ from dltrain.train.settings import (
     DiagnosticsSettings,
     LoggingSettings,
     MetricsSettings,
-    PenaltySettings,
     TrainSettings,
 )
 
@@ -31,7 +30,7 @@ class Job:
     model: Model
     kinds: dict[str, str]
     loss: Loss
-    penalty: PenaltySettings
+    penalty: Penalty
     optimizer: Optimizer
     schedule: Schedule
     feeds: dict[str, Feed]
@@ -46,7 +45,7 @@ class Job:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.feeds["train"].size // self.train.batch_size)
+        return -(-self.feeds["train"].size // self.train.step_size)
 
     @property
     def total_steps(self) -> int:

@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -91,7 +92,7 @@ class Training:
         self.stop_signal: int | None = None
         self.config = run.config.read_text(encoding="utf-8")
         job.model.initialise(job.seed, job.device)
-        self.state = job.optimizer.new_state(job.model.weights())
+        self.state = job.optimizer.new_state({name: p.data for name, p in job.model.trainable_parameters().items()})
         if checkpoint:
             self._restore(checkpoint)
         self.started = time.perf_counter() - self.progress.seconds
@@ -104,7 +105,7 @@ class Training:
         self.watcher.started(self.total_steps, ceil(self.total_steps / self.steps_per_epoch))
         if self.sums is not None:
             self._run_epoch(self.sums)
-        while self.position.step < self.total_steps and not self._should_stop_early():
+        while not self._is_over() and not self._should_stop_early():
             self.position = Position(self.position.step, self.position.epoch + 1, done=0)
             self.sums = EpochSums(self.job.model)
             self._run_epoch(self.sums)
@@ -112,8 +113,8 @@ class Training:
     def _run_epoch(self, sums: EpochSums) -> None:
         """What is left of the epoch, and its end."""
         order = self.feed.order(self.job.seed, self.position.epoch)
-        size = self.job.train.batch_size
-        while self.position.done < self.steps_per_epoch and self.position.step < self.total_steps:
+        size = self.job.train.step_size
+        while self.position.done < self.steps_per_epoch and not self._is_over():
             started = time.perf_counter()
             first = self.position.done * size
             report = self._step(order[first : first + size], sums)
@@ -129,7 +130,8 @@ class Training:
         moment = Moment(self.job.seed, after.epoch, after.step)
         self.batch = batch
         per_epoch = self.steps_per_epoch
-        lr = self.job.optimizer.lr * self.job.schedule(before.step / per_epoch, self.total_steps / per_epoch)
+        done, planned = before.step / per_epoch, self.total_steps / per_epoch
+        lr = self.job.optimizer.lr * self.job.schedule(done, planned, self.progress.losses)
         measure = before.done % self.job.diagnostics.update_every == 0
         report = train_step(self.job, self.crew, batch, moment, lr, self.state, sums.probes, measure)
         self.position, self.batch = after, None
@@ -162,7 +164,7 @@ class Training:
         is_best = self._note(row)
         if whole:
             self.sums, self.unsaved = None, True
-        last = self.position.step >= self.total_steps or self._should_stop_early()
+        last = self._is_over() or self._should_stop_early()
         if is_best or last or epoch % self.job.checkpoint.every_epochs == 0:
             self.save(unfinished, best=is_best)
         self.watcher.finished_epoch(row, layers)
@@ -172,6 +174,7 @@ class Training:
         progress, settings = self.progress, self.job.train.early_stopping
         progress.result = {split: row[split] for split in ("train", "validation") if split in row}
         watched = deciding(row, self.job.metrics.best)
+        progress.losses.append(min(watched, sys.float_info.max))  # JSON has no infinity
         if progress.beaten is None or watched < progress.beaten - (settings.min_delta if settings else 0):
             progress.beaten, progress.epochs_without_gain = watched, 0
         else:
@@ -186,6 +189,11 @@ class Training:
             if self.unsaved:
                 self.save()
             raise Interrupted(*_farewell(self.stop_signal, self.run))
+
+    def _is_over(self) -> bool:
+        limit, steps = self.job.train.max_time, self.position.step
+        out_of_time = limit is not None and steps > 0 and time.perf_counter() - self.started >= limit
+        return out_of_time or steps >= self.total_steps
 
     def _should_stop_early(self) -> bool:
         settings = self.job.train.early_stopping

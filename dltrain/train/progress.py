@@ -31,6 +31,7 @@ class Progress:
     best, best_step: the best value of the figure that decides (lower is better), and the step after which it was found.
     beaten: the value that was last beaten by min_delta: small gains add up against it.
     seconds: spent on training and validation, over all the processes that worked on this run.
+    losses: the figure that decides after each epoch, for schedules.
     result: figures of the last epoch's splits.
     """
 
@@ -41,4 +42,5 @@ class Progress:
     beaten: float | None = None
     epochs_without_gain: Number = 0
     seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
     result: dict[str, dict[str, float | None]] = field(default_factory=dict)

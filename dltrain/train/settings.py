@@ -1,4 +1,4 @@
-"""What the `train`, `metrics`, `checkpoint`, `logging`, `diagnostics` sections of a config may say, and the penalty."""
+"""What the `train`, `metrics`, `checkpoint`, `logging` and `diagnostics` sections of a config may say."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,23 +23,25 @@ class TrainSettings:
 
     shard_size: examples that are computed together; part of what decides the bits, so "auto" becomes a
     number, a function of model and batch size only, when the config is resolved.
+    accumulate: batches whose gradients are added up before the weights change: the same update as with batches so
+    many times as large, in the memory of one.
     clip_norm: gradients are scaled down so that their joint L2 norm is at most this.
+    max_time: seconds after which the running step is the last one; where that is depends on the machine.
     """
 
     epochs: Count = 10
     max_steps: Count | None = None
+    max_time: Positive | None = None
     batch_size: Count = 128
+    accumulate: Count = 1
     shard_size: Count | Literal["auto"] = "auto"
     clip_norm: Positive | None = None
     early_stopping: EarlyStopping | None = None
 
-
-@dataclass(frozen=True, kw_only=True)
-class PenaltySettings:
-    """Added to the loss: l1 · Σ|w| + l2 · Σw² over the weights; biases are free."""
-
-    l1: NonNegative = 0.0
-    l2: NonNegative = 0.0
+    @property
+    def step_size(self) -> int:
+        """Examples between two updates of the weights."""
+        return self.batch_size * self.accumulate
 
 
 CLASSES = ("accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error")

@@ -9,8 +9,8 @@ from typing import Any
 from dltrain.backend import kernels, to_host
 from dltrain.engine import Tensor, gradients
 from dltrain.errors import DivergedError
-from dltrain.nn import Context, Layer
-from dltrain.ops import absolute_sum, add, multiply, square_sum
+from dltrain.nn import Context, Layer, Penalty
+from dltrain.ops import add, multiply
 from dltrain.train.feed import Moment, random_words
 from dltrain.train.job import Job
 from dltrain.train.mixup import Mixture, mixed_examples
@@ -49,7 +49,7 @@ def train_step(
     Raises DivergedError, before anything is changed, when the loss or a gradient is not finite.
     """
     sums = crew.run(-(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard))
-    parameters = dict(job.model.named_parameters())
+    parameters = job.model.trainable_parameters()
     data_loss = float(to_host(sums["loss"]))
     penalty, penalty_gradients = _penalty(job)
     grads = {name: sums[f"gradient/{name}"] for name in parameters}
@@ -64,7 +64,7 @@ def train_step(
     for layer_name, probe in probes.items():
         probe.add(seen, len(batch))
         if probe.layer.parameters:
-            probe.gradient_norm.add(sqrt(sum(squares[f"{layer_name}.{p}"] for p in probe.layer.parameters)))
+            probe.gradient_norm.add(sqrt(sum(squares.get(f"{layer_name}.{p}", 0) for p in probe.layer.parameters)))
 
     clip = job.train.clip_norm
     if clip is not None and norm > clip:
@@ -72,6 +72,9 @@ def train_step(
     before = {name: p.data.copy() for name, p in parameters.items() if measure_update and p.kind == "weight"}
     pieces = job.optimizer.pieces({name: p.data for name, p in parameters.items()}, grads, state)
     crew.each(pieces, lambda piece: job.optimizer.update_one(piece[0], piece[1], piece[2], lr, moment.step))
+    for rule, layers in _penalties(job):
+        for layer in layers:
+            rule.after_update(layer.parameters.values(), lr)
     for name, old in before.items():
         size = sqrt(_square(old))
         if size > 0:
@@ -111,7 +114,7 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int) -> Sums:
     loss, objective = _objective(job, output, mixture, len(batch))
     sums |= scores(job, output, mixture[0][1])
     sums["loss"] = loss.data
-    parameters = dict(job.model.named_parameters())
+    parameters = job.model.trainable_parameters()
     for name, gradient in zip(parameters, gradients(objective, list(parameters.values())), strict=True):
         sums[f"gradient/{name}"] = gradient
     return sums
@@ -141,20 +144,32 @@ def _weighted(loss: Tensor, output: Tensor, weights: Array) -> Tensor:
 
 def scores(job: Job, output: Tensor, targets: Array) -> Sums:
     """How many of these examples are right; nothing in regression."""
-    return {"correct": (output.data.argmax(axis=1) == targets).sum()} if job.loss.classification else {}
+    if not job.loss.classification:
+        return {}
+    return {"correct": (job.loss.logits(output.data).argmax(axis=1) == targets).sum()}
+
+
+def _penalties(job: Job) -> list[tuple[Penalty, list[Layer]]]:
+    """Each penalty and the layers that it is for: the config's, and those of layers with one of their own."""
+    own = [(layer.penalty, [layer]) for layer in job.model.layers if layer.penalty is not None]
+    return [(job.penalty, [layer for layer in job.model.layers if layer.penalty is None]), *own]
 
 
 def _penalty(job: Job) -> tuple[float, dict[str, Array]]:
-    """l1 · Σ|w| + l2 · Σw² over the weights, and its gradients. Once for the whole batch, after the tree."""
-    l1, l2 = job.penalty.l1, job.penalty.l2
-    if l1 == 0 and l2 == 0:
-        return 0.0, {}
-    value, grads = 0.0, {}
-    for name, parameter in job.model.named_parameters():
-        if parameter.kind == "weight":
-            term = absolute_sum(parameter) * l1 + square_sum(parameter) * l2
-            (grads[name],) = gradients(term, [parameter])
-            value += float(to_host(term.data))
+    """Its value, and its gradients by the name of the parameter. Once for the whole batch, after the tree."""
+    value = 0.0
+    grads: dict[str, Array] = {}
+    for penalty, layers in _penalties(job):
+        covered = {
+            f"{layer.name}.{name}": parameter
+            for layer in layers
+            for name, parameter in layer.parameters.items()
+            if penalty.covers(parameter)
+        }
+        smooth, stepped = penalty.terms([list(layer.parameters.values()) for layer in layers])
+        value += sum(float(to_host(term.data)) for term in (smooth, stepped) if term is not None)
+        if smooth is not None:
+            grads |= dict(zip(covered, gradients(smooth, list(covered.values())), strict=True))
     return value, grads
 
 

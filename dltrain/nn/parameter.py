@@ -1,0 +1,52 @@
+"""A parameter: what training may change."""
+
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+from numpy.random import Generator
+
+from dltrain.engine import Tensor
+from dltrain.nn.init import Initializer
+
+Array = Any
+Shape = tuple[int, ...]
+
+
+class Parameter(Tensor):
+    """A Tensor that training changes, if it is trainable: declared with its shape, given values by `initialise`.
+
+    kind: "weight" (penalised), "bias" (starts at 0, penalised on request only) or "slope" (never penalised).
+    """
+
+    __slots__ = ("_shape", "fan_in", "fan_out", "init", "kind", "trainable")
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        init: Initializer | None = None,
+        fan_in: int = 0,
+        fan_out: int = 0,
+        kind: Literal["weight", "bias", "slope"] | None = None,
+        trainable: bool = True,
+    ):
+        super().__init__(None)
+        self._shape = shape
+        self.init, self.fan_in, self.fan_out = init, fan_in, fan_out
+        self.kind = kind or ("bias" if init is None else "weight")
+        self.trainable = trainable
+
+    @property
+    def shape(self) -> Shape:
+        return self._shape
+
+    @property
+    def size(self) -> int:
+        return prod(self._shape)
+
+    def draw(self, rng: Generator) -> Array:
+        """Initial values, float64 on the CPU."""
+        if self.init is None:
+            return np.zeros(self._shape)
+        return self.init(self._shape, self.fan_in, self.fan_out, rng)
