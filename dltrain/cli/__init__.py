@@ -4,6 +4,7 @@ import io
 import sys
 
 from dltrain.cli.app import app
+from dltrain.cli.check import check
 from dltrain.cli.evaluate import evaluate
 from dltrain.cli.fit import fit
 from dltrain.cli.inspect_params import inspect_params
@@ -17,6 +18,7 @@ app.command("fit")(fit)
 app.command("eval")(evaluate)
 app.command("predict")(predict)
 app.command("inspect-params")(inspect_params)
+app.command("check")(check)
 app.command("validate")(validate)
 app.command("runs")(runs)
 app.command("verify")(verify)

@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import Config, Debug, Json, Quiet
+from dltrain.cli.app import Config, Debug, Json, Overrides, Quiet
 
 
 def validate(
     config: Config,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As for fit.")] = None,
+    overrides: Overrides = None,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved config: every default, and whence.")] = False,
     json: Json = False,
     quiet: Quiet = False,
