@@ -7,7 +7,9 @@ from dltrain.cli.app import app
 from dltrain.cli.check import check
 from dltrain.cli.evaluate import evaluate
 from dltrain.cli.fit import fit
+from dltrain.cli.graph import graph
 from dltrain.cli.inspect_params import inspect_params
+from dltrain.cli.lr_find import lr_find
 from dltrain.cli.predict import predict
 from dltrain.cli.runs import runs
 from dltrain.cli.show_env import env
@@ -19,6 +21,8 @@ app.command("eval")(evaluate)
 app.command("predict")(predict)
 app.command("inspect-params")(inspect_params)
 app.command("check")(check)
+app.command("lr-find")(lr_find)
+app.command("graph")(graph)
 app.command("validate")(validate)
 app.command("runs")(runs)
 app.command("verify")(verify)

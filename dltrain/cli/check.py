@@ -35,7 +35,7 @@ def check(
         if not json:
             console.result_finding(finding.check, finding.status, finding.found, finding.advice)
     if samples:
-        from dltrain.report.pictures import write_picture
+        from dltrain.report.grid import write_picture
         from dltrain.report.samples import sample_grid
 
         write_picture(samples, sample_grid(subject.job, subject.moment))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from dltrain.backend import to_host
 from dltrain.data import Preprocessing
-from dltrain.report.pictures import Row, Tile, draw_rows, to_pixels
+from dltrain.report.grid import Row, Tile, draw_rows, to_pixels
 from dltrain.train.feed import Feed, Moment
 from dltrain.train.job import Job
 
