@@ -98,6 +98,6 @@ def svg_curve(title: str, xs: Floats, ys: Floats, smooth: Floats, mark: float | 
 def _without_scripts(root: Element) -> Element:
     """pygal leaves one that holds its configuration even where it is told to use none."""
     for parent in list(root.iter()):
-        for child in [child for child in parent if child.tag.endswith("script")]:
+        for child in [child for child in parent if str(child.tag).endswith("script")]:
             parent.remove(child)
     return root

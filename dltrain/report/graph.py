@@ -104,7 +104,8 @@ def to_svg(vertices: Vertices, title: str) -> str:
         if any(vertices[i].op in LEAVES for i in v.inputs):
             parts.append(f'<path class="edge" marker-end="url(#tip)" d="M{left - GAP},{middle} H{left}"/>')
         if v.gradient and place != ops[-1]:
-            share = (log10(v.gradient) - log10(min(norms))) / ((log10(max(norms)) - log10(min(norms))) or 1)
+            lowest = min(*norms, max(norms) / 1e3)  # small differences are to look small
+            share = log10(v.gradient / lowest) / log10(max(norms) / lowest)
             bar = 4 + share * (BAR_WIDTH - 4)
             parts.append(f'<rect class="bar" rx="2" x="{bars}" y="{middle - 6}" width="{bar:.1f}" height="12"/>')
             parts.append(f'<text class="small" x="{bars + bar + 8:.1f}" y="{middle + 4}">{_size(v.gradient)}</text>')
