@@ -15,10 +15,12 @@ from dltrain.cli.runs import runs
 from dltrain.cli.show_env import env
 from dltrain.cli.validate import validate
 from dltrain.cli.verify import verify
+from dltrain.cli.visualize import visualize
 
 app.command("fit")(fit)
 app.command("eval")(evaluate)
 app.command("predict")(predict)
+app.command("visualize")(visualize)
 app.command("inspect-params")(inspect_params)
 app.command("check")(check)
 app.command("lr-find")(lr_find)
