@@ -19,7 +19,7 @@ def visualize(
     ] = None,
     minimize: Annotated[bool, typer.Option("--minimize", help="Look for the smallest activation.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE.png", help="Where to draw. [default: visualize/ in the run]")
+        Path | None, typer.Option("--output", metavar="FILE.png", help="Where to. [default: visualize/ in the run]")
     ] = None,
     checkpoint: Which = "last",
     runs_dir: RunsDir = RUNS,
