@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, Overrides, Quiet
+from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, KernelsName, Overrides, Quiet
 
 
 def check(
@@ -17,6 +17,7 @@ def check(
     ] = None,
     data_dir: DataDir = None,
     device: DeviceName = None,
+    kernels: KernelsName = "auto",
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

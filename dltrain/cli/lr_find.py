@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, Overrides, Quiet, Threads
+from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, KernelsName, Overrides, Quiet, Threads
 
 
 def lr_find(
@@ -16,6 +16,7 @@ def lr_find(
     svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE.svg", help="Draw the curve.")] = None,
     data_dir: DataDir = None,
     device: DeviceName = None,
+    kernels: KernelsName = "auto",
     threads: Threads = None,
     json: Json = False,
     quiet: Quiet = False,

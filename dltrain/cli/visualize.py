@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, Quiet, Run, RunsDir, Which
+from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Quiet, Run, RunsDir, Which
 
 
 def visualize(
@@ -25,6 +25,7 @@ def visualize(
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
     device: DeviceName = None,
+    kernels: KernelsName = "auto",
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
