@@ -41,10 +41,9 @@ def output(subject: Subject) -> Finding:
     activation = last.activation if last else None
     name = last.name if last else ""
     if subject.class_names is not None:
-        advice = f"give {name} `activation: none`: cross_entropy wants numbers of any size and applies softmax itself"
-        return judged(
-            "output", f"activation {activation or 'none'} before cross_entropy", (bool(activation), "failed", advice)
-        )
+        advice = f"give {name} `activation: none`: the loss wants numbers of any size and does the rest itself"
+        found = f"activation {activation or 'none'} before the loss"
+        return judged("output", found, (bool(activation), "failed", advice))
     targets = subject.host_split("train")[1]
     low, high = float(targets.min()), float(targets.max())
     bounds = {"relu": (0.0, np.inf), "sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0)}
@@ -55,29 +54,29 @@ def output(subject: Subject) -> Finding:
 
 
 def loss_at_start(subject: Subject) -> Finding:
-    """A network that knows nothing should be as wrong as guessing: ln C for C classes, the variance for numbers.
+    """A network that knows nothing should be as wrong as guessing: all outputs 0, or the mean of the targets.
 
     Weights scaled for relu (he_normal) give outputs of variance 2 and, after max_pool, more: a few more are healthy.
     """
-    loss = subject.trace.loss
+    loss, guess = subject.trace.loss, subject.guess
     if subject.class_names is not None:
-        guess = log(len(subject.class_names))
-        found = f"{loss:.4g}; guessing costs ln {len(subject.class_names)} = {guess:.4g}"
-        warn, fail = guess + 5, guess + 20
+        even = log(len(subject.class_names))
+        found = f"{loss:.4g}; guessing costs {'' if abs(guess - even) > 1e-4 else f'ln {len(subject.class_names)} = '}"
+        scale = guess / even if even else 1.0
+        warn, fail = guess + 5 * scale, guess + 20 * scale
     else:
-        guess = float(np.var(subject.host_split("train")[1], axis=0).mean())
-        found = f"{loss:.4g}; always answering the mean costs {guess:.4g}"
+        found = f"{loss:.4g}; always answering the mean costs "
         warn, fail = 10 * guess, 1000 * guess
     advice = f"the outputs are too large at the start: normalise the inputs, or {WEIGHTS}"
     low = "better than guessing before the first step: does the input contain the answer?"
     return judged(
         "loss at start",
-        found,
+        f"{found}{guess:.4g}",
         (not np.isfinite(loss), "failed", advice),
         (loss > fail, "failed", advice),
         (loss > warn, "warned", advice),
         (loss < guess / 2, "warned", low),
-        loss=loss if np.isfinite(loss) else None,
+        loss=_number(loss),
         guess=guess,
     )
 

@@ -67,6 +67,16 @@ class Subject:
         x, targets = self.train.examples(self.first_batch, 0, self.moment)
         return trace(self.job, x, targets, Context(training=True, words=self.words(len(targets))))
 
+    @cached_property
+    def guess(self) -> float:
+        """The loss of answering the same to everything: 0 for each class, or the mean of the targets."""
+        x, targets = self.train.examples(self.first_batch)
+        known = self.train.targets
+        output = self.job.device.xp.zeros((len(targets), *self.job.model.out_shape), x.dtype)
+        if self.class_names is None:
+            output = output + known.mean(axis=0)
+        return float(to_host(self.job.loss(Tensor(output), targets, len(targets)).data))
+
     def words(self, examples: int) -> Callable[[str, str, int], Array]:
         """The random words of the first step."""
         return lambda purpose, layer, each: self.job.device.asarray(
