@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dltrain.errors import ConfigError, RunError
 from dltrain.train.files import write_atomically
-from dltrain.train.rundir import NAME, RunDir, all_runs
+from dltrain.train.rundir import GROUP, NAME, RunDir, all_runs
 
 STAMP = "%Y%m%d-%H%M%S"
 
@@ -54,14 +54,14 @@ class Group:
         group = cls(path, members, smoke)
         write_atomically(group.source, source.encode())
         plan = {"smoke": smoke, "members": [{"label": m.label, "changes": m.changes} for m in members]}
-        write_atomically(path / "group.json", (json.dumps(plan, indent=2) + "\n").encode())
+        write_atomically(path / GROUP, (json.dumps(plan, indent=2) + "\n").encode())
         return group
 
     @classmethod
     def read(cls, path: Path) -> "Group":
         """Raises RunError where it is damaged."""
         try:
-            plan = json.loads((path / "group.json").read_bytes())
+            plan = json.loads((path / GROUP).read_bytes())
             members = [Member(str(m["label"]), [str(change) for change in m["changes"]]) for m in plan["members"]]
             return cls(path, members, plan["smoke"] is True)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -74,12 +74,12 @@ class Group:
 
 
 def is_group(path: Path) -> bool:
-    return (path / "group.json").is_file()
+    return (path / GROUP).is_file()
 
 
 def find_group(text: str, runs: Path) -> Group | None:
     """The group of that path, name or unique part of a name, or `latest`; None where it is a run or nothing."""
-    if is_group(Path(text)):
+    if "\0" not in text and is_group(Path(text)):
         return Group.read(Path(text))
     known = sorted(path for path in runs.iterdir() if is_group(path)) if runs.is_dir() else []
     found = [path for path in known if path.name == text] or [path for path in known if text in path.name]
