@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Quiet, Run, RunsDir, Which
+from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Quiet, Run, RunsDir, Threads, Which
 
 
 def visualize(
@@ -26,6 +26,7 @@ def visualize(
     data_dir: DataDir = None,
     device: DeviceName = None,
     kernels: KernelsName = "auto",
+    threads: Threads = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -43,6 +44,7 @@ def visualize(
     from dltrain.spec import build_source, restore
     from dltrain.train.feed import Feed
     from dltrain.train.rundir import find_run
+    from dltrain.train.shards import available_cores
 
     settle()
     directory = find_run(run, runs_dir)
@@ -62,8 +64,9 @@ def visualize(
     )
     console.info(f"run {directory.path}: {checkpoint} checkpoint, looking among {len(split):,} training examples")
     feed = Feed(split, learned, (), restored.device)
+    workers = threads or available_cores()
     found = visualise(
-        restored.model, layers[layer], feed, learned, restored.device, spec.seed, unit or None, minimise=minimize
+        restored.model, layers[layer], feed, learned, restored.device, spec.seed, workers, unit or None, minimize
     )
     what = "least" if minimize else "most"
     title = f"{layer}: made to excite a unit {what} (framed), and the examples that do"

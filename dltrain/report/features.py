@@ -7,6 +7,7 @@ Visualization", Distill, 2017). Values stay within those of the training data, s
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +26,10 @@ from dltrain.report.grid import Row, Tile, draw_rows, to_pixels
 from dltrain.train.feed import Feed
 
 Array = Any
-STEPS, POLISH = 240, 80  # the last ones without regularisers, so that what they cost is won back
-STEP_SIZE = 0.05  # of the range of the inputs, falling to a tenth
-BLUR_EVERY = 8
-PULL = 0.01  # towards the mean, in each step
+STEPS = 160
+STEP_SIZE = 0.03  # of the range of the inputs, on average over the pixels, falling to a tenth
+BLUR_EVERY = 12
+PULL = 0.005  # towards the mean, in each step
 TOP = 8  # examples shown
 SHOWN = 6  # units, where none is named
 BATCH = 256
@@ -98,6 +99,7 @@ def visualise(
     preprocessing: Preprocessing,
     device: Device,
     seed: int,
+    threads: int,
     units: Sequence[int] | None = None,
     minimise: bool = False,
 ) -> list[Feature]:
@@ -105,17 +107,22 @@ def visualise(
     probe = Probe(model, layer, -1.0 if minimise else 1.0)
     low, high = _range(feed, preprocessing)
     batches = [np.arange(i, min(i + BATCH, feed.size)) for i in range(0, feed.size, BATCH)]
-    answers = np.concatenate([probe.answers(feed.examples(batch)[0]) for batch in batches])
+    with ThreadPoolExecutor(threads) as pool:
+        answers = np.concatenate(list(pool.map(lambda batch: probe.answers(feed.examples(batch)[0]), batches)))
     chosen = np.argsort(-answers.std(axis=0), kind="stable")[:SHOWN] if units is None else np.array(units)
 
     starts = generator(seed, "visualise", layer.name).normal(0, 0.1, (len(chosen), *feed.inputs.shape[1:]))
-    made = _climb(probe, np.clip(starts, low, high), chosen, low, high, seed, device)
-    # A start in noise may end in a poor valley: where an example is better, climb on from there.
     best = answers[:, chosen].argmax(axis=0)
-    rival = _climb(probe, to_host(feed.examples(best)[0]), chosen, low, high, seed, device, regularised=False)
-    good = probe.own(device.asarray(made), chosen) > answers[best, chosen]
-    made = np.where(good.reshape(-1, 1, 1, 1), made, rival)
-    reached = probe.own(device.asarray(made), chosen) * probe.sign
+    climb = Climb(probe, low, high, seed, device)
+    made = climb(np.clip(starts, low, high), chosen, regularised=True)
+    reached = probe.own(device.asarray(made), chosen)
+    # Where that is not yet more than any example gives, without regularisers, and if need be from the best example.
+    for again in (made, to_host(feed.examples(best)[0])):
+        poor = np.flatnonzero(reached <= answers[best, chosen])
+        if len(poor):
+            made[poor] = climb(again[poor], chosen[poor], regularised=False)
+            reached[poor] = probe.own(device.asarray(made[poor]), chosen[poor])
+    reached = reached * probe.sign
     features = []
     for i, unit in enumerate(chosen.tolist()):
         top = np.argsort(-answers[:, unit], kind="stable")[:TOP]
@@ -124,35 +131,44 @@ def visualise(
     return features
 
 
-def _climb(
-    probe: Probe, x: Array, units: Array, low: Array, high: Array, seed: int, device: Device,
-    regularised: bool = True,
-) -> Array:  # fmt: skip
-    """Follow the gradient of each unit from x (N, H, W, C), one input for one unit."""
-    mask = np.zeros((len(units), probe.units))
-    mask[np.arange(len(units)), units] = 1
-    wanted = device.asarray(mask)
-    shifts = generator(seed, "visualise", "jitter").integers(-2, 3, (STEPS, 2))
-    x = x.astype(np.float64)
-    best, reached = x, probe.own(device.asarray(x), units)
-    for step in range(STEPS):
-        rough = regularised and step < STEPS - POLISH
-        shift = tuple(shifts[step]) if rough else (0, 0)
-        moved = Tensor(device.asarray(np.roll(x, shift, axis=(1, 2))))
-        (g,) = gradients(sum_of(multiply(probe(moved), wanted)), [moved])
-        g = np.roll(to_host(g).astype(np.float64), tuple(-s for s in shift), axis=(1, 2))
-        size = np.abs(g).mean(axis=(1, 2, 3), keepdims=True)
-        x = x + STEP_SIZE * (1 - 0.9 * step / STEPS) * (high - low) * g / (size + 1e-12) / 3
-        if rough:
+@dataclass(frozen=True)
+class Climb:
+    """Follows the gradients of units in the space of inputs. low, high: the bounds of each channel, (C,)."""
+
+    probe: Probe
+    low: Array
+    high: Array
+    seed: int
+    device: Device
+
+    def __call__(self, x: Array, units: Array, regularised: bool) -> Array:
+        """From x (N, H, W, C), one input for each unit, to where it gives most; regularised: to where it ends up."""
+        mask = np.zeros((len(units), self.probe.units))
+        mask[np.arange(len(units)), units] = 1
+        wanted = self.device.asarray(mask)
+        shifts = generator(self.seed, "visualise", "jitter").integers(-2, 3, (STEPS, 2)).tolist()
+        best, reached = x, np.full(len(units), -np.inf)
+        for step in range(STEPS + 1):
+            shift = tuple(shifts[step]) if regularised and step < STEPS else (0, 0)
+            moved = Tensor(self.device.asarray(np.roll(x, shift, axis=(1, 2))))
+            values = multiply(self.probe(moved), wanted)
+            now = to_host(values.data.sum(axis=1))
+            better = now > reached
+            best = np.where(better.reshape(-1, 1, 1, 1), x, best)
+            reached = np.where(better, now, reached)
+            (g,) = gradients(sum_of(values), [moved])
+            x = self._step(x, np.roll(to_host(g), [-s for s in shift], axis=(1, 2)), step, regularised)
+        return x if regularised else best
+
+    def _step(self, x: Array, g: Array, step: int, regularised: bool) -> Array:
+        g = g.astype(np.float64)
+        g /= np.abs(g).mean(axis=(1, 2, 3), keepdims=True) + 1e-30
+        x = x + STEP_SIZE * (1 - 0.9 * step / STEPS) * (self.high - self.low) * g
+        if regularised:
             x *= 1 - PULL
             if step % BLUR_EVERY == 0:
                 x = _blur(x)
-        x = np.clip(x, low, high)
-        if not rough:
-            now = probe.own(device.asarray(x), units)
-            best = np.where((now > reached).reshape(-1, 1, 1, 1), x, best)
-            reached = np.maximum(now, reached)
-    return best
+        return np.clip(x, self.low, self.high)
 
 
 def _blur(x: Array) -> Array:
