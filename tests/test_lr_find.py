@@ -22,7 +22,7 @@ def curve(lowest_at: float, blows_up: bool = True) -> list[float]:
 def test_a_curve_with_a_valley(lowest_at: float) -> None:
     rate, reason = suggest(list(RATES), np.array(curve(lowest_at)))
     assert rate is not None and lowest_at / 2 < rate < lowest_at
-    assert reason.startswith(f"{rate:.1e}: the lowest rate by which 95% of the fall from 2.")
+    assert reason.startswith(f"{rate:.1e}: the lowest rate by which 97% of the fall from 2.")
 
 
 @pytest.mark.parametrize(

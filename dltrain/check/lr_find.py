@@ -21,7 +21,7 @@ LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 140  # 20 for each factor of ten
 BLOWN_UP = 3.0  # times the loss at the start: no higher rate is worth a step
 WINDOW = 5  # steps to either side that a loss is averaged with
-NEARLY = 0.95  # of the fall: a little below the rate with the lowest loss, which is on the edge already
+NEARLY = 0.97  # of the fall: a little below the rate with the lowest loss, which is on the edge already
 FALL = 0.1  # the share of the loss at the start that must go for a curve to say anything
 
 
