@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from commands import dltrain, done, strict
 
+from dltrain.train.settings import METRICS
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
@@ -68,7 +70,7 @@ def test_every_number_has_a_definition(tmp_path: Path) -> None:
     done("eval", run)
     text = (DOCS / "reference" / "numbers.md").read_text(encoding="utf-8")
     directory = (DOCS / "reference" / "run-directory.md").read_text(encoding="utf-8")
-    fields: set[str] = set()
+    fields = set(METRICS)
     for name in ("metrics.jsonl", "layers.jsonl"):
         for line in (run / name).read_text().splitlines():
             fields |= strict(line).keys() - {"event"}

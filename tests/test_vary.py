@@ -58,7 +58,7 @@ def test_a_group_is_what_was_written(tmp_path: Path) -> None:
     assert first.path != second.path and Group.read(first.path) == first and first.source.read_text() == "data: null\n"
     assert find_group(str(second.path), tmp_path) == second == find_group(second.path.name, tmp_path)
     assert find_group("twins", tmp_path) is None  # either of them
-    assert find_group("latest", tmp_path / "nowhere") is None
+    assert find_group("smoke", tmp_path) is None and find_group("a\0b", tmp_path) is None
     assert first.run_of(members[0]) is None
     (first.path / "group.json").write_text('{"members": 3}')
     with pytest.raises(RunError, match=r"group.json: cannot be read"):

@@ -8,8 +8,10 @@ import pytest
 from commands import dltrain, done
 from PIL import Image
 
+from dltrain.data import load_split
 from dltrain.nn import Context
-from dltrain.spec import restore
+from dltrain.spec import build_source, cuts_of, restore
+from dltrain.train.feed import Feed
 from dltrain.train.rundir import RunDir
 
 
@@ -53,12 +55,9 @@ def test_the_numbers_are_those_of_the_network(run: Path, tmp_path: Path) -> None
 
 
 def outputs(restored: Any) -> Any:
-    from dltrain.data import apply, load_split
-    from dltrain.spec import build_source
-
-    source, spec = build_source(restored.spec), restored.spec
-    split = load_split(source, Path(), "train", validation=spec.data.common["validation"], seed=spec.seed)
-    x = apply(split.inputs, *restored.checkpoint.preprocessing.scale_and_shift())
+    spec, source = restored.spec, build_source(restored.spec)
+    split = load_split(source, Path(), "train", cuts=cuts_of(spec), seed=spec.seed)
+    x = Feed(split, restored.checkpoint.preprocessing, (), restored.device).examples(np.arange(len(split)))[0]
     return restored.model(x, Context()).data
 
 

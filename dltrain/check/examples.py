@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import to_host
 from dltrain.check.finding import Finding, Status, judged
 from dltrain.check.subject import Subject
 
 Array = Any
+MOST = 60_000  # examples of a split that are looked at for duplicates
 SAMPLE = 4096  # examples whose range is looked at
 NEIGHBOURS, ASKED = 4000, 500  # examples among which the nearest ones are looked for, and for how many
 
@@ -19,14 +19,13 @@ def classes(subject: Subject) -> Finding:
     """Every class must occur in the training part, and it helps when none is rare."""
     names = subject.class_names
     if names is None:
-        spread = subject.host_split("train")[1].std(axis=0)
+        spread = subject.train.targets().std(axis=0)
         constant = [i for i, s in enumerate(spread) if s == 0]
         advice = f"target {', '.join(map(str, constant))} is the same for all examples: nothing can be learnt"
         found = f"{len(spread)} numbers to predict, standard deviation {', '.join(f'{s:.3g}' for s in spread[:8])}"
         return judged("targets", found, (bool(constant), "failed", advice))
-    counts = {
-        split: np.bincount(subject.host_split(split)[1], minlength=len(names)) for split in subject.job.feeds
-    }
+    feeds = subject.job.feeds
+    counts = {split: np.bincount(feed.targets(), minlength=len(names)) for split, feed in feeds.items()}
     absent = {split: [names[i] for i in np.flatnonzero(c == 0)] for split, c in counts.items()}
     train = counts["train"]
     few, many = int(train.argmin()), int(train.argmax())
@@ -46,12 +45,12 @@ def classes(subject: Subject) -> Finding:
 def duplicates(subject: Subject) -> Finding:
     """No test or validation example may also be a training example, and equal inputs must have equal labels."""
     labels = defaultdict(list)
-    inputs, targets = subject.host_split("train")
-    for key, target in zip(_fingerprints(inputs), targets, strict=True):
+    trained = _fingerprints(subject, "train")
+    for key, target in zip(trained, subject.train.targets(), strict=False):
         labels[key].append(target)
     shares = {}
     for split in subject.job.feeds.keys() - {"train"}:
-        keys = _fingerprints(subject.host_split(split)[0])
+        keys = _fingerprints(subject, split)
         shares[split] = sum(key in labels for key in keys) / len(keys)
     clash = 0
     if subject.class_names is not None:
@@ -65,7 +64,7 @@ def duplicates(subject: Subject) -> Finding:
         "duplicates",
         found,
         (worst > 0.01, bad, "what was trained on tests nothing: take these examples out of one of the two"),
-        (clash > 0.01 * len(targets), bad, "nothing can tell these examples apart: look at their labels"),
+        (clash > 0.01 * len(trained), bad, "nothing can tell these examples apart: look at their labels"),
         (worst > 0.001, "warned", "the figures of that split will look a little too good"),
         shares=shares,
         conflicting=clash,
@@ -78,14 +77,13 @@ def labels(subject: Subject) -> Finding:
     Where its class is right no more often than by chance, the labels may be shuffled, or off by one.
     """
     names = subject.class_names
-    inputs, targets = subject.host_split("train")
+    targets = subject.train.targets()
     if names is None or len(targets) < 200:
         return Finding("labels", "passed", "looked at for classes and 200 examples at least")
-    order = to_host(subject.train.order(subject.job.seed, epoch=1))[: NEIGHBOURS + ASKED]
+    order = subject.shuffled[: NEIGHBOURS + ASKED]
     asked = min(ASKED, len(order) // 2)
-    x = inputs[order].reshape(len(order), -1).astype(np.float32)
+    x = np.concatenate(list(subject.inputs("train", order))).reshape(len(order), -1)
     x -= x.mean(axis=0)
-    x /= max(float(x.std()), 1e-12)
     y = targets[order]
     a, b = x[:asked], x[asked:]
     nearest = ((b * b).sum(axis=1) - 2 * (a @ b.T)).argmin(axis=1)
@@ -108,8 +106,7 @@ def labels(subject: Subject) -> Finding:
 
 def value_range(subject: Subject) -> Finding:
     """What the network gets should be about 0 ± 1: initial weights and learning rates are made for that."""
-    order = subject.train.order(subject.job.seed, epoch=1)[:SAMPLE]
-    x = to_host(subject.train.examples(np.sort(order))[0])
+    x = np.concatenate(list(subject.inputs("train", subject.shuffled[:SAMPLE])))
     mean, std, extreme = float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64)), float(np.abs(x).max())
     size = float(np.hypot(mean, std))
     constant = np.flatnonzero(x.reshape(-1, x.shape[-1]).std(axis=0) == 0)
@@ -129,5 +126,6 @@ def value_range(subject: Subject) -> Finding:
     )
 
 
-def _fingerprints(inputs: Array) -> list[bytes]:
-    return [blake2b(row.tobytes(), digest_size=16).digest() for row in inputs]
+def _fingerprints(subject: Subject, split: str) -> list[bytes]:
+    pieces = subject.inputs(split, np.arange(min(MOST, subject.job.feeds[split].size)))
+    return [blake2b(row.tobytes(), digest_size=16).digest() for piece in pieces for row in piece]

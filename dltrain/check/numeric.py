@@ -62,8 +62,7 @@ def _of_the_loss(subject: Subject) -> float:
     job = subject.job
     device = open_device(job.device.name, np.float64)
     output = device.asarray(_rng(subject, "loss").standard_normal((4, *job.model.out_shape)))
-    targets = subject.train.targets[:4]
-    targets = targets.astype(np.float64) if targets.dtype.kind == "f" else targets
+    targets = device.asarray(subject.train.targets()[:4])
     return _nearer_and_nearer(lambda y: job.loss(y, targets, len(targets)), output[: len(targets)])
 
 

@@ -44,7 +44,7 @@ def output(subject: Subject) -> Finding:
         advice = f"give {name} `activation: none`: the loss wants numbers of any size and does the rest itself"
         found = f"activation {activation or 'none'} before the loss"
         return judged("output", found, (bool(activation), "failed", advice))
-    targets = subject.host_split("train")[1]
+    targets = subject.train.targets()
     low, high = float(targets.min()), float(targets.max())
     bounds = {"relu": (0.0, np.inf), "sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0)}
     least, most = bounds.get(activation or "", (-np.inf, np.inf))

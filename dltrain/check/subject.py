@@ -1,6 +1,6 @@
 """What the checks look at: a job with fresh weights, and one batch that went through it forward and backward."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +12,12 @@ import numpy as np
 from dltrain.backend import to_host
 from dltrain.engine import Tensor, gradients
 from dltrain.nn import Context, Dropout, Layer, Model
+from dltrain.random import permutation
 from dltrain.train.feed import Moment, random_words
 from dltrain.train.job import Job
 
 Array = Any
+PIECE = 1024  # examples made ready at a time
 MOST_BYTES = 512 << 20  # that the outputs of all layers may take, and their gradients again
 
 
@@ -56,10 +58,15 @@ class Subject:
     def moment(self) -> Moment:
         return Moment(self.job.seed, epoch=1, step=1)
 
+    @cached_property
+    def shuffled(self) -> Array:
+        """The order in which the first epoch sees the training examples."""
+        return permutation(self.train.size, self.job.seed, "order", epoch=1)
+
     @property
     def first_batch(self) -> Array:
         """The examples that the first epoch begins with, as indices into the training split."""
-        return self.train.order(self.job.seed, epoch=1)[: self.examples]
+        return self.shuffled[: self.examples]
 
     @cached_property
     def trace(self) -> Trace:
@@ -71,22 +78,23 @@ class Subject:
     def guess(self) -> float:
         """The loss of answering the same to everything: 0 for each class, or the mean of the targets."""
         x, targets = self.train.examples(self.first_batch)
-        known = self.train.targets
         output = self.job.device.xp.zeros((len(targets), *self.job.model.out_shape), x.dtype)
         if self.class_names is None:
-            output = output + known.mean(axis=0)
+            output = output + self.job.device.asarray(self.train.targets().mean(axis=0))
         return float(to_host(self.job.loss(Tensor(output), targets, len(targets)).data))
 
     def words(self, examples: int) -> Callable[[str, str, int], Array]:
         """The random words of the first step."""
-        return lambda purpose, layer, each: self.job.device.asarray(
-            random_words(self.moment, purpose, layer, 0, examples, each)
-        )
 
-    def host_split(self, name: str) -> tuple[Array, Array]:
-        """(inputs, targets) of a split as the data set has them."""
-        feed = self.job.feeds[name]
-        return to_host(feed.inputs), to_host(feed.targets)
+        def draw(purpose: str, layer: str, each: int) -> Array:
+            return random_words(self.job.device, self.moment, purpose, layer, 0, examples, each)
+
+        return draw
+
+    def inputs(self, split: str, indices: Array) -> Iterator[Array]:
+        """Normalised inputs of these examples, a piece after the other, on the host."""
+        for start in range(0, len(indices), PIECE):
+            yield to_host(self.job.feeds[split].examples(indices[start : start + PIECE])[0])
 
 
 def trace(job: Job, x: Array, targets: Array, context: Context) -> Trace:

@@ -58,6 +58,7 @@ def _capture(text: str, runs_dir: Path, data_dir: Path | None) -> tuple[str, Any
     from dltrain.data import default_data_dir
     from dltrain.nn import Context
     from dltrain.nn.graph import capture
+    from dltrain.random import permutation
     from dltrain.spec import build_job, describe
     from dltrain.spec import settle as settle_spec
     from dltrain.train.feed import Moment, random_words
@@ -68,7 +69,7 @@ def _capture(text: str, runs_dir: Path, data_dir: Path | None) -> tuple[str, Any
         moment = Moment(spec.seed, epoch=1, step=1)
 
         def words(purpose: str, layer: str, words_each: int) -> Any:
-            return random_words(moment, purpose, layer, 0, examples, words_each)
+            return random_words(device, moment, purpose, layer, 0, examples, words_each)
 
         return Context(training=True, words=words)
 
@@ -84,7 +85,7 @@ def _capture(text: str, runs_dir: Path, data_dir: Path | None) -> tuple[str, Any
     if run is not None:
         job.model.load(run.checkpoint("last").weights, device)
         title = f"{run.path.name}: gradients of one training batch"
-    batch = feed.order(job.seed, epoch=1)[: job.train.batch_size if run else EXAMPLES]
+    batch = permutation(feed.size, job.seed, "order", epoch=1)[: job.train.batch_size if run else EXAMPLES]
     x, targets = feed.examples(batch)
     loss = partial(job.loss, targets=targets, count=len(targets))
     return title, capture(job.model, x, context(spec, len(batch)), loss, backward=run is not None)

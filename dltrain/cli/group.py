@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dltrain.cli import console
 
 if TYPE_CHECKING:
-    from dltrain.cli.fit import Start
-    from dltrain.train.group import Group, Member
+    from dltrain.train.group import Group
 
 ENDED = ("done", "diverged")
 
@@ -33,10 +32,9 @@ def new_group(
         raise RunError(f"{runs_dir}: no group can be kept here ({error.strerror}); --runs-dir says where") from None
 
 
-def train_group(
-    group: "Group", begin: Callable[[], "Start"], train: Callable[["Start"], dict[str, Any]], json: bool
-) -> None:
-    """Train what has not ended yet, each member in its own run. One that diverges does not stop the others.
+def train_group(group: "Group", train: Callable[[str, list[str]], dict[str, Any]], json: bool) -> None:
+    """Train what has not ended yet, each member in its own run: train(name, changes). One that diverges does not
+    stop the others.
 
     Raises DivergedError at the end where there was one, or whatever stopped the group.
     """
@@ -48,30 +46,18 @@ def train_group(
         if run is None or run.status()["status"] not in ENDED:
             console.info(f"{number} of {len(group.members)}: {member.label}")
             try:
-                results[member.label] = _train_member(group, member, begin(), train)
-                continue
+                train(member.label, list(member.changes))
             except DivergedError as error:
                 console.error(str(error))
             except BaseException:
-                console.info(f"what is finished is kept; to go on: dltrain fit --resume {group.path}")
+                console.info(f"what is finished is kept; to go on: dltrain fit {group.path}")
                 raise
-        run = group.run_of(member)
+            run = group.run_of(member)
         assert run is not None
         results[member.label] = run.result()
     _show(group, results, json)
     if diverged := [label for label, result in results.items() if result["status"] == "diverged"]:
         raise DivergedError(f"{len(diverged)} of {len(results)} runs diverged: {', '.join(diverged)}")
-
-
-def _train_member(
-    group: "Group", member: "Member", start: "Start", train: Callable[["Start"], dict[str, Any]]
-) -> dict[str, Any]:
-    run = group.run_of(member)
-    if run is None:
-        start.begin(str(group.source), list(member.changes), group.path, member.label, group.smoke, False)
-    else:
-        start.resume(run, [])
-    return train(start)
 
 
 def _show(group: "Group", results: dict[str, dict[str, Any]], json: bool) -> None:

@@ -41,7 +41,7 @@ def visualize(
     from dltrain.errors import ConfigError, DataError
     from dltrain.report.features import feature_grid, visualise
     from dltrain.report.grid import write_picture
-    from dltrain.spec import build_source, restore
+    from dltrain.spec import build_source, cuts_of, restore
     from dltrain.train.feed import Feed
     from dltrain.train.rundir import find_run
     from dltrain.train.shards import available_cores
@@ -59,14 +59,12 @@ def visualize(
         raise DataError(f"{directory.path}: its inputs {learned.input_shape} are no images, so nothing can be shown")
     source = build_source(spec)
     assert spec.data and source
-    split = load_split(
-        source, data_dir or default_data_dir(), "train", validation=spec.data.common["validation"], seed=spec.seed
-    )
+    split = load_split(source, data_dir or default_data_dir(), "train", cuts=cuts_of(spec), seed=spec.seed)
     console.info(f"run {directory.path}: {checkpoint} checkpoint, looking among {len(split):,} training examples")
     feed = Feed(split, learned, (), restored.device)
     workers = threads or available_cores()
     found = visualise(
-        restored.model, layers[layer], feed, learned, restored.device, spec.seed, workers, unit or None, minimize
+        restored.model, layers[layer], feed, restored.device, spec.seed, workers, unit or None, minimize
     )
     what = "least" if minimize else "most"
     title = f"{layer}: made to excite a unit {what} (framed), and the examples that do"

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from dltrain.backend import Device, to_host
-from dltrain.data import Preprocessing, apply
+from dltrain.data import Preprocessing
 from dltrain.engine import Tensor, gradients, no_grad
 from dltrain.nn import Context, Layer, Model
 from dltrain.ops import mean, multiply
@@ -96,7 +96,6 @@ def visualise(
     model: Model,
     layer: Layer,
     feed: Feed,
-    preprocessing: Preprocessing,
     device: Device,
     seed: int,
     threads: int,
@@ -105,13 +104,11 @@ def visualise(
 ) -> list[Feature]:
     """feed: the examples to look among, images (H, W, C). units: None for those that tell examples apart most."""
     probe = Probe(model, layer, -1.0 if minimise else 1.0)
-    low, high = _range(feed, preprocessing)
-    batches = [np.arange(i, min(i + BATCH, feed.size)) for i in range(0, feed.size, BATCH)]
-    with ThreadPoolExecutor(threads) as pool:
-        answers = np.concatenate(list(pool.map(lambda batch: probe.answers(feed.examples(batch)[0]), batches)))
+    seen = _look(probe, feed, threads)
+    answers, low, high = np.concatenate(seen[0]), np.min(seen[1], axis=0), np.max(seen[2], axis=0)
     chosen = np.argsort(-answers.std(axis=0), kind="stable")[:SHOWN] if units is None else np.array(units)
 
-    starts = generator(seed, "visualise", layer.name).normal(0, 0.1, (len(chosen), *feed.inputs.shape[1:]))
+    starts = generator(seed, "visualise", layer.name).normal(0, 0.1, (len(chosen), *model.in_shape))
     best = answers[:, chosen].argmax(axis=0)
     climb = Climb(probe, low, high, seed, device)
     made = climb(np.clip(starts, low, high), chosen, regularised=True)
@@ -180,12 +177,18 @@ def _blur(x: Array) -> Array:
     return x
 
 
-def _range(feed: Feed, preprocessing: Preprocessing) -> tuple[Array, Array]:
-    """The smallest and largest normalised value of each channel, (C,)."""
-    channels = feed.inputs.reshape(-1, feed.inputs.shape[-1])
-    ends = np.stack([to_host(channels.min(axis=0)), to_host(channels.max(axis=0))])
-    low, high = apply(ends, *preprocessing.scale_and_shift(np.float64))
-    return low, high
+def _look(probe: Probe, feed: Feed, threads: int) -> tuple[list[Array], list[Array], list[Array]]:
+    """For each batch of all examples: the answers of all units, the smallest and largest value of each channel."""
+
+    def one(start: int) -> tuple[Array, Array, Array]:
+        x = feed.examples(np.arange(start, min(start + BATCH, feed.size)))[0]
+        values = to_host(x).reshape(-1, x.shape[-1]).astype(np.float64)
+        return probe.answers(x), values.min(axis=0), values.max(axis=0)
+
+    feed.expect(np.arange(feed.size))
+    with ThreadPoolExecutor(threads) as pool:
+        answers, low, high = zip(*pool.map(one, range(0, feed.size, BATCH)), strict=True)
+    return list(answers), list(low), list(high)
 
 
 def feature_grid(

@@ -7,6 +7,7 @@ from PIL import Image
 
 from dltrain.backend import to_host
 from dltrain.data import Preprocessing
+from dltrain.random import permutation
 from dltrain.report.grid import Row, Tile, draw_rows, to_pixels
 from dltrain.train.feed import Feed, Moment
 from dltrain.train.job import Job
@@ -20,8 +21,8 @@ def sample_grid(job: Job, moment: Moment) -> Image.Image:
     """A row for each class, or rows of examples with their targets. Raises DataError where they are no images."""
     feed, preprocessing = job.feeds["train"], job.preprocessing
     classes = preprocessing.classes if job.loss.classification else None
-    targets = to_host(feed.targets)
-    order = to_host(feed.order(moment.seed, epoch=1))
+    targets = feed.targets()
+    order = permutation(feed.size, moment.seed, "order", epoch=1)
     rows = []
     if classes is None:
         for start in range(0, min(len(order), 4 * EACH), EACH):

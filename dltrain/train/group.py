@@ -78,9 +78,6 @@ def is_group(path: Path) -> bool:
 
 
 def find_group(text: str, runs: Path) -> Group | None:
-    """The group of that path, name or unique part of a name, or `latest`; None where it is a run or nothing."""
-    if "\0" not in text and is_group(Path(text)):
-        return Group.read(Path(text))
-    known = sorted(path for path in runs.iterdir() if is_group(path)) if runs.is_dir() else []
-    found = [path for path in known if path.name == text] or [path for path in known if text in path.name]
-    return Group.read(found[0]) if len(found) == 1 else None
+    """The group of that path or name; None where there is none."""
+    found = [path for path in (Path(text), runs / text) if "\0" not in text and is_group(path)]
+    return Group.read(found[0]) if found else None
