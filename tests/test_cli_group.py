@@ -15,7 +15,7 @@ SHORT = ("smoke", "train.max_steps=4", "train.batch_size=32")
 
 def hashes(group: str) -> dict[str, str]:
     """Member -> SHA-256 of its weights."""
-    found = done("fit", group, "--json").json["runs"]
+    found = done("fit", "--resume", group, "--json").json["runs"]
     return {Path(run["run"]).name[16:]: run["weights_sha256"] for run in found}
 
 
@@ -46,12 +46,12 @@ def test_an_interrupted_group_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(loop, "train_step", interrupted)
     said = dltrain("fit", *SHORT, "--seeds", 3, "--runs-dir", tmp_path / "broken")
     (group,) = (tmp_path / "broken").iterdir()
-    assert said.code == 143 and f"to go on: dltrain fit {group}" in said.err
+    assert said.code == 143 and f"to go on: dltrain fit --resume {group}" in said.err
     assert len([path for path in group.iterdir() if path.is_dir()]) == 2
     first = next(path for path in group.iterdir() if path.name.endswith("seed0"))
     before = (first / "status.json").read_bytes()
     assert hashes(str(group)) == hashes(whole)
-    assert (first / "status.json").read_bytes() == before
+    assert len(calls) == 12 and (first / "status.json").read_bytes() == before
 
 
 def test_one_that_diverges_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -66,10 +66,11 @@ def test_one_that_diverges_does_not_stop_the_others(tmp_path: Path) -> None:
     [
         ([*SHORT, "--vary", "optimizer.lr=0.1,fast"], "optimizer.lr: expected a number above 0"),
         ([*SHORT, "--vary", "optimizer.lr"], "write it as KEY=VALUE"),
-        ([*SHORT, "--seeds", "2", "--folds", "3"], "--folds and --profile are for runs by themselves"),
+        (["--seeds", "2"], "want a CONFIG"),
+        ([*SHORT, "--seeds", "2", "--folds", "3"], "--folds is for runs by themselves"),
         ([*SHORT, "--seeds", "2", "--name", "a/b"], "group name 'a/b'"),
     ],
-    ids=["value", "vary", "folds", "name"],
+    ids=["value", "vary", "config", "folds", "name"],
 )
 def test_what_is_refused_leaves_nothing(words: list[str], message: str, tmp_path: Path) -> None:
     said = dltrain("fit", *words, "--runs-dir", tmp_path / "runs")
@@ -78,5 +79,5 @@ def test_what_is_refused_leaves_nothing(words: list[str], message: str, tmp_path
 
 def test_a_group_is_continued_as_planned(tmp_path: Path) -> None:
     group = done("fit", *SHORT, "--seeds", 2, "--runs-dir", tmp_path, "--smoke", "--json").json["group"]
-    said = dltrain("fit", group, "--max-steps", 9)
+    said = dltrain("fit", "--resume", group, "--max-steps", 9)
     assert said.code == 2 and "continues as it was planned" in said.errors[0]

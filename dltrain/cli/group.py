@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dltrain.cli import console
 
 if TYPE_CHECKING:
+    from dltrain.cli.fit import Start
     from dltrain.train.group import Group
 
 ENDED = ("done", "diverged")
@@ -32,9 +33,10 @@ def new_group(
         raise RunError(f"{runs_dir}: no group can be kept here ({error.strerror}); --runs-dir says where") from None
 
 
-def train_group(group: "Group", train: Callable[[str, list[str]], dict[str, Any]], json: bool) -> None:
-    """Train what has not ended yet, each member in its own run: train(name, changes). One that diverges does not
-    stop the others.
+def train_group(
+    group: "Group", start: "Start", train: Callable[["Start", bool, bool], dict[str, Any]], json: bool
+) -> None:
+    """Train what has not ended yet, each member in its own run. One that diverges does not stop the others.
 
     Raises DivergedError at the end where there was one, or whatever stopped the group.
     """
@@ -46,11 +48,15 @@ def train_group(group: "Group", train: Callable[[str, list[str]], dict[str, Any]
         if run is None or run.status()["status"] not in ENDED:
             console.info(f"{number} of {len(group.members)}: {member.label}")
             try:
-                train(member.label, list(member.changes))
+                if run is None:
+                    start.begin(str(group.source), member.label, list(member.changes), look_for_unfinished=False)
+                else:
+                    start.resume(run, [])
+                train(start, False, False)
             except DivergedError as error:
                 console.error(str(error))
             except BaseException:
-                console.info(f"what is finished is kept; to go on: dltrain fit {group.path}")
+                console.info(f"what is finished is kept; to go on: dltrain fit --resume {group.path}")
                 raise
             run = group.run_of(member)
         assert run is not None
