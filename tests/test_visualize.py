@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import standin
 from commands import dltrain, done
 from PIL import Image
 
@@ -27,18 +28,27 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "words",
-    [["conv1"], ["conv1", "--minimize"], ["max_pool1"], ["dense1"], ["dense2", "--unit", "3", "--unit", "0"]],
+    [
+        ["conv1"],
+        ["conv1", "--minimize"],
+        ["max_pool1"],
+        ["dense1"],
+        ["dense2", "--unit", "3", "--unit", "0"],
+        ["conv1", "--unit", "1", "--device", "cuda"],
+    ],
     ids=" ".join,
 )
 def test_the_made_input_beats_every_example(words: list[str], run: Path, tmp_path: Path) -> None:
     layer, *options = words
-    found = done("visualize", run, "--layer", layer, *options, "--output", tmp_path / "a.png", "--json").json
+    with standin.installed():
+        found = done("visualize", run, "--layer", layer, *options, "--output", tmp_path / "a.png", "--json").json
     sign = -1 if "--minimize" in words else 1
     for row in found["units"]:
         ranked = [sign * value for value in row["activations"]]
         assert sign * row["activation"] > ranked[0] and ranked == sorted(ranked, reverse=True)
     units = [row["unit"] for row in found["units"]]
-    assert units == [3, 0] if "--unit" in words else len(set(units)) == 6
+    asked = [int(word) for word in options if word.isdigit()]
+    assert units == asked if asked else len(set(units)) == 6
     picture = np.asarray(Image.open(tmp_path / "a.png"))
     assert picture.shape[0] > len(units) * 72 and picture.std() > 20
 
