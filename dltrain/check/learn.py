@@ -14,7 +14,7 @@ from dltrain.optim import OPTIMIZERS, Optimizer
 
 Array = Any
 EXAMPLES = 16
-STEPS = 200
+STEPS = 400
 KNOWN = 0.05  # of the variance of the targets, where numbers are to be predicted
 
 
