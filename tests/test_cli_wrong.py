@@ -136,6 +136,10 @@ USAGE: dict[str, tuple[list[object], int, str]] = {
     "no such run": (["eval", "x"], 1, "no run 'x' in runs; `dltrain runs` lists those that exist"),
     "nothing to verify": (["verify", "x"], 1, "no run 'x' in runs; `dltrain runs` lists those that exist"),
     "neither config nor run": (["inspect-params", "x"], 2, f"x: no such config file; {NOT_THERE}; no run 'x' in runs"),
+    "nothing to check": (["check", "vgg16"], 2, "data: this config has no data to train on; it can be inspected only"),
+    "nothing to sweep": (["lr-find", "vgg16"], 2, "data: this config has no data to train on; it can be inspected"),
+    "no graph": (["graph", "x"], 2, f"x: no such config file; {NOT_THERE}; no run 'x' in runs"),
+    "no run to look into": (["visualize", "x", "--layer", "conv1"], 1, "no run 'x' in runs; `dltrain runs` lists"),
     "a folder that is no run": (["eval", "/"], 1, "/ is no run directory: it has no config.yaml"),
     "predict without a run": (["predict", "x.png"], 1, "x.png: no such file; and no run 'x.png' in runs"),
 }  # fmt: skip

@@ -152,8 +152,7 @@ def test_fields_without_a_meaning_are_null(tmp_path: Path) -> None:
         "tanh tanh": unit | weights,
         "prelu prelu": unit | saturated | {"weight_norm", "update_ratio"},
     } | {
-        f"{name} {name}": unit | saturated | weights
-        for name in ("softmax", "elu", "selu", "gelu", "silu", "softplus")
+        f"{name} {name}": unit | saturated | weights for name in ("softmax", "elu", "selu", "gelu", "silu", "softplus")
     }
 
 

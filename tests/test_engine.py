@@ -376,7 +376,7 @@ def test_a_tensor_shows_what_it_is():
     x = Tensor([[1.0, 2.0]])
     assert (x.shape, x.ndim, len(x), x.T.shape) == ((1, 2), 2, 1, (2, 1))
     assert repr(x) == "Tensor(array([[1., 2.]]))"
-    assert "made by op" in repr(x * 2)
+    assert "made by multiply" in repr(x * 2)
     assert x.reshape(2).shape == x.reshape((2,)).shape == (2,)
     assert x.transpose(1, 0).shape == x.transpose().shape == (2, 1)
     assert x[0, 1].shape == ()

@@ -123,5 +123,3 @@ def test_it_stops_and_keeps_what_is_good(
     for log in (run.metrics, run.layers):
         for line in log.read_text().splitlines():
             strict(line)
-
-

@@ -169,9 +169,7 @@ class Signals(Silent):
 
 
 @pytest.mark.parametrize("max_steps", [6, 8])
-def test_a_signal_during_an_evaluation_ends_it(
-    max_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_during_an_evaluation_ends_it(max_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the validation of the first or second epoch, or in the final test."""
     splits = {"train": rows(70), "validation": rows(20), "test": rows(30)}
 

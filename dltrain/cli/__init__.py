@@ -4,20 +4,28 @@ import io
 import sys
 
 from dltrain.cli.app import app
+from dltrain.cli.check import check
 from dltrain.cli.data import app as data
 from dltrain.cli.evaluate import evaluate
 from dltrain.cli.fit import fit
+from dltrain.cli.graph import graph
 from dltrain.cli.inspect_params import inspect_params
+from dltrain.cli.lr_find import lr_find
 from dltrain.cli.predict import predict
 from dltrain.cli.runs import runs
 from dltrain.cli.show_env import env
 from dltrain.cli.validate import validate
 from dltrain.cli.verify import verify
+from dltrain.cli.visualize import visualize
 
 app.command("fit")(fit)
 app.command("eval")(evaluate)
 app.command("predict")(predict)
+app.command("visualize")(visualize)
 app.command("inspect-params")(inspect_params)
+app.command("check")(check)
+app.command("lr-find")(lr_find)
+app.command("graph")(graph)
 app.command("validate")(validate)
 app.command("runs")(runs)
 app.command("verify")(verify)

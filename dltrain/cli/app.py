@@ -60,6 +60,13 @@ Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where runs lie.")]
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")]
+ConfigOrRun = Annotated[
+    str, typer.Argument(metavar="CONFIG|RUN", help="A YAML file, the name of a shipped config, or a run.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Changes: a.b=v sets, +a.b=v adds, ~a.b removes."),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Where data sets lie. [default: DLTRAIN_DATA, or the user's cache]"),

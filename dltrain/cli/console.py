@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # rich is imported where something is shown, so that `--help`
     from rich.console import Console
     from rich.progress import Progress
 
+FINDING_INDENT = 25  # columns before what a check has found
 WIDEST = 10_000  # columns of a table in a pipe
 _quiet = False
 _tracebacks = False
@@ -93,6 +94,29 @@ def result_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     if not out.is_terminal:
         out.width = out.measure(table, options=out.options.update(width=WIDEST)).maximum
     out.print(table)
+
+
+MARKS = {"passed": "green", "warned": "yellow", "failed": "bold red"}
+
+
+def result_finding(name: str, status: str, found: str, advice: str) -> None:
+    """A line of a check: how it went, what was found, and below it what to do."""
+    from textwrap import wrap
+
+    from rich.console import Console
+    from rich.text import Text
+
+    out = Console(highlight=False, soft_wrap=True)
+    width = max(40, out.width - FINDING_INDENT) if out.is_terminal else WIDEST
+    between = "\n" + " " * FINDING_INDENT
+    out.print(
+        Text.assemble(
+            (f"{status:<8}", MARKS[status]),
+            (f"{name:<{FINDING_INDENT - 8}}", "bold"),
+            between.join(wrap(found, width)),
+            (between + between.join(wrap(f"→ {advice}", width)) if advice else "", MARKS[status]),
+        )
+    )
 
 
 def show(value: Any) -> str:

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Plugins, Quiet, RunsDir, Threads
+from dltrain.cli.app import (
+    RUNS,
+    DataDir,
+    Debug,
+    DeviceName,
+    Json,
+    KernelsName,
+    Overrides,
+    Plugins,
+    Quiet,
+    RunsDir,
+    Threads,
+)
+from dltrain.cli.group import new_group, train_group
 
 if TYPE_CHECKING:
     from dltrain.spec import RunSpec
@@ -27,16 +40,13 @@ def fit(
         str | None,
         typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.", show_default=False),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Changes: a.b=v sets, +a.b=v adds, ~a.b removes."),
-    ] = None,
+    overrides: Overrides = None,
     resume: Annotated[
         str | None,
         typer.Option(
             "--resume",
             metavar="RUN",
-            help="Continue a run, to the bits of one that was never interrupted; takes no CONFIG. "
+            help="Continue a run (or a group of runs), to the bits of one that was never interrupted; takes no CONFIG. "
             "auto: the newest unfinished run of CONFIG, or else a new one.",
         ),
     ] = None,
@@ -64,6 +74,13 @@ def fit(
         typer.Option("--folds", metavar="K", min=2, help="Cross-validation: K runs, each validated on another K-th."),
     ] = None,
     plugin: Plugins = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", metavar="N", min=2, help="A group of runs: N seeds, one after the other.")
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option("--vary", metavar="KEY=A,B,…", help="A group of runs: each value, with those of other --vary."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -76,6 +93,7 @@ def fit(
     from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError
     from dltrain.spec import Override
+    from dltrain.train.group import find_group
     from dltrain.train.rundir import RunDir, find_run
     from dltrain.train.shards import available_cores
 
@@ -83,7 +101,21 @@ def fit(
     flags = {"device": ("--device", device), "seed": ("--seed", seed), "train.max_steps": ("--max-steps", max_steps)}
     changes: list[Any] = [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
     changes += [Override("train.epochs=1", "--smoke")] if smoke else []
-    start = Start(runs_dir, data_dir or default_data_dir(), threads or available_cores(), kernels, smoke)
+    place = data_dir or default_data_dir(), threads or available_cores(), kernels
+    group = find_group(resume, runs_dir) if resume else None
+    if group or seeds or vary:
+        if folds or profile:
+            raise ConfigError(f"{'--folds' if folds else '--profile'} is for runs by themselves, not for a group")
+        if group and (config or name or changes or seeds or vary):
+            raise ConfigError(f"{group.path} is a group: it continues as it was planned, without changes")
+        if group is None:
+            if config is None or resume:
+                raise ConfigError("--seeds and --vary make a new group and want a CONFIG; --resume GROUP continues one")
+            words += [change.text for change in changes]
+            group = new_group(config, words, seeds, vary or [], runs_dir, name or _run_name(config), smoke)
+        train_group(group, Start(group.path, *place, group.smoke), _train, json)
+        return
+    start = Start(runs_dir, *place, smoke)
     if resume is not None and resume != "auto":
         for flag, given in (("--name", name), ("--smoke", smoke), ("--folds", folds)):
             if given:

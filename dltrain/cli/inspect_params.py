@@ -5,13 +5,11 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, Debug, Json, Plugins, Quiet, RunsDir
+from dltrain.cli.app import RUNS, ConfigOrRun, Debug, Json, Plugins, Quiet, RunsDir
 
 
 def inspect_params(
-    config: Annotated[
-        str, typer.Argument(metavar="CONFIG|RUN", help="A YAML file, the name of a shipped config, or a run.")
-    ],
+    config: ConfigOrRun,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the arithmetic, multiply-adds, memory and receptive fields.")
     ] = False,
@@ -28,7 +26,7 @@ def inspect_params(
     from dltrain.nn.summary import summarise
     from dltrain.spec import describe
 
-    spec, model = describe(config, runs_dir)
+    spec, model, _ = describe(config, runs_dir)
     kinds = {layer.common["name"]: layer.type for layer in spec.model.layers}
     found = summarise(model, kinds, spec.train.batch_size)
     if json:

@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import Config, Debug, Json, Plugins, Quiet
+from dltrain.cli.app import Config, Debug, Json, Overrides, Plugins, Quiet
 
 
 def validate(
     config: Config,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As for fit.")] = None,
+    overrides: Overrides = None,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved config: every default, and whence.")] = False,
     plugin: Plugins = None,
     json: Json = False,

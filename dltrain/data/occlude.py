@@ -44,9 +44,7 @@ class RandomErasing(Augmentation):
 
     words_each = 4
 
-    def __init__(
-        self, *, probability: Probability = 0.5, area: tuple[Share, Share] = (0.02, 0.4), aspect: Share = 0.3
-    ):
+    def __init__(self, *, probability: Probability = 0.5, area: tuple[Share, Share] = (0.02, 0.4), aspect: Share = 0.3):
         self.threshold, self.area, self.aspect = round(probability * 65536), area, aspect
 
     def check(self, input_shape: tuple[int, ...]) -> None:

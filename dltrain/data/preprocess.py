@@ -55,9 +55,7 @@ class Preprocessing:
         """tolerant: whether missing numbers are filled in with the mean of those that are there."""
         inputs, channels = train.inputs, train.inputs.shape[-1]
         zeros, ones = np.zeros(channels), np.ones(channels)
-        learned = cls(
-            inputs.shape[1:], classes, normalize, tuple(zeros.tolist()), tuple(ones.tolist()), white, columns
-        )
+        learned = cls(inputs.shape[1:], classes, normalize, tuple(zeros.tolist()), tuple(ones.tolist()), white, columns)
         numeric = learned.numeric_channels()  # the 0 and 1 of categories stay
         if tolerant and not isinstance(inputs, OnDemand):
             learned = replace(learned, fill=tuple(np.where(numeric, _means(inputs), zeros).tolist()))

@@ -67,9 +67,7 @@ class Volumes(Synthetic):
 
     classes = ("ball", "rod", "plate")
 
-    def __init__(
-        self, *, examples: Count = 300, size: Count = 10, noise: NonNegative = 0.3, seed: NonNegativeInt = 0
-    ):
+    def __init__(self, *, examples: Count = 300, size: Count = 10, noise: NonNegative = 0.3, seed: NonNegativeInt = 0):
         self.examples, self.size, self.noise, self.seed = examples, max(size, 9), noise, seed
 
     @property

@@ -33,17 +33,18 @@ class GraphError(DltrainError):
 class Node:
     """One application of an op. Points only backwards, so that a graph is freed without a cycle collector.
 
-    inputs: the op's Tensors; None where an input was a plain array (a constant).
+    op: its name. inputs: the op's Tensors; None where an input was a plain array (a constant).
     outputs: how many Tensors the op returned. several: whether in a tuple, be it of one.
     vjps: one function `g -> gradient` per input, or one function `(g, needed) -> gradients of all inputs`,
         where `needed` says which of them anybody wants. `g` is a tuple where the op returned one.
         None once the graph has been freed.
     """
 
-    __slots__ = ("id", "inputs", "outputs", "several", "vjps")
+    __slots__ = ("id", "inputs", "op", "outputs", "several", "vjps")
 
-    def __init__(self, inputs: Sequence["Tensor | None"], outputs: int, several: bool, vjps: Any):
+    def __init__(self, op: str, inputs: Sequence["Tensor | None"], outputs: int, several: bool, vjps: Any):
         self.id = next(_node_ids)  # newer nodes have larger ids: a topological order for free
+        self.op = op
         self.inputs = inputs
         self.outputs = outputs
         self.several = several
@@ -80,7 +81,7 @@ class Tensor:
         return self.shape[0]
 
     def __repr__(self) -> str:
-        made = "" if self.node is None else f", made by op {self.node.id}"
+        made = "" if self.node is None else f", made by {self.node.op}"
         return f"Tensor({self.data!r}{made})"
 
     def backward(self, keep_graph: bool = False) -> None:
@@ -88,7 +89,7 @@ class Tensor:
 
         Overwrites: there is nothing to zero between two steps. Raises GraphError unless this is a scalar.
         """
-        below = {_key(t): t for node in _ancestors(self) for t in node.inputs if t is not None}
+        below = {_key(t): t for node in ancestors(self) for t in node.inputs if t is not None}
         tensors = [self, *below.values()]
         for tensor, gradient in zip(tensors, gradients(self, tensors, keep_graph), strict=True):
             tensor.grad = gradient
@@ -106,7 +107,7 @@ def gradients(loss: Tensor, targets: Sequence[Tensor], keep_graph: bool = False)
             f"a gradient is taken of one number, but this Tensor has shape {loss.shape}; "
             "reduce it first, for example with .sum() or .mean()"
         )
-    nodes = _ancestors(loss)
+    nodes = ancestors(loss)
     wanted = {_key(t) for t in targets}
     needed = set(wanted)  # the targets, and whatever depends on one of them
     for node in nodes:
@@ -136,7 +137,7 @@ def _key(tensor: Tensor) -> tuple[int, int]:
     return (-1, id(tensor)) if tensor.node is None else (tensor.node.id, tensor.index)
 
 
-def _ancestors(loss: Tensor) -> list[Node]:
+def ancestors(loss: Tensor) -> list[Node]:
     """Every node that the loss depends on, oldest first. A stack instead of recursion: chains may be long."""
     found: dict[int, Node] = {}
     stack = [loss.node]
@@ -181,7 +182,7 @@ def op(function: Callable[..., Any]) -> Callable[..., Any]:
         several = isinstance(y, tuple)
         node = None
         if _recording.get() and any(t is not None for t in tensors):
-            node = Node(tensors, len(y) if several else 1, several, vjps)
+            node = Node(function.__name__, tensors, len(y) if several else 1, several, vjps)
         if several:
             return tuple(Tensor(part, node, i) for i, part in enumerate(y))
         return Tensor(y, node)

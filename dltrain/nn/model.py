@@ -19,12 +19,18 @@ class Model:
         self.out_shape = self.layers[-1].out_shape if self.layers else in_shape
 
     def __call__(self, x: Any, context: Context) -> Tensor:
+        for _, y in self.outputs(x, context):
+            x = y
+        result: Tensor = x
+        return result
+
+    def outputs(self, x: Any, context: Context) -> Iterator[tuple[Layer, Tensor]]:
+        """Every layer with its output, computed as it is asked for."""
         for layer in self.layers:
             x = layer(x, context)
             if context.tap is not None and layer.observed:
                 context.tap(layer, x.data)
-        y: Tensor = x
-        return y
+            yield layer, x
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(`conv1.weight`, Parameter) in the order of the layers."""

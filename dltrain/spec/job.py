@@ -137,9 +137,10 @@ def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
     return Restored(spec, device, model, spec.loss.build(), checkpoint)
 
 
-def describe(text: str, runs: Path) -> tuple[RunSpec, Model]:
+def describe(text: str, runs: Path) -> tuple[RunSpec, Model, RunDir | None]:
     """The spec, and the model without weights, of CONFIG|RUN on the command line: a config file, a shipped config
-    or a run. A run's model is known even where its data set is gone. Raises ConfigError, DataError, RunError."""
+    or a run, which comes third. A run's model is known even where its data set is gone.
+    Raises ConfigError, DataError, RunError."""
     run = None
     try:
         path = find_config(text)
@@ -152,8 +153,8 @@ def describe(text: str, runs: Path) -> tuple[RunSpec, Model]:
         path = run.config
     spec = load(path)
     try:
-        return spec, build_model(spec)
+        return spec, build_model(spec), run
     except MissingData:
         if run is None:
             raise
-        return spec, build_layers(spec, run.checkpoint("last").preprocessing.input_shape)
+        return spec, build_layers(spec, run.checkpoint("last").preprocessing.input_shape), run

@@ -16,9 +16,7 @@ from dltrain.train.settings import RESUMABLE
 Changes = dict[str, tuple[Any, Any]]  # path -> (value before, value now)
 
 
-def resumed(
-    run: RunDir, checkpoint: Checkpoint | None, overrides: Iterable[str | Override]
-) -> tuple[RunSpec, Changes]:
+def resumed(run: RunDir, checkpoint: Checkpoint | None, overrides: Iterable[str | Override]) -> tuple[RunSpec, Changes]:
     """The spec to go on with, and what the overrides changed. Raises ConfigError.
 
     Only keys in RESUMABLE may differ from the config that the checkpoint was trained with, whether an override

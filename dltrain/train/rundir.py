@@ -22,6 +22,7 @@ from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.files import write_atomically
 from dltrain.train.lock import Lock, is_held
 
+GROUP = "group.json"  # in a folder that holds the runs of a group
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 STEP = re.compile(r"step-([0-9]{8,16})\.safetensors")
 warn = logging.getLogger("dltrain").warning
@@ -310,10 +311,13 @@ class RunDir:
 
 
 def all_runs(runs: Path) -> list[RunDir]:
-    """Every run directory, oldest first."""
-    if not runs.is_dir():
-        return []
-    return [RunDir(p) for p in sorted(runs.iterdir()) if not p.name.startswith(".") and (p / "config.yaml").is_file()]
+    """Every run directory, those inside groups too, oldest first."""
+    found = []
+    for path in runs.iterdir() if runs.is_dir() else []:
+        if not path.name.startswith("."):
+            found += [RunDir(path)] if (path / "config.yaml").is_file() else []
+            found += all_runs(path) if (path / GROUP).is_file() else []
+    return sorted(found, key=lambda run: run.path.name)
 
 
 def find_run(text: str | None, runs: Path) -> RunDir:

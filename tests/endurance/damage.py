@@ -227,7 +227,7 @@ def _formats(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], Any
     np.savez(npz, x_train=rng.normal(size=(6, 3)).astype(np.float32), y_train=np.arange(6) % 3)
     packed = io.BytesIO()
     np.savez_compressed(packed, x_train=rng.integers(0, 9, (6, 3)).astype(np.uint8), y_train=np.arange(6) % 3)
-    table = b"height,colour,kind\r\n1.5,red,a\r\n2.5,\"blue, dark\",b\r\n,red,b\r\n3,NA,a\r\n"
+    table = b'height,colour,kind\r\n1.5,red,a\r\n2.5,"blue, dark",b\r\n,red,b\r\n3,NA,a\r\n'
     pictures = []
     for ending in ("png", "jpeg", "bmp", "gif", "ppm"):
         file = io.BytesIO()

@@ -1,0 +1,54 @@
+"""How good are the rates that `dltrain lr-find` suggests? python benchmarks/lr_find.py  →  results/lr_find.json
+
+Each network is trained shortly at every rate of a grid and at the suggested one; compared are the training losses of
+the last epoch, which are means over many more examples than validation has. Takes about ten minutes on two cores.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "lr_find.json"
+NETS: dict[str, list[str]] = {
+    "linear with sgd": ["docs/tutorial/linear.yaml", "train.epochs=5"],
+    "mlp with momentum": ["docs/tutorial/mlp.yaml", "train.epochs=3"],
+    "digits_cnn with adam": ["digits_cnn", "train.epochs=3"],
+    "mnist_lenet5 with adam": ["mnist_lenet5", "train.max_steps=400"],
+}
+GRID = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1]
+
+
+def dltrain(command: str, *arguments: str) -> dict[str, Any]:
+    """What a command says with --json; of a training that diverged, what it said until then."""
+    words = [sys.executable, "-m", "dltrain", command, *arguments, "--json", "--quiet"]
+    return json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=False).stdout)  # type: ignore[no-any-return]
+
+
+def loss_at(words: list[str], rate: float, runs: str) -> float | None:
+    result = dltrain("fit", *words, f"optimizer.lr={rate:g}", "--runs-dir", runs)
+    return result["train"]["loss"] if result["status"] == "done" else None  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    nets: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as runs:
+        for name, words in NETS.items():
+            suggestion = dltrain("lr-find", *words)["suggestion"]
+            losses = {f"{rate:g}": loss_at(words, rate, runs) for rate in GRID}
+            best = min(loss for loss in losses.values() if loss is not None)
+            own = loss_at(words, suggestion, runs)
+            assert own is not None
+            nets[name] = {"grid": losses, "suggestion": suggestion, "loss": own, "above_best": own / best - 1}
+            print(f"{name}: {suggestion:g} gives {own:.4g}, {own / best - 1:+.1%} beside the grid's best", flush=True)
+    RESULTS.write_text(
+        json.dumps({"date": date.today().isoformat(), "platform": platform.platform(), "nets": nets}, indent=2) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

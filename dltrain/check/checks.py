@@ -1,0 +1,38 @@
+"""All checks, in the order in which they are shown."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from dltrain.check import examples, start
+from dltrain.check.finding import Finding
+from dltrain.check.learn import one_batch_by_heart
+from dltrain.check.numeric import gradient_check
+from dltrain.check.subject import Subject
+
+Check = Callable[[Subject], Finding]
+CHECKS: tuple[Check, ...] = (
+    start.shapes,
+    start.output,
+    examples.classes,
+    examples.duplicates,
+    examples.labels,
+    examples.value_range,
+    start.loss_at_start,
+    start.activations,
+    start.dead_units,
+    start.gradients_arrive,
+    start.gradient_depth,
+    start.first_update,
+    start.penalty,
+    gradient_check,
+    one_batch_by_heart,
+)
+
+
+def run_checks(subject: Subject) -> Iterator[Finding]:
+    """Each finding as soon as it is known. Every check starts from the same weights, which none of them changes."""
+    for check in CHECKS:
+        with np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
+            finding = check(subject)
+        yield finding

@@ -1,0 +1,131 @@
+"""The data: are the classes there, do the labels belong to the inputs, is the test part new, is the range right?"""
+
+from collections import defaultdict
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from dltrain.check.finding import Finding, Status, judged
+from dltrain.check.subject import Subject
+
+Array = Any
+MOST = 60_000  # examples of a split that are looked at for duplicates
+SAMPLE = 4096  # examples whose range is looked at
+NEIGHBOURS, ASKED = 4000, 500  # examples among which the nearest ones are looked for, and for how many
+
+
+def classes(subject: Subject) -> Finding:
+    """Every class must occur in the training part, and it helps when none is rare."""
+    names = subject.class_names
+    if names is None:
+        spread = subject.train.targets().std(axis=0)
+        constant = [i for i, s in enumerate(spread) if s == 0]
+        advice = f"target {', '.join(map(str, constant))} is the same for all examples: nothing can be learnt"
+        found = f"{len(spread)} numbers to predict, standard deviation {', '.join(f'{s:.3g}' for s in spread[:8])}"
+        return judged("targets", found, (bool(constant), "failed", advice))
+    feeds = subject.job.feeds
+    counts = {split: np.bincount(feed.targets(), minlength=len(names)) for split, feed in feeds.items()}
+    absent = {split: [names[i] for i in np.flatnonzero(c == 0)] for split, c in counts.items()}
+    train = counts["train"]
+    few, many = int(train.argmin()), int(train.argmax())
+    found = f"{len(names)}; the rarest, {names[few]}, has {train[few]:,} training examples, "
+    found += f"the commonest, {names[many]}, {train[many]:,}"
+    elsewhere = "; ".join(f"{split} has no {', '.join(a)}" for split, a in absent.items() if a and split != "train")
+    return judged(
+        "classes",
+        found,
+        (bool(absent["train"]), "failed", f"no training example of {', '.join(absent['train'])}"),
+        (train[many] > 10 * train[few], "warned", "accuracy hides the rare classes: look at recall, in `dltrain eval`"),
+        (bool(elsewhere), "warned", f"{elsewhere}: its figures say nothing about them"),
+        counts={split: c.tolist() for split, c in counts.items()},
+    )
+
+
+def duplicates(subject: Subject) -> Finding:
+    """No test or validation example may also be a training example, and equal inputs must have equal labels."""
+    labels = defaultdict(list)
+    trained = _fingerprints(subject, "train")
+    for key, target in zip(trained, subject.train.targets(), strict=False):
+        labels[key].append(target)
+    shares = {}
+    for split in subject.job.feeds.keys() - {"train"}:
+        keys = _fingerprints(subject, split)
+        shares[split] = sum(key in labels for key in keys) / len(keys)
+    clash = 0
+    if subject.class_names is not None:
+        clash = sum(len(found) for found in labels.values() if len(set(found)) > 1)
+    again = ", ".join(f"{share:.2%} of {split}" for split, share in sorted(shares.items())) or "no other split"
+    found = f"also in the training part: {again}; {clash:,} training examples equal one of another class"
+    # A few numbers may well be equal by chance; two photographs are not.
+    bad: Status = "failed" if len(subject.job.model.in_shape) == 3 else "warned"
+    worst = max(shares.values(), default=0.0)
+    return judged(
+        "duplicates",
+        found,
+        (worst > 0.01, bad, "what was trained on tests nothing: take these examples out of one of the two"),
+        (clash > 0.01 * len(trained), bad, "nothing can tell these examples apart: look at their labels"),
+        (worst > 0.001, "warned", "the figures of that split will look a little too good"),
+        shares=shares,
+        conflicting=clash,
+    )
+
+
+def labels(subject: Subject) -> Finding:
+    """Do labels have anything to do with inputs? The nearest other example should more often than not be of one class.
+
+    Where its class is right no more often than by chance, the labels may be shuffled, or off by one.
+    """
+    names = subject.class_names
+    targets = subject.train.targets()
+    if names is None or len(targets) < 200:
+        return Finding("labels", "passed", "looked at for classes and 200 examples at least")
+    order = subject.shuffled[: NEIGHBOURS + ASKED]
+    asked = min(ASKED, len(order) // 2)
+    x = np.concatenate(list(subject.inputs("train", order))).reshape(len(order), -1)
+    x -= x.mean(axis=0)
+    y = targets[order]
+    a, b = x[:asked], x[asked:]
+    nearest = ((b * b).sum(axis=1) - 2 * (a @ b.T)).argmin(axis=1)
+    right = float((y[asked:][nearest] == y[:asked]).mean())
+    shares = np.bincount(y, minlength=len(names)) / len(y)
+    chance = float((shares**2).sum())
+    noise = (chance * (1 - chance) / asked) ** 0.5
+    return judged(
+        "labels",
+        f"the nearest training example has the same class for {right:.1%}; by chance {chance:.1%}",
+        (
+            right < chance + 4 * noise,
+            "warned",
+            "labels and inputs seem unrelated: are they in the same order? If the task is that hard, never mind",
+        ),
+        right=right,
+        chance=chance,
+    )
+
+
+def value_range(subject: Subject) -> Finding:
+    """What the network gets should be about 0 ± 1: initial weights and learning rates are made for that."""
+    x = np.concatenate(list(subject.inputs("train", subject.shuffled[:SAMPLE])))
+    mean, std, extreme = float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64)), float(np.abs(x).max())
+    size = float(np.hypot(mean, std))
+    constant = np.flatnonzero(x.reshape(-1, x.shape[-1]).std(axis=0) == 0)
+    advice = "set data.normalize: channel" if subject.job.preprocessing.normalize == "none" else "look at the values"
+    where = f"channel {', '.join(map(str, constant))} is the same everywhere: it says nothing"
+    return judged(
+        "range",
+        f"after normalisation {mean:.3g} ± {std:.3g}, largest {extreme:.3g}",
+        (not 1 / 30 < size < 30, "failed", f"far from 0 ± 1: {advice}"),
+        (std == 0, "failed", "all inputs are the same"),
+        (not 1 / 5 < size < 5, "warned", f"away from 0 ± 1: {advice}"),
+        (extreme > 50, "warned", "there are outliers: look at the values"),
+        (len(constant) > 0, "warned", where),
+        mean=mean,
+        std=std,
+        largest=extreme,
+    )
+
+
+def _fingerprints(subject: Subject, split: str) -> list[bytes]:
+    pieces = subject.inputs(split, np.arange(min(MOST, subject.job.feeds[split].size)))
+    return [blake2b(row.tobytes(), digest_size=16).digest() for piece in pieces for row in piece]

@@ -1,0 +1,87 @@
+"""Can the network learn a few examples by heart? If not, it will not learn many."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dltrain.backend import to_host
+from dltrain.check.finding import Finding, judged
+from dltrain.check.subject import Subject, without_dropout
+from dltrain.engine import Tensor, gradients
+from dltrain.nn import Context
+from dltrain.optim import OPTIMIZERS, Optimizer
+
+Array = Any
+EXAMPLES = 16
+STEPS = 400
+KNOWN = 0.05  # of the variance of the targets, where numbers are to be predicted
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """steps taken. start, left: the share of examples wrong, or of the variance of the targets, first and at best."""
+
+    steps: int
+    start: float
+    left: float
+
+
+def one_batch_by_heart(subject: Subject) -> Finding:
+    """The first examples over and over, without dropout, augmentation, penalty and schedule."""
+    goal = 0.0 if subject.class_names is not None else KNOWN
+    own = memorise(subject, subject.job.optimizer, goal)
+    what = "are wrong" if subject.class_names is not None else "of their variance is left"
+    found = f"of {min(EXAMPLES, subject.train.size)} examples {own.left:.0%} {what} after {own.steps} steps"
+    advice = ""
+    if not own.left <= goal:
+        other = memorise(subject, OPTIMIZERS["adam"](lr=1e-3), goal)
+        if other.left <= goal:
+            advice = f"adam at 1e-3 does it in {other.steps} steps: look at optimizer.lr (`dltrain lr-find`)"
+        else:
+            advice = "adam at 1e-3 cannot do it either: look at the layers, their init and activation, and at the data"
+    return judged(
+        "learns by heart",
+        found,
+        (not own.left <= own.start / 2, "failed", advice),
+        (own.left > goal, "warned", advice),
+        steps=own.steps,
+        left=own.left if np.isfinite(own.left) else None,
+    )
+
+
+def memorise(subject: Subject, optimizer: Optimizer, goal: float) -> Attempt:
+    """Train a copy on the first few examples until no more than `goal` is left or the steps are used up."""
+    job = subject.job
+    model = without_dropout(job.model)
+    x, targets = subject.train.examples(subject.first_batch[:EXAMPLES])
+    words = subject.words(len(targets))
+    parameters = dict(model.trainable_parameters())
+    weights = {name: p.data for name, p in parameters.items()}
+    state = optimizer.new_state(weights)
+    start = best = float("inf")
+    for step in range(1, STEPS + 1):
+        output = model(Tensor(x), Context(training=True, words=words))
+        loss = job.loss(output, targets, len(targets))
+        if not np.isfinite(float(to_host(loss.data))):
+            break
+        left = _left(subject, to_host(job.loss.logits(output.data)), to_host(targets))
+        start, best = (left if step == 1 else start), min(best, left)
+        if best <= goal:
+            break
+        grads = dict(zip(parameters, gradients(loss, list(parameters.values())), strict=True))
+        optimizer.update(weights, _clipped(grads, job.train.clip_norm), state, optimizer.lr, step)
+    return Attempt(step, start, best)
+
+
+def _left(subject: Subject, output: Array, targets: Array) -> float:
+    if subject.class_names is not None:
+        return float((output.argmax(axis=1) != targets).mean())
+    return float(np.mean((output - targets) ** 2) / max(float(targets.var(axis=0).mean()), 1e-30))
+
+
+def _clipped(grads: dict[str, Array], limit: float | None) -> dict[str, Array]:
+    if limit is None:
+        return grads
+    norm = sum(float(to_host((g * g).sum())) for g in grads.values()) ** 0.5
+    return {name: g * (limit / norm) for name, g in grads.items()} if norm > limit else grads

@@ -1,0 +1,79 @@
+"""Are the gradients right? Every layer and the loss against finite differences, in float64."""
+
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+from dltrain.backend import open_device
+from dltrain.check.finding import Finding, judged
+from dltrain.check.subject import Subject
+from dltrain.engine import GradientMismatch, Tensor, gradcheck
+from dltrain.nn import Context, Layer
+from dltrain.random import generator
+
+TOLERANCE = 1e-5
+# A kink (the 0 of a relu, a tie of a maximum) between the two points of a difference is no mistake. Nearer points
+# are less likely to have one between them; a wrong gradient is wrong at every distance.
+EPSILONS = (1e-6, 1e-8, 1e-9)
+
+
+def gradient_check(subject: Subject) -> Finding:
+    """Two examples of random values go through each layer by itself; see engine/gradcheck.py."""
+    errors: dict[str, float] = {}
+    wrong: list[str] = []
+    for layer in subject.job.model.layers:
+        try:
+            errors[layer.name] = _worst_error(subject, layer)
+        except GradientMismatch as mismatch:
+            wrong.append(f"{layer.name}: {mismatch}")
+    try:
+        errors["loss"] = _of_the_loss(subject)
+    except GradientMismatch as mismatch:
+        wrong.append(f"loss: {mismatch}")
+    shown = ", ".join(f"{name} {error:.0e}" for name, error in errors.items())
+    return judged(
+        "gradient check",
+        f"relative error in float64: {shown}" if shown else "no gradient is right",
+        (bool(wrong), "failed", f"a derivative is wrong; {'; '.join(wrong)}"),
+        errors=errors,
+        wrong=wrong,
+    )
+
+
+def _worst_error(subject: Subject, layer: Layer) -> float:
+    device = open_device(subject.job.device.name, np.float64)
+    twin = copy(layer)
+    names = list(layer.parameters)
+    values = [device.asarray(np.asarray(p.draw(_rng(subject, f"{layer.name}.{n}")), np.float64))
+              for n, p in layer.parameters.items()]  # fmt: skip
+    x = device.asarray(_rng(subject, layer.name).standard_normal((2, *layer.in_shape)))
+    context = Context(training=True, words=subject.words(2))
+
+    def function(x: Tensor, *parameters: Tensor) -> Tensor:
+        for name, parameter in zip(names, parameters, strict=True):
+            setattr(twin, name, parameter)
+        return twin(x, context)
+
+    return _nearer_and_nearer(function, x, *values)
+
+
+def _of_the_loss(subject: Subject) -> float:
+    job = subject.job
+    device = open_device(job.device.name, np.float64)
+    output = device.asarray(_rng(subject, "loss").standard_normal((4, *job.model.out_shape)))
+    targets = device.asarray(subject.train.targets()[:4])
+    return _nearer_and_nearer(lambda y: job.loss(y, targets, len(targets)), output[: len(targets)])
+
+
+def _nearer_and_nearer(function: Any, *inputs: Any) -> float:
+    for epsilon in EPSILONS[:-1]:
+        try:
+            return gradcheck(function, *inputs, directions=1, epsilon=epsilon, tolerance=TOLERANCE)
+        except GradientMismatch:
+            continue
+    return gradcheck(function, *inputs, directions=1, epsilon=EPSILONS[-1], tolerance=TOLERANCE)
+
+
+def _rng(subject: Subject, what: str) -> np.random.Generator:
+    return generator(subject.job.seed, "check", what)

@@ -1,0 +1,223 @@
+"""The network before its first step: is it in a state from which it can learn?"""
+
+from math import log
+from typing import Any
+
+import numpy as np
+
+from dltrain.check.finding import Finding, judged
+from dltrain.check.subject import LayerTrace, Subject, rms
+from dltrain.nn.summary import summarise
+
+Array = Any
+WEIGHTS = "look at model.init: he_normal suits relu, glorot_uniform suits tanh and sigmoid"
+
+
+def shapes(subject: Subject) -> Finding:
+    """Shapes, parameters, and how the training is cut into steps."""
+    job, size = subject.job, subject.train.size
+    counted = summarise(job.model, job.kinds, job.train.batch_size)
+    steps = -(-size // job.train.batch_size)
+    shape = " → ".join("×".join(map(str, s)) for s in (job.model.in_shape, job.model.out_shape))
+    memory = counted["activation_bytes"] / 2**20
+    found = f"{shape} in {len(job.model.layers)} layers, {counted['total']:,} parameters; {size:,} examples, "
+    found += f"{steps:,} steps an epoch; outputs take {memory:,.0f} MiB a batch"
+    return judged(
+        "shapes",
+        found,
+        (
+            job.train.batch_size > size,
+            "warned",
+            f"train.batch_size {job.train.batch_size} is more than there is: each epoch is one step",
+        ),
+        parameters=counted["total"],
+        steps_per_epoch=steps,
+    )
+
+
+def output(subject: Subject) -> Finding:
+    """The last layer's activation must let through what the loss wants to see."""
+    last = next((layer for layer in reversed(subject.job.model.layers) if layer.observed), None)
+    activation = last.activation if last else None
+    name = last.name if last else ""
+    if subject.class_names is not None:
+        advice = f"give {name} `activation: none`: the loss wants numbers of any size and does the rest itself"
+        found = f"activation {activation or 'none'} before the loss"
+        return judged("output", found, (bool(activation), "failed", advice))
+    targets = subject.train.targets()
+    low, high = float(targets.min()), float(targets.max())
+    bounds = {"relu": (0.0, np.inf), "sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+    least, most = bounds.get(activation or "", (-np.inf, np.inf))
+    advice = f"give {name} `activation: none`: {activation} cannot give numbers beyond {least:g} … {most:g}"
+    found = f"activation {activation or 'none'}, targets from {low:.4g} to {high:.4g}"
+    return judged("output", found, (low < least or high > most, "failed", advice))
+
+
+def loss_at_start(subject: Subject) -> Finding:
+    """A network that knows nothing should be as wrong as guessing: all outputs 0, or the mean of the targets.
+
+    Weights scaled for relu (he_normal) give outputs of variance 2 and, after max_pool, more: a few more are healthy.
+    """
+    loss, guess = subject.trace.loss, subject.guess
+    if subject.class_names is not None:
+        even = log(len(subject.class_names))
+        found = f"{loss:.4g}; guessing costs {'' if abs(guess - even) > 1e-4 else f'ln {len(subject.class_names)} = '}"
+        scale = guess / even if even else 1.0
+        warn, fail = guess + 5 * scale, guess + 20 * scale
+    else:
+        found = f"{loss:.4g}; always answering the mean costs "
+        warn, fail = 10 * guess, 1000 * guess
+    advice = f"the outputs are too large at the start: normalise the inputs, or {WEIGHTS}"
+    low = "better than guessing before the first step: does the input contain the answer?"
+    return judged(
+        "loss at start",
+        f"{found}{guess:.4g}",
+        (not np.isfinite(loss), "failed", advice),
+        (loss > fail, "failed", advice),
+        (loss > warn, "warned", advice),
+        (loss < guess / 2, "warned", low),
+        loss=_number(loss),
+        guess=guess,
+    )
+
+
+def activations(subject: Subject) -> Finding:
+    """Differences between examples must neither fade nor grow on their way through the layers.
+
+    Measured as the standard deviation over the examples, root mean square over positions and units. Glorot and Bengio,
+    2010, and He et al., 2015, chose their weights to keep it.
+    """
+    rows = [(t.layer.name, float(t.output.mean()), _spread(t)) for t in subject.trace.layers if t.layer.observed]
+    text = ", ".join(f"{name} {mean:.2g} ± {spread:.2g}" for name, mean, spread in rows)
+    spreads = [spread for _, _, spread in rows]
+    first, lowest, highest = spreads[0], min(spreads), max(spreads)
+    broken = not np.isfinite(spreads).all()
+    return judged(
+        "activations",
+        f"mean ± spread over examples: {text}",
+        (broken or highest > 1e3 * first or first > 1e3, "failed", f"they grow from layer to layer; {WEIGHTS}"),
+        (lowest < 1e-3 * first or first < 1e-6, "failed", f"the examples become all alike; {WEIGHTS}"),
+        (highest > 30 * first, "warned", f"they grow from layer to layer; {WEIGHTS}"),
+        (lowest < first / 30, "warned", f"the differences between examples fade; {WEIGHTS}"),
+        layers={name: {"mean": _number(mean), "spread": _number(spread)} for name, mean, spread in rows},
+    )
+
+
+def dead_units(subject: Subject) -> Finding:
+    """ReLU units (channels, for conv) that are 0 for every example looked at: no gradient passes them."""
+    relus = [t for t in subject.trace.layers if t.layer.activation == "relu"]
+    dead = {t.layer.name: int((t.output.reshape(-1, t.output.shape[-1]).max(axis=0) <= 0).sum()) for t in relus}
+    units = {t.layer.name: t.layer.out_shape[-1] for t in relus}
+    share = max((dead[name] / units[name] for name in dead), default=0.0)
+    some = [f"{name} {dead[name]} of {units[name]}" for name in dead if dead[name]]
+    found = ", ".join(some) or (f"none of {sum(units.values()):,}" if relus else "no layer has relu")
+    advice = "try he_normal, normalised inputs or leaky_relu"
+    return judged(
+        "dead units",
+        f"{found}, over {subject.examples} examples",
+        (share > 0.5, "failed", f"hardly anything can pass; {advice}"),
+        (share > 0.1, "warned", advice),
+        dead_units=dead,
+    )
+
+
+def gradients_arrive(subject: Subject) -> Finding:
+    """Every parameter must get a gradient, and units of a layer must not all be the same."""
+    found = subject.trace.gradients
+    broken = [name for name, g in found.items() if not np.isfinite(g).all()]
+    none = [name for name, g in found.items() if not g.any()]
+    same = [name for name, p in subject.job.model.named_parameters() if p.kind == "weight" and _all_alike(p.data)]
+    missing = f"nothing reaches {', '.join(none)}: dead units, weights that are all 0, or no path to the loss"
+    return judged(
+        "gradients",
+        f"{len(found) - len(none)} of {len(found)} parameters get one",
+        (bool(broken), "failed", f"not finite in {', '.join(broken)}; {WEIGHTS}"),
+        (bool(none), "failed", missing),
+        (bool(same), "failed", f"the units of {', '.join(same)} start equal, so they stay equal; use a random init"),
+        missing=none,
+    )
+
+
+def gradient_depth(subject: Subject) -> Finding:
+    """Gradients of the layers' outputs must neither vanish nor explode on the way back.
+
+    Summed over positions and units, so that layers of different sizes can be compared.
+    """
+    norms = {t.layer.name: float(np.linalg.norm(t.gradient)) for t in subject.trace.layers if t.layer.parameters}
+    if not norms:
+        return Finding("gradient depth", "passed", "no layer has parameters")
+    (first, at_first), *_, (last, at_last) = [*norms.items(), *norms.items()]
+    ratio = at_first / at_last if at_last > 0 else float("nan")
+    vanish = f"the first layers hardly learn: use relu or fewer layers; {WEIGHTS}"
+    explode = f"the first layers get far too much: {WEIGHTS}; train.clip_norm helps"
+    return judged(
+        "gradient depth",
+        f"‖gradient‖ of the output of {first} is {ratio:.2g} times that of {last}",
+        (not np.isfinite(ratio), "failed", "it is 0 or not finite at the last layer already"),
+        (ratio < 1e-4, "failed", vanish),
+        (ratio > 1e4, "failed", explode),
+        (ratio < 1e-2, "warned", vanish),
+        (ratio > 1e2, "warned", explode),
+        norms={name: _number(norm) for name, norm in norms.items()},
+    )
+
+
+def first_update(subject: Subject) -> Finding:
+    """How far the optimizer moves the weights in one step at the config's own rate: ‖Δw‖ / ‖w‖, without schedule.
+
+    About 1e-3 is healthy in the middle of a training (Karpathy, CS231n, "Neural Networks Part 3"); the first steps
+    of adam, in which every weight moves by the whole rate, are larger.
+    """
+    job, ratios = subject.job, {}
+    weights = {name: p for name, p in job.model.named_parameters() if p.kind == "weight"}
+    for name, parameter in weights.items():
+        w, g = {name: parameter.data.copy()}, {name: job.device.asarray(subject.trace.gradients[name])}
+        job.optimizer.update(w, g, job.optimizer.new_state(w), job.optimizer.lr, 1)
+        size = float(rms_of(job, parameter.data))
+        ratios[name] = float(rms_of(job, w[name] - parameter.data)) / size if size else 0.0
+    if not ratios:
+        return Finding("first update", "passed", "there are no weights")
+    name = max(ratios, key=lambda key: ratios[key])
+    lr = job.optimizer.lr
+    return judged(
+        "first update",
+        f"‖Δw‖ / ‖w‖ is at most {ratios[name]:.2g} ({name}) at optimizer.lr {lr:g}",
+        (not ratios[name] < 1, "failed", "one step replaces the weights; lower optimizer.lr (`dltrain lr-find`)"),
+        (ratios[name] > 0.2, "warned", "large steps; a lower optimizer.lr or a warm-up may help"),
+        (ratios[name] < 1e-6, "failed", "the weights hardly move; raise optimizer.lr (`dltrain lr-find`)"),
+        (ratios[name] < 1e-5, "warned", "small steps; a higher optimizer.lr would be quicker (`dltrain lr-find`)"),
+        ratios=ratios,
+    )
+
+
+def penalty(subject: Subject) -> Finding:
+    """The penalty must not be what the training is about."""
+    settings = subject.job.penalty
+    weights = [p.data for _, p in subject.job.model.named_parameters() if p.kind == "weight"]
+    value = sum(settings.l1 * float(abs(w).sum()) + settings.l2 * float((w * w).sum()) for w in weights)
+    share = value / subject.trace.loss if subject.trace.loss > 0 else 0.0
+    advice = "the training would mostly shrink weights; lower penalty.l1 or penalty.l2"
+    return judged(
+        "penalty",
+        f"{value:.4g}, {share:.2g} times the loss" if value else "none",
+        (share > 10, "failed", advice),
+        (share > 1, "warned", advice),
+        penalty=value,
+    )
+
+
+def _spread(t: LayerTrace) -> float:
+    return rms(t.output.std(axis=0, dtype=np.float64))
+
+
+def rms_of(job: Any, x: Array) -> Any:
+    return job.device.xp.sqrt((x * x).mean())
+
+
+def _all_alike(w: Array) -> bool:
+    """Whether all units, the last axis, have the same weights."""
+    return w.shape[-1] > 1 and bool((w == w[..., :1]).all())
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None

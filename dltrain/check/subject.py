@@ -1,0 +1,125 @@
+"""What the checks look at: a job with fresh weights, and one batch that went through it forward and backward."""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from dltrain.backend import to_host
+from dltrain.engine import Tensor, gradients
+from dltrain.nn import Context, Dropout, Layer, Model
+from dltrain.random import permutation
+from dltrain.train.feed import Moment, random_words
+from dltrain.train.job import Job
+
+Array = Any
+PIECE = 1024  # examples made ready at a time
+MOST_BYTES = 512 << 20  # that the outputs of all layers may take, and their gradients again
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What one batch gave at a layer, on the host. output and gradient (of the loss): (N, *out_shape)."""
+
+    layer: Layer
+    output: Array
+    gradient: Array
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One batch forward and backward. gradients: parameter name -> gradient of the data loss, on the host."""
+
+    loss: float
+    layers: list[LayerTrace]
+    gradients: dict[str, Array]
+
+
+class Subject:
+    """The job under examination. Its model gets the initial weights that a training would start from.
+
+    class_names: None where numbers are to be predicted.
+    """
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.train = job.feeds["train"]
+        self.class_names = job.preprocessing.classes if job.loss.classification else None
+        job.model.initialise(job.seed, job.device)
+        each = 8 * sum(prod(layer.out_shape) for layer in job.model.layers)
+        wanted = max(64, min(job.train.batch_size, 256))
+        self.examples = min(wanted, self.train.size, max(2, MOST_BYTES // each))
+
+    @property
+    def moment(self) -> Moment:
+        return Moment(self.job.seed, epoch=1, step=1)
+
+    @cached_property
+    def shuffled(self) -> Array:
+        """The order in which the first epoch sees the training examples."""
+        return permutation(self.train.size, self.job.seed, "order", epoch=1)
+
+    @property
+    def first_batch(self) -> Array:
+        """The examples that the first epoch begins with, as indices into the training split."""
+        return self.shuffled[: self.examples]
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The first examples through the network as in training: augmented, with dropout."""
+        x, targets = self.train.examples(self.first_batch, 0, self.moment)
+        return trace(self.job, x, targets, Context(training=True, words=self.words(len(targets))))
+
+    @cached_property
+    def guess(self) -> float:
+        """The loss of answering the same to everything: 0 for each class, or the mean of the targets."""
+        x, targets = self.train.examples(self.first_batch)
+        output = self.job.device.xp.zeros((len(targets), *self.job.model.out_shape), x.dtype)
+        if self.class_names is None:
+            output = output + self.job.device.asarray(self.train.targets().mean(axis=0))
+        return float(to_host(self.job.loss(Tensor(output), targets, len(targets)).data))
+
+    def words(self, examples: int) -> Callable[[str, str, int], Array]:
+        """The random words of the first step."""
+
+        def draw(purpose: str, layer: str, each: int) -> Array:
+            return random_words(self.job.device, self.moment, purpose, layer, 0, examples, each)
+
+        return draw
+
+    def inputs(self, split: str, indices: Array) -> Iterator[Array]:
+        """Normalised inputs of these examples, a piece after the other, on the host."""
+        for start in range(0, len(indices), PIECE):
+            yield to_host(self.job.feeds[split].examples(indices[start : start + PIECE])[0])
+
+
+def trace(job: Job, x: Array, targets: Array, context: Context) -> Trace:
+    """Run a batch through the job's model and back. Called with jobs on two devices, it shows where they differ."""
+    outputs = list(job.model.outputs(Tensor(x), context))
+    loss = job.loss(outputs[-1][1], targets, len(targets))
+    parameters = dict(job.model.named_parameters())
+    found = gradients(loss, [*(y for _, y in outputs), *parameters.values()])
+    layers = [
+        LayerTrace(layer, to_host(y.data), to_host(g))
+        for (layer, y), g in zip(outputs, found[: len(outputs)], strict=True)
+    ]
+    by_name = dict(zip(parameters, map(to_host, found[len(outputs) :]), strict=True))
+    return Trace(float(to_host(loss.data)), layers, by_name)
+
+
+def without_dropout(model: Model) -> Model:
+    """A copy that shares nothing, in which nothing is left to chance."""
+    copy = deepcopy(model)
+    for layer in copy.layers:
+        if isinstance(layer, Dropout):
+            layer.rate = 0.0
+    return copy
+
+
+def rms(x: Array) -> float:
+    """The root of the mean square."""
+    return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))

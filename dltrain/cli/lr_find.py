@@ -1,0 +1,53 @@
+"""`dltrain lr-find CONFIG`"""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dltrain.cli import console
+from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, KernelsName, Overrides, Quiet, Threads
+
+
+def lr_find(
+    config: Config,
+    overrides: Overrides = None,
+    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE.svg", help="Draw the curve.")] = None,
+    data_dir: DataDir = None,
+    device: DeviceName = None,
+    kernels: KernelsName = "auto",
+    threads: Threads = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Suggest a learning rate.
+
+    Trains a copy with a rate that grows from 1e-6 to 10 and looks where the loss falls. Keeps nothing.
+    """
+    from dltrain.check.lr_find import sweep
+    from dltrain.cli.check import prepare
+    from dltrain.report.curve import svg_curve, text_curve
+    from dltrain.report.grid import write_bytes
+    from dltrain.train.shards import Crew, available_cores
+
+    job = prepare(config, overrides, data_dir, device)
+    crew = Crew(threads or available_cores())
+    try:
+        found = sweep(job, crew)
+    finally:
+        crew.close()
+    if svg and found.rates:
+        title = f"{Path(config).stem}: loss while the learning rate grows"
+        write_bytes(svg, svg_curve(title, found.rates, found.losses, found.smooth, found.suggestion))
+        console.info(f"wrote {svg}")
+    if json:
+        console.result_json(found.to_json())
+        return
+    if found.rates:
+        console.result_text(text_curve(found.rates, found.smooth, found.suggestion))
+    console.result_text(f"\n{found.reason}")
+    if found.suggestion is not None:
+        changes = [*(overrides or []), f"optimizer.lr={found.suggestion:.2g}"]
+        console.result_text(f"try: {shlex.join(['dltrain', 'fit', config, *changes])}")

@@ -1,0 +1,88 @@
+"""The computation graph of a model, read off the engine's own nodes after a forward pass."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import isfinite, prod
+from typing import Any
+
+from dltrain.backend import to_host
+from dltrain.engine import Tensor, ancestors, gradients
+from dltrain.nn.layer import Context
+from dltrain.nn.model import Model
+
+Array = Any
+INPUT, PARAMETER, CONSTANT, LOSS = "input", "parameter", "constant", "loss"
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """A value of the graph and what made it.
+
+    op: the engine's name for it, or `input`, or `parameter`. name: of a parameter, such as `conv1.weight`.
+    layer: whose it is; `loss` beyond the last one. shape: with "N" for the number of examples.
+    inputs: vertices before this one, by their place in the list. size: how many numbers a parameter holds.
+    gradient: L2 norm of the loss's gradient with respect to this value; None where none was asked for.
+    """
+
+    op: str
+    name: str
+    layer: str
+    shape: tuple[int | str, ...]
+    inputs: tuple[int, ...]
+    size: int
+    gradient: float | None
+
+    @property
+    def shape_text(self) -> str:
+        return "×".join(map(str, self.shape)) or "1 number"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def capture(
+    model: Model, x: Array, context: Context, loss: Callable[[Tensor], Tensor] | None = None, backward: bool = False
+) -> list[Vertex]:
+    """Run x (N, *in_shape) through the model, and the output through `loss`; the vertices, each after its inputs.
+
+    backward: also go back and measure the gradients, which needs a loss.
+    """
+    start = Tensor(x)
+    end, ends = start, []  # (the newest node when a layer was done, the layer's name)
+    for layer, end in model.outputs(start, context):
+        ends.append((end.node.id if end.node else -1, layer.name))
+    if loss is not None:
+        end = loss(end)
+    nodes = ancestors(end)
+    owners = {node.id: next((name for last, name in ends if node.id <= last), LOSS) for node in nodes}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+
+    used = [t for node in nodes for t in node.inputs if t is not None]
+    tensors = list({id(t): t for t in [start, *used, end]}.values())
+    found = gradients(end, tensors, keep_graph=True) if backward else [None] * len(tensors)
+    norms = {id(t): None if g is None else to_host((g * g).sum()) ** 0.5 for t, g in zip(tensors, found, strict=True)}
+
+    vertices: list[Vertex] = []
+    place: dict[int, int] = {}  # of a node or, where none made it, a Tensor
+
+    def put(tensor: Tensor, op: str, layer: str, inputs: tuple[int, ...] = ()) -> None:
+        place[id(tensor.node or tensor)] = len(vertices)
+        name = names.get(id(tensor), "")
+        batched = not name and tensor.shape[:1] == (len(x),)
+        shape: tuple[int | str, ...] = ("N", *tensor.shape[1:]) if batched else tensor.shape
+        size, gradient = prod(tensor.shape) if name else 0, _number(norms[id(tensor)])
+        vertices.append(Vertex(op, name, layer, shape, inputs, size, gradient))
+
+    put(start, INPUT, INPUT)
+    made = {id(t.node): t for t in tensors if t.node is not None}
+    for node in nodes:
+        inputs = [t for t in node.inputs if t is not None]
+        for tensor in inputs:
+            if id(tensor.node or tensor) not in place:
+                put(tensor, PARAMETER if id(tensor) in names else CONSTANT, owners[node.id])
+        put(made[id(node)], node.op, owners[node.id], tuple(place[id(t.node or t)] for t in inputs))
+    return vertices
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or not isfinite(value) else float(value)

@@ -1,0 +1,1 @@
+"""What is shown of networks and runs besides text at the terminal."""

@@ -1,0 +1,160 @@
+"""A computation graph as text, as DOT for graphviz, and as SVG."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from math import log10
+from xml.sax.saxutils import escape, quoteattr
+
+from dltrain.nn.graph import CONSTANT, INPUT, PARAMETER, Vertex
+
+LEAVES = (PARAMETER, CONSTANT)
+Vertices = Sequence[Vertex]
+
+# The layout of the SVG, in pixels. Ops run down the middle, what they take besides stands to their left.
+ROW, BOX, OP_WIDTH, LEAF_WIDTH, LABEL_WIDTH, BAR_WIDTH, GAP, MARGIN = 58, 38, 140, 200, 110, 110, 40, 16
+STYLE = """
+text{font:13px system-ui,sans-serif;fill:#1d1f24}.small{font-size:11px;fill:#5c606a}
+.paper{fill:#fdfdfb}.layer{fill:#f0f0ea}.op{fill:#d9e6f3;stroke:#245a92}.leaf{fill:#fff;stroke:#8a8d94}
+.edge{fill:none;stroke:#5c606a;stroke-width:1.3}.bar{fill:#b2500d}.mid{text-anchor:middle}.strong{font-weight:600}
+@media (prefers-color-scheme:dark){text{fill:#e9e7e2}.small{fill:#a5a9b2}.paper{fill:#15171b}.layer{fill:#1e2126}
+.op{fill:#22384f;stroke:#82b4ea}.leaf{fill:#15171b;stroke:#a5a9b2}.edge{stroke:#a5a9b2}.bar{fill:#f1a566}}
+"""
+
+
+def graph_rows(vertices: Vertices) -> tuple[list[str], list[list[object]]]:
+    """(columns, a row for each op): its layer, what it makes of what, and the parameters that it takes."""
+    measured = any(v.gradient is not None for v in vertices)
+    rows: list[list[object]] = []
+    numbers = _numbers(vertices)
+    for place, v in enumerate(vertices):
+        if v.op in LEAVES:
+            continue
+        leaves = [vertices[i] for i in v.inputs if vertices[i].op in LEAVES]
+        sources = ", ".join(str(numbers[i]) for i in v.inputs if i in numbers)
+        parameters = ", ".join(f"{_short_name(leaf)} {leaf.shape_text}" for leaf in leaves)
+        row: list[object] = [numbers[place], v.layer, v.op, sources, v.shape_text, parameters]
+        if measured:
+            row += [_size(v.gradient), ", ".join(f"{_short_name(leaf)} {_size(leaf.gradient)}" for leaf in leaves)]
+        rows.append(row)
+    columns = ["", "layer", "op", "of", "shape", "parameters"]
+    return columns + (["‖gradient‖", "of parameters"] if measured else []), rows
+
+
+def to_dot(vertices: Vertices) -> str:
+    """For `dot -Tsvg`: a cluster for each layer, boxes for what is stored and ellipses for what is computed."""
+    lines = ["digraph network {", '  node [fontname="sans-serif"]; edge [fontname="sans-serif", fontsize=10];']
+    for layer, members in groupby(range(len(vertices)), key=lambda i: vertices[i].layer):
+        lines.append(f"  subgraph {_quoted(f'cluster_{layer}')} {{ label={_quoted(layer)};")
+        for i in members:
+            v = vertices[i]
+            shape = "box" if v.op in (INPUT, *LEAVES) else "ellipse"
+            lines.append(f"    v{i} [shape={shape}, label={_quoted(chr(10).join(_label(v)))}];")
+        lines.append("  }")
+    lines += [
+        f"  v{i} -> v{j} [label={_quoted(vertices[i].shape_text)}];" for j, v in enumerate(vertices) for i in v.inputs
+    ]
+    return "\n".join([*lines, "}"])
+
+
+def to_svg(vertices: Vertices, title: str) -> str:
+    """Ops from top to bottom in the order in which they were computed; beside each, its gradient on a log scale."""
+    ops = [i for i, v in enumerate(vertices) if v.op not in LEAVES]
+    row_of = {place: row for row, place in enumerate(ops)}
+    most_leaves = max(sum(vertices[i].op in LEAVES for i in vertices[place].inputs) for place in ops)
+    left = MARGIN + LABEL_WIDTH + most_leaves * (LEAF_WIDTH + 14) + GAP
+    bars = left + OP_WIDTH + GAP + 16
+    norms = [vertices[i].gradient or 0.0 for i in ops[:-1] if vertices[i].gradient]  # the last one's is always 1
+    width = bars + (BAR_WIDTH + 90 if norms else 0) + MARGIN
+    top = MARGIN + 44
+    height = top + len(ops) * ROW + MARGIN
+
+    def y(place: int) -> float:
+        """The middle of an op's row."""
+        return top + row_of[place] * ROW + ROW / 2
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'role="img" aria-label={quoteattr(title)}><style>{STYLE}</style>',
+        f'<rect class="paper" width="{width}" height="{height}"/>',
+        f'<text x="{MARGIN}" y="{MARGIN + 14}" style="font-size:16px;font-weight:600">{escape(title)}</text>',
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path class="edge" d="M1,1 L8,4 L1,7"/></marker></defs>',
+    ]
+    if norms:
+        parts.append(f'<text class="small" x="{bars}" y="{top - 8}">‖gradient‖ of the output, logarithmic</text>')
+    for layer, members in groupby(ops, key=lambda i: vertices[i].layer):
+        rows = list(members)
+        band = y(rows[0]) - ROW / 2 + 2
+        parts.append(
+            f'<rect class="layer" rx="8" x="{MARGIN}" y="{band}" width="{width - 2 * MARGIN}" '
+            f'height="{len(rows) * ROW - 4}"/>'
+            f'<text class="strong" x="{MARGIN + 12}" y="{band + len(rows) * ROW / 2 + 3}">{escape(layer)}</text>'
+        )
+    for place in ops:
+        v, middle = vertices[place], y(place)
+        parts.append(_box("op", left, middle, OP_WIDTH, [v.op, v.shape_text]))
+        leaf_x = left - GAP
+        for i in v.inputs:
+            if vertices[i].op in LEAVES:
+                leaf_x -= LEAF_WIDTH
+                parts.append(_box("leaf", leaf_x, middle, LEAF_WIDTH, _leaf_lines(vertices[i])))
+                leaf_x -= 14
+            else:
+                parts.append(_edge(left, y(i), middle, row_of[place] - row_of[i]))
+        if any(vertices[i].op in LEAVES for i in v.inputs):
+            parts.append(f'<path class="edge" marker-end="url(#tip)" d="M{left - GAP},{middle} H{left}"/>')
+        if v.gradient and place != ops[-1]:
+            lowest = min(*norms, max(norms) / 1e3)  # small differences are to look small
+            share = log10(v.gradient / lowest) / log10(max(norms) / lowest)
+            bar = 4 + share * (BAR_WIDTH - 4)
+            parts.append(f'<rect class="bar" rx="2" x="{bars}" y="{middle - 6}" width="{bar:.1f}" height="12"/>')
+            parts.append(f'<text class="small" x="{bars + bar + 8:.1f}" y="{middle + 4}">{_size(v.gradient)}</text>')
+    return "".join([*parts, "</svg>\n"])
+
+
+def _edge(left: float, start: float, end: float, rows: int) -> str:
+    """Straight down to the next row; around the rows between on the right where there are some."""
+    x = left + OP_WIDTH / 2
+    if rows == 1:
+        return f'<path class="edge" marker-end="url(#tip)" d="M{x},{start + BOX / 2} V{end - BOX / 2}"/>'
+    right = left + OP_WIDTH
+    return (
+        f'<path class="edge" marker-end="url(#tip)" '
+        f'd="M{right},{start} C{right + GAP},{start} {right + GAP},{end} {right},{end}"/>'
+    )
+
+
+def _box(kind: str, x: float, middle: float, width: float, lines: Sequence[str]) -> str:
+    corners = BOX / 2 if kind == "op" else 4
+    return (
+        f'<rect class="{kind}" rx="{corners}" x="{x}" y="{middle - BOX / 2}" width="{width}" height="{BOX}"/>'
+        f'<text class="mid" x="{x + width / 2}" y="{middle - 3}">{escape(lines[0])}</text>'
+        f'<text class="small mid" x="{x + width / 2}" y="{middle + 12}">{escape(lines[1])}</text>'
+    )
+
+
+def _leaf_lines(v: Vertex) -> list[str]:
+    gradient = f" · ‖g‖ {_size(v.gradient)}" if v.gradient is not None else ""
+    return [_short_name(v), f"{v.shape_text}{f' = {v.size:,}' if len(v.shape) > 1 and v.size else ''}{gradient}"]
+
+
+def _label(v: Vertex) -> list[str]:
+    lines = [v.name or v.op, v.shape_text] if v.op in (INPUT, *LEAVES) else [v.op]
+    return lines + ([f"gradient {_size(v.gradient)}"] if v.gradient is not None else [])
+
+
+def _numbers(vertices: Vertices) -> dict[int, int]:
+    """Place -> the number that a reader sees; leaves have none."""
+    return {place: number for number, place in enumerate(i for i, v in enumerate(vertices) if v.op not in LEAVES)}
+
+
+def _short_name(v: Vertex) -> str:
+    return v.name.rpartition(".")[2] or v.op
+
+
+def _size(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -1,0 +1,91 @@
+"""Pictures in rows, as PNG: examples of a data set, inputs made for a unit."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dltrain.data import Preprocessing
+from dltrain.errors import DataError, DltrainError
+from dltrain.train.files import write_atomically
+
+Array = Any
+SMALLEST_SIDE = 72  # pixels of a tile; smaller images are enlarged by a whole factor, without smoothing
+GAP, CAPTION, MARGIN = 8, 16, 12
+PAPER, INK, FAINT, ACCENT = "#ffffff", "#1a1a1a", "#5c5c5c", "#0b63a5"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """image: uint8 (H, W, 3). caption: a few letters below it. marked: framed, to stand out from its row."""
+
+    image: Array
+    caption: str = ""
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    tiles: Sequence[Tile]
+
+
+def to_pixels(x: Array, preprocessing: Preprocessing) -> Array:
+    """Normalised inputs (N, H, W, C) as uint8 (N, H, W, 3). Raises DataError where they are no images."""
+    if x.ndim != 4 or x.shape[-1] not in (1, 3):
+        shape = "×".join(map(str, x.shape[1:]))
+        raise DataError(f"no picture: examples of shape {shape} are no images with 1 or 3 channels")
+    values = x * np.array(preprocessing.std) + np.array(preprocessing.mean)
+    pixels = np.clip(values * (255 / preprocessing.white), 0, 255).round().astype(np.uint8)
+    return np.broadcast_to(pixels, (*pixels.shape[:-1], 3)) if pixels.shape[-1] == 1 else pixels
+
+
+def draw_rows(title: str, rows: Sequence[Row]) -> Image.Image:
+    """A title, then the rows below each other: the label to the left, the tiles beside it."""
+    height, width = rows[0].tiles[0].image.shape[:2]
+    factor = max(1, -(-SMALLEST_SIDE // max(height, width)))
+    height, width = height * factor, width * factor
+    heading, small = _font(17), _font(12)
+    label_width = max(int(heading.getlength(row.label)) for row in rows) + GAP
+    captions = any(tile.caption for row in rows for tile in row.tiles)
+    step_x, step_y = width + GAP, height + GAP + (CAPTION if captions else 0)
+    columns = max(len(row.tiles) for row in rows)
+    top = MARGIN + 30
+    total_width = max(2 * MARGIN + label_width + columns * step_x, 2 * MARGIN + int(heading.getlength(title)))
+    picture = Image.new("RGB", (total_width, top + len(rows) * step_y + MARGIN - GAP), PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.text((MARGIN, MARGIN), title, fill=INK, font=heading)
+    for i, row in enumerate(rows):
+        y = top + i * step_y
+        draw.text((MARGIN, y + height / 2), row.label, fill=INK, font=heading, anchor="lm")
+        for j, tile in enumerate(row.tiles):
+            x = MARGIN + label_width + j * step_x
+            picture.paste(Image.fromarray(tile.image).resize((width, height), Image.Resampling.NEAREST), (x, y))
+            if tile.marked:
+                draw.rectangle((x - 2, y - 2, x + width + 1, y + height + 1), outline=ACCENT, width=2)
+            color = ACCENT if tile.marked else FAINT
+            draw.text((x + width / 2, y + height + 3), tile.caption, fill=color, font=small, anchor="mt")
+    return picture
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """As PNG, whatever the name says. Raises DltrainError where it cannot be written."""
+    data = io.BytesIO()
+    picture.save(data, "PNG", optimize=True)
+    write_bytes(path, data.getvalue())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Raises DltrainError where it cannot be written."""
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise DltrainError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _font(size: int) -> Any:
+    return ImageFont.load_default(size)

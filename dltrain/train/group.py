@@ -1,0 +1,83 @@
+"""A group of runs: one config, trained with several seeds or settings.
+
+`runs/<YYYYMMDD-HHMMSS>-<name>/` with `group.json`, `source.yaml` and in it a run directory for each member. The plan
+never changes and what has become of it stands in the runs, so a group can be continued whatever stopped it.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from dltrain.errors import ConfigError, RunError
+from dltrain.train.files import write_atomically
+from dltrain.train.rundir import GROUP, NAME, RunDir, all_runs
+
+STAMP = "%Y%m%d-%H%M%S"
+
+
+@dataclass(frozen=True)
+class Member:
+    """label: names its run. changes: overrides `KEY=VALUE` of the group's config."""
+
+    label: str
+    changes: list[str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """smoke: whether the runs train on two batches only."""
+
+    path: Path
+    members: list[Member]
+    smoke: bool
+
+    @property
+    def source(self) -> Path:
+        """The config as it was when the group was made."""
+        return self.path / "source.yaml"
+
+    @classmethod
+    def create(cls, runs: Path, name: str, source: str, members: list[Member], smoke: bool) -> "Group":
+        """A new folder; it is a group from the moment when group.json is in it. Raises ConfigError, OSError."""
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"group name {name!r}: letters, digits, dots, dashes and underscores only, at most 100")
+        stem = f"{datetime.now().strftime(STAMP)}-{name}"
+        number = 1
+        while True:
+            path = runs / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                number += 1
+        group = cls(path, members, smoke)
+        write_atomically(group.source, source.encode())
+        plan = {"smoke": smoke, "members": [{"label": m.label, "changes": m.changes} for m in members]}
+        write_atomically(path / GROUP, (json.dumps(plan, indent=2) + "\n").encode())
+        return group
+
+    @classmethod
+    def read(cls, path: Path) -> "Group":
+        """Raises RunError where it is damaged."""
+        try:
+            plan = json.loads((path / GROUP).read_bytes())
+            members = [Member(str(m["label"]), [str(change) for change in m["changes"]]) for m in plan["members"]]
+            return cls(path, members, plan["smoke"] is True)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path / 'group.json'}: cannot be read ({error})") from None
+
+    def run_of(self, member: Member) -> RunDir | None:
+        """The newest run of a member; None where it has not begun."""
+        length = len(datetime.now().strftime(STAMP)) + 1
+        return next((run for run in reversed(all_runs(self.path)) if run.path.name[length:] == member.label), None)
+
+
+def is_group(path: Path) -> bool:
+    return (path / GROUP).is_file()
+
+
+def find_group(text: str, runs: Path) -> Group | None:
+    """The group of that path or name; None where there is none."""
+    found = [path for path in (Path(text), runs / text) if "\0" not in text and is_group(path)]
+    return Group.read(found[0]) if found else None

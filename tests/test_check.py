@@ -1,0 +1,204 @@
+"""`dltrain check`: quiet about healthy networks, and each planted fault is found by the check that is for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import standin
+from commands import dltrain, done
+from PIL import Image
+
+from dltrain.check import CHECKS, checks, examples, start
+from dltrain.check.checks import Check
+from dltrain.check.learn import one_batch_by_heart
+from dltrain.check.numeric import gradient_check
+from dltrain.ops.activation import FUSED
+
+Arrays = dict[str, Any]
+
+CONFIG = """
+data: {type: npz, path: data.npz}
+model:
+  layers:
+    - conv: {channels: 8, padding: same}
+    - max_pool: 2
+    - flatten
+    - dense: 16
+    - dense: {units: 3, activation: none}
+optimizer: {type: adam, lr: 1e-3}
+train: {batch_size: 64}
+"""
+DEEP = "model.layers=[flatten, {dense: 16}, {dense: 16}, {dense: 16}, {dense: 16}, {dense: 16}, {dense: 16}, \
+{dense: 16}, {dense: 16}, {dense: {units: 3, activation: none}}]"
+
+
+def arrays(seed: int = 0) -> Arrays:
+    """Three classes, each a bright stripe at its own height in noise."""
+    rng = np.random.default_rng(seed)
+    found: Arrays = {}
+    for split, size in (("train", 480), ("test", 90)):
+        y = np.arange(size) % 3
+        x = rng.integers(0, 120, (size, 6, 6, 1))
+        for i, label in enumerate(y):
+            x[i, 2 * label] += 130
+        found |= {f"x_{split}": x.astype(np.uint8), f"y_{split}": y}
+    return found
+
+
+def numbers(data: Arrays) -> None:
+    for split in ("train", "test"):
+        data[f"y_{split}"] = data[f"y_{split}"].astype(np.float32)[:, None] / 2
+
+
+def few_of_a_class(data: Arrays) -> None:
+    kept = np.flatnonzero((data["y_train"] != 2) | (np.arange(480) % 40 == 2))
+    data |= {"x_train": data["x_train"][kept], "y_train": data["y_train"][kept]}
+
+
+def none_of_a_class(data: Arrays) -> None:
+    kept = data["y_train"] != 1
+    data |= {"x_train": data["x_train"][kept], "y_train": data["y_train"][kept]}
+
+
+def test_from_train(data: Arrays) -> None:
+    data |= {"x_test": data["x_train"][:90], "y_test": data["y_train"][:90]}
+
+
+test_from_train.__test__ = False  # type: ignore[attr-defined]
+
+
+def shuffled_labels(data: Arrays) -> None:
+    np.random.default_rng(1).shuffle(data["y_train"])
+
+
+def contradictions(data: Arrays) -> None:
+    data["x_train"][1:60:3] = data["x_train"][0:60:3]
+
+
+def constant_inputs(data: Arrays) -> None:
+    data["x_train"][:] = 7
+
+
+def constant_targets(data: Arrays) -> None:
+    numbers(data)
+    data["y_train"][:] = 0.5
+
+
+def negative_targets(data: Arrays) -> None:
+    numbers(data)
+    data["y_train"] -= 1
+
+
+def floats_far_out(data: Arrays) -> None:
+    for split in ("train", "test"):
+        data[f"x_{split}"] = data[f"x_{split}"].astype(np.float32)
+    data["x_train"][3, 0, 0, 0] = 1e5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """overrides and change plant it; check must answer with status."""
+
+    check: Check
+    status: str
+    overrides: tuple[str, ...] = ()
+    change: Callable[[Arrays], None] | None = None
+
+
+MSE = ("loss=mse", "model.layers.4.units=1")
+FAULTS = {
+    "more in a batch than there is": Fault(start.shapes, "warned", ("train.batch_size=1000",)),
+    "relu on the output": Fault(start.output, "failed", ("model.layers.4.activation=relu",)),
+    "softmax before cross_entropy": Fault(start.output, "failed", ("model.layers.4.activation=softmax",)),
+    "sigmoid for negative numbers": Fault(
+        start.output, "failed", (*MSE, "model.layers.4.activation=sigmoid"), negative_targets
+    ),
+    "a class without examples": Fault(examples.classes, "failed", (), none_of_a_class),
+    "a rare class": Fault(examples.classes, "warned", (), few_of_a_class),
+    "one target for all": Fault(examples.classes, "failed", MSE, constant_targets),
+    "the test part is from the training part": Fault(examples.duplicates, "failed", (), test_from_train),
+    "one input, two labels": Fault(examples.duplicates, "failed", (), contradictions),
+    "labels in another order": Fault(examples.labels, "warned", (), shuffled_labels),
+    "bytes as they are": Fault(examples.value_range, "failed", ("data.normalize=none",)),
+    "all inputs are the same": Fault(examples.value_range, "failed", (), constant_inputs),
+    "an outlier": Fault(examples.value_range, "warned", (), floats_far_out),
+    "weights too large": Fault(start.loss_at_start, "failed", ("model.init={normal: {std: 3}}",)),
+    "weights that make values grow": Fault(start.activations, "failed", (DEEP, "model.init={normal: {std: 3}}")),
+    "weights that let values fade": Fault(start.activations, "failed", (DEEP, "model.init={normal: {std: 0.02}}")),
+    "units dead from the start": Fault(start.dead_units, "failed", ("model.layers.3.init={constant: -0.1}",)),
+    "weights that are all zero": Fault(start.gradients_arrive, "failed", ("model.init=zeros",)),
+    "weights that are all equal": Fault(start.gradients_arrive, "failed", ("model.init={constant: 0.1}",)),
+    "too many sigmoids": Fault(start.gradient_depth, "warned", (DEEP, "model.activation=sigmoid")),
+    "a learning rate too high": Fault(start.first_update, "failed", ("optimizer.lr=10",)),
+    "a learning rate too low": Fault(start.first_update, "failed", ("optimizer.lr=1e-8",)),
+    "a learning rate that learns nothing": Fault(one_batch_by_heart, "failed", ("optimizer={type: sgd, lr: 1e-7}",)),
+    "all about the penalty": Fault(start.penalty, "failed", ("penalty.l2=10",)),
+}
+
+
+def check(folder: Path, overrides: tuple[str, ...], change: Callable[[Arrays], None] | None) -> Any:
+    """What `dltrain check --json` says of the network above with these changes; its exit code tells the same."""
+    data = arrays()
+    if change:
+        change(data)
+    np.savez(folder / "data.npz", **data)
+    (folder / "net.yaml").write_text(CONFIG)
+    said = dltrain("check", folder / "net.yaml", f"data.path={folder / 'data.npz'}", *overrides, "--json")
+    assert said.err == ""
+    assert said.code == (1 if said.json["failed"] else 0)
+    return said.json
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_a_planted_fault_is_found(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CHECKS", (fault.check,))
+    (finding,) = check(tmp_path, fault.overrides, fault.change)["findings"]
+    assert finding["status"] == fault.status and finding["advice"]
+
+
+def test_every_check_has_a_fault() -> None:
+    assert {fault.check for fault in FAULTS.values()} | {gradient_check} == set(CHECKS)
+
+
+@pytest.mark.parametrize(("loss", "change"), [((), None), (MSE, numbers)], ids=["classes", "numbers"])
+def test_a_healthy_network_passes(loss: tuple[str, ...], change: Any, tmp_path: Path) -> None:
+    found = check(tmp_path, loss, change)
+    assert {finding["status"] for finding in found["findings"]} == {"passed"}
+    assert found["passed"] == len(found["findings"]) == len(CHECKS)
+
+
+def test_a_wrong_derivative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = replace(FUSED["relu"], gradient=lambda xp, g, y: g * (y >= 0))
+    monkeypatch.setitem(FUSED, "relu", wrong)
+    monkeypatch.setattr(checks, "CHECKS", (gradient_check,))
+    (finding,) = check(tmp_path, (), None)["findings"]
+    assert finding["status"] == "failed"
+    assert [text.split(":")[0] for text in finding["values"]["wrong"]] == ["conv1", "dense1"]
+    assert set(finding["values"]["errors"]) == {"max_pool1", "flatten1", "dense2", "loss"}
+
+
+def test_on_a_gpu(tmp_path: Path) -> None:
+    with standin.installed():
+        found = check(tmp_path, ("device=cuda",), None)
+    assert found["passed"] == len(CHECKS)
+
+
+def test_for_people(tmp_path: Path) -> None:
+    """A line for each check, what to do below it, and the picture that was asked for."""
+    said = done("check", "digits_cnn", "--samples", tmp_path / "samples.png")
+    assert [line.split()[0] for line in said.out.splitlines()[:-1]] == ["passed"] * len(CHECKS)
+    assert said.out.splitlines()[-1] == f"{len(CHECKS)} passed"
+    picture = np.asarray(Image.open(tmp_path / "samples.png"))
+    assert picture.shape[0] > 600 and picture.std() > 50
+    said = dltrain("check", "smoke", "optimizer.lr=10")
+    assert said.code == 1
+    failed = [i for i, line in enumerate(said.out.splitlines()) if line.startswith("failed")]
+    assert failed and all(said.out.splitlines()[i + 1].lstrip().startswith("→ ") for i in failed)
+
+
+@pytest.mark.parametrize("name", ["cifar_cnn", "mnist_lenet5"])
+def test_the_healthy_shipped_configs_pass(name: str, data_dir: Path) -> None:
+    assert done("check", name).out.splitlines()[-1] == f"{len(CHECKS)} passed"

@@ -1,0 +1,79 @@
+"""The documentation tells the truth: commands run, code prints what it says, generated pages are current."""
+
+import re
+import runpy
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import dltrain, done, strict
+
+from dltrain.train.settings import METRICS
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+TUTORIAL = DOCS / "tutorial.md"
+PAGES = (ROOT / "README.md", TUTORIAL)
+make_reference = runpy.run_path(str(DOCS / "make_reference.py"))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The command lines of dltrain in a page's shell blocks; those that train take two steps only."""
+    lines = "\n".join(blocks(page, "sh")).replace(" && ", "\n").splitlines()
+    ours = [line.removeprefix(".venv/bin/") for line in lines]
+    found = [shlex.split(line)[1:] for line in ours if line.startswith("dltrain ")]
+    return [[*words, "--max-steps", "2"] if words[0] == "fit" else words for words in found]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_line_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other in a folder that holds the configs: `dltrain eval` means the run before it."""
+    shutil.copytree(DOCS / "tutorial", tmp_path / "docs" / "tutorial")
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    lines = commands(page)
+    assert len(lines) >= (20 if page == TUTORIAL else 1)
+    for words in lines:
+        said = dltrain(*words)
+        failed = sum(line.startswith("failed ") for line in said.out.splitlines())
+        expected = 3 if words == ["check", "docs/tutorial/deep_sigmoid.yaml"] else 0
+        assert (said.code, failed) == (1 if expected else 0, expected), said.err
+
+
+def test_the_code_of_the_tutorial_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    for code in blocks(TUTORIAL, "python"):
+        exec(code, {})
+        assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", code)
+
+
+@pytest.mark.parametrize("name", make_reference["PAGES"])
+def test_the_generated_pages_are_current(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    page = (DOCS / "reference" / name).read_text(encoding="utf-8")
+    assert page == make_reference["PAGES"][name](), "run: python docs/make_reference.py"
+
+
+def test_the_links_lead_somewhere() -> None:
+    for page in [*DOCS.rglob("*.md"), ROOT / "README.md"]:
+        for target in re.findall(r"\]\(([^)#]*)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert not target or "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_number_has_a_definition(tmp_path: Path) -> None:
+    """Whatever stands in the logs, the status and an evaluation of a run is explained."""
+    run = Path(done("fit", "smoke", "--max-steps", "2", "--runs-dir", tmp_path, "--json").json["run"])
+    done("eval", run)
+    text = (DOCS / "reference" / "numbers.md").read_text(encoding="utf-8")
+    directory = (DOCS / "reference" / "run-directory.md").read_text(encoding="utf-8")
+    fields = set(METRICS)
+    for name in ("metrics.jsonl", "layers.jsonl"):
+        for line in (run / name).read_text().splitlines():
+            fields |= strict(line).keys() - {"event"}
+    fields |= strict((run / "eval" / "test.json").read_text())["per_class"][0].keys() - {"class", "examples"}
+    assert [field for field in sorted(fields) if f"`{field}`" not in text] == []
+    assert [path.name for path in run.iterdir() if f"`{path.name}" not in directory] == []

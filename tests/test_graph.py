@@ -1,0 +1,84 @@
+"""`dltrain graph`: what the engine's own graph holds, in all its forms."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from builders import build
+from commands import dltrain, done
+
+from dltrain.engine import Tensor
+from dltrain.nn import Context
+from dltrain.nn.graph import capture
+from dltrain.ops import add, multiply
+from dltrain.spec import build_model, load
+
+FLOAT = np.float32
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "lecture_conv_exercise"])
+def test_the_graph_of_a_config(name: str) -> None:
+    """Each layer's ops in order, each parameter once, shapes as the layers say them."""
+    model = build_model(load(name))
+    vertices = done("graph", name, "--json").json["vertices"]
+    shapes = dict(model.named_parameters())
+    parameters = [v for v in vertices if v["op"] == "parameter"]
+    assert {v["name"]: (tuple(v["shape"]), v["size"]) for v in parameters} == {
+        name: (parameter.shape, parameter.size) for name, parameter in shapes.items()
+    }
+    last = {v["layer"]: v for v in vertices if v["op"] != "parameter"}
+    assert list(last) == ["input", *(layer.name for layer in model.layers), *(["loss"] if name == "digits_cnn" else [])]
+    assert all(last[layer.name]["shape"] == ["N", *layer.out_shape] for layer in model.layers)
+    assert all(place < i for i, v in enumerate(vertices) for place in v["inputs"])
+    assert {v["gradient"] for v in vertices} == {None}
+
+
+def test_a_value_that_is_used_twice_stands_there_once() -> None:
+    model = build([("dense", {"units": 3, "activation": "none"})], (3,))
+
+    class Residual:
+        """x + dense(x), as a layer would do it."""
+
+        name, observed, parameters = "residual", False, dict[str, object]()
+
+        def __call__(self, x: Tensor, context: Context) -> Tensor:
+            y: Tensor = add(multiply(dense(x, context), 2.0), x)
+            return y
+
+    (dense,) = model.layers
+    model.layers = [Residual()]  # type: ignore[list-item]
+    for parameter in dense.parameters.values():
+        parameter.data = np.ones(parameter.shape, FLOAT)
+    vertices = capture(model, np.ones((2, 3), FLOAT), Context(), lambda y: y.sum(), backward=True)
+    assert [v.op for v in vertices if v.op != "constant"] == ["input", "dense", "multiply", "add", "sum"]
+    add_place = [v.op for v in vertices].index("add")
+    assert 0 in vertices[add_place].inputs and vertices[0].gradient == pytest.approx(7 * 6**0.5)
+
+
+def test_the_gradients_of_a_run(tmp_path: Path) -> None:
+    run = done("fit", "smoke", "--max-steps", 3, "--runs-dir", tmp_path, "--json").json["run"]
+    vertices = done("graph", run, "--json").json["vertices"]
+    assert all(v["gradient"] > 0 for v in vertices) and vertices[-1]["gradient"] == 1
+    svg = done("graph", run, "--format", "svg").out
+    root = ElementTree.fromstring(svg)
+    texts = [node.text for node in root.iter() if node.tag.endswith("text")]
+    assert {"conv1", "weight", "N×8×8×8", "‖gradient‖ of the output, logarithmic"} <= set(texts)
+    assert root.get("width") and "http" not in svg.replace("http://www.w3.org/2000/svg", "")
+    wide = float(root.get("width", 0))
+    assert all(float(node.get("x", 0)) + float(node.get("width", 0)) <= wide for node in root.iter())
+
+
+def test_the_forms(tmp_path: Path) -> None:
+    table = done("graph", "smoke").out.splitlines()
+    assert table[0].split() == ["layer", "op", "of", "shape", "parameters"] and len(table) == 7
+    assert " ".join(table[2].split()) == "1 conv1 conv 0 N×8×8×8 weight 3×3×1×8, bias 8"
+    dot = done("graph", "smoke", "--output", tmp_path / "smoke.dot")
+    text = (tmp_path / "smoke.dot").read_text()
+    assert dot.err.startswith("wrote ") and text == done("graph", "smoke", "--format", "dot").out.rstrip("\n")
+    assert len(re.findall(" -> ", text)) == 9 and text.count("{") == text.count("}")
+    done("graph", "smoke", "--output", tmp_path / "smoke.svg")
+    assert ElementTree.parse(tmp_path / "smoke.svg").getroot().tag.endswith("svg")
+    wrong = dltrain("graph", "smoke", "--output", tmp_path / "nowhere" / "smoke.svg")
+    assert wrong.code == 1 and "cannot be written" in wrong.errors[0]

@@ -1,0 +1,61 @@
+"""`dltrain lr-find`: a rate where the loss falls, and no rate where the curve says nothing."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from commands import dltrain, done
+
+from dltrain.check.lr_find import STEPS, suggest
+
+RATES = np.geomspace(1e-6, 10, STEPS)
+
+
+def curve(lowest_at: float, blows_up: bool = True) -> list[float]:
+    """Falls from 2.3 to 0.5 on the way to `lowest_at` and grows from there."""
+    x = np.log10(RATES / lowest_at)
+    return list(np.where(x < 0, 0.5 + 1.8 * np.clip(-x / 3, 0, 1), 0.5 + (x * 5 if blows_up else 0)))
+
+
+@pytest.mark.parametrize("lowest_at", [1e-3, 1e-1])
+def test_a_curve_with_a_valley(lowest_at: float) -> None:
+    rate, reason = suggest(list(RATES), np.array(curve(lowest_at)))
+    assert rate is not None and lowest_at / 2 < rate < lowest_at
+    assert reason.startswith(f"{rate:.1e}: the lowest rate by which 97% of the fall from 2.")
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ([2.3] * STEPS, "at no rate does the loss fall by more than 0%"),
+        (list(np.geomspace(2.3, 9, STEPS)), "at no rate does the loss fall"),
+        ([2.3, 5.0, 9.0], "breaks down within 4 steps"),
+        (list(np.linspace(2.3, 0.1, STEPS)), "still falls at a rate of 1.0e+01"),
+    ],
+    ids=["flat", "rising", "broken", "falling"],
+)
+def test_an_unusable_curve(losses: list[float], message: str) -> None:
+    rate, reason = suggest(list(RATES[: len(losses)]), np.array(losses))
+    assert rate is None and reason.startswith("no suggestion: ") and message in reason
+
+
+def test_the_command(tmp_path: Path) -> None:
+    """The same whatever the threads; a picture; nothing is kept; the config that it names can be trained."""
+    found = done("lr-find", "smoke", "--json", "--threads", "1").json
+    again = done("lr-find", "smoke", "--json", "--threads", "2", "--svg", tmp_path / "curve.svg")
+    assert again.json == found and again.err.startswith("wrote ")
+    assert 3e-3 < found["suggestion"] < 0.3 and len(found["rates"]) == len(found["losses"]) == len(found["smooth"])
+    assert max(found["losses"][:-1]) <= 3 * found["losses"][0]
+    svg = ElementTree.parse(tmp_path / "curve.svg").getroot()
+    assert svg.tag.endswith("svg") and "script" not in {node.tag.split("}")[-1] for node in svg.iter()}
+    assert [path.name for path in tmp_path.iterdir()] == ["curve.svg"]
+
+
+def test_for_people(tmp_path: Path) -> None:
+    said = done("lr-find", "smoke", "penalty.l2=1e-5")
+    *_, reason, hint = said.out.splitlines()
+    assert "of the fall" in reason and hint.startswith("try: dltrain fit smoke penalty.l2=1e-5 optimizer.lr=")
+    assert sum("⠁" <= letter <= "⣿" for letter in said.out) > 60
+    bad = dltrain("lr-find", "smoke", "model.init=zeros")
+    assert bad.code == 0 and "no suggestion" in bad.out and "try:" not in bad.out

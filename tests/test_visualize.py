@@ -1,0 +1,85 @@
+"""`dltrain visualize`: made inputs that beat every example, and pictures of both."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import standin
+from commands import dltrain, done
+from PIL import Image
+
+from dltrain.data import load_split
+from dltrain.nn import Context
+from dltrain.spec import build_source, cuts_of, restore
+from dltrain.train.feed import Feed
+from dltrain.train.rundir import RunDir
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained network with a layer of each kind that can be looked at."""
+    folder = tmp_path_factory.mktemp("visualize")
+    layers = "model.layers=[{conv: 8}, max_pool, flatten, {dense: {units: 12, activation: sigmoid}}, \
+{dense: {units: 10, activation: none}}]"
+    said = done("fit", "smoke", layers, "--runs-dir", folder, "--json")
+    return Path(said.json["run"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["conv1"],
+        ["conv1", "--minimize"],
+        ["max_pool1"],
+        ["dense1"],
+        ["dense2", "--unit", "3", "--unit", "0"],
+        ["conv1", "--unit", "1", "--device", "cuda"],
+    ],
+    ids=" ".join,
+)
+def test_the_made_input_beats_every_example(words: list[str], run: Path, tmp_path: Path) -> None:
+    layer, *options = words
+    with standin.installed():
+        found = done("visualize", run, "--layer", layer, *options, "--output", tmp_path / "a.png", "--json").json
+    sign = -1 if "--minimize" in words else 1
+    for row in found["units"]:
+        ranked = [sign * value for value in row["activations"]]
+        assert sign * row["activation"] > ranked[0] and ranked == sorted(ranked, reverse=True)
+    units = [row["unit"] for row in found["units"]]
+    asked = [int(word) for word in options if word.isdigit()]
+    assert units == asked if asked else len(set(units)) == 6
+    picture = np.asarray(Image.open(tmp_path / "a.png"))
+    assert picture.shape[0] > len(units) * 72 and picture.std() > 20
+
+
+def test_the_numbers_are_those_of_the_network(run: Path, tmp_path: Path) -> None:
+    """The examples named are the best of all, by a plain forward pass."""
+    found = done("visualize", run, "--layer", "dense2", "--unit", "4", "--json").json
+    assert Path(found["picture"]) == run / "visualize" / "dense2.png" and Path(found["picture"]).is_file()
+    restored = restore(RunDir(run), "last", "cpu")
+    values = outputs(restored)[:, 4]
+    (row,) = found["units"]
+    assert row["examples"] == np.argsort(-values, kind="stable")[:8].tolist()
+    assert row["activations"] == pytest.approx(np.sort(values)[::-1][:8], abs=1e-5)
+
+
+def outputs(restored: Any) -> Any:
+    spec, source = restored.spec, build_source(restored.spec)
+    split = load_split(source, Path(), "train", cuts=cuts_of(spec), seed=spec.seed)
+    x = Feed(split, restored.checkpoint.preprocessing, (), restored.device).examples(np.arange(len(split)))[0]
+    return restored.model(x, Context()).data
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--layer", "conv7"], "--layer conv7: this network has no such layer; it has conv1, max_pool1, flatten1"),
+        (["--layer", "conv1", "--unit", "8"], "--unit 8: conv1 has 8 units, 0 to 7"),
+    ],
+    ids=["layer", "unit"],
+)
+def test_what_is_not_there(words: list[str], message: str, run: Path) -> None:
+    said = dltrain("visualize", run, *words)
+    assert said.code == 2 and said.errors[0].startswith(message)
+    assert dltrain("visualize", run).code == 2  # --layer must be given
