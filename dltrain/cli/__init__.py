@@ -4,11 +4,14 @@ import io
 import sys
 
 from dltrain.cli.app import app
+from dltrain.cli.compare import compare
 from dltrain.cli.data import app as data
 from dltrain.cli.evaluate import evaluate
+from dltrain.cli.export_metrics import export_metrics
 from dltrain.cli.fit import fit
 from dltrain.cli.inspect_params import inspect_params
 from dltrain.cli.predict import predict
+from dltrain.cli.report import report
 from dltrain.cli.runs import runs
 from dltrain.cli.show_env import env
 from dltrain.cli.validate import validate
@@ -19,8 +22,11 @@ app.command("eval")(evaluate)
 app.command("predict")(predict)
 app.command("inspect-params")(inspect_params)
 app.command("validate")(validate)
+app.command("report")(report)
+app.command("compare")(compare)
 app.command("runs")(runs)
 app.command("verify")(verify)
+app.command("export-metrics")(export_metrics)
 app.command("env")(env)
 app.add_typer(data, name="data")
 

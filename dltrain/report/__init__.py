@@ -1,0 +1,1 @@
+"""From run directories to pages and tables. Reads what a run has kept and nothing else."""
