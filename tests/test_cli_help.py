@@ -16,7 +16,10 @@ README = ROOT / "README.md"
 COMMANDS = {str(command.name): command.callback for command in app.registered_commands}
 GROUPS = {str(group.name): group.typer_instance for group in app.registered_groups if group.typer_instance}
 # Whatever opens files of numbers, reads configs or draws; `--help` and `--version` have no use for it.
-HEAVY = ("numpy", "cupy", "PIL", "rich", "safetensors", "threadpoolctl", "yaml", "dltrain.backend", "dltrain.spec")
+HEAVY = (
+    "numpy", "cupy", "PIL", "rich", "jinja2", "pygal", "safetensors", "threadpoolctl",
+    "yaml", "dltrain.backend", "dltrain.spec",
+)  # fmt: skip
 
 LOADED = """
 import sys

@@ -55,16 +55,17 @@ def at_a_terminal(*words: object, **environment: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("colours", [True, False])
-def test_a_terminal_gets_a_bar_with_the_time_left(colours: bool, tmp_path: Path) -> None:
+def test_a_terminal_gets_a_live_view_with_the_time_left(colours: bool, tmp_path: Path) -> None:
     variables = {} if colours else {"NO_COLOR": "1"}
     said, out = at_a_terminal("fit", "smoke", "--json", "--runs-dir", tmp_path, **variables)
     assert strict(out)["status"] == "done"
     assert bool(COLOUR.search(said)) == colours
     plain = CONTROL.sub("", said)
-    assert "0/40" in plain and re.search(r"-:--:--|\d:\d\d:\d\d", plain) and "examples/s" in plain
-    assert len(re.findall(r"epoch 1/1 · train loss", plain)) == 1, "the line of an epoch is there beside the bar"
+    assert re.search(r"smoke +epoch 1/1 +━.* 1/40 .* left", plain) and "examples/s" in plain and "loss " in plain
+    assert len(re.findall(r"epoch 1/1 · train loss", plain)) == 1, "the line of an epoch is there beside the view"
     assert said.count("\x1b[?25l") == said.count("\x1b[?25h") == 1, "the cursor must come back"
-    assert said.rstrip().endswith("\x1b[2K"), "the bar must go"
+    _, _, after = said.rpartition("\x1b[?25h")
+    assert after.startswith("\r\x1b[1A\x1b[2K") and "examples/s" not in after, "the view must go"
 
 
 def test_a_quiet_terminal(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ FLOORS: dict[str, int] = {
 # These know each other; elsewhere two packages of one floor never do.
 SAME_FLOOR_ALLOWED = {("registry", "errors"), ("window", "errors"), ("random", "errors")}
 # Outside modules that only one place may import: where they are used is where they can be replaced.
-RESERVED = {
+RESERVED: dict[str, str | tuple[str, ...]] = {
     "cupy": "backend/", "cupyx": "backend/", "ctypes": "backend/", "cudnn": "backend/", "mpi4py": "backend/",
-    "rich": "cli/console.py",
+    "rich": ("cli/console.py", "cli/live.py"), "pygal": "report/charts.py", "jinja2": "report/page.py",
+    "tensorboardX": "report/tensorboard.py",
 }  # fmt: skip
 
 

@@ -5,13 +5,16 @@ import sys
 
 from dltrain.cli.app import app
 from dltrain.cli.check import check
+from dltrain.cli.compare import compare
 from dltrain.cli.data import app as data
 from dltrain.cli.evaluate import evaluate
+from dltrain.cli.export_metrics import export_metrics
 from dltrain.cli.fit import fit
 from dltrain.cli.graph import graph
 from dltrain.cli.inspect_params import inspect_params
 from dltrain.cli.lr_find import lr_find
 from dltrain.cli.predict import predict
+from dltrain.cli.report import report
 from dltrain.cli.runs import runs
 from dltrain.cli.show_env import env
 from dltrain.cli.validate import validate
@@ -27,8 +30,11 @@ app.command("check")(check)
 app.command("lr-find")(lr_find)
 app.command("graph")(graph)
 app.command("validate")(validate)
+app.command("report")(report)
+app.command("compare")(compare)
 app.command("runs")(runs)
 app.command("verify")(verify)
+app.command("export-metrics")(export_metrics)
 app.command("env")(env)
 app.add_typer(data, name="data")
 

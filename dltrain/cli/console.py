@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # rich is imported where something is shown, so that `--help` comes without it
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.live import Live
 
 FINDING_INDENT = 25  # columns before what a check has found
+BLOCKS = "▁▂▃▄▅▆▇█"
 WIDEST = 10_000  # columns of a table in a pipe
 _quiet = False
 _tracebacks = False
@@ -58,6 +58,15 @@ def show_warnings() -> None:
             warning(record.getMessage())
 
     logging.getLogger("dltrain").handlers = [Handler()]
+
+
+def advice(text: str, remedy: str, serious: bool) -> None:
+    """Something worth knowing about a run, and what to try; not with --quiet."""
+    from rich.text import Text
+
+    if not _quiet:
+        colour = "red" if serious else "yellow"
+        _err().print(Text.assemble(("▲ ", colour), (text, "bold"), "; ", remedy))
 
 
 def error(text: str) -> None:
@@ -132,6 +141,17 @@ def show(value: Any) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
 
 
+def sparkline(values: list[float], width: int) -> str:
+    """`▇▅▃▂▁▁`: the course of the values in at most so many characters, from their smallest to their largest."""
+    group = -(-len(values) // width)
+    means = [sum(part) / len(part) for part in (values[i : i + group] for i in range(0, len(values), group or 1))]
+    if not means:
+        return ""
+    low, high = min(means), max(means)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0
+    return "".join(BLOCKS[round((value - low) * scale)] for value in means)
+
+
 def scores(found: dict[str, Any]) -> list[str]:
     """`loss 0.1234`, `accuracy 0.9876`: as many of the figures of merit as there are."""
     from dltrain.train.settings import METRICS
@@ -140,59 +160,15 @@ def scores(found: dict[str, Any]) -> list[str]:
     return [f"{key} {value:.4f}" if abs(value) < 1e4 else f"{key} {value:.4g}" for key, value in values.items()]
 
 
-class FitWatcher:
-    """Shows a training: a bar with the time left at a terminal, one line per epoch everywhere.
+def at_terminal() -> bool:
+    """Whether what is on its way is shown to a person who looks at it now."""
+    return _err().is_terminal and not _quiet
 
-    log: called with every line, for train.log.
-    """
 
-    def __init__(self, log: Callable[[str], None]):
-        self._log = log
-        self._progress: Progress | None = None
-        self._task: Any = None
-        self._shown = 0.0
+def live() -> Live:
+    """A started live view on stderr, drawn only when it is told to; gone when it is stopped."""
+    from rich.live import Live
 
-    def started(self, steps: int, epochs: int) -> None:
-        self._epochs = epochs
-        if _err().is_terminal and not _quiet:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[now]}"),
-                console=_err(),
-                transient=True,
-                redirect_stdout=False,
-                auto_refresh=False,  # drawn from this thread: no other one disturbs the training
-            )
-            self._task = self._progress.add_task("epoch 1", total=steps, now="")
-            self._progress.start()
-
-    def stepped(self, row: dict[str, Any]) -> None:
-        now = time.monotonic()
-        if self._progress is None or now - self._shown < 0.25:
-            return
-        self._shown = now
-        text = "  ".join(scores(row))
-        text += f"  {row['examples_per_second']:,.0f} examples/s"
-        name = f"epoch {row['epoch']}/{self._epochs}"
-        self._progress.update(self._task, completed=row["step"], description=name, now=text, refresh=True)
-
-    def finished_epoch(self, row: dict[str, Any], layers: list[dict[str, Any]]) -> None:
-        parts = [f"epoch {row['epoch']}/{self._epochs}"]
-        for split in ("train", "validation"):
-            if split in row:
-                parts.append(f"{split} {' '.join(scores(row[split]))}")
-        dead = [f"{layer['layer']} {layer['dead_units']}/{layer['units']}" for layer in layers if layer["dead_units"]]
-        parts += [f"dead units {', '.join(dead)}"] if dead else []
-        line = " · ".join([*parts, f"{row['seconds']:.1f} s"])
-        self._log(line)
-        info(line)
-
-    def ended(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+    view = Live(console=_err(), transient=True, redirect_stdout=False, auto_refresh=False)
+    view.start()
+    return view

@@ -37,8 +37,8 @@ def evaluate(
 ) -> None:
     """Evaluate a trained network on a split.
 
-    Every figure that there is, recall, precision, F1 and confusions of each class; also kept in the run,
-    eval/SPLIT.json.
+    Every figure that there is, recall, precision, F1 and confusions of each class; also kept in the run, for
+    `report`, with the most confident mistakes.
     """
     import numpy as np
 
@@ -46,7 +46,7 @@ def evaluate(
     from dltrain.data import default_data_dir, load_split
     from dltrain.errors import DataError
     from dltrain.spec import build_source, cuts_of, restore
-    from dltrain.train.evaluate import evaluate as measure
+    from dltrain.train.examine import examine, keep
     from dltrain.train.feed import Feed
     from dltrain.train.rundir import find_run
     from dltrain.train.settings import METRICS
@@ -68,13 +68,12 @@ def evaluate(
     crew = Crew(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size
-        found = measure(restored.model, restored.loss, feed, crew, *sizes, spec.metrics, METRICS)
+        looked = examine(restored.model, restored.loss, feed, crew, *sizes, spec.metrics, METRICS, learned.classes)
     crew.close()
-    for row in found.get("per_class", []):
-        row["class"] = (learned.classes or ())[row["class"]]
+    keep(looked, directory, split, checkpoint)
+    found = looked.found
     order = (*METRICS, "examples", "averages", "per_class", "confusion")
     result = {"run": str(directory.path), "split": split} | {key: found[key] for key in order if key in found}
-    directory.write_json(directory.evaluation(split), result | {"checkpoint": checkpoint})
     if json:
         console.result_json(result)
         return

@@ -25,6 +25,7 @@ from dltrain.cli.app import (
     Threads,
 )
 from dltrain.cli.group import new_group, train_group
+from dltrain.cli.live import ProgressStyle, Together, watcher_for
 
 if TYPE_CHECKING:
     from dltrain.spec import RunSpec
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from dltrain.train.job import Job
     from dltrain.train.rundir import RunDir
 
+ADVICE = 3  # things that are said at the end; the report has all
 MOST_CLASSES_SHOWN = 20
 
 
@@ -81,6 +83,9 @@ def fit(
         list[str] | None,
         typer.Option("--vary", metavar="KEY=A,B,…", help="A group of runs: each value, with those of other --vary."),
     ] = None,
+    progress: Annotated[
+        ProgressStyle, typer.Option("--progress", help="How to watch; auto: live at a terminal, else lines.")
+    ] = "auto",
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -113,7 +118,9 @@ def fit(
                 raise ConfigError("--seeds and --vary make a new group and want a CONFIG; --resume GROUP continues one")
             words += [change.text for change in changes]
             group = new_group(config, words, seeds, vary or [], runs_dir, name or _run_name(config), smoke)
-        train_group(group, Start(group.path, *place, group.smoke), _train, json)
+        train_group(
+            group, Start(group.path, *place, group.smoke), lambda start: _train(start, False, progress, False), json
+        )
         return
     start = Start(runs_dir, *place, smoke)
     if resume is not None and resume != "auto":
@@ -122,13 +129,13 @@ def fit(
                 raise ConfigError(f"{flag} is for a new run, not for one that continues")
         words = [config, *words] if config else words
         start.resume(find_run(resume, runs_dir), [*words, *changes])
-        runs = [result := _train(start, profile, json)]
+        runs = [result := _train(start, profile, progress, json)]
     elif config is None:
         wanted = "--resume auto wants the CONFIG as well" if resume else "Missing argument 'CONFIG'"
         raise ConfigError(f"{wanted}; `dltrain fit --help` shows how")
     elif folds is None:
         start.begin(config, name or _run_name(config), [*words, *changes], look_for_unfinished=resume == "auto")
-        runs = [result := _train(start, profile, json)]
+        runs = [result := _train(start, profile, progress, json)]
     else:
         cuts = [f"data.fold={{number: {number}, of: {folds}}}" for number in range(1, folds + 1)]
         changes.append(Override("data.validation=0", "--folds"))
@@ -137,21 +144,24 @@ def fit(
             changed = [*words, *changes, Override(cut, "--folds")]
             fold_name = f"{name or _run_name(config)}-fold{number}"
             start.begin(config, fold_name, changed, look_for_unfinished=resume == "auto")
-            runs.append(_train(start, profile, json))
+            runs.append(_train(start, profile, progress, json))
         result = _together(runs)
     if json:
         console.result_json(result)
-        return
+    else:
+        for one in runs:
+            console.result_text(_summary(one))
+            if profile and not start.finished:
+                _show_profile(loads(RunDir(Path(one["run"])).profile.read_bytes()))
+        if folds is not None:
+            console.result_text(_spread(result))
     for one in runs:
-        console.result_text(_summary(one))
-        if profile and not start.finished:
-            _show_profile(loads(RunDir(Path(one["run"])).profile.read_bytes()))
-    if folds is not None:
-        console.result_text(_spread(result))
+        _report(RunDir(Path(one["run"])))
 
 
-def _train(start: "Start", profile: bool, json: bool) -> dict[str, Any]:
+def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -> dict[str, Any]:
     """A whole run, to its result."""
+    from dltrain.report.tensorboard import TensorBoard
     from dltrain.train.loop import fit as train
     from dltrain.train.profile import Profile
 
@@ -164,7 +174,12 @@ def _train(start: "Start", profile: bool, json: bool) -> dict[str, Any]:
         with open(run.log, "a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
 
-    watcher = console.FitWatcher(log)
+    description = start.job.describe()
+    run.write_json(run.description, description)
+    counts = description["data"]["splits"]["train"].get("class_counts")
+    watcher: Any = watcher_for(progress, log, run.path.name[16:], counts)
+    if start.job.logging.tensorboard:
+        watcher = Together([watcher, TensorBoard(run.tensorboard)])
     timed = Profile()
     try:
         with timed.watching(start.job) if profile else nullcontext():
@@ -175,6 +190,7 @@ def _train(start: "Start", profile: bool, json: bool) -> dict[str, Any]:
             log(f"ended by {type(error).__name__}: {error}")
         if json:
             console.result_json(run.result())
+        _report(run)
         raise
     finally:
         if profile:
@@ -202,6 +218,7 @@ class Start:
     def begin(self, config: str, name: str, changes: list[Any], look_for_unfinished: bool) -> None:
         from dltrain.backend import open_device
         from dltrain.errors import RunError
+        from dltrain.report.tensorboard import required
         from dltrain.spec import build_job, load, settle
         from dltrain.train.environment import environment
         from dltrain.train.rundir import RunDir
@@ -213,6 +230,8 @@ class Start:
         if look_for_unfinished and (run := _unfinished(spec, runs, self.smoke)):
             return self.resume(run, [])
         self.job = build_job(spec, device, self.data_dir, self.smoke)
+        if self.job.logging.tensorboard:
+            required()
         facts = environment(device, self.threads, sys.argv)
         try:
             self.run = RunDir.create(runs, name, spec.to_yaml(), spec.text, facts, self.smoke)
@@ -290,6 +309,20 @@ def _spread(result: dict[str, Any]) -> str:
         spread = [f"{name} {value:.4f} ± {result['deviation'][split][name]:.4f}" for name, value in means.items()]
         lines.append(f"{split:<10}  {'  '.join(spread)}")
     return "\n".join([f"mean and deviation of {len(result['folds'])} folds", *lines])
+
+
+def _report(run: "RunDir") -> None:
+    """Write report.html and say what is worth knowing. Whatever goes wrong here, the training has ended as it has."""
+    from dltrain.report.page import write_report
+
+    try:
+        record = write_report(run)
+    except Exception as error:
+        console.error(f"no report: {error}; try again with: dltrain report {run.path}")
+        return
+    for advice in record.advice[:ADVICE]:
+        console.advice(advice.text, advice.remedy, advice.serious)
+    console.info(f"report      {run.report}")
 
 
 def _run_name(config: str) -> str:

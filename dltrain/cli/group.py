@@ -33,9 +33,7 @@ def new_group(
         raise RunError(f"{runs_dir}: no group can be kept here ({error.strerror}); --runs-dir says where") from None
 
 
-def train_group(
-    group: "Group", start: "Start", train: Callable[["Start", bool, bool], dict[str, Any]], json: bool
-) -> None:
+def train_group(group: "Group", start: "Start", train: Callable[["Start"], dict[str, Any]], json: bool) -> None:
     """Train what has not ended yet, each member in its own run. One that diverges does not stop the others.
 
     Raises DivergedError at the end where there was one, or whatever stopped the group.
@@ -52,7 +50,7 @@ def train_group(
                     start.begin(str(group.source), member.label, list(member.changes), look_for_unfinished=False)
                 else:
                     start.resume(run, [])
-                train(start, False, False)
+                train(start)
             except DivergedError as error:
                 console.error(str(error))
             except BaseException:

@@ -1,10 +1,23 @@
 """`dltrain runs`"""
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from dltrain.cli import console
 from dltrain.cli.app import RUNS, Debug, Json, Quiet, RunsDir
 
 
-def runs(runs_dir: RunsDir = RUNS, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+def runs(
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE.html", help="Also as a page that links to the reports.")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """List the runs: status, length, best loss, test result.
 
     A run that cannot be read is named; the others are listed all the same.
@@ -13,6 +26,8 @@ def runs(runs_dir: RunsDir = RUNS, json: Json = False, quiet: Quiet = False, deb
     from dltrain.train.rundir import all_runs
     from dltrain.train.settings import METRICS
 
+    if html is not None:
+        _write_page(runs_dir, html)
     rows, damaged = [], []
     for run in all_runs(runs_dir):
         try:
@@ -35,3 +50,20 @@ def runs(runs_dir: RunsDir = RUNS, json: Json = False, quiet: Quiet = False, deb
         keys += [f"best_{metric}" for metric in METRICS if metric == "loss" or any(f"best_{metric}" in r for r in rows)]
         table = [[*(row.get(key) for key in keys), row.get("test", {}).get("accuracy")] for row in rows]
         console.result_table([*(key.replace("_", " ") for key in keys), "test accuracy"], table)
+
+
+def _write_page(runs_dir: Path, html: Path) -> None:
+    """Runs that cannot be read are left out here; the list names them."""
+    from contextlib import suppress
+
+    from dltrain.errors import RunError
+    from dltrain.report.overview import write_overview
+    from dltrain.report.record import Record
+    from dltrain.train.rundir import all_runs
+
+    records = []
+    for run in all_runs(runs_dir):
+        with suppress(RunError):
+            records.append(Record.read(run))
+    write_overview(records, html)
+    console.info(f"wrote {html}")

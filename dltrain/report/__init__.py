@@ -1,1 +1,1 @@
-"""What is shown of networks and runs besides text at the terminal."""
+"""From networks and run directories to pictures, pages and tables. Reads what a run has kept and nothing else."""

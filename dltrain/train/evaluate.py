@@ -31,12 +31,14 @@ def evaluate(
     settings: MetricsSettings = DEFAULTS,
     names: Collection[str] = (),
     between: Callable[[], None] = lambda: None,
+    see: Callable[[Array, Array, Array], None] | None = None,
 ) -> dict[str, Any]:
     """{"loss", "examples"} of a split, the figures in `names` that go with the loss, and for classes all that
     `from_confusion` gives.
 
     The loss is the data loss, a mean over examples. between: called before each batch; may raise to end it.
     Raises DivergedError when the loss is not finite.
+    see: called by every shard, on its own thread, with (indices, outputs, targets) of its examples.
     """
     total, confusion = 0.0, 0
     names = FROM_SCORES.keys() & names & set(CLASSES if loss.classification else NUMBERS)
@@ -47,6 +49,8 @@ def evaluate(
         x, wanted = feed.examples(indices)
         output = model(x, Context())
         logits = loss.logits(output.data)
+        if see is not None:
+            see(indices, logits, wanted)
         if names:
             answers[int(indices[0])] = to_host(logits), to_host(wanted)
         sums = {"loss": loss(output, wanted, 1).data}

@@ -45,6 +45,12 @@ class Feed:
         """All of them, on the host."""
         return to_host(self._targets)
 
+    def originals(self, indices: Array) -> Array:
+        """The inputs of these examples as the data set has them, on the host."""
+        if self._ahead is None:
+            return to_host(self._inputs[self._device.asarray(indices)])
+        return self._ahead[indices] if len(indices) else np.empty((0, *self._ahead.inputs.shape[1:]))
+
     def order(self, seed: int, epoch: int) -> Array:
         """A new order of all examples for each epoch, on the host."""
         order = permutation(self.size, seed, "order", epoch=epoch)

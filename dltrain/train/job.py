@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
 from dltrain.nn import Loss, Model, Penalty
+from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer, Schedule
 from dltrain.train.feed import Feed
 from dltrain.train.settings import (
@@ -56,3 +59,16 @@ class Job:
     def shard_size(self) -> int:
         assert isinstance(self.train.shard_size, int)
         return self.train.shard_size if self.device.name == "cpu" else self.train.batch_size
+
+    def describe(self) -> dict[str, Any]:
+        """What is trained on what, {"model", "data"}: kept with the run, to be read where the data set is not."""
+        learned = self.preprocessing
+        splits: dict[str, dict[str, Any]] = {name: {"examples": feed.size} for name, feed in self.feeds.items()}
+        if self.loss.classification and learned.classes:
+            for name, feed in self.feeds.items():
+                counts = np.bincount(feed.targets(), minlength=len(learned.classes)).tolist()
+                splits[name]["class_counts"] = dict(zip(learned.classes, counts, strict=True))
+        return {
+            "model": summarise(self.model, self.kinds, self.train.batch_size),
+            "data": {"classes": learned.classes, "white": learned.white, "splits": splits},
+        }

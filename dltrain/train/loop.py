@@ -21,6 +21,7 @@ from dltrain.train.checkpoint import Checkpoint, weights_sha256
 from dltrain.train.diverged import ranges
 from dltrain.train.epoch import EpochSums
 from dltrain.train.evaluate import evaluate
+from dltrain.train.examine import examine, keep
 from dltrain.train.feed import Moment
 from dltrain.train.job import Job
 from dltrain.train.metrics import deciding
@@ -56,7 +57,7 @@ def fit(job: Job, run: RunDir, threads: int, watcher: Watcher, checkpoint: Check
         training = Training(job, run, crew, watcher, checkpoint)
         with interruptible(training), np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
             training.run_epochs()
-            tested = training.evaluate("test")
+            tested = training.examine()
         status = "done"
         return training.close(status, test=tested)
     except DivergedError as error:
@@ -213,6 +214,18 @@ class Training:
         feed = job.feeds[split]
         found = evaluate(job.model, job.loss, feed, self.crew, *sizes, job.metrics, names, self._stop_if_asked)
         return {key: found[key] for key in names if key in found}
+
+    def examine(self) -> Row | None:
+        """The test result, or None; a closer look at the test examples, or else at those for validation, is kept."""
+        split = "test" if "test" in self.job.feeds else "validation"
+        if split not in self.job.feeds:
+            return None
+        job, names = self.job, self.job.metrics.named
+        sizes, classes = (job.train.batch_size, job.shard_size), job.preprocessing.classes
+        measured, feed = (job.metrics, (*names, "calibration_error")), job.feeds[split]
+        looked = examine(job.model, job.loss, feed, self.crew, *sizes, *measured, classes, self._stop_if_asked)
+        keep(looked, self.run, split, "last")
+        return {key: looked.found[key] for key in names if key in looked.found} if split == "test" else None
 
     def _weight_norm(self, probe: LayerProbe) -> float | None:
         weights = [p.data.reshape(-1) for p in probe.layer.parameters.values() if p.kind == "weight"]

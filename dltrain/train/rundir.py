@@ -54,9 +54,12 @@ class RunDir:
         self.config = path / "config.yaml"
         self.source = path / "source.yaml"
         self.environment = path / "env.json"
+        self.description = path / "description.json"
         self.metrics = path / "metrics.jsonl"
         self.layers = path / "layers.jsonl"
         self.log = path / "train.log"
+        self.report = path / "report.html"
+        self.tensorboard = path / "tensorboard"
         self.diverged = path / "diverged.json"
         self.profile = path / "profile.json"
         self.trace = path / "trace.json"
@@ -308,6 +311,10 @@ class RunDir:
 
     def evaluation(self, split: str) -> Path:
         return self.path / "eval" / f"{split}.json"
+
+    def mistakes(self, split: str) -> Path:
+        """The inputs of the mistakes that `evaluation` lists, a safetensors file."""
+        return self.path / "eval" / f"{split}-mistakes.safetensors"
 
 
 def all_runs(runs: Path) -> list[RunDir]:

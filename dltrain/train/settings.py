@@ -87,9 +87,10 @@ class CheckpointSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LoggingSettings:
-    """every: steps between two step rows of metrics.jsonl."""
+    """every: steps between two step rows of metrics.jsonl. tensorboard: whether event files are written as well."""
 
     every: Count = 1
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,78 @@
+"""`dltrain compare RUN…`"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dltrain.cli import console
+from dltrain.cli.app import RUNS, Debug, Json, Quiet, RunsDir
+
+KEYS = 6  # columns of settings in the table
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN|FOLDER…", help="Runs, or folders of runs.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE.html", help="Also as a page, with curves over each other.")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compare runs: what differs, and what came out.
+
+    Runs that differ in their seed alone become one row with mean ± standard deviation. A difference of less than two
+    standard errors is "within the spread"; with fewer than three seeds on either side it is "unknown".
+    """
+    from dltrain.report.comparison import compare as put_beside
+    from dltrain.report.overview import write_comparison
+    from dltrain.report.record import Record
+    from dltrain.train.rundir import all_runs, find_run
+
+    found = {}
+    for name in runs:
+        members = all_runs(Path(name)) if "\0" not in name else []
+        for run in members or [find_run(name, runs_dir)]:
+            found[run.path.resolve()] = run
+    comparison = put_beside([Record.read(run) for run in found.values()])
+    if html is not None:
+        write_comparison(comparison, html)
+        console.info(f"wrote {html}")
+    if json:
+        console.result_json(_content(comparison))
+        return
+    shown = comparison.differs[:KEYS]
+    if left_out := comparison.differs[KEYS:]:
+        console.info(f"they also differ in {', '.join(left_out)}; --json has all")
+    columns = [*shown, "runs", *comparison.results, f"{comparison.curves} loss over epochs", ""]
+    rows = []
+    for variant in comparison.variants:
+        results = [_spread(variant.results.get(name)) for name in comparison.results]
+        curve = console.sparkline([loss for _, loss in variant.curve], 12)
+        rows.append([*(variant.settings[key] for key in shown), len(variant.records), *results, curve, variant.verdict])
+    if not comparison.differs:
+        console.info("the configs differ in the seed alone")
+    console.result_table(columns, rows)
+
+
+def _spread(spread: Any) -> str:
+    if spread is None:
+        return ""
+    return f"{spread.mean:.4f}" + ("" if spread.sd is None else f" ± {spread.sd:.4f}")
+
+
+def _content(comparison: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    variants = [
+        {
+            "settings": variant.settings,
+            "runs": [str(record.run.path) for record in variant.records],
+            "results": {name: asdict(spread) for name, spread in variant.results.items()},
+            "verdict": variant.verdict,
+        }
+        for variant in comparison.variants
+    ]
+    return {"differs": comparison.differs, "judged": comparison.judged, "variants": variants}

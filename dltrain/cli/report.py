@@ -1,0 +1,41 @@
+"""`dltrain report [RUN]`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dltrain.cli import console
+from dltrain.cli.app import RUNS, Debug, Json, Quiet, Run, RunsDir
+
+
+def report(
+    run: Run = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE.html", help="Where to write it. [default: RUN/report.html]")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make the page that shows a run.
+
+    Curves, layers, mistakes, weights, advice. Needs the run directory only; `fit` has made the page once already, and
+    `dltrain eval RUN` renews what it says of answers.
+    """
+    from dataclasses import asdict
+
+    from dltrain.report.page import write_report
+    from dltrain.train.rundir import find_run
+
+    directory = find_run(run, runs_dir)
+    record = write_report(directory, output)
+    path = output or directory.report
+    if json:
+        found = [asdict(advice) for advice in record.advice]
+        console.result_json({"run": str(directory.path), "report": str(path), "advice": found})
+        return
+    console.result_text(str(path))
+    for advice in record.advice:
+        console.advice(advice.text, advice.remedy, advice.serious)

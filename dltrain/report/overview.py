@@ -1,0 +1,70 @@
+"""Pages about several runs: a comparison, and the list of all."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dltrain.report import charts
+from dltrain.report.charts import Line
+from dltrain.report.comparison import Comparison
+from dltrain.report.page import render
+from dltrain.report.palette import depth_class
+from dltrain.report.record import Record
+from dltrain.report.sections import duration
+from dltrain.train.files import write_atomically
+from dltrain.train.rundir import RunDir
+
+CURVES = 12  # variants whose curves are drawn, the best ones
+
+
+def write_comparison(comparison: Comparison, to: Path) -> None:
+    """Raises OSError."""
+    shown = comparison.variants[:CURVES]
+    lines = [
+        Line(variant.label[:24], variant.curve, depth_class(i, len(shown)), len(variant.curve) < 15)
+        for i, variant in enumerate(shown)
+        if variant.curve
+    ]
+    about = f"{comparison.curves} loss"
+    ticks = charts.epoch_ticks(max((x for line in lines for x, _ in line.points), default=1))
+    sizes = (True, False) if lines else ()  # one for a wide page, one for a narrow one
+    page = render(
+        "compare.html",
+        title=f"{sum(len(v.records) for v in comparison.variants)} runs compared",
+        comparison=comparison,
+        charts=[charts.line_chart(lines, about=about, x_ticks=ticks, wide=wide) for wide in sizes],
+        links={record.name: _link(record.run, to) for v in comparison.variants for record in v.records},
+        looks=[depth_class(i, len(shown)) for i in range(len(shown))],
+    )
+    write_atomically(to, page.encode())
+
+
+def write_overview(records: Sequence[Record], to: Path) -> None:
+    """The list of runs, newest first; sorted by any column where the reader clicks. Raises OSError."""
+    rows = [
+        {
+            "name": record.name,
+            "link": _link(record.run, to),
+            "status": record.status["status"],
+            "epochs": record.status.get("epochs"),
+            "parameters": record.description.get("model", {}).get("total"),
+            "seconds": sum(row["seconds"] for row in record.epochs),
+            "duration": duration(sum(row["seconds"] for row in record.epochs)),
+            "validation": _result(record, "validation"),
+            "test": _result(record, "test"),
+            "advice": [advice.text for advice in record.advice],
+        }
+        for record in reversed(records)
+    ]
+    write_atomically(to, render("runs.html", title="Runs", rows=rows).encode())
+
+
+def _result(record: Record, split: str) -> dict[str, Any]:
+    found: dict[str, Any] = record.status.get(split) or {}
+    return found
+
+
+def _link(run: RunDir, page: Path) -> str | None:
+    """From the page to the run's report, where it has one."""
+    return os.path.relpath(run.report, page.parent) if run.report.is_file() else None

@@ -1,0 +1,95 @@
+"""Pages: one HTML file each, with nothing from outside."""
+
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from dltrain import __version__
+from dltrain.report import sections
+from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
+from dltrain.report.record import Record
+from dltrain.train.advice import RULES
+from dltrain.train.files import write_atomically
+from dltrain.train.rundir import RunDir
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(run: RunDir, to: Path | None = None) -> Record:
+    """Make report.html (or the file `to`) of what the run has kept. Raises RunError, OSError."""
+    record = Record.read(run)
+    write_atomically(to or run.report, report_page(record).encode())
+    return record
+
+
+def report_page(record: Record) -> str:
+    environment = record.environment
+    return render(
+        "report.html",
+        title=record.name,
+        record=record,
+        headline=sections.headline(record),
+        learning=sections.learning(record),
+        layer_charts=sections.layer_charts(record),
+        dead=sections.dead_map(record),
+        spreads=sections.spreads(record),
+        confusion=sections.confusion(record),
+        per_class=sections.per_class(record),
+        calibration=sections.calibration(record),
+        confidences=sections.confidences(record),
+        answers=sections.answers(record),
+        mistakes=sections.mistakes(record),
+        weights=sections.weights(record),
+        filters=sections.first_filters(record),
+        layers=sections.layer_table(record, _shape),
+        model=record.description.get("model"),
+        rules=len(RULES),
+        command=_command(environment.get("command")),
+        environment={key: _text(value) for key, value in environment.items() if key not in ("command", "variables")},
+    )
+
+
+def render(template: str, **content: Any) -> str:
+    return _environment().get_template(template).render(version=__version__, **content)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"percent": sections.percent, "short": sections.short}
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    environment.globals["style"] = Markup(stylesheet_colours() + _classes() + style)
+    return environment
+
+
+def _classes() -> str:
+    """The classes that colour lines and cells."""
+    looks = ["first", "second", "third", "faint", *(f"d{i}" for i in range(DEPTHS))]
+    cells = [f"{name}{i}" for name in SCALES for i in range(STEPS)]
+    return "".join(f".{look}{{--look:var(--{look})}}" for look in looks) + "".join(
+        f"td.{cell}{{background:var(--{cell});color:var(--on-{cell})}}" for cell in cells
+    )
+
+
+def _shape(shape: Any) -> str:
+    return "×".join(map(str, shape))
+
+
+def _command(words: Any) -> str | None:
+    """As it was typed, with the program's bare name."""
+    return shlex.join([Path(words[0]).name, *map(str, words[1:])]) if isinstance(words, list) and words else None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(map(_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    return str(value)

@@ -1,0 +1,101 @@
+"""All that a run directory has to tell, read once."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dltrain.errors import RunError
+from dltrain.train.advice import Advice, Seen, advise
+from dltrain.train.checkpoint import Checkpoint
+from dltrain.train.examine import kept
+from dltrain.train.rundir import RunDir
+
+Array = Any
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """status, environment, description: as in the files of that name, {} where there is none. config: the text.
+
+    steps, epochs: the rows of metrics.jsonl by their event. layers: those of layers.jsonl.
+    found, inputs: what the last examination of a split saw, and the inputs of its mistakes.
+    """
+
+    run: RunDir
+    status: Row
+    environment: Row
+    description: Row
+    config: str
+    steps: list[Row]
+    epochs: list[Row]
+    layers: list[Row]
+    found: Row
+    inputs: Array
+
+    @classmethod
+    def read(cls, run: RunDir) -> "Record":
+        """Raises RunError where status.json or the config cannot be read; whatever else is missing is left out."""
+        rows = run.rows(run.metrics)
+        found, inputs = kept(run) or ({}, np.empty(0))
+        try:
+            config = run.config.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{run.config}: cannot be read ({error})") from None
+        return cls(
+            run,
+            run.status(),
+            _json(run.environment),
+            _json(run.description),
+            config,
+            [row for row in rows if row["event"] == "step"],
+            [row for row in rows if row["event"] == "epoch"],
+            run.rows(run.layers),
+            found,
+            inputs,
+        )
+
+    @property
+    def name(self) -> str:
+        return self.run.path.resolve().name
+
+    @cached_property
+    def advice(self) -> list[Advice]:
+        splits = self.description.get("data", {}).get("splits", {})
+        return advise(
+            Seen(
+                self.epochs,
+                self.layers,
+                self.steps[0] if self.steps and self.steps[0]["step"] == 1 else None,
+                splits.get("train", {}).get("class_counts"),
+                self.status["status"],
+            )
+        )
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint | None:
+        """The last one, or None where there is none that is intact."""
+        try:
+            return self.run.checkpoint("last")
+        except RunError:
+            return None
+
+    @cached_property
+    def by_layer(self) -> dict[str, list[Row]]:
+        """Layer -> its rows, oldest first; layers from input to output."""
+        found: dict[str, list[Row]] = {}
+        for row in self.layers:
+            found.setdefault(row["layer"], []).append(row)
+        return found
+
+
+def _json(path: Path) -> Row:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,338 @@
+"""What each part of a report shows, made from a run's record. A part that has nothing to show is None or empty."""
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from dltrain.report import charts
+from dltrain.report.charts import Line
+from dltrain.report.data_uri import filters_uri, image_uri
+from dltrain.report.palette import depth_class, step_class
+from dltrain.report.record import Record
+
+Row = dict[str, Any]
+COLUMNS = 20  # epochs in the map of dead units
+LABELS = 9  # lines that are labelled in a chart of layers
+CLASSES = 20  # classes in a confusion matrix; beyond, only the pairs that are confused most
+PAIRS = 8
+
+
+def percent(value: float | None) -> str:
+    """`98.7 %`; exactly nothing and all without a digit behind the point."""
+    if value is None:
+        return "–"
+    if value in (0, 1):
+        return f"{100 * value:.0f} %"
+    return "<0.1 %" if value < 0.0005 else ">99.9 %" if value > 0.9995 else f"{100 * value:.1f} %"
+
+
+def short(value: float | None) -> str:
+    """Three digits that matter: `0.0443`, `1.2e-04`, `12,300`."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    if size == 0 or 1e-3 <= size < 1e3:
+        return f"{value:.3g}".replace("-", "−")
+    return (f"{value:,.0f}" if 1e3 <= size < 1e6 else f"{value:.1e}").replace("-", "−", value < 0)
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+# --- at the top ---------------------------------------------------------------------------------------------------
+
+
+def headline(record: Record) -> list[tuple[str, str, str]]:
+    """(value, what it is, note): the result of the best known split first, in what people compare."""
+    figures = []
+    status = record.status
+    split = next((s for s in ("test", "validation", "train") if s in status), None)
+    examples = record.description.get("data", {}).get("splits", {}).get(split, {}).get("examples")
+    if split is not None:
+        note = f"{examples:,} examples" if examples else ""
+        found = status[split]
+        if "accuracy" in found:
+            figures.append((percent(found["accuracy"]), f"{split} accuracy", note))
+        figures.append((short(found["loss"]), f"{split} loss", "" if "accuracy" in found else note))
+    if model := record.description.get("model"):
+        figures.append((f"{model['total']:,}", "parameters", f"{len(model['layers'])} layers"))
+    if record.epochs:
+        seconds = sum(row["seconds"] for row in record.epochs)
+        number = len(record.epochs)
+        figures.append((duration(seconds), "training", f"{number} epoch{'s' if number > 1 else ''}"))
+    return figures
+
+
+# --- learning -----------------------------------------------------------------------------------------------------
+
+
+def learning(record: Record) -> list[tuple[str, str, Markup]]:
+    """(title, unit, chart) of loss, accuracy and learning rate."""
+    if not record.steps and not record.epochs:
+        return []
+    per_epoch = _steps_per_epoch(record)
+    ticks = charts.epoch_ticks(max((row["step"] for row in [*record.steps, *record.epochs]), default=1) / per_epoch)
+
+    def steps(key: str) -> list[tuple[float, float | None]]:
+        return charts.thin([(row["step"] / per_epoch, row.get(key)) for row in record.steps])
+
+    def epochs(split: str, key: str, back: float) -> list[tuple[float, float | None]]:
+        return [(row["step"] / per_epoch - back, row[split].get(key)) for row in record.epochs if split in row]
+
+    shown = []
+    for title, unit, key in (("Loss", "mean per example", "loss"), ("Accuracy", "share that is right", "accuracy")):
+        lines = [Line("each step", steps(key), "faint")] if len(record.epochs) < 2 else []
+        if len(record.epochs) > 1:
+            lines.append(Line("", steps(key), "faint"))
+        lines.append(Line("training", epochs("train", key, 0.5), "first", len(record.epochs) < 15))
+        lines.append(Line("validation", epochs("validation", key, 0.0), "second", len(record.epochs) < 15))
+        lines = [line for line in lines if any(y is not None for _, y in line.points)]
+        values = [y for line in lines for _, y in line.points if y is not None]
+        if not lines:
+            continue
+        log = key == "loss" and min(values) > 0 and max(values) > 30 * min(values)
+        chart = charts.line_chart(lines, about=title, x_ticks=ticks, log=log)
+        shown.append((title, unit + (", log scale" if log else ""), chart))
+    if rate := steps("lr"):
+        top = max(y for _, y in rate if y is not None)
+        chart = charts.line_chart([Line("", rate, "first")], about="Learning rate", x_ticks=ticks, y_range=(0.0, top))
+        shown.append(("Learning rate", "", chart))
+    return shown
+
+
+def _steps_per_epoch(record: Record) -> float:
+    """Known from the first whole epoch; a run without one is drawn over its only, broken off epoch."""
+    if record.epochs:
+        return float(record.epochs[0]["step"])
+    return float(max(row["step"] for row in record.steps))
+
+
+# --- inside the layers --------------------------------------------------------------------------------------------
+
+
+def layer_charts(record: Record) -> list[tuple[str, str, Markup]]:
+    """(title, unit, chart) of the whole gradient over the steps, and of each layer's gradient and updates."""
+    shown = []
+    points = [(row["step"] / _steps_per_epoch(record), row["gradient_norm"]) for row in record.steps]
+    if any(norm for _, norm in points):
+        ticks = charts.epoch_ticks(points[-1][0])
+        chart = charts.line_chart(
+            [Line("", charts.thin(points), "first")], about="Gradient norm", x_ticks=ticks, log=True
+        )
+        shown.append(("Whole gradient", "‖g‖ at each step, log scale", chart))
+    for title, unit, key in (
+        ("Gradient of each layer", "‖g‖, log scale", "gradient_norm"),
+        ("Updates beside weights", "‖Δw‖ / ‖w‖, log scale", "update_ratio"),
+    ):
+        lines = _over_epochs(record, key)
+        if lines:
+            ticks = charts.epoch_ticks(max(row["epoch"] for row in record.layers))
+            shown.append((title, unit, charts.line_chart(lines, about=title, x_ticks=ticks, log=True)))
+    return shown
+
+
+def _over_epochs(record: Record, key: str) -> list[Line]:
+    layers = {name: rows for name, rows in record.by_layer.items() if any(row[key] for row in rows)}
+    every = ceil(len(layers) / LABELS)
+    lines = []
+    for i, (name, rows) in enumerate(layers.items()):
+        labelled = (len(layers) - 1 - i) % every == 0
+        points = [(row["epoch"], row[key]) for row in rows]
+        lines.append(Line(name if labelled else "", points, depth_class(i, len(layers)), len(points) < 15))
+    return lines
+
+
+def dead_map(record: Record) -> Row | None:
+    """{"epochs", "rows": [(layer, units, cells)]}; a cell is (class, text, title). None without a ReLU layer."""
+    layers = {name: rows for name, rows in record.by_layer.items() if rows[0]["dead_share"] is not None}
+    if not layers:
+        return None
+    epochs = sorted({row["epoch"] for row in record.layers})
+    last = len(epochs) - 1
+    columns = min(COLUMNS, len(epochs))
+    shown = [epochs[round(i * last / max(columns - 1, 1))] for i in range(columns)]
+    table = []
+    for name, rows in layers.items():
+        of_epoch = {row["epoch"]: row for row in rows}
+        cells = []
+        for epoch in shown:
+            row = of_epoch.get(epoch)
+            if row is None:
+                cells.append(("", "", ""))
+                continue
+            share = row["dead_share"]
+            text = "" if share == 0 else f"{share * 100:.0f}" if share >= 0.01 else "<1"
+            title = f"{name}, epoch {epoch}: {row['dead_units']} of {row['units']} units are dead"
+            cells.append((step_class(share, "bad"), text, title))
+        table.append((name, rows[0]["units"], cells))
+    return {"epochs": shown, "rows": table}
+
+
+def spreads(record: Record) -> list[Row]:
+    """Each layer in the last epoch: mean and spread of its outputs, as a strip on a common axis."""
+    rows = [rows[-1] for rows in record.by_layer.values()]
+    rows = [row for row in rows if row["activation_mean"] is not None and row["activation_std"] is not None]
+    if not rows:
+        return []
+    low = min(0.0, *(row["activation_mean"] - row["activation_std"] for row in rows))
+    high = max(0.0, *(row["activation_mean"] + row["activation_std"] for row in rows))
+    width = (high - low) or 1.0
+
+    def at(value: float) -> float:
+        return float(round(100 * (value - low) / width, 2))
+
+    return [
+        {
+            "layer": row["layer"],
+            "activation": row["activation"] or "none",
+            "from": at(row["activation_mean"] - row["activation_std"]),
+            "width": round(200 * row["activation_std"] / width, 2),
+            "mean": at(row["activation_mean"]),
+            "zero": at(0.0),
+            "text": f"{short(row['activation_mean'])} ± {short(row['activation_std'])}",
+            "saturated": None if row["saturated_share"] is None else percent(row["saturated_share"]),
+            "look": depth_class(i, len(rows)),
+        }
+        for i, row in enumerate(rows)
+    ]
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+
+def confusion(record: Record) -> Row | None:
+    """{"names", "rows": [(name, cells)] or None, "pairs"}: a cell is (class, count, title)."""
+    counts = record.found.get("confusion")
+    if not counts:
+        return None
+    names = [row["class"] for row in record.found["per_class"]]
+    pairs = [
+        (n, names[i], names[j], n / (sum(row) or 1))
+        for i, row in enumerate(counts)
+        for j, n in enumerate(row)
+        if n and i != j
+    ]
+    pairs.sort(key=lambda pair: -pair[0])
+    rows = None
+    if len(names) <= CLASSES:
+        rows = []
+        for i, row in enumerate(counts):
+            total = sum(row) or 1
+            cells = [
+                (
+                    step_class(n / total, "good" if i == j else "bad"),
+                    str(n) if n else "",
+                    f"{n:,} of {total:,} of class {names[i]} were taken for {names[j]}",
+                )
+                for j, n in enumerate(row)
+            ]
+            rows.append((names[i], cells))
+    return {"names": names, "rows": rows, "pairs": pairs[:PAIRS]}
+
+
+def per_class(record: Record) -> list[Row]:
+    """Rates of each class, the worst recall first."""
+    return sorted((row for row in record.found.get("per_class", []) if row["examples"]), key=lambda row: row["recall"])
+
+
+def calibration(record: Record) -> Markup | None:
+    bins = record.found.get("calibration")
+    if not bins:
+        return None
+    return charts.line_chart(
+        [
+            Line("as sure as right", [(0.0, 0.0), (1.0, 1.0)], "third dashed"),
+            Line("network", [(row["confidence"], row["accuracy"]) for row in bins], "first", True),
+        ],
+        about="Share that is right over the confidence of the network",
+        x_ticks=[0, 0.25, 0.5, 0.75, 1],
+        y_range=(0.0, 1.0),
+    )
+
+
+def confidences(record: Record) -> Markup | None:
+    """How many answers were given with which confidence."""
+    bins = record.found.get("calibration")
+    if not bins:
+        return None
+    number = round(1 / (bins[0]["to"] - bins[0]["from"]))
+    edges = [i / number for i in range(number + 1)]
+    count = {row["from"]: row["examples"] for row in bins}
+    return charts.histogram(
+        [count.get(edge, 0) for edge in edges[:-1]], edges, about="Answers by confidence", width=charts.WIDTH
+    )
+
+
+def mistakes(record: Record) -> list[Row]:
+    """The most confident mistakes, as pictures where the inputs are images."""
+    white = record.description.get("data", {}).get("white", 255.0)
+    pictures = [image_uri(pixels, white) for pixels in record.inputs]
+    return [
+        row | {"picture": picture}
+        for row, picture in zip(record.found.get("mistakes", []), pictures, strict=False)
+        if picture
+    ]
+
+
+def answers(record: Record) -> Markup | None:
+    """Outputs over targets, in regression."""
+    pairs = record.found.get("answers")
+    if not pairs:
+        return None
+    targets, outputs = np.array(pairs["targets"]).ravel(), np.array(pairs["outputs"]).ravel()
+    low, high = float(min(targets.min(), outputs.min())), float(max(targets.max(), outputs.max()))
+    return charts.line_chart(
+        [
+            Line("exact", [(low, low), (high, high)], "third dashed"),
+            Line("", list(zip(targets.tolist(), outputs.tolist(), strict=True)), "first scatter", True),
+        ],
+        about="Outputs over targets",
+        x_ticks=charts.nice_ticks(low, high),
+    )
+
+
+# --- weights ------------------------------------------------------------------------------------------------------
+
+
+def weights(record: Record) -> list[Row]:
+    """A histogram of the weights of each layer, from the last checkpoint."""
+    if record.checkpoint is None:
+        return []
+    shown = []
+    for name, array in record.checkpoint.weights.items():
+        if not name.endswith(".weight") or not np.isfinite(array).all():
+            continue
+        flat = array.astype(np.float64).ravel()
+        counts, edges = np.histogram(flat, bins=min(40, max(5, flat.size // 4)))
+        chart = charts.histogram(counts.tolist(), edges.tolist(), about=f"Weights of {name}")
+        layer = name.removesuffix(".weight")
+        shown.append({"layer": layer, "count": flat.size, "std": short(float(flat.std())), "chart": chart})
+    return shown
+
+
+def first_filters(record: Record) -> tuple[str, str, int, int] | None:
+    """(layer, picture, width, height) of the first layer with weights, where those are over an image."""
+    if record.checkpoint is None:
+        return None
+    for name, array in record.checkpoint.weights.items():
+        if name.endswith(".weight"):
+            found = filters_uri(array)
+            return None if found is None else (name.removesuffix(".weight"), *found)
+    return None
+
+
+def layer_table(record: Record, shape: Callable[[Sequence[int]], str]) -> list[Row]:
+    """The layers from input to output, with what they hold."""
+    model = record.description.get("model", {"layers": []})
+    largest = max((row["share"] for row in model["layers"]), default=0) or 1
+    return [
+        row | {"output": shape(row["output_shape"]), "bar": round(100 * row["share"] / largest, 1)}
+        for row in model["layers"]
+    ]

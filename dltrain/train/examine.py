@@ -1,0 +1,139 @@
+"""A closer look at a split than a loss: who was taken for whom, how sure, and on which examples.
+
+What it finds is kept with the run (`eval/<split>.json` and the inputs of the mistakes that it lists beside it), so that
+a report can be made where the data set is not.
+"""
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from dltrain.backend import to_host
+from dltrain.nn import Loss, Model
+from dltrain.ops import softmax
+from dltrain.train.evaluate import evaluate
+from dltrain.train.feed import Feed
+from dltrain.train.files import write_atomically
+from dltrain.train.rundir import RunDir
+from dltrain.train.settings import MetricsSettings
+from dltrain.train.shards import Crew
+
+Array = Any
+MISTAKES = 24  # that are listed and kept with their inputs, the most confident ones
+PAIRS = 300  # examples of a regression that are kept as target and output
+LARGE = 1 << 16  # numbers in an input that is too large to be kept
+
+
+@dataclass(frozen=True)
+class Examination:
+    """found: what `evaluate` gives; and in classification "calibration" and "mistakes", in regression "answers".
+    inputs: those of the mistakes, as the data set has them, (k, *input_shape).
+    """
+
+    found: dict[str, Any]
+    inputs: Array
+
+
+def examine(
+    model: Model,
+    loss: Loss,
+    feed: Feed,
+    crew: Crew,
+    batch_size: int,
+    shard_size: int,
+    settings: MetricsSettings,
+    names: Collection[str],
+    classes: Sequence[str] | None,
+    between: Callable[[], None] = lambda: None,
+) -> Examination:
+    """Evaluate, and look at every single answer on the way. classes: what they are called; the rest as in `evaluate`.
+
+    Raises DivergedError when the loss is not finite.
+    """
+    targets: Array = np.empty((feed.size, *feed.targets().shape[1:]))
+    answers: Array = np.empty((feed.size, *((3,) if loss.classification else model.out_shape)))
+
+    def see(indices: Array, output: Array, wanted: Array) -> None:
+        """Each shard fills in its own examples."""
+        targets[indices] = to_host(wanted)
+        answers[indices] = _judged(to_host(softmax(output).data), wanted) if loss.classification else to_host(output)
+
+    found = evaluate(model, loss, feed, crew, batch_size, shard_size, settings, names, between, see)
+    if not loss.classification:
+        step = -(-feed.size // PAIRS)
+        sample = {"targets": targets[::step].tolist(), "outputs": answers[::step].tolist()}
+        return Examination(found | {"answers": sample}, feed.originals(np.arange(0)))
+    taken_for, confidence, of_class = answers.T
+    right = taken_for == targets
+    wrong = np.flatnonzero(~right)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    called = [str(i) for i in range(len(found["per_class"]))] if classes is None else classes
+    for row in found["per_class"]:
+        row["class"] = called[row["class"]]
+    mistakes = [
+        {
+            "index": int(i),
+            "class": called[int(targets[i])],
+            "taken_for": called[int(taken_for[i])],
+            "confidence": float(confidence[i]),
+            "of_class": float(of_class[i]),
+        }
+        for i in worst
+    ]
+    more = {"calibration": calibration(confidence, right, settings.calibration_bins), "mistakes": mistakes}
+    return Examination(found | more, feed.originals(worst if prod(model.in_shape) < LARGE else worst[:0]))
+
+
+def _judged(probabilities: Array, targets: Array) -> Array:
+    """(n, classes) -> (n, 3): the likeliest class, its probability, that of the right class."""
+    rows = np.arange(len(probabilities))
+    taken_for = probabilities.argmax(axis=1)
+    return np.stack([taken_for, probabilities[rows, taken_for], probabilities[rows, to_host(targets)]], axis=1)
+
+
+def calibration(confidence: Array, right: Array, bins: int) -> list[dict[str, Any]]:
+    """Of examples grouped by how sure the network was: how many, how sure on average, and the share that is right.
+
+    confidence: the largest probability of each example (N,). right: whether its class was the right one (N,).
+    Bins without an example are left out. Guo et al., On Calibration of Modern Neural Networks, 2017, section 2.
+    """
+    number = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        {
+            "from": i / bins,
+            "to": (i + 1) / bins,
+            "examples": int((number == i).sum()),
+            "confidence": float(confidence[number == i].mean()),
+            "accuracy": float(right[number == i].mean()),
+        }
+        for i in range(bins)
+        if (number == i).any()
+    ]
+
+
+def keep(examination: Examination, run: RunDir, split: str, checkpoint: str) -> None:
+    """Write eval/<split>.json and the inputs of its mistakes. checkpoint: whose weights they are, "last" or "best"."""
+    run.write_json(run.evaluation(split), {"split": split, "checkpoint": checkpoint} | examination.found)
+    write_atomically(run.mistakes(split), save({"inputs": np.ascontiguousarray(examination.inputs)}))
+
+
+def kept(run: RunDir) -> tuple[dict[str, Any], Array] | None:
+    """What was found on the test examples, or else on those for validation or training, and the inputs of its mistakes.
+
+    None where there is nothing; a damaged file counts as none, for `dltrain eval` makes it again.
+    """
+    for split in ("test", "validation", "train"):
+        try:
+            found = json.loads(run.evaluation(split).read_bytes())
+            inputs = load(run.mistakes(split).read_bytes())["inputs"]
+            if found["split"] == split and len(inputs) <= len(found.get("mistakes", ())):
+                return found, inputs
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            continue
+    return None

@@ -1,0 +1,185 @@
+"""`dltrain compare` and `dltrain runs --html`: what differs, and whether it differs by more than chance."""
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+import yaml
+from commands import dltrain, done
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_report import check_page
+
+from dltrain.report.comparison import Spread, compare, differing, judge
+from dltrain.report.record import Record
+from dltrain.train.rundir import RunDir, all_runs
+
+LAYERS = [{"name": "conv1", "type": "conv", "channels": 8}, {"name": "dense1", "type": "dense", "units": 10}]
+BASE: dict[str, Any] = {
+    "seed": 0,
+    "data": {"type": "digits", "augment": []},
+    "model": {"layers": LAYERS},
+    "optimizer": {"type": "sgd", "lr": 0.1},
+    "train": {"epochs": 3, "early_stopping": None},
+    "logging": {"every": 1},
+}  # fmt: skip
+
+
+def write_run(
+    runs: Path, name: str, seed: int = 0, status: str = "done", accuracy: float | None = 0.9, **config: Any
+) -> None:
+    run = RunDir.create(runs, name, yaml.dump(BASE | {"seed": seed} | config), "", {})
+    losses = [1.0, 0.5, 0.25]
+    for i, loss in enumerate(losses):
+        row = {"event": "epoch", "epoch": i + 1, "step": i + 1, "seconds": 1.0}
+        run.append(run.metrics, row | {"train": {"loss": loss, "data_loss": loss, "penalty": 0.0}})
+    results = {} if accuracy is None else {"test": {"loss": 1 - accuracy, "accuracy": accuracy}}
+    run.update_status(status=status, epochs=3, steps=3, train={"loss": losses[-1]}, **results)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Three optimizers over three seeds, one clearly worse and one not; and one that diverged."""
+    for seed in range(3):
+        write_run(tmp_path, "a", seed, accuracy=0.90 + seed / 100)
+        write_run(tmp_path, "b", seed, accuracy=0.905 + seed / 100, optimizer={"type": "sgd", "lr": 0.2})
+        write_run(tmp_path, "c", seed, accuracy=0.70 + seed / 100, optimizer={"type": "adam", "lr": 0.1, "beta1": 0.9})
+    write_run(tmp_path, "d", 0, "diverged", None, optimizer={"type": "sgd", "lr": 9.0})
+    return tmp_path
+
+
+def test_variants_their_spread_and_the_verdicts(runs: Path) -> None:
+    found = done("compare", runs, "--json").json
+    assert found["differs"] == ["optimizer.lr", "optimizer.type"] and found["judged"] == "test accuracy"
+    told = [(v["settings"]["optimizer.type"], v["settings"]["optimizer.lr"], v["verdict"]) for v in found["variants"]]
+    assert told == [
+        ("sgd", "0.2", "best"),
+        ("sgd", "0.1", "within the spread"),
+        ("adam", "0.1", "worse"),
+        ("sgd", "9.0", "unknown"),
+    ]
+    for variant, start in zip(found["variants"], (0.905, 0.90, 0.70), strict=False):
+        values = [start + seed / 100 for seed in range(3)]
+        expected = {"mean": pytest.approx(mean(values)), "sd": pytest.approx(stdev(values)), "count": 3}
+        assert variant["results"]["test accuracy"] == expected and len(variant["runs"]) == 3
+    assert found["variants"][3]["results"] == {"train loss": {"mean": 0.25, "sd": None, "count": 1}}
+
+
+def test_in_words(runs: Path) -> None:
+    header, first, second, third, last = done("compare", runs).out.splitlines()
+    assert header.split("  ")[0] == "optimizer.lr" and "train loss over epochs" in header
+    assert "0.9150 ± 0.0100" in first and first.rstrip().endswith("best") and "█▃▁" in first
+    assert second.rstrip().endswith("within the spread") and third.rstrip().endswith("worse")
+    assert last.rstrip().endswith("unknown")
+
+
+def test_fewer_than_three_seeds_are_no_proof(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path, "a", seed, accuracy=0.99)
+        write_run(tmp_path, "b", seed, accuracy=0.01, optimizer={"type": "sgd", "lr": 0.2})
+    found = done("compare", tmp_path, "--json").json
+    assert [variant["verdict"] for variant in found["variants"]] == ["best", "unknown"]
+
+
+def test_runs_by_name_and_those_that_only_differ_in_seed_or_logging(runs: Path) -> None:
+    names = [run.path.name for run in all_runs(runs) if run.path.name[16:].startswith("a")]
+    write_run(runs, "quiet", 7, accuracy=0.91, logging={"every": 5})
+    said = done("compare", *names, "quiet", "--runs-dir", runs)
+    assert said.err == "the configs differ in the seed alone\n" and len(said.out.splitlines()) == 2
+    (variant,) = done("compare", *names, *names, "--runs-dir", runs, "--json").json["variants"]
+    assert variant["results"]["test loss"]["count"] == 3
+
+
+@pytest.mark.parametrize("words", [["20261"], ["nowhere"], []])
+def test_what_cannot_be_compared(words: list[str], tmp_path: Path) -> None:
+    said = dltrain("compare", *words, "--runs-dir", tmp_path)
+    assert said.code in (1, 2) and len(said.errors) == 1
+    write_run(tmp_path, "a")
+    said = dltrain("compare", "a", "--runs-dir", tmp_path)
+    assert said.code == 1 and said.errors[0].startswith("there is nothing to compare: 1 run; name two or more")
+
+
+DIFFERENCES: list[tuple[dict[str, Any], dict[str, tuple[str, str]]]] = [
+    ({"seed": 3, "logging": {"every": 9}}, {}),
+    ({"optimizer": {"type": "sgd", "lr": 0.2}}, {"optimizer.lr": ("0.1", "0.2")}),
+    ({"optimizer": {"type": "adam", "lr": 0.1, "beta1": 0.9}}, {"optimizer.type": ("sgd", "adam")}),
+    ({"data": {"type": "digits", "augment": [{"type": "crop", "padding": 1}]}}, {"data.augment": ("none", "crop")}),
+    ({"train": {"epochs": 3, "early_stopping": {"patience": 2}}}, {"train.early_stopping": ("none", "patience 2")}),
+    ({"model": {"layers": [LAYERS[0] | {"channels": 9}, LAYERS[1]]}},
+     {"model.layers.conv1.channels": ("8", "9")}),
+    ({"model": {"layers": LAYERS[1:]}}, {"model.layers": ("conv 8, dense 10", "dense 10")}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "expected"), DIFFERENCES)
+def test_what_differs_is_said_in_few_words(change: dict[str, Any], expected: dict[str, tuple[str, str]]) -> None:
+    for order in (1, -1):
+        told = differing([BASE, BASE | change][::order])
+        assert {key: tuple(found[key] for found in told[::order]) for key in told[0]} == expected
+
+
+trees = st.recursive(
+    st.none() | st.integers(0, 2),
+    lambda inner: st.lists(inner, max_size=2)
+    | st.dictionaries(st.sampled_from("ab"), inner, max_size=2)
+    | st.lists(st.fixed_dictionaries({"name": st.sampled_from("xy"), "type": st.sampled_from("pq"), "lr": inner}),
+               max_size=2, unique_by=lambda item: item["name"]),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from(["data", "model"]), trees), min_size=2, max_size=3))
+def test_any_configs_can_be_compared(configs: list[Any]) -> None:
+    """Every difference is told: configs that are told alike are alike, but for what has no text."""
+    told = differing(configs)
+    assert len({tuple(found) for found in told}) == 1 and all(isinstance(v, str) for f in told for v in f.values())
+    assert all(len({found[key] for found in told}) > 1 or key for key in told[0])
+    if all(config == configs[0] for config in configs):
+        assert told[0] == {}
+
+
+@pytest.mark.parametrize(
+    ("other", "verdict"),
+    [
+        (Spread(0.9 - 0.0164, 0.01, 3), "worse"),  # two standard errors are 2·sqrt(2·0.01²/3) = 0.01633
+        (Spread(0.9 - 0.0162, 0.01, 3), "within the spread"),
+        (Spread(0.9 + 0.0164, 0.01, 3), "worse"),
+        (Spread(0.1, 0.01, 2), "unknown"),
+        (Spread(0.1, None, 1), "unknown"),
+        (Spread(0.9, 0.0, 3), "within the spread"),
+        (None, "unknown"),
+    ],
+)
+def test_verdicts(other: Spread | None, verdict: str) -> None:
+    assert judge(Spread(0.9, 0.01, 3), other) == verdict
+    assert judge(Spread(0.9, 0.01, 2), other) == "unknown"
+    assert judge(Spread(0.9, 0.0, 5), Spread(0.9, 0.0, 5)) == "within the spread"
+
+
+def test_pages(runs: Path) -> None:
+    done("report", next(runs.glob("*-a")))
+    (runs / "pages").mkdir()
+    said = done("compare", runs, "--html", runs / "pages" / "compare.html")
+    assert said.err.endswith(f"wrote {runs / 'pages' / 'compare.html'}\n")
+    seen = check_page(runs / "pages" / "compare.html")
+    text = "".join(seen.words)
+    assert "10 runs compared" in text and "within the spread" in text and "0.9150" in text and "optimizer.lr" in text
+    links = [a["href"] for tag, a in seen.tags if tag == "a"]
+    assert links == [f"../{next(runs.glob('*-a')).name}/report.html"]
+    before = done("runs", "--runs-dir", runs).out
+    said = done("runs", "--runs-dir", runs, "--html", runs / "runs.html")
+    assert said.out == before and said.err == f"wrote {runs / 'runs.html'}\n"
+    seen = check_page(runs / "runs.html")
+    names = [run.path.name for run in all_runs(runs)]
+    assert [word.strip() for word in seen.words if word.strip() in names] == names[::-1]
+    assert [a["href"] for tag, a in seen.tags if tag == "a"] == [f"{next(runs.glob('*-a')).name}/report.html"]
+    assert json.loads(json.dumps([a["data-value"] for tag, a in seen.tags if "data-value" in a]))
+
+
+def test_a_curve_is_the_mean_of_the_epochs_that_all_have(runs: Path) -> None:
+    records = [Record.read(run) for run in all_runs(runs)]
+    variants = compare(records).variants
+    assert variants[0].curve == [(1.0, 1.0), (2.0, 0.5), (3.0, 0.25)]
