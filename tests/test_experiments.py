@@ -125,7 +125,7 @@ def test_l1_keeps_the_two_features_that_matter_and_l2_all(seed: int, fit: Any) -
 @pytest.mark.parametrize("seed", SEEDS[:2])
 def test_dropout_brings_training_and_test_together(seed: int, fit: Any) -> None:
     def losses(*changes: str) -> tuple[float, float]:
-        run = fit("few_digits_dropout", "train.epochs=18", *changes, seed=seed)
+        run = fit("few_digits_dropout", *changes, seed=seed)
         return run.result["train"]["loss"], run.result["test"]["loss"]
 
     with_dropout, without = losses(), losses("model.layers.dropout1.rate=0", "model.layers.dropout2.rate=0")
