@@ -125,8 +125,9 @@ def make_job(
     splits = {"train": rows(70)} if splits is None else splits
     device = device or open_device("cpu")
     inputs, targets = splits["train"].inputs, splits["train"].targets
-    names = tuple(str(i) for i in range(int(targets.max()) + 1))
-    classes = names if LOSSES[loss].classification else None  # type: ignore[attr-defined]
+    classes = None
+    if LOSSES[loss].classification:  # type: ignore[attr-defined]
+        classes = tuple(str(i) for i in range(int(targets.max()) + 1))
     preprocessing = Preprocessing.learn(splits["train"], classes=classes, normalize=normalize)
     model = build(layers, inputs.shape[1:], init)
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 22, "shard_size": 6} | train
@@ -194,7 +195,7 @@ def checkpoint(seed: int = 0) -> Checkpoint:
     weights = {"dense1.weight": rng.normal(size=(5, 3)).astype(np.float32), "dense1.bias": np.zeros(3, np.float32)}
     state = {f"{name}/mean": rng.normal(size=a.shape).astype(np.float32) for name, a in weights.items()}
     sums = {"mean/loss": np.array([1.5, 22.0]), "layer/dense1/alive": np.array([True, False, True])}
-    progress = Progress(0.25, 8, 0.5, 2, 7.5, {"train": {"loss": 0.25}})
+    progress = Progress(0.25, 8, 0.5, 2, 7.5, [0.5, 0.25], {"train": {"loss": 0.25}})
     where = Position(step=12, epoch=3, done=4)
     logs = {"metrics.jsonl": 1234, "layers.jsonl": 56}
     return Checkpoint(weights, state, sums, where, progress, logs, LEARNED, "version: 1  # naïve\n")

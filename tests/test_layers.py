@@ -274,7 +274,9 @@ def test_weights_taken_from_another_model(device: Device):
     other.load(weights, device)
     for name, x in other.weights().items():
         assert np.array_equal(to_host(x), weights[name]) and x.flags.c_contiguous
-    with pytest.raises(ValueError, match=r"dense1.weight has shape \(3, 8\), the model wants \(8, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"dense1.weight is float64 of shape \(3, 8\), the model wants floats of shape \(8, 3\)"
+    ):
         other.load(weights | {"dense1.weight": weights["dense1.weight"].T}, device)
     with pytest.raises(KeyError, match=r"conv1\.bias"):
         other.load({name: x for name, x in weights.items() if name != "conv1.bias"}, device)

@@ -30,11 +30,11 @@ SECTIONS = {
     "batch_size: 8": f"2:1  batch_size: unknown key; it belongs to `train`; allowed here: {TOP}",
     "lr: 0.1": f"2:1  lr: unknown key; it belongs to `optimizer`; allowed here: {TOP}",
     "train: 5": (
-        "2:8  train: expected settings (epochs, max_steps, batch_size, shard_size, clip_norm, early_stopping), got '5'"
+        "2:8  train: expected settings (epochs, max_steps, max_time, batch_size, accumulate, shard_size, clip_norm, early_stopping), got '5'"
     ),
     "train: {batchsize: 8}": (
         "2:9  train.batchsize: unknown key; did you mean 'batch_size'? "
-        "allowed: epochs, max_steps, batch_size, shard_size, clip_norm, early_stopping"
+        "allowed: epochs, max_steps, max_time, batch_size, accumulate, shard_size, clip_norm, early_stopping"
     ),
     "train: {epochs: big}": "2:17  train.epochs: expected a whole number above 0, got 'big'",
     "train: {epochs: [3]}": "2:17  train.epochs: expected a whole number above 0, got the list [3]",

@@ -80,7 +80,7 @@ def test_later_overrides_see_what_earlier_ones_did() -> None:
 
 
 HOW = "expected KEY=VALUE, +KEY=VALUE or ~KEY, where KEY is a path such as train.epochs"
-TRAIN = "epochs, max_steps, batch_size, shard_size, clip_norm, early_stopping"
+TRAIN = "epochs, max_steps, max_time, batch_size, accumulate, shard_size, clip_norm, early_stopping"
 REFUSED = {
     "optimizer.lr=fast": "optimizer.lr: expected a number above 0, got 'fast'",
     "optimizer.momentum=0.9": "optimizer.momentum: unknown key; allowed: type, lr, beta1, beta2, epsilon",
