@@ -157,10 +157,11 @@ def products() -> Iterator[Call]:
         [(n, 5, 3) for n in range(1, 30)] + [(3, 5, width) for width in WIDTHS] + [(3, width, 5) for width in WIDTHS]
     )
     sizes += [(1, 1, 1), (47, 300, 17), (113, 256, 33), (115, 257, 31), (225, 3, 384), (260, 9, 385), (50, 513, 401),
-              (300, 49, 5), (257, 130, 33), (513, 20, 64), (5, 300, 784)]  # fmt: skip
+              (300, 49, 5), (257, 130, 33), (513, 20, 64), (5, 300, 784), (2, 300, 31)]  # fmt: skip
     for examples, inputs, units in sizes:
         x, w = values(examples, inputs), values(inputs, units, seed=1)
         bias, activation, dx = pick((True, False)), pick((None, RELU, TANH, SIGMOID)), pick((True, True, False))
+        bias = bias or units > 384  # another block of columns
         b = values(units, seed=2) if bias else None
         named = activation.name if activation else "no activation"
         name = f"{examples} by {inputs} by {units}, bias {bias}, {named}"
@@ -284,7 +285,7 @@ def bits_of(library: Any, table: list[Call]) -> list[str]:
 if __name__ == "__main__":
     for library in libraries(sys.argv[1]):
         if "beyond" in sys.argv[2:]:
-            w = values(1000)
-            library.free.sgd(1001, at(w), at(values(1001)), 0.1)
+            w, g = values(1000), values(1001)
+            library.free.sgd(1001, at(w), at(g), 0.1)
         bits_of(library, calls())
         print(library.instruction_set)
