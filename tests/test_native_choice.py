@@ -36,6 +36,16 @@ def test_the_library_was_built_where_a_compiler_is_at_hand() -> None:
     native.load()
 
 
+@pytest.mark.usefixtures("best")
+def test_the_library_is_newer_than_the_files_it_was_built_from() -> None:
+    """An installed copy of these files (`pip install -e .`) keeps its library when they change."""
+    spec = importlib.util.find_spec("dltrain.backend._native")
+    assert spec and spec.origin
+    library = Path(spec.origin)
+    changed = [f.name for f in library.parent.glob("c/*") if f.stat().st_mtime > library.stat().st_mtime]
+    assert not changed, f"{library} is older than {', '.join(changed)}: install again"
+
+
 def test_pointers_are_those_that_numpy_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read from the array object where its layout allows, and the slower way elsewhere."""
     arrays = [values(5), values(4, 6)[1:, 2:], np.zeros(3, np.uint8), np.arange(4)[2:], np.empty(0, np.float32)]
