@@ -87,7 +87,10 @@ def test_the_config_in_the_readme_is_valid() -> None:
         build_model(loads(text, "README.md"))
 
 
-def test_the_code_in_the_readme_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_code_in_the_readme_prints_what_it_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for _, code in blocks("python"):
         exec(code, {})
         assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", code)

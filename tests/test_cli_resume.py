@@ -109,7 +109,7 @@ def test_auto(tmp_path: Path) -> None:
     first = done(*auto).json["run"]
     assert done(*auto).json["run"] != first, "a finished one is not taken"
     run = stopped(tmp_path / "other")
-    moved = run.path.rename(tmp_path / run.path.name)
+    moved = run.path.rename(tmp_path / f"{run.path.name}-moved")  # the name may be taken within the same second
     auto = (*BEGIN, "checkpoint.keep=9", *auto[len(BEGIN) :])
     assert done(*auto, "optimizer.lr=1e-3").json["run"] != str(moved), "another config is another run"
     held = RunDir(moved)

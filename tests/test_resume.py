@@ -157,15 +157,16 @@ class Signals(Silent):
         self.left = at
 
     def wrap(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        plain = Training.evaluate
+        for name in ("evaluate", "examine"):
+            plain = getattr(Training, name)
 
-        def watched(training: Training, split: str) -> Any:
-            self.left -= 1
-            if self.left == 0:
-                training.stop_signal = 15
-            return plain(training, split)
+            def watched(training: Training, *split: str, plain: Any = plain) -> Any:
+                self.left -= 1
+                if self.left == 0:
+                    training.stop_signal = 15
+                return plain(training, *split)
 
-        monkeypatch.setattr(Training, "evaluate", watched)
+            monkeypatch.setattr(Training, name, watched)
 
 
 @pytest.mark.parametrize("max_steps", [6, 8])

@@ -13,7 +13,7 @@ TOP = (
     "version, seed, device, data, model, loss, penalty, optimizer, schedule, train, metrics, checkpoint, logging, "
     "diagnostics"
 )
-CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, name"
+CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, trainable, penalty, name"
 OK = "model: {input: [4, 4, 1], layers: [conv: 2]}\n"  # one line; what a case adds starts in line 2
 
 SECTIONS = {
@@ -30,7 +30,8 @@ SECTIONS = {
     "batch_size: 8": f"2:1  batch_size: unknown key; it belongs to `train`; allowed here: {TOP}",
     "lr: 0.1": f"2:1  lr: unknown key; it belongs to `optimizer`; allowed here: {TOP}",
     "train: 5": (
-        "2:8  train: expected settings (epochs, max_steps, max_time, batch_size, accumulate, shard_size, clip_norm, early_stopping), got '5'"
+        "2:8  train: expected settings (epochs, max_steps, max_time, batch_size, accumulate, shard_size, clip_norm, "
+        "early_stopping), got '5'"
     ),
     "train: {batchsize: 8}": (
         "2:9  train.batchsize: unknown key; did you mean 'batch_size'? "
@@ -53,24 +54,29 @@ SECTIONS = {
     "penalty: {l2: inf}": "2:15  penalty.l2: expected a number of at least 0, got 'inf'",
     "penalty: {l2: .nan}": "2:15  penalty.l2: expected a number of at least 0, got '.nan'",
     "penalty: {l2: 1e999}": "2:15  penalty.l2: expected a number of at least 0, got '1e999'",
-    "penalty: [l2]": "2:10  penalty: expected settings (l1, l2), got the list [l2]",
+    "penalty: [l2]": "2:10  penalty: expected settings (l1, l2, norm, p, over, biases, method), got the list [l2]",
     "optimizer: adm": (
-        "2:12  optimizer: unknown optimizer 'adm'; did you mean 'adam'? allowed: adam, sgd, momentum, nesterov"
+        "2:12  optimizer: unknown optimizer 'adm'; did you mean 'adam'? "
+        "allowed: adam, adamw, adagrad, rmsprop, sgd, momentum, nesterov"
     ),
     "optimizer: {type: sgd, lr: 0}": "2:28  optimizer.lr: expected a number above 0, got '0'",
     "optimizer: {lr: 0.1}": (
-        "2:12  optimizer: 'type' is missing; write `type: NAME`; allowed: adam, sgd, momentum, nesterov"
+        "2:12  optimizer: 'type' is missing; write `type: NAME`; "
+        "allowed: adam, adamw, adagrad, rmsprop, sgd, momentum, nesterov"
     ),
     "optimizer: {adam: {type: sgd}}": "2:12  optimizer: says its type twice, 'adam' and `type`; keep one",
     "optimizer: [adam]": (
-        "2:12  optimizer: expected an optimizer, got the list [adam]; allowed: adam, sgd, momentum, nesterov"
+        "2:12  optimizer: expected an optimizer, got the list [adam]; "
+        "allowed: adam, adamw, adagrad, rmsprop, sgd, momentum, nesterov"
     ),
     "schedule: {type: step}": "2:11  schedule: 'every' is missing; expected a whole number above 0",
     "schedule: {constant: 3}": "2:11  schedule: constant takes no value; write `constant` alone",
     "loss: {cross_entropy: {label_smoothing: 1}}": (
         "2:41  loss.label_smoothing: expected a number of at least 0 and below 1, got '1'"
     ),
-    "loss: {type: [mse]}": "2:14  loss: unknown loss the list [mse]; allowed: cross_entropy, mse",
+    "loss: {type: [mse]}": (
+        "2:14  loss: unknown loss the list [mse]; allowed: cross_entropy, binary_cross_entropy, hinge, mse, mae, huber"
+    ),
 }
 
 LAYER_MISTAKES = {
@@ -104,14 +110,15 @@ LAYER_MISTAKES = {
     "": f"3:4  model.layers[0]: expected a layer, got nothing; allowed: {LAYER_NAMES}",
     "dense: {units: 3, init: he_norml}": (
         "3:29  model.layers[0].dense.init: unknown initialisation 'he_norml'; did you mean 'he_normal'? allowed: "
-        "constant, zeros, normal, uniform, glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_normal"
+        "constant, zeros, normal, uniform, glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_normal, "
+        "orthogonal, gaussian"
     ),
     "dense: {units: 3, init: {normal: {std: 0}}}": (
         "3:44  model.layers[0].dense.init.std: expected a number above 0, got '0'"
     ),
     "dense: {units: 3, activation: rellu}": (
-        "3:35  model.layers[0].dense.activation: expected none, relu, leaky_relu, sigmoid, tanh or softmax or null, "
-        "got 'rellu'; did you mean 'relu'?"
+        "3:35  model.layers[0].dense.activation: expected none, relu, leaky_relu, elu, selu, gelu, silu, "
+        "softplus, sigmoid, tanh or softmax or null, got 'rellu'; did you mean 'relu'?"
     ),
     "dense: {units: 3, name: a-b}": "3:29  model.layers[0]: the name 'a-b' may hold letters, digits and _ only",
     "dense: {units: 3, name: relu1}\n- relu": "4:5  model.layers[1]: the name 'relu1' is taken by model.layers[0]",

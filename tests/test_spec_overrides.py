@@ -110,7 +110,7 @@ REFUSED = {
     "train={epochs: 1, epochs: 2}": "duplicate key 'epochs'",
     "model.layers.0={conv: {kernal: 3, channels: 1}}": (
         "model.layers[0].conv.kernal: unknown key; did you mean 'kernel'? allowed: "
-        "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, name"
+        "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, trainable, penalty, name"
     ),
     "~data": "model: 'input' is missing; without `data` a model needs one, such as [28, 28, 1]",
 }

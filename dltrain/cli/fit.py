@@ -190,7 +190,7 @@ def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -
             log(f"ended by {type(error).__name__}: {error}")
         if json:
             console.result_json(run.result())
-        _report(run)
+        _report(run, error)
         raise
     finally:
         if profile:
@@ -311,14 +311,16 @@ def _spread(result: dict[str, Any]) -> str:
     return "\n".join([f"mean and deviation of {len(result['folds'])} folds", *lines])
 
 
-def _report(run: "RunDir") -> None:
-    """Write report.html and say what is worth knowing. Whatever goes wrong here, the training has ended as it has."""
+def _report(run: "RunDir", ended_by: BaseException | None = None) -> None:
+    """Write report.html and say what is worth knowing. Whatever goes wrong here, the training has ended as it has, and
+    where an error ended it, that one is told alone."""
     from dltrain.report.page import write_report
 
     try:
         record = write_report(run)
     except Exception as error:
-        console.error(f"no report: {error}; try again with: dltrain report {run.path}")
+        if ended_by is None:
+            console.error(f"no report: {error}; try again with: dltrain report {run.path}")
         return
     for advice in record.advice[:ADVICE]:
         console.advice(advice.text, advice.remedy, advice.serious)

@@ -7,8 +7,9 @@ from math import ceil, floor, isfinite, log10
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
-import pygal
+import pygal as pygal  # also for curve.py
 from markupsafe import Markup
+from pygal.style import Style as Style
 
 # pygal looks for plug-ins with maps by a finder as Python had them long ago, at which every later import warns.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]

@@ -66,8 +66,7 @@ def text_curve(xs: Floats, ys: Floats, mark: float | None) -> str:
 
 def svg_curve(title: str, xs: Floats, ys: Floats, smooth: Floats, mark: float | None) -> bytes:
     """The same as a picture, with the values as they were and smoothed."""
-    import pygal
-    from pygal.style import Style
+    from dltrain.report.charts import Style, pygal
 
     top, bottom = TALLEST * smooth[0], min(smooth) * 0.9
     chart = pygal.XY(

@@ -175,7 +175,8 @@ class Training:
         progress, settings = self.progress, self.job.train.early_stopping
         progress.result = {split: row[split] for split in ("train", "validation") if split in row}
         watched = deciding(row, self.job.metrics.best)
-        progress.losses.append(min(watched, sys.float_info.max))  # JSON has no infinity
+        # A new list: a checkpoint of the epoch's middle holds the old one. JSON has no infinity.
+        progress.losses = [*progress.losses, min(watched, sys.float_info.max)]
         if progress.beaten is None or watched < progress.beaten - (settings.min_delta if settings else 0):
             progress.beaten, progress.epochs_without_gain = watched, 0
         else:
