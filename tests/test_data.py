@@ -40,7 +40,7 @@ TOY = ["examples", "noise", "features", "seed"]
 # test_toys.py, test_image_folder.py, test_text.py; fashion_mnist is read as mnist is)
 FACTS: dict[str, tuple[list[str], Any]] = {
     "digits": (
-        [],
+        ["noise"],
         ((8, 8, 1), "0 9", [376, 389, 380, 389, 387, 376, 377, 387, 380, 382],
          [178, 182, 177, 183, 181, 182, 181, 179, 174, 180], [0.3077], [0.3773]),
     ),
@@ -60,6 +60,9 @@ FACTS: dict[str, tuple[list[str], Any]] = {
     "text": (["path", "length", "stride", "held_out"], None),
     "image_folder": (["path", "size", "channels", "memory"], None),
     **{name: (TOY, None) for name in ("circle", "xor", "spiral", "gaussians")},
+    "signals": (["examples", "length", "noise", "seed"], None),
+    "volumes": (["examples", "size", "noise", "seed"], None),
+    "valley": (["examples", "dimensions", "condition", "seed"], None),
 }  # fmt: skip
 
 
