@@ -203,7 +203,6 @@ LABELS = np.zeros(6, np.uint8)
         {"train_images": gzip.compress(bytes((0, 0, 8, 3)) + b"\xff" * 12)},
         {"train_labels": gzip.compress(idx(LABELS + 10))},
     ],
-    ids=str,
 )
 def test_damaged_mnist(changes, tmp_path):
     write_mnist(tmp_path, **changes)
