@@ -17,8 +17,8 @@ from unittest.mock import patch
 import numpy as np
 
 from dltrain.backend import Activation, Kernels
+from dltrain.backend.compiled import INSTRUCTION_SETS, Library, at
 from dltrain.backend.device import CPU_PIECE
-from dltrain.backend.library import INSTRUCTION_SETS, Library, at
 from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError, ShapeError
 from dltrain.ops.activation import FUSED
@@ -270,9 +270,9 @@ def libraries(path: str | Path) -> list[Library]:
     return found
 
 
-def bits_of(library: Any, table: list[Call]) -> list[str]:
+def bits_of(compiled: Any, table: list[Call]) -> list[str]:
     """A hash of what each call gives, to the last bit; every not-a-number is the same one."""
-    kernels = NativeKernels(library, CPU_PIECE)
+    kernels = NativeKernels(compiled, CPU_PIECE)
 
     def hashed(arrays: list[Array]) -> str:
         return sha256(
@@ -284,9 +284,9 @@ def bits_of(library: Any, table: list[Call]) -> list[str]:
 
 
 if __name__ == "__main__":
-    for library in libraries(sys.argv[1]):
+    for compiled in libraries(sys.argv[1]):
         if "beyond" in sys.argv[2:]:
             w, g = values(1000), values(1001)
-            library.free.sgd(1001, at(w), at(g), 0.1)
-        bits_of(library, calls())
-        print(library.instruction_set)
+            compiled.free.sgd(1001, at(w), at(g), 0.1)
+        bits_of(compiled, calls())
+        print(compiled.instruction_set)

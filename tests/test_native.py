@@ -12,8 +12,8 @@ import pytest
 from native_calls import PLAIN, RELU, SIGMOID, TANH, WIDTHS, Call, bits_of, calls, outputs, pointwise, poisoned, values
 
 from dltrain.backend import native
+from dltrain.backend.compiled import FUNCTIONS, INSTRUCTION_SETS, Library, at, load
 from dltrain.backend.device import CPU_PIECE
-from dltrain.backend.library import FUNCTIONS, INSTRUCTION_SETS, Library, at, load
 from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError
 from dltrain.ops.activation import FUSED
@@ -32,7 +32,7 @@ def wanted() -> list[list[Array]]:
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)
-def library(request: pytest.FixtureRequest) -> Library:
+def compiled(request: pytest.FixtureRequest) -> Library:
     try:
         return load(request.param)
     except DeviceError as error:
@@ -40,8 +40,8 @@ def library(request: pytest.FixtureRequest) -> Library:
 
 
 @pytest.fixture
-def kernels(library: Library) -> NativeKernels:
-    return NativeKernels(library, CPU_PIECE)
+def kernels(compiled: Library) -> NativeKernels:
+    return NativeKernels(compiled, CPU_PIECE)
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def best() -> NativeKernels:
 class Watched:
     """A library that notes which functions are called."""
 
-    def __init__(self, library: Library):
-        self._functions, self.called, self.instruction_set = library.free, list[str](), library.instruction_set
+    def __init__(self, compiled: Library):
+        self._functions, self.called, self.instruction_set = compiled.free, list[str](), compiled.instruction_set
 
     def __call__(self, work: int) -> Any:
         return self
@@ -118,7 +118,7 @@ def test_python_and_c_agree_on_every_function() -> None:
 
 def test_the_table_is_complete(best: NativeKernels) -> None:
     """Every method that is overridden, every function in C, and nothing declined but padding beyond the kernel."""
-    watched = Watched(best.library)
+    watched = Watched(best.compiled)
     kernels, declined = NativeKernels(watched, CPU_PIECE), []  # type: ignore[arg-type]
     seen = set()
     for call in table():
@@ -176,7 +176,7 @@ def test_avx512_and_avx2_give_the_same_bits() -> None:
         libraries = [load(name) for name in ("avx2", "avx512")]
     except DeviceError as error:
         pytest.skip(str(error))
-    for call, *bits in zip(table(), *(bits_of(library, table()) for library in libraries), strict=True):
+    for call, *bits in zip(table(), *(bits_of(compiled, table()) for compiled in libraries), strict=True):
         assert bits[0] == bits[1], call
 
 
@@ -188,17 +188,17 @@ def test_what_only_moves_or_masks_numbers_equals_plain_numpy_to_the_bit(kernels:
 
 
 @pytest.mark.parametrize("parts", [2, 3, 16])
-def test_parts_change_no_bits(parts: int, library: Library) -> None:
+def test_parts_change_no_bits(parts: int, compiled: Library) -> None:
     """Each is a call of its own; together they write everything, in whatever order they come."""
 
     class Parted:
-        instruction_set = library.instruction_set
+        instruction_set = compiled.instruction_set
 
         def __call__(self, work: int) -> Any:
             return self
 
         def __getattr__(self, name: str) -> Any:
-            function = getattr(library.free, name)
+            function = getattr(compiled.free, name)
             if name not in names:
                 return function
 
@@ -210,23 +210,23 @@ def test_parts_change_no_bits(parts: int, library: Library) -> None:
 
     names = ("conv_grad", "dense", "dense_grad")
     some = [call for call in table() if call.method in names]
-    for call, *bits in zip(some, bits_of(library, some), bits_of(Parted(), some), strict=True):
+    for call, *bits in zip(some, bits_of(compiled, some), bits_of(Parted(), some), strict=True):
         assert bits[0] == bits[1], call
 
 
-def test_some_of_the_examples(library: Library) -> None:
+def test_some_of_the_examples(compiled: Library) -> None:
     """conv and conv_grad of the examples 1 to 3 of 5 touch no others."""
     window = Window.of((4, 5), 3, 2, "same")
     x, w, y = values(5, 4, 5, 3), values(3, 3, 3, 7, seed=1), outputs(5, *window.out_size, 7)
     g, shape = values(*y.shape, seed=2), native._described(window, 3, 7, 1)
-    kernels, part = NativeKernels(library, CPU_PIECE), slice(1, 4)
+    kernels, part = NativeKernels(compiled, CPU_PIECE), slice(1, 4)
     found = np.full_like(y, 9)
-    assert library.free.conv(shape, 1, 4, at(x), at(w), None, True, at(found)) == 0
+    assert compiled.free.conv(shape, 1, 4, at(x), at(w), None, True, at(found)) == 0
     expected = np.full_like(y, 9)
     expected[part] = kernels.conv(x[part], w, window, 1, None, RELU)
     np.testing.assert_array_equal(found, expected)
     dx, dw, db = np.full_like(x, 9), np.empty_like(w), np.empty(7, np.float32)
-    assert library.free.conv_grad(shape, 1, 4, at(g), at(x), at(w), at(y), at(dx), at(dw), at(db), 0, 1) == 0
+    assert compiled.free.conv_grad(shape, 1, 4, at(g), at(x), at(w), at(y), at(dx), at(dw), at(db), 0, 1) == 0
     of_part = kernels.conv_grad(g[part], x[part], w, y[part], window, 1, RELU, [True, True, True])
     for a, b in zip((dx[part], dw, db), of_part, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -63,8 +63,8 @@ def bits(builds: Builds) -> Bits:
     if spec and spec.origin:
         paths["the installed library"] = Path(spec.origin)
     for name, path in paths.items():
-        for library in libraries(path):
-            found.setdefault(library.instruction_set, {})[name] = bits_of(library, table)
+        for compiled in libraries(path):
+            found.setdefault(compiled.instruction_set, {})[name] = bits_of(compiled, table)
     return found
 
 

@@ -13,9 +13,9 @@ from commands import dltrain, done, strict
 from native_calls import PLAIN, values
 
 from dltrain.backend import choose_kernels
-from dltrain.backend import library as native
+from dltrain.backend import compiled as native
+from dltrain.backend.compiled import Library
 from dltrain.backend.device import CPU_PIECE
-from dltrain.backend.library import Library
 from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError
 

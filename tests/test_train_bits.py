@@ -14,7 +14,7 @@ from conftest import device_of
 from test_losses import TASKS
 
 from dltrain.backend import Device, choose_kernels
-from dltrain.backend.library import load as load_library
+from dltrain.backend.compiled import load as load_library
 from dltrain.data import AUGMENTATIONS
 from dltrain.errors import DeviceError
 from dltrain.nn import LAYERS

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from dltrain.backend.compiled import load
 from dltrain.backend.kernels import Kernels
-from dltrain.backend.library import load
 from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dltrain.backend.compiled import FLOAT32, Library, at, fit
 from dltrain.backend.kernels import Activation, Kernels
-from dltrain.backend.library import FLOAT32, Library, at, fit
 from dltrain.random import BLOCK, label
 from dltrain.window import Window
 
@@ -49,10 +49,10 @@ class NativeKernels(Kernels):
 
     piece_of_update = 1 << 18  # one pass over them: only so that threads can share the work
 
-    def __init__(self, library: Library, piece_bytes: int):
+    def __init__(self, compiled: Library, piece_bytes: int):
         super().__init__(np, piece_bytes)
-        self.name = f"native {library.instruction_set}"
-        self.library = library
+        self.name = f"native {compiled.instruction_set}"
+        self.compiled = compiled
 
     # --- dense and convolution ----------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ class NativeKernels(Kernels):
             return super().dense(x, w, bias, activation)
         y = np.empty((len(x), w.shape[1]), FLOAT32)
         relu = _is_relu(activation)
-        _succeed(self.library(len(x) * w.size).dense(len(x), *w.shape, at(x), at(w), at(bias), relu, at(y), 0, 1))
+        _succeed(self.compiled(len(x) * w.size).dense(len(x), *w.shape, at(x), at(w), at(bias), relu, at(y), 0, 1))
         return y if relu else self.activate(activation, y)
 
     def dense_grad(
@@ -73,7 +73,7 @@ class NativeKernels(Kernels):
         g = np.ascontiguousarray(g) if relu else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed)
         _succeed(
-            self.library(2 * len(x) * w.size).dense_grad(
+            self.compiled(2 * len(x) * w.size).dense_grad(
                 len(x), *w.shape, at(g), at(x), at(w), at(y if relu else None), at(dx), at(dw), at(db), 0, 1
             )
         )
@@ -88,7 +88,7 @@ class NativeKernels(Kernels):
         relu = _is_relu(activation)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
         _succeed(
-            self.library(y.size * w.size // w.shape[-1]).conv(shape, 0, len(x), at(x), at(w), at(bias), relu, at(y))
+            self.compiled(y.size * w.size // w.shape[-1]).conv(shape, 0, len(x), at(x), at(w), at(bias), relu, at(y))
         )
         return y if relu else self.activate(activation, y)
 
@@ -112,7 +112,7 @@ class NativeKernels(Kernels):
         dx, dw, db = _gradients(x, w, needed)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
         _succeed(
-            self.library(2 * y.size * w.size // w.shape[-1]).conv_grad(
+            self.compiled(2 * y.size * w.size // w.shape[-1]).conv_grad(
                 shape, 0, len(x), at(g), at(x), at(w), at(y if relu else None), at(dx), at(dw), at(db), 0, 1
             )
         )
@@ -124,7 +124,7 @@ class NativeKernels(Kernels):
         if not fit(x):
             return super().max_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        _succeed(self.library(x.size * POINT).max_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y)))
+        _succeed(self.compiled(x.size * POINT).max_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y)))
         return y
 
     def max_pool_grad(self, g: Array, x: Array, y: Array, window: Window) -> Array:
@@ -132,7 +132,7 @@ class NativeKernels(Kernels):
             return super().max_pool_grad(g, x, y, window)
         g, dx = np.ascontiguousarray(g), np.empty_like(x)
         _succeed(
-            self.library(x.size * POINT).max_pool_grad(
+            self.compiled(x.size * POINT).max_pool_grad(
                 _described(window, x.shape[-1], 0, 1), len(x), at(g), at(x), at(y), at(dx)
             )
         )
@@ -142,7 +142,9 @@ class NativeKernels(Kernels):
         if not fit(x):
             return super().average_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        _succeed(self.library(x.size * POINT).average_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y)))
+        _succeed(
+            self.compiled(x.size * POINT).average_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y))
+        )
         return y
 
     def average_pool_grad(self, g: Array, window: Window) -> Array:
@@ -150,7 +152,7 @@ class NativeKernels(Kernels):
             return super().average_pool_grad(g, window)
         g, dx = np.ascontiguousarray(g), np.empty((len(g), *window.in_size, g.shape[-1]), FLOAT32)
         _succeed(
-            self.library(dx.size * POINT).average_pool_grad(
+            self.compiled(dx.size * POINT).average_pool_grad(
                 _described(window, g.shape[-1], 0, 1), len(g), at(g), at(dx)
             )
         )
@@ -162,7 +164,7 @@ class NativeKernels(Kernels):
         kind = ACTIVATIONS.get(activation.name if activation else "", 0)
         if not kind or not fit(y):
             return super().activate(activation, y)
-        self.library(y.size * POINT).activate(kind, y.size, at(y))
+        self.compiled(y.size * POINT).activate(kind, y.size, at(y))
         return y
 
     def activate_grad(self, activation: Activation | None, g: Array, y: Array) -> Array:
@@ -170,20 +172,20 @@ class NativeKernels(Kernels):
         if not kind or not fit(y) or g.dtype is not FLOAT32 or g.shape != y.shape:
             return super().activate_grad(activation, g, y)
         g, dx = np.ascontiguousarray(g), np.empty_like(y)
-        self.library(y.size * POINT).activate_grad(kind, y.size, at(g), at(y), at(dx))
+        self.compiled(y.size * POINT).activate_grad(kind, y.size, at(g), at(y), at(dx))
         return dx
 
     def count_beyond(self, y: Array, middle: float, limit: float) -> Array:
         if not fit(y):
             return super().count_beyond(y, middle, limit)
-        return np.int64(self.library(y.size * POINT).count_beyond(y.size, at(y), middle, limit))
+        return np.int64(self.compiled(y.size * POINT).count_beyond(y.size, at(y), middle, limit))
 
     def dropout(self, x: Array, bits: Array, threshold: int, scale: float) -> Array:
         if not fit(x) or bits.strides[1] != 2:
             return super().dropout(x, bits, threshold, scale)
         y = np.empty_like(x)
         each = x.size // max(1, len(x))
-        self.library(x.size * POINT).dropout(
+        self.compiled(x.size * POINT).dropout(
             len(x), each, at(x), at(bits), bits.strides[0] // 2, threshold, scale, at(y)
         )
         return y
@@ -196,7 +198,7 @@ class NativeKernels(Kernels):
             return super().normalise(images, index, scale, shift)
         index = None if index is None else np.ascontiguousarray(index)
         y = np.empty((len(images if index is None else index), *images.shape[1:]), FLOAT32)
-        c = self.library(y.size * POINT)
+        c = self.compiled(y.size * POINT)
         if c.normalise(len(y), scale.size, len(images), at(images), at(index), at(scale), at(shift), at(y)):
             raise IndexError(f"an index is outside 0 to {len(images) - 1}")
         return y
@@ -205,7 +207,7 @@ class NativeKernels(Kernels):
         if not fit(logits) or targets.dtype != np.int64 or not targets.flags.c_contiguous:
             return super().cross_entropy(logits, targets, count, smoothing)
         dx = np.empty_like(logits)
-        c = self.library(logits.size * 8 * POINT)  # an exponential takes long
+        c = self.compiled(logits.size * 8 * POINT)  # an exponential takes long
         loss = c.cross_entropy(*logits.shape, at(logits), at(targets), smoothing, count, at(dx))
         if loss == -1:
             raise ValueError(f"a target is no class: targets go from 0 to {logits.shape[1] - 1}")
@@ -216,35 +218,35 @@ class NativeKernels(Kernels):
             return super().observe(y)
         sums = np.empty(y.shape[-1], FLOAT32)
         return sums, np.float64(
-            self.library(y.size * POINT).observe(y.size // y.shape[-1], y.shape[-1], at(y), at(sums))
+            self.compiled(y.size * POINT).observe(y.size // y.shape[-1], y.shape[-1], at(y), at(sums))
         )
 
     def square_sum(self, x: Array) -> Array:
-        return np.float64(self.library(x.size * POINT).square_sum(x.size, at(x))) if fit(x) else super().square_sum(x)
+        return np.float64(self.compiled(x.size * POINT).square_sum(x.size, at(x))) if fit(x) else super().square_sum(x)
 
     def example_words(
         self, seed: int, purpose: str, layer: str, *, epoch: int, step: int, first: int, examples: int, words_each: int
     ) -> Array:
         each = -(-words_each // BLOCK)  # blocks
         words = np.empty((examples, each * BLOCK), np.uint64)
-        philox = self.library(words.size * 4 * POINT).philox
+        philox = self.compiled(words.size * 4 * POINT).philox
         philox(seed, label(purpose, layer), first * each, step, epoch, examples * each, at(words))
         return words[:, :words_each]
 
     # --- updates ------------------------------------------------------------------------------------------
 
     def sgd(self, w: Array, g: Array, lr: float) -> None:
-        self.library(w.size * POINT).sgd(w.size, at(w), at(g), lr) if fit(w, g) else super().sgd(w, g, lr)
+        self.compiled(w.size * POINT).sgd(w.size, at(w), at(g), lr) if fit(w, g) else super().sgd(w, g, lr)
 
     def momentum(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
         if not fit(w, g, v):
             return super().momentum(w, g, v, momentum, lr)
-        self.library(w.size * POINT).momentum(w.size, at(w), at(g), at(v), momentum, lr)
+        self.compiled(w.size * POINT).momentum(w.size, at(w), at(g), at(v), momentum, lr)
 
     def nesterov(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
         if not fit(w, g, v):
             return super().nesterov(w, g, v, momentum, lr)
-        self.library(w.size * POINT).nesterov(w.size, at(w), at(g), at(v), momentum, lr)
+        self.compiled(w.size * POINT).nesterov(w.size, at(w), at(g), at(v), momentum, lr)
 
     def adam(
         self,
@@ -260,7 +262,7 @@ class NativeKernels(Kernels):
     ) -> None:
         if not fit(w, g, m, v):
             return super().adam(w, g, m, v, beta1, beta2, rate, correction, epsilon)
-        self.library(4 * w.size * POINT).adam(
+        self.compiled(4 * w.size * POINT).adam(
             w.size, at(w), at(g), at(m), at(v), beta1, beta2, rate, correction, epsilon
         )
 
