@@ -11,7 +11,7 @@ from typing import Any
 from dltrain.backend import Device, open_device
 from dltrain.data import Prepared, default_data_dir, prepare
 from dltrain.nn import Model
-from dltrain.spec import RunSpec, build_model, build_source, load, loads, settle
+from dltrain.spec import RunSpec, build_model, build_source, cuts_of, load, loads, settle
 
 MLP = """
 data: {type: mnist, validation: 96}
@@ -97,9 +97,7 @@ def twin(net: Net, dropout: bool) -> Twin:
     if (spec.optimizer.type, spec.loss.type) != ("adam", "cross_entropy"):
         raise SystemExit(f"the twins know adam and cross_entropy, not {spec.optimizer.type} and {spec.loss.type}")
     common = spec.data.common
-    data = prepare(
-        source, default_data_dir(), validation=common["validation"], normalize=common["normalize"], seed=spec.seed
-    )
+    data = prepare(source, default_data_dir(), cuts=cuts_of(spec), normalize=common["normalize"], seed=spec.seed)
     model.initialise(spec.seed, device)
     kinds = [layer.type for layer in spec.model.layers]
     return Twin(spec, model, kinds, data, spec.train.batch_size, spec.optimizer.own)

@@ -16,9 +16,10 @@ from unittest.mock import patch
 
 import numpy as np
 
-from dltrain.backend import Activation, Kernels
+from dltrain.backend import LATE, Activation, Kernels, Late
 from dltrain.backend.compiled import INSTRUCTION_SETS, Library, at
 from dltrain.backend.device import CPU_PIECE
+from dltrain.backend.late import LARGE
 from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError, ShapeError
 from dltrain.ops.activation import FUSED
@@ -27,7 +28,7 @@ from dltrain.window import Window
 Array = Any
 WIDTHS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 64, 65)  # channels around the widths of vectors and panels
 # positions of what is changed in place
-CHANGED = {"sgd": (0,), "momentum": (0, 2), "nesterov": (0, 2), "adam": (0, 2, 3), "activate": (1,)}
+CHANGED = {"outer": (0,), "sgd": (0,), "momentum": (0, 2), "nesterov": (0, 2), "adam": (0, 2, 3), "activate": (1,)}
 RELU, TANH, SIGMOID = (FUSED[name] for name in ("relu", "tanh", "sigmoid"))
 OTHERS = [a for a in FUSED.values() if a not in (RELU, TANH, SIGMOID)]  # which plain numpy computes
 
@@ -49,7 +50,8 @@ class Call:
         for position in changed:
             given[position] = given[position].copy()
         result = getattr(kernels, self.method)(*given, **self.settings)
-        made = result if isinstance(result, tuple) else (result,)
+        made = result if isinstance(result, tuple) else () if result is None else (result,)
+        made = [a.value() if isinstance(a, Late) else a for a in made]
         return [np.asarray(a) for a in made if a is not None] + [given[position] for position in changed]
 
     def of_plain(self) -> list[Array]:
@@ -144,8 +146,32 @@ def convolutions() -> Iterator[Call]:
         for filters in (5, 33):
             yield from convolution(Window.of((size + 1,), 2), 2, 3, filters, activation=OTHERS[size % len(OTHERS)])
     yield from convolution(Window.of((40, 33), 3, 1, "same"), 2, 64, 3)  # more than a strip
+    yield from winograd()
     yield from convolution(Window.of((71, 32), (2, 1), 2, "valid"), 1, 65, 2, dx=False)
     yield from convolution(Window.of((1, 1), 1), 1, 1, 1)
+
+
+def winograd() -> Iterator[Call]:
+    """What goes by Winograd's minimal filtering: tiles that reach over the edge, blocks that end within a picture."""
+    pick = Random(3).choice
+    for size, padding in product([(4, 4), (5, 9), (8, 7), (14, 16)], ("same", "valid", 2, (2, 1), (0, 2))):
+        try:
+            window = Window.of(size, 3, 1, padding)
+        except ShapeError:
+            continue
+        channels, filters, bias = pick((16, 32, 48)), pick((16, 32, 48)), pick((True, False))
+        yield from convolution(
+            window,
+            pick((1, 2, 5)),
+            channels,
+            filters,
+            1,
+            bias,
+            pick((None, RELU, RELU, TANH)),
+            pick((True, True, False)),
+        )
+    yield from convolution(Window.of((30, 64), 3, 1, "same"), 1, 16, 16)  # more than a block
+    yield from convolution(Window.of((4, 4), 3, 1, "same"), 40, 64, 80)
 
 
 # --- dense ------------------------------------------------------------------------------------------------------------
@@ -168,7 +194,12 @@ def products() -> Iterator[Call]:
         name = f"{examples} by {inputs} by {units}, bias {bias}, {named}"
         yield Call("dense", name, (x, w, b, activation), inputs)
         g, y = values(examples, units, seed=3), outputs(examples, units)
-        yield Call("dense_grad", f"dx {dx}, {name}", (g, x, w, y, activation, [dx, True, bias]), max(examples, units))
+        for late in (True, LATE) if w.size >= LARGE else (True,):
+            call = (g, x, w, y, activation, [dx, late, bias])
+            yield Call("dense_grad", f"dx {dx}, dw {late}, {name}", call, max(examples, units))
+        several = [x[: examples // 3], x[examples // 3 :]]
+        for xs in ([x[:, 1:]], several):
+            yield Call("outer", f"{len(xs)}, {name}", (np.empty((xs[0].shape[1], units), "f"), xs, g), examples)
 
 
 # --- pooling ----------------------------------------------------------------------------------------------------------

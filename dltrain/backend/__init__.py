@@ -2,5 +2,9 @@
 
 from dltrain.backend.device import Device, array_module, choose_kernels, kernels, open_device, to_host
 from dltrain.backend.kernels import Activation, Kernels
+from dltrain.backend.late import LATE, Late
 
-__all__ = ["Activation", "Device", "Kernels", "array_module", "choose_kernels", "kernels", "open_device", "to_host"]
+__all__ = [
+    "LATE", "Activation", "Device", "Kernels", "Late", "array_module", "choose_kernels", "kernels", "open_device",
+    "to_host",
+]  # fmt: skip

@@ -26,6 +26,7 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "conv_grad": (c_int, "pnnpppppppnn"),
     "dense": (c_int, "nnnpppipnn"),
     "dense_grad": (c_int, "nnnpppppppnn"),
+    "outer": (c_int, "nnnpnpp"),
     "max_pool": (c_int, "pnpp"),
     "max_pool_grad": (c_int, "pnpppp"),
     "average_pool": (c_int, "pnpp"),

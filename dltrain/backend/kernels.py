@@ -12,6 +12,7 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
+from dltrain.backend.late import LARGE, LATE, Late, Needed
 from dltrain.backend.views import flipped_window, inside, pad, sliding, taps
 from dltrain.random import example_words
 from dltrain.window import Window
@@ -40,6 +41,7 @@ class Kernels:
     """
 
     note = ""
+    piece_of_product = 1 << 18  # numbers of a late gradient, so that threads can share the work
     piece_of_update = 1 << 14  # numbers, so that weights, gradient and state meet in the cache between passes
 
     def __init__(self, xp: ModuleType, piece_bytes: int):
@@ -57,11 +59,20 @@ class Kernels:
         return self.activate(activation, y)
 
     def dense_grad(
-        self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: list[bool]
+        self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: Needed
     ) -> tuple[Array | None, Array, Array | None]:
-        """dLoss/dx, dLoss/dw and dLoss/dbias given g = dLoss/dy; needed: which of them (dw always)."""
+        """dLoss/dx, dLoss/dw and dLoss/dbias given g = dLoss/dy; needed: which of them (dw always, maybe late)."""
         g = self.activate_grad(activation, g, y)
-        return g @ w.T if needed[0] else None, x.T @ g, self.column_sums(g) if needed[2] else None
+        dw = Late(self, (x, g)) if self.waits(needed, w) else x.T @ g
+        return g @ w.T if needed[0] else None, dw, self.column_sums(g) if needed[2] else None
+
+    def waits(self, needed: Needed, w: Array) -> bool:
+        """Whether dw comes late: where it may, and where it is large."""
+        return needed[1] == LATE and w.size >= LARGE
+
+    def outer(self, dw: Array, xs: list[Array], g: Array) -> None:
+        """dw = x'g. xs: x (N, in), a run of its rows in each. g: (N, out), dw: (in, out)."""
+        self.xp.matmul((xs[0] if len(xs) == 1 else self.xp.concatenate(xs)).T, g, out=dw)
 
     def column_sums(self, rows: Array) -> Array:
         """(..., C) -> (C,). As a product with ones: five times faster than `sum(0)` on a CPU."""
@@ -106,7 +117,7 @@ class Kernels:
         window: Window,
         groups: int,
         activation: Activation | None,
-        needed: list[bool],
+        needed: Needed,
     ) -> tuple[Array | None, Array, Array | None]:
         """dLoss/dx, dLoss/dw and dLoss/dbias given g = dLoss/dy; needed: which of them (dw always)."""
         g = self.activate_grad(activation, g, y)

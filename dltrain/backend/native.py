@@ -11,6 +11,7 @@ import numpy as np
 
 from dltrain.backend.compiled import FLOAT32, Library, at, fit
 from dltrain.backend.kernels import Activation, Kernels
+from dltrain.backend.late import Late, Needed
 from dltrain.random import BLOCK, label
 from dltrain.window import Window
 
@@ -65,19 +66,26 @@ class NativeKernels(Kernels):
         return y if relu else self.activate(activation, y)
 
     def dense_grad(
-        self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: list[bool]
+        self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: Needed
     ) -> tuple[Array | None, Array, Array | None]:
         if not fit(x, w, y) or x.ndim != 2 or g.dtype is not FLOAT32 or not len(x):
             return super().dense_grad(g, x, w, y, activation, needed)
-        relu = _is_relu(activation)
+        late = self.waits(needed, w)
+        relu = _is_relu(activation) and not late
         g = np.ascontiguousarray(g) if relu else self.activate_grad(activation, g, y)
-        dx, dw, db = _gradients(x, w, needed)
+        dx, dw, db = _gradients(x, w, needed, late)
         _succeed(
             self.compiled(2 * len(x) * w.size).dense_grad(
                 len(x), *w.shape, at(g), at(x), at(w), at(y if relu else None), at(dx), at(dw), at(db), 0, 1
             )
         )
-        return dx, dw, db
+        return dx, Late(self, (x, g)) if late else dw, db
+
+    def outer(self, dw: Array, xs: list[Array], g: Array) -> None:
+        x = xs[0] if len(xs) == 1 else np.concatenate(xs)
+        if not fit(dw, g) or x.dtype is not FLOAT32 or x.strides[1] != 4 or not len(x):
+            return super().outer(dw, xs, g)
+        _succeed(self.compiled(len(x) * dw.size).outer(len(x), *dw.shape, at(x), x.strides[0] // 4, at(g), at(dw)))
 
     def conv(
         self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, activation: Activation | None
@@ -101,7 +109,7 @@ class NativeKernels(Kernels):
         window: Window,
         groups: int,
         activation: Activation | None,
-        needed: list[bool],
+        needed: Needed,
     ) -> tuple[Array | None, Array, Array | None]:
         """Declines padding that reaches beyond the kernel."""
         within = all(max(pads) < e for pads, e in zip(window.padding, window.extent, strict=True))
@@ -271,10 +279,10 @@ def _a_row(bias: Array | None, w: Array) -> bool:
     return bias is None or bias.shape == w.shape[-1:]
 
 
-def _gradients(x: Array, w: Array, needed: list[bool]) -> tuple[Array | None, Array, Array | None]:
-    """Room for dx where it is wanted, dw, and db where there is a bias."""
+def _gradients(x: Array, w: Array, needed: Needed, late: bool = False) -> tuple[Array | None, Array, Array | None]:
+    """Room for dx where it is wanted, dw unless it comes late, and db where there is a bias."""
     return (
         np.empty_like(x) if needed[0] else None,
-        np.empty_like(w),
+        None if late else np.empty_like(w),
         np.empty(w.shape[-1], FLOAT32) if needed[2] else None,
     )

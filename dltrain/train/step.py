@@ -6,7 +6,7 @@ from functools import reduce
 from math import isfinite, sqrt
 from typing import Any
 
-from dltrain.backend import kernels, to_host
+from dltrain.backend import Late, kernels, to_host
 from dltrain.engine import Tensor, gradients
 from dltrain.errors import DivergedError
 from dltrain.nn import Context, Layer, Penalty
@@ -52,7 +52,7 @@ def train_step(
     parameters = job.model.trainable_parameters()
     data_loss = float(to_host(sums["loss"]))
     penalty, penalty_gradients = _penalty(job)
-    grads = {name: sums[f"gradient/{name}"] for name in parameters}
+    grads = _complete({name: sums[f"gradient/{name}"] for name in parameters}, crew)
     for name, gradient in penalty_gradients.items():
         grads[name] = grads[name] + gradient
 
@@ -115,9 +115,20 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int) -> Sums:
     sums |= scores(job, output, mixture[0][1])
     sums["loss"] = loss.data
     parameters = job.model.trainable_parameters()
-    for name, gradient in zip(parameters, gradients(objective, list(parameters.values())), strict=True):
+    for name, gradient in zip(parameters, gradients(objective, list(parameters.values()), late=True), strict=True):
         sums[f"gradient/{name}"] = gradient
     return sums
+
+
+def _complete(grads: dict[str, Any], crew: Crew) -> dict[str, Array]:
+    """The gradients, with the late ones computed."""
+    pieces = []
+    for name, gradient in grads.items():
+        if isinstance(gradient, Late):
+            grads[name], parts = gradient.pieces()
+            pieces += parts
+    crew.each(pieces, lambda piece: kernels(piece[0]).outer(*piece))
+    return grads
 
 
 def _objective(job: Job, output: Tensor, mixture: Mixture, count: int) -> tuple[Tensor, Tensor]:
