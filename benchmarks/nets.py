@@ -70,7 +70,7 @@ class Net:
 NETS = {
     "cifar_cnn": Net("cifar_cnn", ("data.validation=80",), 10),
     "mnist_lenet5": Net("mnist_lenet5", ("data.validation=5024",), 200),
-    "digits_cnn": Net("digits_cnn", ("data.augment=[]", "data.validation=47"), 100),
+    "digits_cnn": Net("digits_cnn", ("data.augment=[]", "data.validation=47", "train.batch_size=32"), 150),
     "mlp": Net(MLP, (), 40),
     "vgg": Net(VGG, (), 4),
 }

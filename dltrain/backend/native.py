@@ -3,8 +3,9 @@
 Each method says when it declines; then plain numpy does the work.
 """
 
+from collections.abc import Callable
 from ctypes import c_int64
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from dltrain.backend.compiled import FLOAT32, Library, at, fit
 from dltrain.backend.kernels import Activation, Kernels
 from dltrain.backend.late import Late, Needed
+from dltrain.backend.share import helping, threads_for
 from dltrain.random import BLOCK, label
 from dltrain.window import Window
 
@@ -24,6 +26,16 @@ ACTIVATIONS = {"relu": 1, "tanh": 2, "sigmoid": 3}
 def _succeed(status: int) -> None:
     if status:
         raise MemoryError("not enough memory for a kernel's workspace")
+
+
+def _share(work: int, call: Callable[[int, int], int]) -> None:
+    """call(part, parts) for all parts of a call of so many multiplications, on idle threads where it is worth it."""
+    parts = threads_for(work)
+    if parts == 1:
+        _succeed(call(0, 1))
+    else:
+        for status in helping.get().share(parts, lambda part: call(part, parts)):
+            _succeed(status)
 
 
 @lru_cache(maxsize=256)
@@ -62,7 +74,8 @@ class NativeKernels(Kernels):
             return super().dense(x, w, bias, activation)
         y = np.empty((len(x), w.shape[1]), FLOAT32)
         relu = _is_relu(activation)
-        _succeed(self.compiled(len(x) * w.size).dense(len(x), *w.shape, at(x), at(w), at(bias), relu, at(y), 0, 1))
+        call = partial(self.compiled(len(x) * w.size).dense, len(x), *w.shape, at(x), at(w), at(bias), relu, at(y))
+        _share(len(x) * w.size, call)
         return y if relu else self.activate(activation, y)
 
     def dense_grad(
@@ -74,11 +87,12 @@ class NativeKernels(Kernels):
         relu = _is_relu(activation) and not late
         g = np.ascontiguousarray(g) if relu else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed, late)
-        _succeed(
-            self.compiled(2 * len(x) * w.size).dense_grad(
-                len(x), *w.shape, at(g), at(x), at(w), at(y if relu else None), at(dx), at(dw), at(db), 0, 1
-            )
+        work = 2 * len(x) * w.size
+        y_ = y if relu else None
+        call = partial(
+            self.compiled(work).dense_grad, len(x), *w.shape, at(g), at(x), at(w), at(y_), at(dx), at(dw), at(db)
         )
+        _share(work, call)
         return dx, Late(self, (x, g)) if late else dw, db
 
     def outer(self, dw: Array, xs: list[Array], g: Array) -> None:
@@ -95,9 +109,14 @@ class NativeKernels(Kernels):
         y = np.empty((len(x), *window.out_size, w.shape[-1]), FLOAT32)
         relu = _is_relu(activation)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
-        _succeed(
-            self.compiled(y.size * w.size // w.shape[-1]).conv(shape, 0, len(x), at(x), at(w), at(bias), relu, at(y))
-        )
+        work = y.size * w.size // w.shape[-1]
+
+        def call(part: int, parts: int) -> int:
+            first, last = (len(x) * i // parts for i in (part, part + 1))
+            status: int = self.compiled(work).conv(shape, first, last, at(x), at(w), at(bias), relu, at(y))
+            return status
+
+        _share(work, call)
         return y if relu else self.activate(activation, y)
 
     def conv_grad(
@@ -119,11 +138,12 @@ class NativeKernels(Kernels):
         g = np.ascontiguousarray(g) if relu else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
-        _succeed(
-            self.compiled(2 * y.size * w.size // w.shape[-1]).conv_grad(
-                shape, 0, len(x), at(g), at(x), at(w), at(y if relu else None), at(dx), at(dw), at(db), 0, 1
-            )
+        work = 2 * y.size * w.size // w.shape[-1]
+        y_ = y if relu else None
+        call = partial(
+            self.compiled(work).conv_grad, shape, 0, len(x), at(g), at(x), at(w), at(y_), at(dx), at(dw), at(db)
         )
+        _share(work, call)
         return dx, dw, db
 
     # --- pooling ------------------------------------------------------------------------------------------

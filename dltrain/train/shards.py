@@ -14,6 +14,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from dltrain.backend import helping
 from dltrain.nn import Conv, Model
 from dltrain.ops.total import meeting
 
@@ -142,7 +143,11 @@ class Crew:
         Shards start in the order of their index, each in a copy of the caller's context (`no_grad`, `np.errstate`).
         """
         if count == 1:
-            return work(0)
+            token = helping.set(self)
+            try:
+                return work(0)
+            finally:
+                helping.reset(token)
         permits = threading.Semaphore(self.threads)
         meet = Meeting(count, permits)
         tree = Tree(count)
@@ -178,18 +183,22 @@ class Crew:
 
         items: arrays, or tuples that begin with one. Small ones are not worth waking a thread.
         """
-        threads = min(self.threads, len(items))
-        if threads == 1 or sum(_size(item) for item in items) < WORTH_A_THREAD:
+        if len(items) == 1 or sum(_size(item) for item in items) < WORTH_A_THREAD:
             return [work(item) for item in items]
-        found: list[Any] = [None] * len(items)
+        return self.share(len(items), lambda number: work(items[number]))
+
+    def share(self, parts: int, work: Callable[[int], Any]) -> list[Any]:
+        """[work(0), …, work(parts - 1)], by the calling thread and as many others as there are."""
+        threads = min(self.threads, parts)
+        found: list[Any] = [None] * parts
         errors: list[BaseException] = []
-        numbers = iter(range(len(items)))  # next() is atomic
+        numbers = iter(range(parts))  # next() is atomic
         finished = threading.Semaphore(0)
 
         def help_out() -> None:
             try:
                 for number in numbers:
-                    found[number] = work(items[number])
+                    found[number] = work(number)
             except BaseException as error:
                 errors.append(error)
             finally:
