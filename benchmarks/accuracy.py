@@ -28,6 +28,7 @@ def figures(run: RunDir) -> dict[str, Any]:
         "weights_sha256": status["weights_sha256"],
         "training_seconds": round(sum(row["seconds"] for row in epochs), 1),
         "threads": env["threads"],
+        "kernels": env["kernels"],
         "started": status["started"],
         "cpu": env["cpu"],
         "versions": {key: env[key] for key in ("dltrain", "python", "numpy")},
