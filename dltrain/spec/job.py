@@ -11,7 +11,7 @@ from dltrain.data import Cuts, MissingData, Prepared, Source, class_weights, gen
 from dltrain.errors import ConfigError, RunError
 from dltrain.nn import Loss, Model
 from dltrain.registry import PLUGINS
-from dltrain.spec.build import build_layers, build_model, build_source
+from dltrain.spec.build import build_layers, build_model, build_source, placed
 from dltrain.spec.load import load, loads, replace
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
@@ -32,6 +32,7 @@ def settle(spec: RunSpec, device: Device) -> RunSpec:
     return replace(spec, settled)
 
 
+@placed
 def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False) -> Job:
     """Model, data and settings of a settled spec. Raises ConfigError, DataError and what devices raise.
 
