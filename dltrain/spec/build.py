@@ -10,7 +10,8 @@ from dltrain.nn import Layer, Loss, Model
 from dltrain.spec.runspec import RunSpec
 from dltrain.train.settings import CLASSES, NUMBERS
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def placed(build: Callable[Concatenate[RunSpec, P], T]) -> Callable[Concatenate[RunSpec, P], T]:
