@@ -18,7 +18,7 @@ def placed(build: Callable[Concatenate[RunSpec, P], T]) -> Callable[Concatenate[
     """What is built from a spec says of a setting that does not suit the data where it was written."""
 
     @wraps(build)
-    def with_place(spec: RunSpec, *args: P.args, **kwargs: P.kwargs) -> T:
+    def with_place(spec: RunSpec, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return build(spec, *args, **kwargs)
         except SettingError as error:
