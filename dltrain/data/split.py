@@ -86,10 +86,11 @@ def _piece(order: Array, fold: Fold) -> Array:
     return order[fold.number - 1 :: fold.of]
 
 
-def class_weights(setting: ClassWeights, targets: Array, classes: tuple[str, ...] | None) -> Array | None:
-    """By how much the training examples of each class count, (C,); None where all count the same. Raises SettingError.
+def class_weights(setting: ClassWeights, targets: Array, classes: tuple[str, ...] | None) -> tuple[float, ...] | None:
+    """How much an example of each class counts; None where all count the same. Raises SettingError.
 
     "balanced" is N / (classes that occur · examples of the class), so that the mean over the examples is 1.
+    targets: of the training part.
     """
     if setting == "none":
         return None
@@ -97,8 +98,7 @@ def class_weights(setting: ClassWeights, targets: Array, classes: tuple[str, ...
         raise SettingError("data.class_weights", "a data set with numbers to predict has no classes to weigh")
     if setting == "balanced":
         counts = np.bincount(targets, minlength=len(classes))
-        weights: Array = len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-        return weights
+        return tuple((len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1))).tolist())
     if len(setting) != len(classes):
         raise SettingError("data.class_weights", f"{len(setting)} weights, but there are {len(classes)} classes")
-    return np.array(setting)
+    return setting
