@@ -119,7 +119,7 @@ def table(experiments: dict[str, Any]) -> str:
     lines = ["| config | variant | seeds | mean ± standard deviation |", "|---|---|--:|---|"]
     for config, variants in experiments.items():
         for variant, found in variants.items():
-            shown = [f"{name} {f['mean']:.3g} ± {f['deviation']:.1g}" for name, f in found["figures"].items()]
+            shown = [f"{name} {f['mean']:.3g} ± {f['deviation']:.2g}" for name, f in found["figures"].items()]
             diverged = [f"{found['diverged']} diverged"] if found["diverged"] else []
             lines.append(f"| `{config}` | {variant} | {found['seeds']} | {'; '.join(shown + diverged)} |")
     return "\n".join(lines)

@@ -23,6 +23,9 @@ class Loss:
     weighable = False
     class_weights: Array | None = None
 
+    def __init__(self) -> None:
+        """Without settings, as long as a subclass names none."""
+
     def weights(self, targets: Array) -> Array | None:
         """How much each of these examples counts, (N,); None where all count the same."""
         return None if self.class_weights is None else self.class_weights[targets]
@@ -69,9 +72,6 @@ class BinaryCrossEntropy(Loss):
 
     classification = weighable = True
 
-    def __init__(self) -> None:
-        pass
-
     def outputs(self, classes: int) -> int | None:
         return 1 if classes == 2 else None
 
@@ -107,9 +107,6 @@ class MeanSquaredError(Loss):
 
     classification = False
 
-    def __init__(self) -> None:
-        pass
-
     def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
         y: Tensor = ops.mse(output, targets=targets, count=count)
         return y
@@ -120,9 +117,6 @@ class MeanAbsoluteError(Loss):
     """The mean of |output - target| over examples and numbers: outliers count no more than they are far."""
 
     classification = False
-
-    def __init__(self) -> None:
-        pass
 
     def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
         y: Tensor = ops.mae(output, targets=targets, count=count)
