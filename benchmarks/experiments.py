@@ -90,9 +90,7 @@ def zeros(run: Run) -> Figures:
 
 
 def gap(run: Run) -> Figures:
-    return {"test loss, by training loss": run.result["test"]["loss"] / run.result["train"]["loss"]} | accuracy(
-        run
-    )
+    return {"test loss, by training loss": run.result["test"]["loss"] / run.result["train"]["loss"]} | accuracy(run)
 
 
 SEEN: dict[str, Callable[[Run], Figures]] = {

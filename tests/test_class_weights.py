@@ -1,5 +1,6 @@
 """Classes that count more than others: their weights, and that a training follows them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from conftest import device_of
 from test_train_step import ready, take_step
 
 from dltrain.backend import Device
-from dltrain.data import Split, class_weights
-from dltrain.errors import ConfigError
+from dltrain.data import Preprocessing, Split, class_weights
+from dltrain.errors import ConfigError, DataError
 from dltrain.nn import LOSSES
 from dltrain.spec import build_job, loads, settle
 from dltrain.train.evaluate import evaluate
@@ -104,6 +105,26 @@ train: {epochs: 10, batch_size: 100}
         assert found["loss"] == pytest.approx(result["test"]["loss"], rel=1e-6), "the checkpoint knows the weights"
         recall[weights] = found["per_class"][1]["recall"]
     assert recall["none"] < 0.2 and recall["balanced"] > 0.6 and recall["[1, 30]"] > 0.6
+
+
+def test_a_loss_that_cannot_weigh_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LOSSES["cross_entropy"], "weighable", False)
+    device = device_of(np.float32)
+    text = "data: {type: penguins, class_weights: balanced}\nmodel: {layers: [dense: {units: 3, activation: none}]}"
+    with pytest.raises(ConfigError, match=r":1:39  data\.class_weights: the loss cross_entropy cannot weigh examples"):
+        build_job(settle(loads(text), device), device, Path("nowhere"))
+
+
+@pytest.mark.parametrize("weights", [[], [1.0, 2.0], [1.0, 2.0, 0.0], [1.0, 2.0, float("inf")], [1, 2, 3], "abc", 1.0])
+def test_a_damaged_checkpoint_has_no_weights(weights: Any) -> None:
+    """One of an older version says nothing of them."""
+    learned = replace(Preprocessing.learn(rows(9), classes=CLASSES, normalize="none"), class_weights=(1.0, 2.0, 0.5))
+    raw = learned.to_json()
+    assert Preprocessing.from_json(raw) == learned
+    with pytest.raises(DataError, match="damaged"):
+        Preprocessing.from_json(raw | {"class_weights": weights})
+    del raw["class_weights"]
+    assert Preprocessing.from_json(raw) == replace(learned, class_weights=None)
 
 
 def test_mistakes_in_a_config() -> None:

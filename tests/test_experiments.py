@@ -213,3 +213,11 @@ def test_every_experiment_is_told_of_tested_and_measured() -> None:
     assert tested == named == EXPERIMENTS | {"weight_sharing"}
     measured = json.loads((ROOT / "benchmarks" / "results" / "experiments.json").read_bytes())["experiments"]
     assert measured.keys() == EXPERIMENTS
+    table = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    for config, variants in measured.items():
+        for variant, found in variants.items():
+            (line,) = re.findall(rf"^\| `{config}` \| {re.escape(variant)} \|.*$", table, re.M)
+            for name, figure in found["figures"].items():
+                assert f"{name} {figure['mean']:.3g} ± {figure['deviation']:.2g}" in line, (
+                    "run benchmarks/experiments.py"
+                )
