@@ -48,7 +48,8 @@ def _plain(name: str, function: Callable[..., Any]) -> None:
         def __init__(self, in_shape: Shape):
             super().__init__(in_shape)
 
-    Plain.function, Plain.activation, Plain.__doc__ = staticmethod(function), name, function.__doc__
+    Plain.__name__ = Plain.activation = name
+    Plain.function, Plain.__doc__ = staticmethod(function), function.__doc__
 
 
 _plain("relu", ops.relu)
