@@ -150,6 +150,7 @@ def test_serious_advice_comes_first_and_the_worst_layer_is_named() -> None:
 def test_guessing_costs_less_where_classes_are_unequal() -> None:
     assert Seen([], [], None, TEN).chance == pytest.approx(GUESSING)
     assert Seen([], [], None, {"a": 90, "b": 10, "c": 0}).chance == pytest.approx(0.325083)
+    assert Seen([], [], None, {"a": 90, "b": 10}, [1.0, 9.0]).chance == pytest.approx(np.log(2)), "as they count"
     assert Seen([], []).chance is None
 
 

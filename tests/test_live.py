@@ -84,7 +84,7 @@ def view(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> LiveView:
 
     monkeypatch.setattr(console, "live", Screen)
     monkeypatch.setattr(console, "info", lambda line: None)
-    found = LiveView(lambda line: None, "digits", {"a": 10, "b": 10})
+    found = LiveView(lambda line: None, "digits", {"data": {"splits": {"train": {"class_counts": {"a": 10, "b": 10}}}}})
     found.pictures = pictures  # type: ignore[attr-defined]
     found.started(steps=30, epochs=3)
     for number in range(1, 21):

@@ -176,8 +176,7 @@ def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -
 
     description = start.job.describe()
     run.write_json(run.description, description)
-    counts = description["data"]["splits"]["train"].get("class_counts")
-    watcher: Any = watcher_for(progress, log, run.path.name[16:], counts)
+    watcher: Any = watcher_for(progress, log, run.path.name[16:], description)
     if start.job.logging.tensorboard:
         watcher = Together([watcher, TensorBoard(run.tensorboard)])
     timed = Profile()

@@ -21,10 +21,10 @@ SILENCE = 30.0  # seconds after which a line says that the training goes on
 LAYERS = 16  # of a deep network; the sick ones come first
 
 
-def watcher_for(style: ProgressStyle, log: Callable[[str], None], name: str, counts: dict[str, int] | None) -> Lines:
-    """log: called with the line of every epoch, for train.log. counts: training examples of each class."""
+def watcher_for(style: ProgressStyle, log: Callable[[str], None], name: str, description: Row) -> Lines:
+    """log: called with the line of every epoch, for train.log. description: as in description.json."""
     if style == "live" or (style == "auto" and console.at_terminal()):
-        return LiveView(log, name, counts)
+        return LiveView(log, name, description)
     return Lines(log, console.info if style != "none" else lambda line: None)
 
 
@@ -101,9 +101,9 @@ class LiveView(Lines):
     Drawn by the training's own thread, at most four times a second, so that no other one disturbs it.
     """
 
-    def __init__(self, log: Callable[[str], None], name: str, counts: dict[str, int] | None):
+    def __init__(self, log: Callable[[str], None], name: str, description: Row):
         super().__init__(log, console.info)
-        self._name, self._counts = name, counts
+        self._name, self._description = name, description
         self._live: Live | None = None
         self._drawn = 0.0
         self._start: Row | None = None
@@ -142,11 +142,11 @@ class LiveView(Lines):
         from rich.table import Table
         from rich.text import Text
 
-        from dltrain.train.advice import Seen, advise
+        from dltrain.train.advice import Seen, advise, classes_of
 
         parts: list[RenderableType] = [Text(), self._bar(), self._figures()]
         if self._layers:
-            found = advise(Seen(self._epochs, self._layers, self._start, self._counts))
+            found = advise(Seen(self._epochs, self._layers, self._start, *classes_of(self._description)))
             parts += [Text(), self._table({advice.layer for advice in found})]
             told = Table.grid(padding=(0, 1))  # a cell wraps its text
             for advice in found[:2]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.errors import RunError
-from dltrain.train.advice import Advice, Seen, advise
+from dltrain.train.advice import Advice, Seen, advise, classes_of
 from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.examine import kept
 from dltrain.train.rundir import RunDir
@@ -65,16 +65,9 @@ class Record:
 
     @cached_property
     def advice(self) -> list[Advice]:
-        splits = self.description.get("data", {}).get("splits", {})
-        return advise(
-            Seen(
-                self.epochs,
-                self.layers,
-                self.steps[0] if self.steps and self.steps[0]["step"] == 1 else None,
-                splits.get("train", {}).get("class_counts"),
-                self.status["status"],
-            )
-        )
+        start = self.steps[0] if self.steps and self.steps[0]["step"] == 1 else None
+        seen = Seen(self.epochs, self.layers, start, *classes_of(self.description), self.status["status"])
+        return advise(seen)
 
     @cached_property
     def checkpoint(self) -> Checkpoint | None:

@@ -19,26 +19,35 @@ class Seen:
     """What a run has shown so far.
 
     epochs, layers: the rows of whole epochs, oldest first. start: the row of step 1, where it was logged.
-    class_counts: training examples of each class by name; empty in regression. status: as in status.json.
+    class_counts: training examples of each class by name; empty in regression. class_weights: how much each of them
+    counts, in the same order; None where all count the same. status: as in status.json.
     """
 
     epochs: Sequence[Row]
     layers: Sequence[Row]
     start: Row | None = None
     class_counts: dict[str, int] | None = None
+    class_weights: Sequence[float] | None = None
     status: str = "running"
 
     @property
     def chance(self) -> float | None:
         """The cross entropy of a network that knows nothing but how frequent the classes are: ln C where all are
         equally frequent. None in regression."""
-        counts = [count for count in (self.class_counts or {}).values() if count]
-        return -sum(n / sum(counts) * log(n / sum(counts)) for n in counts) if len(counts) > 1 else None
+        counts = (self.class_counts or {}).values()
+        parts = [n * w for n, w in zip(counts, self.class_weights or [1] * len(counts), strict=True) if n]
+        return -sum(part / sum(parts) * log(part / sum(parts)) for part in parts) if len(parts) > 1 else None
 
     @property
     def last(self) -> list[Row]:
         """The layers' rows of the last epoch."""
         return [row for row in self.layers if row["epoch"] == self.layers[-1]["epoch"]] if self.layers else []
+
+
+def classes_of(description: Row) -> tuple[dict[str, int] | None, Sequence[float] | None]:
+    """What `Seen` wants to know of classes, from description.json."""
+    data = description.get("data", {})
+    return data.get("splits", {}).get("train", {}).get("class_counts"), data.get("class_weights")
 
 
 @dataclass(frozen=True)
@@ -304,7 +313,7 @@ def penalty_dominates(seen: Seen, limit: float) -> Advice | None:
 )
 def class_imbalance(seen: Seen, limit: float) -> Advice | None:
     counts = seen.class_counts or {}
-    if len(counts) < 2:
+    if len(counts) < 2 or seen.class_weights is not None:
         return None
     most, fewest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
     if counts[most] < limit * counts[fewest]:
@@ -313,7 +322,7 @@ def class_imbalance(seen: Seen, limit: float) -> Advice | None:
         "class_imbalance", False,
         f"the training data have {counts[most]:,} examples of {most} but {counts[fewest]:,} of {fewest}: accuracy "
         "hides how rare classes fare",
-        "look at the recall of each class; collect or repeat examples of the rare ones",
+        "look at the recall of each class; collect examples of the rare ones, or try data.class_weights: balanced",
     )  # fmt: skip
 
 

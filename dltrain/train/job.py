@@ -24,7 +24,6 @@ from dltrain.train.settings import (
 class Job:
     """feeds: "train", and "validation" and "test" where there are such splits.
 
-    class_weights: by how much examples of each class count in the gradient, (C,) on the device; None for all the same.
     kinds: layer name -> its type in the config. train.shard_size is a number here.
     """
 
@@ -38,7 +37,6 @@ class Job:
     schedule: Schedule
     feeds: dict[str, Feed]
     preprocessing: Preprocessing
-    class_weights: Any = None
     mixup: float = 0.0
     train: TrainSettings
     metrics: MetricsSettings
@@ -70,5 +68,10 @@ class Job:
                 splits[name]["class_counts"] = dict(zip(learned.classes, counts, strict=True))
         return {
             "model": summarise(self.model, self.kinds, self.train.batch_size),
-            "data": {"classes": learned.classes, "white": learned.white, "splits": splits},
+            "data": {
+                "classes": learned.classes,
+                "class_weights": learned.class_weights,
+                "white": learned.white,
+                "splits": splits,
+            },
         }
