@@ -124,6 +124,7 @@ def make_job(
     early_stopping: dict[str, Any] | None = None,
     augment: tuple[Any, ...] = (),
     metrics: dict[str, Any] | None = None,
+    data_sha256: dict[str, str] | None = None,
     **train: Any,
 ) -> Job:
     """A job on these splits; by default 70 rows in batches of 22 and shards of 6: 4 shards, the last one smaller,
@@ -149,6 +150,7 @@ def make_job(
         feeds={name: Feed(split, preprocessing, augment if name == "train" else (), device)
                for name, split in splits.items()},
         preprocessing=preprocessing,
+        data_sha256=data_sha256 or {},
         train=TrainSettings(
             early_stopping=EarlyStopping(**early_stopping) if early_stopping else None, **settings
         ),
@@ -204,7 +206,8 @@ def checkpoint(seed: int = 0) -> Checkpoint:
     progress = Progress(0.25, 8, 0.5, 2, 7.5, [0.5, 0.25], {"train": {"loss": 0.25}})
     where = Position(step=12, epoch=3, done=4)
     logs = {"metrics.jsonl": 1234, "layers.jsonl": 56}
-    return Checkpoint(weights, state, sums, where, progress, logs, LEARNED, "version: 1  # naïve\n")
+    digests = {"train": "0a" * 32, "test": "1b" * 32}
+    return Checkpoint(weights, state, sums, where, progress, logs, LEARNED, "version: 1  # naïve\n", digests)
 
 
 # --- sums over shards ------------------------------------------------------------------------------------------------

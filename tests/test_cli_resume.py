@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from commands import dltrain, done, strict
-from test_resume import TIMES
+from endurance.harness import TIMES
 
 from dltrain.train.rundir import RunDir
 

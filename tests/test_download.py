@@ -3,8 +3,11 @@
 import gzip
 import io
 import os
+import socket
+import struct
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -60,6 +63,21 @@ def endless(handler: BaseHTTPRequestHandler, start: int) -> None:
     handler.wfile.write(CONTENT + bytes(300_000))
 
 
+def reset(handler: BaseHTTPRequestHandler, start: int) -> None:
+    """Half of it, then not even an end."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(CONTENT)))
+    handler.end_headers()
+    handler.wfile.write(CONTENT[:500_000])
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def slow(handler: BaseHTTPRequestHandler, start: int) -> None:
+    """Longer than anybody's patience in these tests."""
+    reply(handler, 200, CONTENT[:1000], len(CONTENT))
+    time.sleep(2)
+
+
 BEHAVIOURS: dict[str, Behaviour] = {
     "good": good,
     "redirected": redirected,
@@ -79,6 +97,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "silent": lambda h, start: h.connection.close(),
     "empty": lambda h, start: reply(h, 200, b""),
     "loop": lambda h, start: reply(h, 302, b"", Location="/loop"),
+    "reset": reset,
+    "slow": slow,
 }
 
 
@@ -109,7 +129,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    if "slow" in request.node.name:
+        monkeypatch.setattr(module, "PATIENCE", 0.3)
     server = Server()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield server
@@ -227,7 +249,7 @@ ONE, TWO = ("d/one", MEMBERS["one"]), ("d/two", MEMBERS["two"])
         ([ONE], "does not hold two"),
         ([ONE, ("d/two", "/etc/passwd")], "does not hold two"),
         ([ONE, ("d/two", b"2" * 4999)], "does not hold two"),
-        ([ONE, ("d/two", b"3" * 5000)], "two in it is not the right file"),
+        ([ONE, ("d/two", b"3" * 5000)], "two: the archive holds another file"),
     ],
 )
 def test_archives(entries: Any, message: str | None, server: Server, tmp_path: Path) -> None:

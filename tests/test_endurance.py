@@ -2,37 +2,22 @@
 
 import resource
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from endurance import damage, death, disk, payloads
 from endurance.harness import Child, Place
 from endurance.run import PARTS, table
 
 from dltrain.train import loop
 
-CHECKS: dict[str, tuple[Callable[[int, int, Path], dict[str, Any]], int]] = {
-    "kills": (death.kills, 8),
-    "signals": (death.signals, 4),
-    "failures": (disk.failures, 15),
-    "power": (disk.power, 60),
-    "file size limits": (disk.limits, 3),
-    "checkpoints": (damage.checkpoints, 300),
-    "configs": (damage.configs, 40),
-    "data": (damage.data, 100),
-    "payloads": (payloads.check, 20),
-}
 
-
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", [name for name, part in PARTS.items() if part.few])
 def test_a_few(name: str, tmp_path: Path) -> None:
-    check, count = CHECKS[name]
     seed = time.time_ns() % 10**9
     print("seed", seed)
-    assert check(count, seed, tmp_path)
+    assert PARTS[name].check(PARTS[name].few, seed, tmp_path)
 
 
 def test_out_of_memory(tmp_path: Path) -> None:

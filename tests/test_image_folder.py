@@ -149,6 +149,9 @@ class Counted(OnDemand):
     def take(self, indices: Any) -> OnDemand:
         raise NotImplementedError
 
+    def marks(self) -> bytes:
+        raise NotImplementedError
+
 
 def test_what_is_asked_for_is_what_comes() -> None:
     inputs = Counted(500)

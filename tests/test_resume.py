@@ -1,7 +1,6 @@
 """A training that was broken off anywhere and continued leaves what an unbroken one leaves, to the last byte."""
 
 import random
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import EVERY_LAYER, SMALL, Silent, images, make_job, new_run, rows, train
+from endurance.harness import remains
 
 from dltrain.data import AUGMENTATIONS
 from dltrain.errors import Interrupted, RunError
@@ -20,23 +20,7 @@ from dltrain.train.job import Job
 from dltrain.train.loop import Training, fit
 from dltrain.train.rundir import RunDir
 
-TIMES = re.compile(rb'"(examples_per_second|seconds)": [0-9.e+-]+')
 ALL_STEPS = {"every_steps": 1, "keep": 1000}
-
-
-def remains(run: RunDir) -> dict[str, Any]:
-    """All that a training leaves, apart from times."""
-    kept = run.checkpoint("last")
-    arrays = kept.weights | kept.optimizer | {name: a for name, a in kept.epoch.items() if name != "seconds"}
-    progress = {key: value for key, value in vars(kept.progress).items() if key != "seconds"}
-    lost = ("pid", "host", "started", "resumed")
-    return {
-        "arrays": {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()},
-        "position": (kept.position, progress),
-        "metrics": TIMES.sub(b"", run.metrics.read_bytes()),
-        "layers": run.layers.read_bytes(),
-        "status": {key: value for key, value in run.status().items() if key not in lost},
-    }
 
 
 def go_on(make: Callable[..., Job], run: RunDir, **changes: Any) -> dict[str, Any]:

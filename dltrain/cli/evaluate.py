@@ -64,6 +64,8 @@ def evaluate(
         )
     examples = load_split(source, data_dir or default_data_dir(), split, cuts=cuts_of(spec), seed=spec.seed)
     console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {len(examples):,} examples")
+    if restored.checkpoint.data_sha256.get(split, here := examples.sha256()) != here:
+        console.warning(f"the {split} data are others than when {directory.path} was trained")
     feed = Feed(examples, learned, (), restored.device)
     crew = Crew(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of

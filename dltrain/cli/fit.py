@@ -243,7 +243,7 @@ class Start:
 
     def resume(self, run: "RunDir", changes: list[Any]) -> None:
         from dltrain.backend import choose_kernels, open_device
-        from dltrain.errors import ConfigError
+        from dltrain.errors import ConfigError, RunError
         from dltrain.spec import build_job, resumed, rewritten
         from dltrain.train.environment import differences, environment
 
@@ -264,6 +264,11 @@ class Start:
         if self.job.total_steps < step:
             raise ConfigError(f"{run.path} has taken {step:,} steps, more than the {self.job.total_steps:,} asked for")
         others = differences(recorded, environment(device, self.threads, sys.argv))
+        if self.checkpoint and (data := self.job.other_data(self.checkpoint)):
+            if not others:
+                raise RunError(f"{run.path}: {'; '.join(data)}; bring back the old ones or start a new run")
+            others += data  # pictures, say, may be decoded differently there
+            self.checkpoint = self.job.adopt(self.checkpoint)
         note = {"changed": {path: list(values) for path, values in changed.items()}, "environment": others}
         run.reopen(self.checkpoint, note, rewritten(spec) if changed else None)
         where = f"after step {step:,}" if self.checkpoint else "from the start: it has no checkpoint yet"
@@ -280,10 +285,11 @@ def _unfinished(spec: "RunSpec", runs_dir: Path, smoke: bool) -> "RunDir | None"
     from dltrain.train.rundir import all_runs
 
     for run in sorted(all_runs(runs_dir), key=lambda run: run.config.stat().st_mtime_ns, reverse=True):
-        status = run.last_status()
-        if status.get("status") in ("done", "diverged") or (status.get("smoke") is True) != smoke:
-            continue
         with suppress(DltrainError):  # a config that cannot be read is not this one
+            run.require_own_files()
+            status = run.last_status()
+            if status.get("status") in ("done", "diverged") or (status.get("smoke") is True) != smoke:
+                continue
             if not differences(spec, load(run.config)) and run.is_free():
                 return run
     return None

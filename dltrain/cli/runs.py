@@ -31,6 +31,7 @@ def runs(
     rows, damaged = [], []
     for run in all_runs(runs_dir):
         try:
+            run.require_own_files()
             status = run.status()
         except RunError as error:
             damaged.append({"run": run.path.name, "problem": str(error)})

@@ -4,6 +4,7 @@ A download grows in `.NAME.part`, which the next attempt continues, also from an
 size and SHA-256 are right. Whatever a server does, a wrong file never has the final name.
 """
 
+import gzip
 import os
 import shutil
 import tarfile
@@ -131,20 +132,27 @@ def _take_out(archive: Path, members: dict[str, tuple[int, str]], folder: Path) 
                 name = entry.name.rpartition("/")[2]
                 content = tar.extractfile(entry) if entry.isreg() and name in wanted else None
                 if content is not None and wanted[name][0] == entry.size:
-                    part = folder / f".{name}.part"
-                    with open(part, "wb") as file:
-                        shutil.copyfileobj(content, file, PIECE)
-                        file.flush()
-                        os.fsync(file.fileno())
-                    if _is(part, *wanted.pop(name)):
-                        os.replace(part, folder / name)
-                        continue
-                    part.unlink()
-                    raise DataError(f"{archive}: {name} in it is not the right file (SHA-256 differs)")
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+                    _put(content, folder / name, *wanted.pop(name))
+                if not wanted:
+                    return
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise DataError(f"{archive}: damaged: {error}") from error
-    if wanted:
-        raise DataError(f"{archive}: does not hold {', '.join(wanted)}")
+    raise DataError(f"{archive}: does not hold {', '.join(wanted)}")
+
+
+def _put(content: IO[bytes], path: Path, size: int, digest: str) -> None:
+    """Write a file out of an archive, under its name once it is known to be right. Raises DataError."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "wb") as file:
+            shutil.copyfileobj(content, file, PIECE)
+            file.flush()
+            os.fsync(file.fileno())
+        if not _is(part, size, digest):
+            raise DataError(f"{path}: the archive holds another file under this name (SHA-256 differs)")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _is(path: Path, size: int, digest: str) -> bool:

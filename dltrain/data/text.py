@@ -43,6 +43,9 @@ class Windows(OnDemand):
     def take(self, indices: Array) -> "Windows":
         return Windows(self.codes, self.starts[indices], *self.shape[1:])
 
+    def marks(self) -> bytes:
+        return self.codes.tobytes() + self.starts.tobytes()
+
 
 def one_hot(codes: Array, characters: int) -> Array:
     """uint8 (…, characters): 1 at each code, else 0."""

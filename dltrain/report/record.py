@@ -40,6 +40,7 @@ class Record:
     @classmethod
     def read(cls, run: RunDir) -> "Record":
         """Raises RunError where status.json or the config cannot be read; whatever else is missing is left out."""
+        run.require_own_files()
         rows = run.rows(run.metrics)
         found, inputs = kept(run) or ({}, np.empty(0))
         try:

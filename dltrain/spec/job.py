@@ -68,6 +68,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         schedule=spec.schedule.build(),
         feeds=feeds,
         preprocessing=learned,
+        data_sha256={} if smoke else {name: split.sha256() for name, split in prepared.splits.items()},
         mixup=spec.data.common["mixup"],
         train=spec.train,
         metrics=spec.metrics,

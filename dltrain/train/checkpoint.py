@@ -10,7 +10,7 @@ FORMAT rises when a file of this version cannot be read by the one before. A ver
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Checkpoint:
     preprocessing: all that was learned from the training data, so that predicting needs no data set and evaluating
     only the split itself.
     config: the resolved config.
+    data_sha256: of each split; nothing in checkpoints of the first versions.
     """
 
     weights: Arrays
@@ -56,6 +57,7 @@ class Checkpoint:
     logs: dict[str, int]
     preprocessing: Preprocessing
     config: str
+    data_sha256: dict[str, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Raises OSError; a checkpoint that was there under this name then remains."""
@@ -68,6 +70,7 @@ class Checkpoint:
             "logs": self.logs,
             "preprocessing": self.preprocessing.to_json(),
             "config": self.config,
+            "data_sha256": self.data_sha256,
         }
         text = _canonical(about)
         write_atomically(path, save(arrays, {"dltrain": text, "sha256": sha256(text.encode()).hexdigest()}))
@@ -113,6 +116,7 @@ class Checkpoint:
             logs=_exactly(dict[str, int], about["logs"]),
             preprocessing=Preprocessing.from_json(about["preprocessing"]),
             config=_exactly(str, about["config"]),
+            data_sha256=_exactly(dict[str, str], about.get("data_sha256", {})),
         )
 
 

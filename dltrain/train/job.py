@@ -1,6 +1,6 @@
 """All that a training needs, built from a config."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from dltrain.data import Preprocessing
 from dltrain.nn import Loss, Model, Penalty
 from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer, Schedule
+from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.feed import Feed
 from dltrain.train.settings import (
     CheckpointSettings,
@@ -25,6 +26,7 @@ class Job:
     """feeds: "train", and "validation" and "test" where there are such splits.
 
     kinds: layer name -> its type in the config. train.shard_size is a number here.
+    data_sha256: of each split, see `Split.sha256`; nothing for a smoke test, which takes a part.
     """
 
     seed: int
@@ -37,6 +39,7 @@ class Job:
     schedule: Schedule
     feeds: dict[str, Feed]
     preprocessing: Preprocessing
+    data_sha256: dict[str, str] = field(default_factory=dict)
     mixup: float = 0.0
     train: TrainSettings
     metrics: MetricsSettings
@@ -57,6 +60,18 @@ class Job:
     def shard_size(self) -> int:
         assert isinstance(self.train.shard_size, int)
         return self.train.shard_size if self.device.name == "cpu" else self.train.batch_size
+
+    def other_data(self, checkpoint: Checkpoint) -> list[str]:
+        """`the test data are others now` for every split that is not as it was; of old checkpoints less is known."""
+        now, then = self.data_sha256, checkpoint.data_sha256 or self.data_sha256
+        others = [split for split in ("train", "validation", "test") if now.get(split) != then.get(split)]
+        if not others and checkpoint.preprocessing != self.preprocessing:
+            others = ["train"]
+        return [f"the {'training' if split == 'train' else split} data are others now" for split in others]
+
+    def adopt(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint as if it came from the data that are here."""
+        return replace(checkpoint, data_sha256=self.data_sha256, preprocessing=self.preprocessing)
 
     def describe(self) -> dict[str, Any]:
         """What is trained on what, {"model", "data"}: kept with the run, to be read where the data set is not."""

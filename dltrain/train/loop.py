@@ -283,14 +283,15 @@ class Training:
             logs=self.run.log_lengths(),
             preprocessing=self.job.preprocessing,
             config=self.config,
+            data_sha256=self.job.data_sha256,
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Raises RunError where the checkpoint is of another model or other data."""
         where, asarray = checkpoint.position, self.job.device.asarray
         try:
-            if checkpoint.preprocessing != self.job.preprocessing:
-                raise ValueError("the training data are others now")
+            if others := self.job.other_data(checkpoint):
+                raise ValueError("; ".join(others))
             if where.done < self.steps_per_epoch and not checkpoint.epoch:
                 raise ValueError("the sums of the running epoch are missing")
             if where.step and where.step != (where.epoch - 1) * self.steps_per_epoch + where.done:

@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -118,8 +119,19 @@ class RunDir:
 
     # --- whose it is ----------------------------------------------------------------------------------------
 
+    def require_own_files(self) -> None:
+        """Raises RunError where something in it is neither file nor folder: a stranger's link would lead out of it
+        when it is written to, and a pipe would be waited for."""
+        for folder, folders, names in os.walk(self.path):
+            for path in (os.path.join(folder, name) for name in (*folders, *names)):
+                with suppress(FileNotFoundError):  # a temporary file of a run that is being trained
+                    mode = os.lstat(path).st_mode
+                    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                        raise RunError(f"{path}: a link, pipe or device has no place in a run; remove it")
+
     def hold(self) -> None:
-        """Only one process may train here. Raises RunError where another one does."""
+        """Only one process may train here. Raises RunError where another one does, and as `require_own_files`."""
+        self.require_own_files()
         for _ in range(20):  # whoever asks about a run touches the lock for a moment
             try:
                 self._lock = Lock(self.path)
@@ -329,6 +341,12 @@ def all_runs(runs: Path) -> list[RunDir]:
 
 def find_run(text: str | None, runs: Path) -> RunDir:
     """A path, a run's name, a unique part of it, or `latest`; None is the newest. Raises RunError."""
+    run = _found(text, runs)
+    run.require_own_files()
+    return run
+
+
+def _found(text: str | None, runs: Path) -> RunDir:
     if text is not None and os.path.isfile(os.path.join(text, "config.yaml")):  # False even for what cannot be a path
         return RunDir(Path(text))
     known = all_runs(runs)

@@ -57,6 +57,10 @@ def verify(
     if last <= first:
         raise RunError(f"{run.path}: nothing is known of this run after step {first}; choose a smaller --from-step")
     found = Findings(first, last, tolerance(last - first) if other_environment else None)
+    if run.saved_steps() and not other_environment:  # pictures, say, may be decoded differently there
+        found.differences += job.other_data(run.checkpoint("last"))
+    if start:
+        start = job.adopt(start)
     rehearsal = _Rehearsal(job, run, found)
     try:
         fit(job, rehearsal, threads, rehearsal, start)

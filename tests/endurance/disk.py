@@ -347,10 +347,9 @@ def limits(count: int, seed: int, folder: Path) -> dict[str, int]:
 
 
 def full(count: int, seed: int, folder: Path) -> dict[str, Any]:
-    """The same, a file system of 1 MB, and /dev/full."""
-    found = limits(count, seed, folder)
+    """A file system of 1 MB, and /dev/full."""
     place = Place(folder)
-    return found | {"a file system of 1 MB": _small_disk(place), "/dev/full": _dev_full(place)}
+    return {"a file system of 1 MB": _small_disk(place), "/dev/full": _dev_full(place)}
 
 
 def _small_disk(place: Place) -> str:

@@ -1,188 +1,194 @@
 """Files that try to run code, to grow without bounds or to leave their folder, given to every command that reads."""
 
-import gzip
-import io
 import os
-import pickle
 import resource
 import shutil
-import struct
 import sys
-import tarfile
 import time
-import zipfile
-import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from commands import dltrain
+from PIL import Image
 
+from endurance.forgeries import contents, things
 from endurance.harness import Child, Place
 
 SECONDS, MEGABYTES = 1.0, 64
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pickle.find_class",
-             "ctypes.dlopen", "socket.connect", "shutil.rmtree", "os.symlink", "os.link", "os.chmod")  # fmt: skip
+             "ctypes.dlopen", "socket.connect", "os.symlink", "os.link", "os.chmod")  # fmt: skip
+CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree")  # of a path
+Words = list[Any]
 
 
-class Evil:
-    """Unpickling this would make a file."""
+@dataclass(frozen=True)
+class Position:
+    """Where a file is put, and the commands that then read it.
 
-    def __init__(self, mark: Path):
-        self.mark = mark
+    goes_on: whether a command may do without what cannot be read, or take whatever it is for what it wants.
+    """
 
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.mark}",)
-
-
-def payloads(mark: Path) -> dict[str, bytes]:
-    """Name -> content."""
-    zeros = bytes(100 << 20)
-    evil = Evil(mark)
-    made: dict[str, bytes] = {f"pickle {n}": pickle.dumps({"data": evil, b"data": evil}, n) for n in range(6)}
-    made["pickle of eval"] = f"c__builtin__\neval\n(S'open({str(mark)!r},\"w\")'\ntR.".encode()
-    objects = np.array([evil], object)
-    file = io.BytesIO()
-    np.save(file, objects, allow_pickle=True)
-    made["npy of objects"] = file.getvalue()
-    file = io.BytesIO()
-    np.savez(file, x=objects, x_train=objects, y_train=objects)
-    made["npz of objects"] = file.getvalue()
-    file = io.BytesIO()
-    np.savez_compressed(file, x=np.zeros((1, 100 << 20), np.uint8), x_train=np.zeros((1, 100 << 20), np.uint8))
-    made["npz bomb"] = file.getvalue()
-    made["gzip bomb"] = gzip.compress(zeros)
-    made["gzip bomb in a gzip"] = gzip.compress(gzip.compress(zeros))
-    made["idx bomb"] = gzip.compress(bytes((0, 0, 8, 3)) + struct.pack(">3I", 2**31, 28, 28) + zeros)
-    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 5), }"
-    for name, text in (("huge", header), ("long", b"{" + b" " * 60_000 + b"}"), ("deep", b"(" * 60_000)):
-        npy = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
-        file = io.BytesIO()
-        with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr("x_train.npy", npy), archive.writestr("x.npy", npy), archive.writestr("y_train.npy", npy)
-        made[f"npz with a {name} header"] = file.getvalue()
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name in ("../../out.npy", "/tmp/out.npy", "x_train.npy"):
-            archive.writestr(name, npy)
-    made["zip that leaves its folder"] = file.getvalue()
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as tar:
-        link = tarfile.TarInfo("data_batch_1")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        tar.addfile(link)
-    made["tar with a link"] = file.getvalue()
-    for name, text in (("huge", b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}'),
-                       ("deep", b'{"__metadata__":{"dltrain":' + b"[" * 50_000 + b"}}"), ("cut", b"{")):  # fmt: skip
-        made[f"safetensors with a {name} header"] = len(text).to_bytes(8, "little") + text
-    made["safetensors that promise a header"] = (2**63).to_bytes(8, "little") + b"{}"
-    made["png bomb"] = _png(60_000, 60_000)
-    made["png text bomb"] = _png(8, 8, zlib.compress(zeros))
-    made["ppm bomb"] = b"P6\n60000 60000\n255\n"
-    made["gif bomb"] = b"GIF89a" + struct.pack("<2H", 65535, 65535) + b"\xf7\x00\x00" + bytes(999)
-    made["bmp bomb"] = b"BM" + struct.pack("<3I", 99, 0, 54) + struct.pack("<I2i2H", 40, 2**30, 2**30, 1, 24)
-    made["yaml that runs code"] = f'!!python/object/apply:os.system ["touch {mark}"]\n'.encode()
-    made["yaml new object"] = f'model: !!python/object/new:os.system ["touch {mark}"]\n'.encode()
-    aliases = "a0: &a0 [x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(12))
-    made["yaml of aliases"] = aliases.encode()
-    merges = "".join(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 22))
-    made["yaml of merges"] = ("a0: &a0 {x: 1}\n" + merges).encode()
-    made["yaml that is deep"] = b"[" * 100_000
-    made["json that is deep"] = b"[" * 1_000_000
-    made["csv with one endless cell"] = b'a,kind\n"' + b"x" * 5_000_000
-    made["csv of commas"] = b"," * 5_000_000
-    made["hdf5"] = b"\x89HDF\r\n\x1a\n" + bytes(1000)
-    made["zeros"] = bytes(5_000_000)
-    made["empty"] = b""
-    made["noise"] = np.random.default_rng(0).bytes(100_000)
-    return made
+    path: str
+    commands: list[Words]
+    goes_on: bool = False
 
 
-def _png(width: int, height: int, text: bytes = b"") -> bytes:
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+RUN, NEW, HERE = "@/run", ["--runs-dir", "@/new"], ["--data-dir", "@"]
+RESUME = ["fit", "--resume", RUN, "train.epochs=5"]
+REPORT, RUNS = ["report", RUN], ["runs", "--runs-dir", "@", "--html", "@/runs.html"]
+COMPARE, EXPORT = ["compare", RUN, "@/pictures"], ["export-metrics", RUN, "--csv", "@/tables"]
+VERIFY = ["verify", RUN]
+# Kind of file -> where it is read. @: a folder with a run on arrays, `run`, and one on pictures, `pictures`.
+POSITIONS: dict[str, Position] = {
+    "checkpoint": Position(
+        "run/checkpoints/step-00000016.safetensors",
+        [["eval", RUN], ["predict", RUN, "@/x.npz"], VERIFY, RESUME, ["graph", RUN]],
+    ),
+    "checkpoint of pictures": Position(
+        "pictures/checkpoints/step-00000001.safetensors", [["visualize", "@/pictures", "--layer", "conv1"]]
+    ),
+    "config": Position(
+        "c.yaml",
+        [[command, "@/c.yaml"] for command in ("validate", "inspect-params", "check", "lr-find", "graph")]
+        + [["fit", "@/c.yaml", *NEW], ["fit", "@/c.yaml", "--resume", "auto", *NEW]],
+    ),
+    "config of a run": Position("run/config.yaml", [REPORT, RUNS, COMPARE, VERIFY, RESUME, ["eval", RUN]], True),
+    "status": Position("run/status.json", [REPORT, RUNS, COMPARE, RESUME], True),
+    "metrics": Position("run/metrics.jsonl", [REPORT, RUNS, COMPARE, EXPORT, VERIFY, RESUME], True),
+    "layers": Position("run/layers.jsonl", [REPORT, RUNS, EXPORT, VERIFY], True),
+    "description": Position("run/description.json", [REPORT, RUNS], True),
+    "environment": Position("run/env.json", [REPORT, VERIFY, RESUME, ["predict", RUN, "@/x.npz"]], True),
+    "evaluation": Position("run/eval/test.json", [REPORT, RUNS], True),
+    "mistakes": Position("run/eval/test-mistakes.safetensors", [REPORT], True),
+    "a log": Position("run/train.log", [RESUME], True),
+    "group": Position("group/group.json", [["fit", "--resume", "@/group"], ["runs", "--runs-dir", "@"]], True),
+    "npz": Position("d", [["fit", "@/npz.yaml", *NEW], ["check", "@/npz.yaml"]]),
+    "csv": Position("d", [["fit", "@/csv.yaml", *NEW], ["inspect-params", "@/csv.yaml"]]),
+    "text": Position("d", [["fit", "@/text.yaml", *NEW]], True),
+    "folder of pictures": Position("folder/a/0.png", [["fit", "@/folder.yaml", *NEW]]),
+    "mnist": Position("mnist/train-images-idx3-ubyte.gz", [["fit", "mnist_lenet5", *HERE, *NEW]]),
+    "cifar": Position("cifar-10-batches-py/data_batch_1", [["fit", "cifar_cnn", *HERE, *NEW]]),
+    "arrays to ask": Position("i.npz", [["predict", RUN, "@/i.npz"]]),
+    "picture to ask": Position("i.png", [["predict", "@/pictures", "@/i.png"]]),
+    "table to ask": Position("i.csv", [["predict", "@/tabled", "@/i.csv"]]),
+    "text to ask": Position("i.txt", [["predict", "@/written", "@/i.txt"]]),
+}
 
-    head = chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0))
-    extra = chunk(b"zTXt", b"k\0\0" + text) if text else b""
-    return b"\x89PNG\r\n\x1a\n" + head + extra + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
 
+class Scene:
+    """The folder @ with all that the commands want, made again for each attempt."""
 
-def places(folder: Path, run: Path) -> dict[str, tuple[Path, list[list[Any]]]]:
-    """Where a file is put -> the commands that then read it."""
-    here = folder / "here"
-    shutil.copytree(run, here / "run")
-    (newest,) = sorted((here / "run" / "checkpoints").iterdir())[-1:]
-    for older in (here / "run" / "checkpoints").iterdir():
-        if older != newest:
+    def __init__(self, folder: Path):
+        self.folder, self.plain, self.here = folder, folder / "plain", folder / "here"
+        place = Place(folder / "first")
+        place.begin()
+        self._keep(place.only_run().path, "run")
+        self._keep(_trained(folder, "smoke", "--max-steps", 1), "pictures")
+        (folder / "text.txt").write_text("abcd" * 99)
+        (self.plain / "text.yaml").write_text(_config(f"text, path: {self.here / 'd'}, length: 4", 4))
+        (folder / "first.yaml").write_text(_config(f"text, path: {folder / 'text.txt'}, length: 4", 4))
+        self._keep(_trained(folder, folder / "first.yaml"), "written")
+        (folder / "first.yaml").write_text(_config("penguins, validation: 0.2"))
+        self._keep(_trained(folder, folder / "first.yaml"), "tabled")
+        (self.plain / "mnist").mkdir()
+        (self.plain / "cifar-10-batches-py").mkdir()
+        for name in ("train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+            (self.plain / "mnist" / f"{name}-ubyte.gz").write_bytes(b"")
+        for name in ("data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch", "batches.meta"):
+            (self.plain / "cifar-10-batches-py" / name).write_bytes(b"")
+        np.savez(self.plain / "x.npz", x=np.zeros((1, 5), np.float32))
+        (self.plain / "npz.yaml").write_text(_config(f"npz, path: {self.here / 'd'}"))
+        (self.plain / "csv.yaml").write_text(_config(f"csv, path: {self.here / 'd'}, target: kind"))
+        (self.plain / "folder.yaml").write_text(_config(f"image_folder, path: {self.here / 'folder'}, size: [8, 8]"))
+        for name in "ab":
+            (self.plain / "folder" / name).mkdir(parents=True)
+            Image.new("L", (8, 8)).save(self.plain / "folder" / name / "1.png")
+        (self.plain / "group").mkdir()
+        shutil.copy(folder / "first.yaml", self.plain / "group" / "source.yaml")
+        self.outside = folder / "outside"
+        self.outside.mkdir()
+
+    def _keep(self, run: Path, name: str) -> None:
+        """A run as it was before its last checkpoint but one."""
+        shutil.copytree(run, self.plain / name)
+        for older in sorted((self.plain / name / "checkpoints").iterdir())[:-1]:
             older.unlink()
-    (here / "mnist").mkdir()
-    (here / "cifar-10-batches-py").mkdir()
-    for name in ("train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        (here / "mnist" / f"{name}-ubyte.gz").write_bytes(b"")
-    for name in ("data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch", "batches.meta"):
-        (here / "cifar-10-batches-py" / name).write_bytes(b"")
-    np.savez(here / "x.npz", x=np.zeros((1, 5), np.float32))
-    model = "model: {layers: [flatten, dense: {units: 3, activation: none}]}\n"
-    (here / "npz.yaml").write_text(f"data: {{type: npz, path: {here / 'd'}}}\n{model}")
-    (here / "csv.yaml").write_text(f"data: {{type: csv, path: {here / 'd'}, target: kind}}\n{model}")
-    runs = ["--runs-dir", here / "new"]
-    return {
-        "checkpoint": (newest, [["eval", here / "run"], ["predict", here / "run", here / "x.npz"],
-                                ["verify", here / "run"], ["fit", "--resume", here / "run", "train.epochs=9"]]),
-        "config": (here / "c.yaml", [["validate", here / "c.yaml"], ["inspect-params", here / "c.yaml"],
-                                     ["fit", here / "c.yaml", *runs]]),
-        "npz": (here / "d", [["fit", here / "npz.yaml", *runs]]),
-        "csv": (here / "d", [["fit", here / "csv.yaml", *runs]]),
-        "mnist": (here / "mnist" / "train-images-idx3-ubyte.gz", [["fit", "mnist_lenet5", "--data-dir", here, *runs]]),
-        "cifar": (here / "cifar-10-batches-py" / "data_batch_1", [["fit", "cifar_cnn", "--data-dir", here, *runs]]),
-        "inputs": (here / "i.npz", [["predict", run, here / "i.npz"]]),
-        "picture": (here / "i.png", [["predict", folder / "pictures", here / "i.png"]]),
-    }  # fmt: skip
+
+    def set(self) -> None:
+        shutil.rmtree(self.here, ignore_errors=True)
+        shutil.copytree(self.plain, self.here)
+        (self.outside / "precious").write_bytes(b"not yours\n" * 1000)
+
+    def untouched(self) -> bool:
+        kept = [path.name for path in self.outside.iterdir()] == ["precious"]
+        return kept and (self.outside / "precious").read_bytes() == b"not yours\n" * 1000
+
+
+def _config(data: str, units: int = 3) -> str:
+    layers = f"model: {{layers: [flatten, dense: {{units: {units}, activation: none}}]}}\n"
+    return f"data: {{type: {data}}}\n{layers}train: {{epochs: 1, max_steps: 1}}\n"
+
+
+def _trained(folder: Path, *words: object) -> Path:
+    said = dltrain("fit", *words, "--runs-dir", folder / "runs", "--threads", 1, "--json", "--quiet")
+    assert said.code == 0, said.err
+    return Path(said.json["run"])
 
 
 def check(count: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Every `count`th payload in every place: refused in time, within memory, and nothing is run or written."""
-    place = Place(folder)
-    place.begin()
-    said = dltrain("fit", "smoke", "--max-steps", 1, "--runs-dir", folder / "p", "--quiet")
-    assert said.code == 0
-    (folder / "p").rename(folder / "p2")
-    shutil.copytree(next((folder / "p2").iterdir()), folder / "pictures")
+    """Every `count`th attempt: refused in time, within memory, and nothing is run, or written elsewhere."""
+    sys.dont_write_bytecode = True
+    scene = Scene(folder)
     mark = folder / "RUN"
-    files = list(payloads(mark).items())[seed % count :: count]
-    tried, slowest, most = 0, 0.0, 0
-    for target, commands in places(folder, place.only_run().path).values():
-        for name, content in files:
-            before = target.read_bytes() if target.exists() else None
-            target.write_bytes(content)
-            for command in commands:
-                what = f"{name}: {' '.join(map(str, command))}"
-                code, told, _ = Child(lambda command=command: _watched(command, folder)).wait()
-                assert code in (1, 2), f"{what}: exit code {code}: {told[-500:]}"
-                assert "Traceback" not in told and "this is a bug" not in told, f"{what}: {told[-500:]}"
-                spent, extra = (float(number) for number in told.rpartition("spent ")[2].split())
-                assert spent < SECONDS and extra < MEGABYTES, f"{what}: {spent:.2f} s, {extra:.0f} MB"
-                assert not mark.exists(), f"{what}: it ran"
-                tried, slowest, most = tried + 1, max(slowest, spent), max(most, round(extra))
-            target.unlink() if before is None else target.write_bytes(before)
-    return {
-        "payloads": len(files), "tried": tried, "run": 0, "slowest in seconds": round(slowest, 2),
-        "most megabytes": most,
-    }  # fmt: skip
+    put: dict[str, Callable[[Path], Any]] = {
+        name: lambda path, content=content: path.write_bytes(content) for name, content in contents(mark).items()
+    } | things(scene.outside)
+    attempts = [(name, kind, command) for name in put for kind, position in POSITIONS.items()
+                for command in position.commands]  # fmt: skip
+    found = {"payloads": len(put), "tried": 0, "refused": 0, "done without": 0, "run": 0, "written outside": 0}
+    slowest, most = 0.0, 0.0
+    for name, kind, command in attempts[seed % count :: count]:
+        scene.set()
+        target = scene.here / POSITIONS[kind].path
+        if target.exists():
+            target.unlink()
+        put[name](target)
+        words = [str(word).replace("@", str(scene.here)) for word in command]
+        what = f"{name} as {kind}: {' '.join(words)}"
+        code, told, _ = Child(lambda words=words: _watched(words, folder)).wait()
+        assert code in ((0, 1, 2) if POSITIONS[kind].goes_on else (1, 2)), f"{what}: exit code {code}: {told[-500:]}"
+        assert "Traceback" not in told and "this is a bug" not in told, f"{what}: {told[-500:]}"
+        spent, extra = (float(number) for number in told.rpartition("spent ")[2].split())
+        assert code == 0 or (spent < SECONDS and extra < MEGABYTES), f"{what}: {spent:.2f} s, {extra:.0f} MB"
+        assert not mark.exists(), f"{what}: it ran"
+        assert scene.untouched(), f"{what}: something outside was changed"
+        found["tried"] += 1
+        found["refused" if code else "done without"] += 1
+        if code:
+            slowest, most = max(slowest, spent), max(most, extra)
+    return found | {"slowest refusal in seconds": round(slowest, 2), "most megabytes": round(most)}
 
 
-def _watched(command: list[Any], folder: Path) -> int:
+def _watched(words: Words, folder: Path) -> int:
+    """The command, in a process that tells what it does that it should not."""
+
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event in FORBIDDEN and arguments[:1] != (None,):
             os.write(2, f"Traceback: {event} {arguments}"[:300].encode())
-        writes = event == "open" and isinstance(arguments[0], str) and set(str(arguments[1] or "r")) & set("wax+")
-        if writes and not arguments[0].startswith((str(folder), "/dev/")):
-            os.write(2, f"Traceback: wrote {arguments[0]}".encode())
+        flags = arguments[2] if event == "open" and len(arguments) > 2 and isinstance(arguments[2], int) else 0
+        writes = event in CHANGES or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        if writes and isinstance(arguments[0], str | os.PathLike):
+            path = os.path.abspath(os.fspath(arguments[0]))
+            if not path.startswith((str(folder), "/dev/")):
+                os.write(2, f"Traceback: {event} {path}".encode())
 
     sys.addaudithook(watch)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     started = time.process_time()
-    result = dltrain(*command)
+    result = dltrain(*words)
     spent = time.process_time() - started
     extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - usage.ru_maxrss) / 1024
     print(result.err, f"spent {spent} {extra}", file=sys.stderr, flush=True)

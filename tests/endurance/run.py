@@ -12,25 +12,37 @@ import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from dltrain import __version__  # noqa: E402
-from endurance import damage, death, disk, payloads  # noqa: E402
+from endurance import damage, death, disk, net, payloads  # noqa: E402
 
-# name -> (check, how often in full)
-PARTS: dict[str, tuple[Callable[[int, int, Path], dict[str, Any]], int]] = {
-    "kills": (death.kills, 1000),
-    "signals": (death.signals, 100),
-    "failures": (disk.failures, 1),
-    "power": (disk.power, 2000),
-    "full": (disk.full, 50),
-    "checkpoints": (damage.checkpoints, 20_000),
-    "configs": (damage.configs, 10_000),
-    "data": (damage.data, 5_000),
-    "payloads": (payloads.check, 1),
+
+class Part(NamedTuple):
+    """check: called with a count, a seed and an empty folder, it gives what it found. full, few: the count in full, and
+    in the tests."""
+
+    check: Callable[[int, int, Path], dict[str, Any]]
+    full: int
+    few: int
+
+
+PARTS = {
+    "kills": Part(death.kills, 1000, 8),
+    "signals": Part(death.signals, 100, 4),
+    "failures": Part(disk.failures, 1, 15),
+    "power": Part(disk.power, 2000, 60),
+    "limits": Part(disk.limits, 50, 3),
+    "full": Part(disk.full, 1, 0),
+    "checkpoints": Part(damage.checkpoints, 20_000, 300),
+    "configs": Part(damage.configs, 10_000, 40),
+    "data": Part(damage.data, 5_000, 100),
+    "payloads": Part(payloads.check, 1, 200),
+    "downloads": Part(net.downloads, 500, 20),
+    "archives": Part(net.archives, 1, 1),
 }
 
 
@@ -61,7 +73,7 @@ def main() -> None:
     if not arguments.parts:
         print(table())
     for part in arguments.parts:
-        check, full = PARTS[part]
+        check, full, _ = PARTS[part]
         count = arguments.count or full
         print(f"{part}: {count} times, seed {arguments.seed}", flush=True)
         started = time.monotonic()
