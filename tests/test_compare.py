@@ -14,6 +14,7 @@ from test_report import check_page
 
 from dltrain.report.comparison import Spread, compare, differing, judge
 from dltrain.report.record import Record
+from dltrain.spec import look
 from dltrain.train.rundir import RunDir, all_runs
 
 LAYERS = [{"name": "conv1", "type": "conv", "channels": 8}, {"name": "dense1", "type": "dense", "units": 10}]
@@ -180,6 +181,6 @@ def test_pages(runs: Path) -> None:
 
 
 def test_a_curve_is_the_mean_of_the_epochs_that_all_have(runs: Path) -> None:
-    records = [Record.read(run) for run in all_runs(runs)]
-    variants = compare(records).variants
+    known = all_runs(runs)
+    variants = compare([Record.read(run) for run in known], [look(run.config) for run in known]).variants
     assert variants[0].curve == [(1.0, 1.0), (2.0, 0.5), (3.0, 0.25)]

@@ -28,7 +28,8 @@ def compare(
     """
     from dltrain.report.comparison import compare as put_beside
     from dltrain.report.overview import write_comparison
-    from dltrain.report.record import Record
+    from dltrain.report.record import Record, believed
+    from dltrain.spec import look
     from dltrain.train.rundir import all_runs, find_run
 
     found = {}
@@ -36,10 +37,12 @@ def compare(
         members = all_runs(Path(name)) if "\0" not in name else []
         for run in members or [find_run(name, runs_dir)]:
             found[run.path.resolve()] = run
-    comparison = put_beside([Record.read(run) for run in found.values()])
-    if html is not None:
-        write_comparison(comparison, html)
-        console.info(f"wrote {html}")
+    with believed(*found.values()):
+        records = [Record.read(run) for run in found.values()]
+        comparison = put_beside(records, [look(run.config) for run in found.values()])
+        if html is not None:
+            write_comparison(comparison, html)
+            console.info(f"wrote {html}")
     if json:
         console.result_json(_content(comparison))
         return

@@ -28,20 +28,22 @@ def export_metrics(
     """
     from dltrain.errors import ConfigError
     from dltrain.report.export import write_tables
-    from dltrain.report.record import Record
+    from dltrain.report.record import Record, believed
     from dltrain.report.tensorboard import TensorBoard
     from dltrain.train.rundir import find_run
 
     if csv is None and tensorboard is None:
         raise ConfigError("export-metrics: nothing to do; name a folder with --csv or --tensorboard")
     board = None if tensorboard is None else TensorBoard(tensorboard)
-    record = Record.read(find_run(run, runs_dir))
-    written = [] if csv is None else write_tables(record, csv)
-    if board is not None:
-        board.replay(record.steps, record.epochs, record.layers)
-        written.append(board.folder)
+    directory = find_run(run, runs_dir)
+    with believed(directory):
+        record = Record.read(directory)
+        written = [] if csv is None else write_tables(record, csv)
+        if board is not None:
+            board.replay(record.steps, record.epochs, record.layers)
+            written.append(board.folder)
     if json:
-        console.result_json({"run": str(record.run.path), "written": [str(path) for path in written]})
+        console.result_json({"run": str(directory.path), "written": [str(path) for path in written]})
     else:
         for path in written:
             console.result_text(str(path))

@@ -26,10 +26,9 @@ def runs(
     from dltrain.train.rundir import all_runs
     from dltrain.train.settings import METRICS
 
-    if html is not None:
-        _write_page(runs_dir, html)
     rows, damaged = [], []
-    for run in all_runs(runs_dir):
+    known = all_runs(runs_dir)
+    for run in known:
         try:
             run.require_own_files()
             status = run.status()
@@ -40,6 +39,11 @@ def runs(
         shown = ("started", "epochs", "steps", *(f"best_{metric}" for metric in METRICS), "test")
         row |= {key: status[key] for key in shown if status.get(key) is not None}
         rows.append(row)
+    if html is not None:
+        from dltrain.report.overview import write_overview
+
+        write_overview(known, html)
+        console.info(f"wrote {html}")
     for entry in damaged:
         console.warning(f"{entry['run']}: {entry['problem']}")
     if json:
@@ -51,20 +55,3 @@ def runs(
         keys += [f"best_{metric}" for metric in METRICS if metric == "loss" or any(f"best_{metric}" in r for r in rows)]
         table = [[*(row.get(key) for key in keys), row.get("test", {}).get("accuracy")] for row in rows]
         console.result_table([*(key.replace("_", " ") for key in keys), "test accuracy"], table)
-
-
-def _write_page(runs_dir: Path, html: Path) -> None:
-    """Runs that cannot be read are left out here; the list names them."""
-    from contextlib import suppress
-
-    from dltrain.errors import RunError
-    from dltrain.report.overview import write_overview
-    from dltrain.report.record import Record
-    from dltrain.train.rundir import all_runs
-
-    records = []
-    for run in all_runs(runs_dir):
-        with suppress(RunError):
-            records.append(Record.read(run))
-    write_overview(records, html)
-    console.info(f"wrote {html}")

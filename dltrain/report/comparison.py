@@ -6,8 +6,6 @@ from math import inf, sqrt
 from statistics import mean, stdev
 from typing import Any, Literal
 
-import yaml
-
 from dltrain.errors import RunError
 from dltrain.report.record import Record
 
@@ -71,11 +69,11 @@ class Comparison:
     curves: str
 
 
-def compare(records: Sequence[Record]) -> Comparison:
-    """The best variant first. Raises RunError for fewer than two runs."""
+def compare(records: Sequence[Record], configs: Sequence[Any]) -> Comparison:
+    """The best variant first. configs: of each record, as dicts and lists. Raises RunError for fewer than two runs."""
     if len(records) < 2:
         raise RunError(f"there is nothing to compare: {len(records)} run; name two or more, or a folder of runs")
-    settings = differing([yaml.safe_load(record.config) for record in records])
+    settings = differing(configs)
     differs = list(settings[0])
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record, found in zip(records, settings, strict=True):

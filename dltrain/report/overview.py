@@ -2,15 +2,17 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dltrain.errors import RunError
 from dltrain.report import charts
 from dltrain.report.charts import Line
 from dltrain.report.comparison import Comparison
 from dltrain.report.page import render
 from dltrain.report.palette import depth_class
-from dltrain.report.record import Record
+from dltrain.report.record import Record, believed
 from dltrain.report.sections import duration
 from dltrain.train.files import write_atomically
 from dltrain.train.rundir import RunDir
@@ -40,24 +42,30 @@ def write_comparison(comparison: Comparison, to: Path) -> None:
     write_atomically(to, page.encode())
 
 
-def write_overview(records: Sequence[Record], to: Path) -> None:
-    """The list of runs, newest first; sorted by any column where the reader clicks. Raises OSError."""
-    rows = [
-        {
-            "name": record.name,
-            "link": _link(record.run, to),
-            "status": record.status["status"],
-            "epochs": record.status.get("epochs"),
-            "parameters": record.description.get("model", {}).get("total"),
-            "seconds": sum(row["seconds"] for row in record.epochs),
-            "duration": duration(sum(row["seconds"] for row in record.epochs)),
-            "validation": _result(record, "validation"),
-            "test": _result(record, "test"),
-            "advice": [advice.text for advice in record.advice],
-        }
-        for record in reversed(records)
-    ]
-    write_atomically(to, render("runs.html", title="Runs", rows=rows).encode())
+def write_overview(runs: Sequence[RunDir], to: Path) -> None:
+    """The list of runs, newest first; sorted by any column where the reader clicks. Runs that cannot be read are left
+    out. Raises OSError."""
+    rows = []
+    for run in reversed(runs):
+        with suppress(RunError), believed(run):
+            rows.append(_row(Record.read(run), to))
+    write_atomically(to, render("runs.html", title="Runs", rows=rows).encode(errors="replace"))
+
+
+def _row(record: Record, to: Path) -> dict[str, Any]:
+    seconds = sum(row["seconds"] for row in record.epochs)
+    return {
+        "name": record.name,
+        "link": _link(record.run, to),
+        "status": record.status["status"],
+        "epochs": record.status.get("epochs"),
+        "parameters": record.description.get("model", {}).get("total"),
+        "seconds": seconds,
+        "duration": duration(seconds),
+        "validation": _result(record, "validation"),
+        "test": _result(record, "test"),
+        "advice": [advice.text for advice in record.advice],
+    }
 
 
 def _result(record: Record, split: str) -> dict[str, Any]:

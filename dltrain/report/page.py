@@ -5,13 +5,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 
 from dltrain import __version__
 from dltrain.report import sections
 from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
-from dltrain.report.record import Record
+from dltrain.report.record import Record, believed
 from dltrain.train.advice import RULES
 from dltrain.train.files import write_atomically
 from dltrain.train.rundir import RunDir
@@ -21,8 +21,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def write_report(run: RunDir, to: Path | None = None) -> Record:
     """Make report.html (or the file `to`) of what the run has kept. Raises RunError, OSError."""
-    record = Record.read(run)
-    write_atomically(to or run.report, report_page(record).encode())
+    with believed(run):
+        record = Record.read(run)
+        page = report_page(record)
+    write_atomically(to or run.report, page.encode(errors="replace"))
     return record
 
 
@@ -54,7 +56,11 @@ def report_page(record: Record) -> str:
 
 
 def render(template: str, **content: Any) -> str:
-    return _environment().get_template(template).render(version=__version__, **content)
+    """Raises LookupError where the content lacks something."""
+    try:
+        return _environment().get_template(template).render(version=__version__, **content)
+    except UndefinedError as error:
+        raise LookupError(str(error)) from error
 
 
 @cache

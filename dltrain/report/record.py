@@ -1,6 +1,8 @@
 """All that a run directory has to tell, read once."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +18,19 @@ from dltrain.train.rundir import RunDir
 
 Array = Any
 Row = dict[str, Any]
+NOT_AS_WRITTEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, StopIteration)
+
+
+@contextmanager
+def believed(*runs: RunDir) -> Iterator[None]:
+    """What the files of runs say is taken at its word. Raises RunError where that leads nowhere: they are damaged, or
+    not from a training."""
+    try:
+        yield
+    except NOT_AS_WRITTEN as error:
+        what = f"{type(error).__name__}: {error}"[:200]
+        where = ", ".join(str(run.path) for run in runs)
+        raise RunError(f"{where}: logs or descriptions are not as a training writes them ({what})") from error
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,6 @@ class Record:
 def _json(path: Path) -> Row:
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -2,7 +2,7 @@
 
 from dltrain.spec.build import build_model, build_source
 from dltrain.spec.job import Restored, build_job, cuts_of, describe, restore, settle
-from dltrain.spec.load import load, loads, replace
+from dltrain.spec.load import load, loads, look, replace
 from dltrain.spec.override import Override
 from dltrain.spec.resume import differences, resumed, rewritten
 from dltrain.spec.runspec import Component, ModelSpec, RunSpec
@@ -10,6 +10,6 @@ from dltrain.spec.shipped import find_config, shipped_configs
 
 __all__ = [
     "Component", "ModelSpec", "Override", "Restored", "RunSpec", "build_job", "build_model", "build_source",
-    "cuts_of", "describe", "differences", "find_config", "load", "loads", "replace", "restore", "resumed", "rewritten",
-    "settle", "shipped_configs",
+    "cuts_of", "describe", "differences", "find_config", "load", "loads", "look", "replace", "restore", "resumed",
+    "rewritten", "settle", "shipped_configs",
 ]  # fmt: skip

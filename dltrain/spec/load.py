@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.errors import ConfigError
-from dltrain.spec.nodes import DEFAULT, Mapping, Problems, Scalar, Sequence
+from dltrain.spec.nodes import DEFAULT, Mapping, Problems, Scalar, Sequence, words
 from dltrain.spec.override import Override, apply
 from dltrain.spec.paths import layer_names
 from dltrain.spec.reader import MAX_BYTES, read_config, read_value
@@ -22,17 +22,20 @@ from dltrain.spec.writer import flow
 def load(config: str | Path, overrides: Iterable[str | Override] = ()) -> RunSpec:
     """Read a config file, or a shipped config by its name. Raises ConfigError with a line for each mistake."""
     path = find_config(config)
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    return _load(data, str(path), overrides)
+    return _load(_read(path), str(path), overrides)
 
 
 def loads(text: str, filename: str = "config", overrides: Iterable[str | Override] = ()) -> RunSpec:
     """Read the text of a config; `filename` is what messages call it."""
     return _load(text.encode("utf-8", "surrogatepass"), filename, overrides)
+
+
+def look(path: Path) -> Any:
+    """A config file as dicts, lists and words; no more is asked of it than to be safe to read. Raises ConfigError."""
+    problems = Problems()
+    root = read_config(_read(path), str(path), problems)
+    problems.raise_any()
+    return words(root)
 
 
 def replace(spec: RunSpec, values: dict[str, Any]) -> RunSpec:
@@ -42,6 +45,14 @@ def replace(spec: RunSpec, values: dict[str, Any]) -> RunSpec:
     for path, value in values.items():
         apply(root, Override(f"{path}={flow(value)}", label="auto"), partial(_settle, root), problems)
     return _resolve(root, spec.text, problems)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _load(data: bytes, source: str, overrides: Iterable[str | Override]) -> RunSpec:

@@ -114,6 +114,15 @@ def plain(node: Node) -> Any:
     return None if node.is_null else node
 
 
+def words(node: Node) -> Any:
+    """Dicts, lists and the words as they were written; None for null."""
+    if isinstance(node, Mapping):
+        return {key: words(entry) for key, entry in node.entries.items()}
+    if isinstance(node, Sequence):
+        return [words(item) for item in node.items]
+    return None if node.is_null else node.text
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'kernel'?` where something known is close."""
     close = get_close_matches(word, list(known), 1)
