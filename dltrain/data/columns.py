@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.files import MissingData
+from dltrain.data.files import require_file
 from dltrain.errors import DataError
 
 Array = NDArray[Any]
@@ -58,6 +58,7 @@ class Table:
 def read_table(path: Path) -> Table:
     """A file of comma-separated values (or semicolons, tabs, bars) with names in the first line. Raises MissingData,
     DataError."""
+    require_file(path)
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
@@ -74,8 +75,6 @@ def read_table(path: Path) -> Table:
                     lines.append(reader.line_num)
                     if len(cells) != len(names):
                         raise DataError(f"{path}:{lines[-1]}: {len(cells)} cells, but the first line has {len(names)}")
-    except FileNotFoundError:
-        raise MissingData(f"{path}: no such file (a path is taken from the folder where the command runs)") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text in UTF-8 ({error.reason} at byte {error.start})") from None
     except csv.Error as error:

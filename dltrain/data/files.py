@@ -21,6 +21,12 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dltrain"
 
 
+def require_file(path: Path) -> None:
+    """Raises MissingData where there is none; a pipe, which would be waited for, is none."""
+    if not path.is_file():
+        raise MissingData(f"{path}: no such file (a path is taken from the folder where the command runs)")
+
+
 def require_files(data_dir: Path, data: str, folder: str, names: Collection[str], where_from: str) -> Path:
     """The folder `data_dir / folder`, once every named file is known to be in it.
 

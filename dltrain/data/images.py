@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from dltrain.data.files import require_file
 from dltrain.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM")  # old and plain: their decoders have seen the most
 MODES = {1: "L", 3: "RGB"}
+LARGE = 1 << 25  # bytes that a picture of any size may unpack to
 READ_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError,
     struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
@@ -28,12 +30,18 @@ def read_image(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """
     if len(shape) != 3 or shape[2] not in MODES:
         raise DataError(f"{path}: an image has shape (height, width, 1 or 3), but the network takes {shape}")
+    require_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as file:
                 twice = 2 * max(shape[:2])
                 file.draft(MODES[shape[2]], (twice, twice))  # a JPEG far larger than needed is not decoded in full
+                unpacked = file.width * file.height * len(file.getbands())
+                if unpacked > max(LARGE, 100 * path.stat().st_size):
+                    raise ValueError(
+                        f"it would unpack to {unpacked:,} bytes, far more than its own size; make it smaller"
+                    )
                 picture = _converted(ImageOps.exif_transpose(file), MODES[shape[2]])
                 if picture.size != (shape[1], shape[0]):
                     picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)

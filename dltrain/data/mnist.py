@@ -15,7 +15,7 @@ from dltrain.errors import DataError
 
 PAGE = "http://yann.lecun.com/exdb/mnist/"
 PREFIXES = {"train": "train", "test": "t10k"}
-LARGEST = 1 << 27  # bytes in one file; the real ones hold up to 47 million
+LARGEST = 48_000_000  # bytes in one file; the real ones hold up to 47,040,000
 
 
 @SOURCES.register("mnist")

@@ -19,13 +19,14 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.files import MissingData
+from dltrain.data.files import require_file
 from dltrain.errors import DataError
 
 HEADER = re.compile(
     rb"\{'descr': '([<>|](?:f[248]|[iu][1248]|U[1-9]\d{0,3}))', 'fortran_order': (True|False), "
     rb"'shape': \(((?:\d{1,15}, ?)*(?:\d{1,15})?)\), \} *\n"
 )
+LARGE = 1 << 26  # bytes that a file of any size may unpack to
 SMALLEST_ENTRY = 46  # bytes of an entry in a zip's list of members
 READ_ERRORS = (
     BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError,
@@ -56,7 +57,7 @@ class NpzFile:
             raise ValueError("it holds something other than arrays of different names")
         if any(len(member.extra) + len(member.comment) >= SMALLEST_ENTRY for member in members):
             raise ValueError("the remarks on an array could hide another array")
-        unpacked, limit = sum(member.file_size for member in members), max(1 << 28, 100 * path.stat().st_size)
+        unpacked, limit = sum(member.file_size for member in members), max(LARGE, 100 * path.stat().st_size)
         if unpacked > limit:
             raise ValueError(f"it would unpack to {unpacked:,} bytes, far more than its own size")
 
@@ -90,8 +91,7 @@ class NpzFile:
 @contextmanager
 def open_npz(path: Path) -> Iterator[NpzFile]:
     """The arrays of a file, read one by one when asked for. Raises MissingData and DataError."""
-    if not path.is_file():
-        raise MissingData(f"{path}: no such file (a path is taken from the folder where the command runs)")
+    require_file(path)
     try:
         with ZipFile(path) as archive:
             yield NpzFile(path, archive)

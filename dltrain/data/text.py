@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dltrain.data.columns import Column
-from dltrain.data.files import MissingData
+from dltrain.data.files import require_file
 from dltrain.data.preprocess import Preprocessing
 from dltrain.data.source import SOURCES, OnDemand, Source, Split
 from dltrain.errors import DataError
@@ -102,11 +102,8 @@ class Text(Source):
             if self.path is None:
                 packed = files("dltrain.data").joinpath("files", SHIPPED).read_bytes()
                 return gzip.decompress(packed).decode()
+            require_file(self.path)
             return self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise MissingData(
-                f"{self.path}: no such file (a path is taken from the folder where the command runs)"
-            ) from None
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise DataError(f"{self.path or SHIPPED}: not a text in UTF-8 that can be read: {error}") from None
 

@@ -127,7 +127,7 @@ def require_plugins(run: RunDir) -> None:
     """Raise RunError, saying which, where a plugin that the run was trained with has not been loaded."""
     try:
         needed = [Path(plugin["file"]) for plugin in json.loads(run.environment.read_bytes()).get("plugins", [])]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return  # what was recorded is lost; if a part is missing, reading the config will say so
     loaded = {Path(plugin["file"]).name for plugin in PLUGINS}
     if missing := [path for path in needed if path.name not in loaded]:

@@ -9,12 +9,15 @@ from dltrain.spec.nodes import did_you_mean
 
 def find_config(name: str | Path) -> Path:
     """The file of that path, or else the shipped config of that name."""
-    if os.path.exists(name) and not os.path.isdir(name):
+    if os.path.isfile(name):
         return Path(name)
     shipped = shipped_configs()
     if str(name) in shipped:
         return shipped[str(name)]
-    what = "is a folder, not a config file" if os.path.isdir(name) else "no such config file"
+    exists = (
+        "is a folder, not a config file" if os.path.isdir(name) else "is a pipe or device; save the config in a file"
+    )
+    what = exists if os.path.exists(name) else "no such config file"
     raise ConfigError(f"{name}: {what}{did_you_mean(Path(name).stem, shipped) or ';'} shipped: {', '.join(shipped)}")
 
 

@@ -134,6 +134,6 @@ def kept(run: RunDir) -> tuple[dict[str, Any], Array] | None:
             inputs = load(run.mistakes(split).read_bytes())["inputs"]
             if found["split"] == split and len(inputs) <= len(found.get("mistakes", ())):
                 return found, inputs
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError):
             continue
     return None

@@ -64,7 +64,7 @@ class Group:
             plan = json.loads((path / GROUP).read_bytes())
             members = [Member(str(m["label"]), [str(change) for change in m["changes"]]) for m in plan["members"]]
             return cls(path, members, plan["smoke"] is True)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(f"{path / 'group.json'}: cannot be read ({error})") from None
 
     def run_of(self, member: Member) -> RunDir | None:

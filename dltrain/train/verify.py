@@ -130,8 +130,11 @@ class _Rehearsal(RunDir):
 
     def _compare_weights(self, kept: Checkpoint) -> None:
         worst, equal = 0.0, True
-        for name, array in self.job.model.weights().items():
-            ours, theirs = to_host(array), kept.weights[name]
+        weights = {name: to_host(array) for name, array in self.job.model.weights().items()}
+        if {n: a.shape for n, a in weights.items()} != {n: a.shape for n, a in kept.weights.items()}:
+            raise RunError(f"{self.path}: the checkpoint of step {self.step} is of another network")
+        for name, ours in weights.items():
+            theirs = kept.weights[name]
             equal &= ours.tobytes() == theirs.tobytes()
             size = float(np.abs(theirs).max(initial=0)) or 1.0
             worst = max(worst, float(np.abs(ours - theirs).max(initial=0)) / size)
@@ -151,7 +154,7 @@ class _Rehearsal(RunDir):
 
 def _key(row: Row) -> tuple[Any, ...]:
     """What tells a row of the logs from the others."""
-    return (row.get("event"), row.get("layer"), row.get("epoch"), row.get("step"))
+    return tuple(None if row.get(key) is None else str(row[key]) for key in ("event", "layer", "epoch", "step"))
 
 
 def _without_times(row: Row) -> Row:

@@ -28,54 +28,64 @@ Words = list[Any]
 class Position:
     """Where a file is put, and the commands that then read it.
 
+    kinds: of payloads that are like what should be there. They meet every command, and so do things that are no files;
+    of other payloads a few meet the first command.
     goes_on: whether a command may do without what cannot be read, or take whatever it is for what it wants.
     """
 
     path: str
+    kinds: str
     commands: list[Words]
     goes_on: bool = False
 
 
 RUN, NEW, HERE = "@/run", ["--runs-dir", "@/new"], ["--data-dir", "@"]
-RESUME = ["fit", "--resume", RUN, "train.epochs=5"]
+RESUME, VERIFY = ["fit", "--resume", RUN, "train.epochs=5"], ["verify", RUN]
 REPORT, RUNS = ["report", RUN], ["runs", "--runs-dir", "@", "--html", "@/runs.html"]
 COMPARE, EXPORT = ["compare", RUN, "@/pictures"], ["export-metrics", RUN, "--csv", "@/tables"]
-VERIFY = ["verify", RUN]
-# Kind of file -> where it is read. @: a folder with a run on arrays, `run`, and one on pictures, `pictures`.
+CHECKPOINT = "run/checkpoints/step-00000016.safetensors"
+CONFIG = [[command, "@/c.yaml"] for command in ("validate", "inspect-params", "check", "lr-find", "graph")]
+# What is read -> where it lies. @: a folder with a run on arrays, `run`, and one on pictures, `pictures`.
 POSITIONS: dict[str, Position] = {
-    "checkpoint": Position(
-        "run/checkpoints/step-00000016.safetensors",
-        [["eval", RUN], ["predict", RUN, "@/x.npz"], VERIFY, RESUME, ["graph", RUN]],
-    ),
-    "checkpoint of pictures": Position(
-        "pictures/checkpoints/step-00000001.safetensors", [["visualize", "@/pictures", "--layer", "conv1"]]
-    ),
-    "config": Position(
-        "c.yaml",
-        [[command, "@/c.yaml"] for command in ("validate", "inspect-params", "check", "lr-find", "graph")]
-        + [["fit", "@/c.yaml", *NEW], ["fit", "@/c.yaml", "--resume", "auto", *NEW]],
-    ),
-    "config of a run": Position("run/config.yaml", [REPORT, RUNS, COMPARE, VERIFY, RESUME, ["eval", RUN]], True),
-    "status": Position("run/status.json", [REPORT, RUNS, COMPARE, RESUME], True),
-    "metrics": Position("run/metrics.jsonl", [REPORT, RUNS, COMPARE, EXPORT, VERIFY, RESUME], True),
-    "layers": Position("run/layers.jsonl", [REPORT, RUNS, EXPORT, VERIFY], True),
-    "description": Position("run/description.json", [REPORT, RUNS], True),
-    "environment": Position("run/env.json", [REPORT, VERIFY, RESUME, ["predict", RUN, "@/x.npz"]], True),
-    "evaluation": Position("run/eval/test.json", [REPORT, RUNS], True),
-    "mistakes": Position("run/eval/test-mistakes.safetensors", [REPORT], True),
-    "a log": Position("run/train.log", [RESUME], True),
-    "group": Position("group/group.json", [["fit", "--resume", "@/group"], ["runs", "--runs-dir", "@"]], True),
-    "npz": Position("d", [["fit", "@/npz.yaml", *NEW], ["check", "@/npz.yaml"]]),
-    "csv": Position("d", [["fit", "@/csv.yaml", *NEW], ["inspect-params", "@/csv.yaml"]]),
-    "text": Position("d", [["fit", "@/text.yaml", *NEW]], True),
-    "folder of pictures": Position("folder/a/0.png", [["fit", "@/folder.yaml", *NEW]]),
-    "mnist": Position("mnist/train-images-idx3-ubyte.gz", [["fit", "mnist_lenet5", *HERE, *NEW]]),
-    "cifar": Position("cifar-10-batches-py/data_batch_1", [["fit", "cifar_cnn", *HERE, *NEW]]),
-    "arrays to ask": Position("i.npz", [["predict", RUN, "@/i.npz"]]),
-    "picture to ask": Position("i.png", [["predict", "@/pictures", "@/i.png"]]),
-    "table to ask": Position("i.csv", [["predict", "@/tabled", "@/i.csv"]]),
-    "text to ask": Position("i.txt", [["predict", "@/written", "@/i.txt"]]),
-}
+    "checkpoint": Position(CHECKPOINT, "tensors pickles archives", [
+        ["eval", RUN], ["predict", RUN, "@/x.npz"], VERIFY, RESUME, ["graph", RUN]]),
+    "checkpoint of pictures": Position("pictures/checkpoints/step-00000001.safetensors", "tensors", [
+        ["visualize", "@/pictures", "--layer", "conv1"]]),
+    "config": Position("c.yaml", "configs texts", [
+        *CONFIG, ["fit", "@/c.yaml", *NEW], ["fit", "@/c.yaml", "--resume", "auto", *NEW]]),
+    "config of a run": Position("run/config.yaml", "configs", [REPORT, RUNS, COMPARE, VERIFY, RESUME], True),
+    "status": Position("run/status.json", "texts", [REPORT, RUNS, COMPARE, RESUME], True),
+    "metrics": Position("run/metrics.jsonl", "texts", [REPORT, RUNS, COMPARE, EXPORT, VERIFY, RESUME], True),
+    "layers": Position("run/layers.jsonl", "texts", [REPORT, RUNS, EXPORT, VERIFY], True),
+    "description": Position("run/description.json", "texts", [REPORT, RUNS], True),
+    "environment": Position("run/env.json", "texts", [REPORT, VERIFY, ["predict", RUN, "@/x.npz"]], True),
+    "evaluation": Position("run/eval/test.json", "texts", [REPORT, RUNS], True),
+    "mistakes": Position("run/eval/test-mistakes.safetensors", "tensors", [REPORT], True),
+    "a log": Position("run/train.log", "", [RESUME], True),
+    "group": Position("group/group.json", "texts", [["fit", "--resume", "@/group"], RUNS], True),
+    "npz": Position("d", "arrays archives pickles", [["fit", "@/npz.yaml", *NEW], ["check", "@/npz.yaml"]]),
+    "csv": Position("d", "texts", [["fit", "@/csv.yaml", *NEW], ["inspect-params", "@/csv.yaml"]]),
+    "text": Position("d", "texts", [["fit", "@/text.yaml", *NEW]], True),
+    "folder of pictures": Position("folder/a/0.png", "pictures", [["fit", "@/folder.yaml", *NEW]]),
+    "mnist": Position("mnist/train-images-idx3-ubyte.gz", "arrays archives", [["fit", "mnist_lenet5", *HERE, *NEW]]),
+    "cifar": Position("cifar-10-batches-py/data_batch_1", "pickles archives", [["fit", "cifar_cnn", *HERE, *NEW]]),
+    "arrays to ask": Position("i.npz", "arrays archives pickles", [["predict", RUN, "@/i.npz"]]),
+    "picture to ask": Position("i.png", "pictures", [["predict", "@/pictures", "@/i.png"]]),
+    "table to ask": Position("i.csv", "texts", [["predict", "@/tabled", "@/i.csv"]]),
+    "text to ask": Position("i.txt", "texts", [["predict", "@/written", "@/i.txt"]]),
+}  # fmt: skip
+FEW = 8  # of so many payloads of other kinds one is tried
+
+
+def attempts(kinds: dict[str, list[str]]) -> list[tuple[str, str, Words]]:
+    """(payload, position, command). kinds: kind -> names of payloads; "things" are for every position."""
+    found = []
+    for number, (kind, position) in enumerate(POSITIONS.items()):
+        own = [name for like in (*position.kinds.split(), "things") for name in kinds[like]]
+        others = [name for names in kinds.values() for name in names if name not in own]
+        found += [(name, kind, command) for name in own for command in position.commands]
+        found += [(name, kind, position.commands[0]) for name in others[number % FEW :: FEW]]
+    return found
 
 
 class Scene:
@@ -143,14 +153,12 @@ def check(count: int, seed: int, folder: Path) -> dict[str, Any]:
     sys.dont_write_bytecode = True
     scene = Scene(folder)
     mark = folder / "RUN"
-    put: dict[str, Callable[[Path], Any]] = {
-        name: lambda path, content=content: path.write_bytes(content) for name, content in contents(mark).items()
-    } | things(scene.outside)
-    attempts = [(name, kind, command) for name in put for kind, position in POSITIONS.items()
-                for command in position.commands]  # fmt: skip
+    made = {kind: {name: lambda path, content=content: path.write_bytes(content) for name, content in some.items()}
+            for kind, some in contents(mark).items()} | {"things": things(scene.outside)}  # fmt: skip
+    put: dict[str, Callable[[Path], Any]] = {name: do for some in made.values() for name, do in some.items()}
     found = {"payloads": len(put), "tried": 0, "refused": 0, "done without": 0, "run": 0, "written outside": 0}
     slowest, most = 0.0, 0.0
-    for name, kind, command in attempts[seed % count :: count]:
+    for name, kind, command in attempts({kind: [*some] for kind, some in made.items()})[seed % count :: count]:
         scene.set()
         target = scene.here / POSITIONS[kind].path
         if target.exists():
