@@ -157,7 +157,7 @@ def check(count: int, seed: int, folder: Path) -> dict[str, Any]:
             for kind, some in contents(mark).items()} | {"things": things(scene.outside)}  # fmt: skip
     put: dict[str, Callable[[Path], Any]] = {name: do for some in made.values() for name, do in some.items()}
     found = {"payloads": len(put), "tried": 0, "refused": 0, "done without": 0, "run": 0, "written outside": 0}
-    slowest, most = 0.0, 0.0
+    slowest, most, wrong = 0.0, 0.0, []
     for name, kind, command in attempts({kind: [*some] for kind, some in made.items()})[seed % count :: count]:
         scene.set()
         target = scene.here / POSITIONS[kind].path
@@ -165,18 +165,24 @@ def check(count: int, seed: int, folder: Path) -> dict[str, Any]:
             target.unlink()
         put[name](target)
         words = [str(word).replace("@", str(scene.here)) for word in command]
-        what = f"{name} as {kind}: {' '.join(words)}"
         code, told, _ = Child(lambda words=words: _watched(words, folder)).wait()
-        assert code in ((0, 1, 2) if POSITIONS[kind].goes_on else (1, 2)), f"{what}: exit code {code}: {told[-500:]}"
-        assert "Traceback" not in told and "this is a bug" not in told, f"{what}: {told[-500:]}"
-        spent, extra = (float(number) for number in told.rpartition("spent ")[2].split())
-        assert code == 0 or (spent < SECONDS and extra < MEGABYTES), f"{what}: {spent:.2f} s, {extra:.0f} MB"
-        assert not mark.exists(), f"{what}: it ran"
-        assert scene.untouched(), f"{what}: something outside was changed"
+        last = told.rpartition("spent ")[2].split()
+        spent, extra = map(float, last) if len(last) == 2 else (0.0, 0.0)
+        problems = {
+            f"exit code {code}": code not in ((0, 1, 2) if POSITIONS[kind].goes_on else (1, 2)),
+            "a traceback": "Traceback" in told or "this is a bug" in told,
+            f"{spent:.2f} s, {extra:.0f} MB": code != 0 and (spent >= SECONDS or extra >= MEGABYTES),
+            "it ran": mark.exists(),
+            "something outside was changed": not scene.untouched(),
+        }
+        if any(problems.values()):
+            what = ", ".join(problem for problem, there in problems.items() if there)
+            wrong.append(f"{name} as {kind}: {' '.join(words)}: {what}: {told[-300:]}")
         found["tried"] += 1
         found["refused" if code else "done without"] += 1
         if code:
             slowest, most = max(slowest, spent), max(most, extra)
+    assert not wrong, "\n".join(wrong)
     return found | {"slowest refusal in seconds": round(slowest, 2), "most megabytes": round(most)}
 
 
