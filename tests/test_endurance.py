@@ -1,6 +1,7 @@
 """A few of everything that `endurance/` does in great numbers: processes and disks that die, files from strangers."""
 
 import resource
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,29 @@ def test_out_of_memory(tmp_path: Path) -> None:
     assert code == 1 and told.startswith("error: out of memory (") and len(told.split("error: ")) == 2
     run = place.only_run()
     assert run.status()["status"] == "failed" and run.checkpoint("last").position.step == 6
+    place.finish()
+
+
+def test_a_second_signal_in_the_same_moment_ends_it_at_once(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    both = (signal.SIGINT, signal.SIGTERM)
+
+    def begin() -> int:
+        plain = loop.train_step
+
+        def interrupted(*args: Any) -> Any:
+            if args[3].step == 8:
+                signal.pthread_sigmask(signal.SIG_BLOCK, both)
+                for number in both:
+                    signal.raise_signal(number)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+            return plain(*args)
+
+        loop.train_step = interrupted
+        return place.begin()
+
+    code, told, _ = Child(begin).wait()
+    assert code == -signal.SIGTERM and told == ""
     place.finish()
 
 

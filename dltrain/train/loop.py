@@ -334,8 +334,11 @@ def interruptible(training: Training) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: object) -> None:
-        training.stop_signal = number
-        restore()
+        if training.stop_signal is None:
+            training.stop_signal = number
+            return
+        restore()  # only now: Python drops a signal whose handler is gone when its turn comes
+        signal.raise_signal(number)
 
     def restore() -> None:
         for number, handler in before.items():
