@@ -1,6 +1,7 @@
 """A folder with many runs, some of them damaged, moved or copied."""
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -65,6 +66,62 @@ def test_a_run_elsewhere_is_evaluated_and_asked(how: str, one: Path, tmp_path: P
     status = json.loads((there / "status.json").read_text())
     (there / "status.json").write_text(json.dumps(status | {"host": "another machine", "pid": 1}))
     assert answers(there) == before
+
+
+STRANGE = {
+    "metrics.jsonl": lambda path, outside: path.symlink_to(outside / "precious"),
+    "checkpoints": lambda path, outside: path.symlink_to(outside),
+    "eval": lambda path, outside: path.symlink_to(outside),
+    "train.log": lambda path, outside: path.symlink_to("/dev/null"),
+    "status.json": lambda path, outside: os.mkfifo(path),
+    "env.json": lambda path, outside: os.mkfifo(path),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_links_and_pipes_lead_nowhere(name: str, one: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(one, tmp_path / "runs" / "run"))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"not yours\n" * 9999)
+    shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink(missing_ok=True)
+    STRANGE[name](run / name, outside)
+    for words in (["fit", "--resume", run, "train.max_steps=3"], ["eval", run], ["report", run], ["verify", run],
+                  ["compare", tmp_path / "runs", one]):  # fmt: skip
+        said = dltrain(*words)
+        assert said.code == 1 and said.errors == [
+            f"{run / name}: a link, pipe or device has no place in a run; remove it"
+        ]
+    (damaged,) = done("runs", "--runs-dir", tmp_path / "runs", "--html", tmp_path / "x.html", "--json").json["damaged"]
+    assert "has no place in a run" in damaged["problem"]
+    assert [path.name for path in outside.iterdir()] == ["precious"]
+    assert (outside / "precious").read_bytes() == b"not yours\n" * 9999
+
+
+ODD = {
+    "metrics.jsonl": [
+        '{"event": "step"}',
+        '{"event": "epoch", "epoch": [], "train": 3, "step": 1e300, "seconds": "x"}',
+    ],
+    "layers.jsonl": ["{}", '{"layer": [], "epoch": 1}'],
+    "description.json": ['{"model": 3}', "[" * 100_000],
+    "eval/test.json": ['{"split": "test", "mistakes": [], "confusion": 3}', "[" * 100_000],
+    "config.yaml": ["a: &a [x]\nb: *a\n", "!!python/object/apply:os.system [id]\n"],
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_no_training_wrote_is_named(name: str, one: Path, tmp_path: Path) -> None:
+    """By a page, a table or a comparison, which otherwise take the word of a run."""
+    for number, content in enumerate(ODD[name]):
+        run = Path(shutil.copytree(one, tmp_path / str(number) / "run"))
+        (run / name).write_text(content + "\n")
+        for words in (["report", run], ["compare", run, one], ["export-metrics", run, "--csv", tmp_path / "tables"],
+                      ["verify", run]):  # fmt: skip
+            said = dltrain(*words)
+            assert said.code in (0, 1, 2) and not any("bug" in error for error in said.errors), (words, said.err)
+        done("runs", "--runs-dir", run.parent, "--html", tmp_path / "x.html")
+    assert dltrain("compare", run, one).code != 0 or name not in ("metrics.jsonl", "config.yaml")
 
 
 def test_a_lock_ends_with_its_process(one: Path, tmp_path: Path) -> None:
