@@ -1,5 +1,6 @@
 """Image files as inputs: what is read, what is refused, and that damage is one kind of error."""
 
+import os
 import random
 
 import numpy as np
@@ -55,7 +56,9 @@ def test_damaged_images_give_only_data_errors(ending, tmp_path):
     assert refused > 50
 
 
-@pytest.mark.parametrize("name", ["missing.png", "text.png", "sixteen.png", "bomb.png", "other.tiff", "folder"])
+@pytest.mark.parametrize(
+    "name", ["missing.png", "text.png", "sixteen.png", "bomb.png", "flat.png", "other.tiff", "folder", "pipe"]
+)
 def test_refuses_images(name, tmp_path, monkeypatch):
     path = tmp_path / name
     match name:
@@ -66,10 +69,14 @@ def test_refuses_images(name, tmp_path, monkeypatch):
         case "bomb.png":
             Image.fromarray(PICTURE).save(path)
             monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+        case "flat.png":
+            Image.new("RGB", (4000, 3000)).save(path)  # 36 MB in 35 kB
         case "other.tiff":
             Image.fromarray(PICTURE).save(path)
         case "folder":
             path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
     with pytest.raises(DataError, match=name):
         read_image(path, (6, 5, 3))
 

@@ -130,14 +130,20 @@ class RunDir:
                         raise RunError(f"{path}: a link, pipe or device has no place in a run; remove it")
 
     def hold(self) -> None:
-        """Only one process may train here. Raises RunError where another one does, and as `require_own_files`."""
+        """Only one process may train here; what one that was killed has left is swept.
+
+        Raises RunError where another one trains, and as `require_own_files`.
+        """
         self.require_own_files()
         for _ in range(20):  # whoever asks about a run touches the lock for a moment
             try:
                 self._lock = Lock(self.path)
-                return
             except BlockingIOError:
                 time.sleep(0.05)
+                continue
+            for folder in (self.path, self.checkpoints, self.path / "eval"):
+                files.sweep(folder)
+            return
         status = self.last_status()
         who = f"process {status.get('pid')} on {status.get('host')}"
         raise RunError(f"{self.path}: this run is being trained by {who}; wait for it or end it first")
@@ -155,8 +161,6 @@ class RunDir:
 
         note: what status.json shall remember of this. config: the new text of config.yaml, if it changes.
         """
-        for folder in (self.path, self.checkpoints, self.path / "eval"):
-            files.sweep(folder)
         if config is not None:
             write_atomically(self.config, config.encode())
         self.cut_logs(checkpoint.logs if checkpoint else {})
