@@ -35,14 +35,14 @@ def input_of(split: str) -> Spoil:
     return spoil
 
 
-def array_in(which: int, name: str) -> Spoil:
-    """A value among the weights, gradients or state of the optimizer, as step AT is about to use them."""
+def array_in(which: int, name: str, at: int = AT) -> Spoil:
+    """A value among the weights, gradients or state of the optimizer, as step `at` is about to use them."""
 
     def spoil(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
         plain, calls = job.optimizer.pieces, iter(range(1, 99))
 
         def pieces(*arrays: Any) -> Any:
-            if next(calls) == AT:
+            if next(calls) == at:
                 arrays[which][name].reshape(-1)[1] = value
             return plain(*arrays)
 
@@ -65,6 +65,20 @@ def layer_gradient(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
 def loss(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
     plain = type(job.loss).__call__
     patched.setattr(type(job.loss), "__call__", lambda *args: plain(*args) * value)
+
+
+def set_of_job(name: str, make: Callable[[float], Any]) -> Spoil:
+    def spoil(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
+        object.__setattr__(job, name, make(value))
+
+    return spoil
+
+
+def normalising(name: str) -> Spoil:
+    def spoil(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
+        getattr(job.feeds["train"], name)[2] = value
+
+    return spoil
 
 
 def initial_weight(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
@@ -90,6 +104,15 @@ PLACES: dict[str, tuple[Spoil, int]] = {
     "the learning rate": (learning_rate, AT - 1),
     "a layer's gradient": (layer_gradient, 0),
     "the loss": (loss, 0),
+    "a bias's gradient": (array_in(1, "dense2.bias"), AT - 1),
+    "the optimizer's squares": (array_in(2, "dense1.bias/square"), AT - 1),
+    "a gradient of the first step": (array_in(1, "dense2.weight", 1), 0),
+    "a weight in the first step of an epoch": (array_in(0, "dense2.weight", 5), 4),
+    "a weight in the last step": (array_in(0, "dense1.bias", 8), 7),
+    "the scale of the inputs": (normalising("_scale"), 0),
+    "the shift of the inputs": (normalising("_shift"), 0),
+    "the weight of a class": (set_of_job("class_weights", lambda value: np.array([1, value, 1], np.float32)), 0),
+    "the schedule": (set_of_job("schedule", lambda value: lambda *_: value), 0),
 }
 
 

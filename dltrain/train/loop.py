@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from math import ceil
+from math import ceil, isfinite
 from typing import Any, Protocol
 
 import numpy as np
@@ -133,6 +133,9 @@ class Training:
         per_epoch = self.steps_per_epoch
         done, planned = before.step / per_epoch, self.total_steps / per_epoch
         lr = self.job.optimizer.lr * self.job.schedule(done, planned, self.progress.losses)
+        if not isfinite(lr):
+            at = f"step {after.step} (epoch {after.epoch})"
+            raise DivergedError(f"diverged at {at}: the learning rate is {lr}; try another schedule")
         measure = before.done % self.job.diagnostics.update_every == 0
         report = train_step(self.job, self.crew, batch, moment, lr, self.state, sums.probes, measure)
         self.position, self.batch = after, None
