@@ -301,7 +301,7 @@ def test_the_second_signal_acts_at_once(second: int, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     while process.poll() is None:  # until the first one is noted, the second one would be the first
         try:
-            process.wait(timeout=0.3)
+            process.wait(timeout=1.5)
         except subprocess.TimeoutExpired:
             process.send_signal(second)
     _, said = process.communicate(timeout=30)
