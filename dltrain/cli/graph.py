@@ -56,6 +56,7 @@ def _capture(text: str, runs_dir: Path, data_dir: Path | None) -> tuple[str, Any
     from dltrain.backend import open_device
     from dltrain.backend.process import settle
     from dltrain.data import default_data_dir
+    from dltrain.errors import RunError
     from dltrain.nn import Context
     from dltrain.nn.graph import capture
     from dltrain.random import permutation
@@ -83,7 +84,10 @@ def _capture(text: str, runs_dir: Path, data_dir: Path | None) -> tuple[str, Any
     feed, title = job.feeds["train"], text
     job.model.initialise(job.seed, device)
     if run is not None:
-        job.model.load(run.checkpoint("last").weights, device)
+        try:
+            job.model.load(run.checkpoint("last").weights, device)
+        except (KeyError, ValueError) as error:
+            raise RunError(f"{run.path}: the checkpoint does not fit the run's own config ({error})") from None
         title = f"{run.path.name}: gradients of one training batch"
     batch = permutation(feed.size, job.seed, "order", epoch=1)[: job.train.batch_size if run else EXAMPLES]
     x, targets = feed.examples(batch)
