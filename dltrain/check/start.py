@@ -8,6 +8,7 @@ import numpy as np
 from dltrain.check.finding import Finding, judged
 from dltrain.check.subject import LayerTrace, Subject, rms
 from dltrain.nn.summary import summarise
+from dltrain.train.step import penalise
 
 Array = Any
 WEIGHTS = "look at model.init: he_normal suits relu, glorot_uniform suits tanh and sigmoid"
@@ -191,12 +192,10 @@ def first_update(subject: Subject) -> Finding:
 
 
 def penalty(subject: Subject) -> Finding:
-    """The penalty must not be what the training is about."""
-    settings = subject.job.penalty
-    weights = [p.data for _, p in subject.job.model.named_parameters() if p.kind == "weight"]
-    value = sum(settings.l1 * float(abs(w).sum()) + settings.l2 * float((w * w).sum()) for w in weights)
+    """What penalties there are, those of layers included, must not be what the training is about."""
+    value, _ = penalise(subject.job)
     share = value / subject.trace.loss if subject.trace.loss > 0 else 0.0
-    advice = "the training would mostly shrink weights; lower penalty.l1 or penalty.l2"
+    advice = "the training would mostly shrink weights; use a smaller penalty"
     return judged(
         "penalty",
         f"{value:.4g}, {share:.2g} times the loss" if value else "none",

@@ -152,14 +152,6 @@ def sparkline(values: list[float], width: int) -> str:
     return "".join(BLOCKS[round((value - low) * scale)] for value in means)
 
 
-def scores(found: dict[str, Any]) -> list[str]:
-    """`loss 0.1234`, `accuracy 0.9876`: as many of the figures of merit as there are."""
-    from dltrain.train.settings import METRICS
-
-    values = {key: found[key] for key in METRICS if found.get(key) is not None}
-    return [f"{key} {value:.4f}" if abs(value) < 1e4 else f"{key} {value:.4g}" for key, value in values.items()]
-
-
 def at_terminal() -> bool:
     """Whether what is on its way is shown to a person who looks at it now."""
     return _err().is_terminal and not _quiet

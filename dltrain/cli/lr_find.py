@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, KernelsName, Overrides, Quiet, Threads
+from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, KernelsName, Overrides, Plugins, Quiet, Threads
 
 
 def lr_find(
@@ -18,6 +18,7 @@ def lr_find(
     device: DeviceName = None,
     kernels: KernelsName = "auto",
     threads: Threads = None,
+    plugin: Plugins = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

@@ -1,14 +1,15 @@
 """RunSpec -> everything a training needs, and a saved run -> the model it trained."""
 
 import json
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from dltrain.backend import Device, open_device
-from dltrain.data import Cuts, MissingData, Prepared, Source, class_weights, generated, prepare
-from dltrain.errors import ConfigError, RunError
+from dltrain.data import Cuts, MissingData, Prepared, Source, class_weights, generated, load_split, prepare
+from dltrain.errors import ConfigError, DataError, RunError
 from dltrain.nn import Loss, Model
 from dltrain.registry import PLUGINS
 from dltrain.spec.build import build_layers, build_model, build_source
@@ -16,6 +17,7 @@ from dltrain.spec.load import load, loads, replace
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
 from dltrain.train.checkpoint import Checkpoint
+from dltrain.train.environment import environment
 from dltrain.train.feed import Feed
 from dltrain.train.job import Job
 from dltrain.train.rundir import RunDir, find_run
@@ -74,6 +76,21 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         logging=spec.logging,
         diagnostics=spec.diagnostics,
     )
+
+
+def new_run(
+    spec: RunSpec, name: str, runs_dir: Path, data_dir: Path, threads: int, smoke: bool = False
+) -> tuple[Job, RunDir]:
+    """What a training needs, and a new directory that keeps it. Raises RunError where no run can be kept, and what
+    `build_job` raises."""
+    device = open_device(spec.device)
+    spec = settle(spec, device)
+    job = build_job(spec, device, data_dir, smoke)
+    facts = environment(device, threads, sys.argv)
+    try:
+        return job, RunDir.create(runs_dir, name, spec.to_yaml(), spec.text, facts, smoke)
+    except OSError as error:
+        raise RunError(f"{runs_dir}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
 
 
 def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prepared:
@@ -135,6 +152,17 @@ def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
     except (KeyError, ValueError) as error:
         raise RunError(f"{run.path}: the checkpoint does not fit the run's own config ({error})") from None
     return Restored(spec, device, model, spec.loss.build(), checkpoint)
+
+
+def examples_of(restored: Restored, split: str, data_dir: Path) -> Feed:
+    """A split of the data set that a run was trained on, ready for its model. Raises DataError if that has changed."""
+    spec, source, learned = restored.spec, build_source(restored.spec), restored.checkpoint.preprocessing
+    assert spec.data and source
+    seen = (learned.input_shape, learned.classes, learned.columns)
+    if (source.input_shape, source.classes, source.columns) != seen:
+        raise DataError(f"the data set ({spec.data.type}) has changed since the training: shapes or classes differ")
+    found = load_split(source, data_dir, split, cuts=cuts_of(spec), seed=spec.seed)
+    return Feed(found, learned, (), restored.device)
 
 
 def describe(text: str, runs: Path) -> tuple[RunSpec, Model, RunDir | None]:

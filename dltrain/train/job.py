@@ -8,6 +8,7 @@ import numpy as np
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
 from dltrain.nn import Loss, Model, Penalty
+from dltrain.nn.graph import outline
 from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer, Schedule
 from dltrain.train.feed import Feed
@@ -60,15 +61,23 @@ class Job:
         assert isinstance(self.train.shard_size, int)
         return self.train.shard_size if self.device.name == "cpu" else self.train.batch_size
 
+    def class_counts(self, split: str) -> dict[str, int] | None:
+        """The examples of each class by name, None where numbers are predicted."""
+        classes = self.preprocessing.classes
+        if not self.loss.classification or not classes:
+            return None
+        counts = np.bincount(self.feeds[split].targets(), minlength=len(classes)).tolist()
+        return dict(zip(classes, counts, strict=True))
+
     def describe(self) -> dict[str, Any]:
-        """What is trained on what, {"model", "data"}: kept with the run, to be read where the data set is not."""
+        """What is trained on what, {"model", "graph", "data"}: kept with the run, to be read without the data."""
         learned = self.preprocessing
-        splits: dict[str, dict[str, Any]] = {name: {"examples": feed.size} for name, feed in self.feeds.items()}
-        if self.loss.classification and learned.classes:
-            for name, feed in self.feeds.items():
-                counts = np.bincount(feed.targets(), minlength=len(learned.classes)).tolist()
-                splits[name]["class_counts"] = dict(zip(learned.classes, counts, strict=True))
+        splits: dict[str, dict[str, Any]] = {}
+        for name, feed in self.feeds.items():
+            counts = self.class_counts(name)
+            splits[name] = {"examples": feed.size} | ({} if counts is None else {"class_counts": counts})
         return {
             "model": summarise(self.model, self.kinds, self.train.batch_size),
+            "graph": [vertex.to_json() for vertex in outline(self.model, self.device, self.loss)],
             "data": {"classes": learned.classes, "white": learned.white, "splits": splits},
         }

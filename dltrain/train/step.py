@@ -51,7 +51,7 @@ def train_step(
     sums = crew.run(-(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard))
     parameters = job.model.trainable_parameters()
     data_loss = float(to_host(sums["loss"]))
-    penalty, penalty_gradients = _penalty(job)
+    penalty, penalty_gradients = penalise(job)
     grads = _complete({name: sums[f"gradient/{name}"] for name in parameters}, crew)
     for name, gradient in penalty_gradients.items():
         grads[name] = grads[name] + gradient
@@ -166,8 +166,8 @@ def _penalties(job: Job) -> list[tuple[Penalty, list[Layer]]]:
     return [(job.penalty, [layer for layer in job.model.layers if layer.penalty is None]), *own]
 
 
-def _penalty(job: Job) -> tuple[float, dict[str, Array]]:
-    """Its value, and its gradients by the name of the parameter. Once for the whole batch, after the tree."""
+def penalise(job: Job) -> tuple[float, dict[str, Array]]:
+    """The value of all penalties, and its gradients by the name of the parameter. Once for a batch, after the tree."""
     value = 0.0
     grads: dict[str, Array] = {}
     for penalty, layers in _penalties(job):
