@@ -73,7 +73,7 @@ def check_page(path: Path) -> Seen:
         for key in ("src", "href", "xlink:href", "data"):
             if key in attributes and tag != "a":
                 assert attributes[key].startswith("data:image/png;base64,")
-    outside = re.findall(r"(?:https?:)?//[^\s\"'<>]+|@import|url\(", re.sub(r"data:[^\"]*", "", page))
+    outside = re.findall(r"(?:https?:)?//[^\s\"'<>]+|@import|url\((?!#)", re.sub(r"data:[^\"]*", "", page))
     assert set(outside) <= {"http://www.w3.org/2000/svg"}
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b|Undefined", "".join(seen.words)), "a number that is none"
     return seen
@@ -92,6 +92,18 @@ def test_fit_leaves_a_report(run: Path) -> None:
     for row in found["per_class"]:
         assert f" {row['class']} {row['examples']} {percent(row['recall'])} {percent(row['precision'])}" in text
     assert (run / "report.html").stat().st_size < 1_000_000
+
+
+def test_the_graph_is_that_of_the_network(run: Path) -> None:
+    """Every op and parameter in the order of the layers, in the page's colours."""
+    (svg,) = re.findall(r'<svg[^>]*class="graph".*?</svg>', (run / "report.html").read_text(), re.S)
+    vertices = done("graph", run / "config.yaml", "--json").json["vertices"]
+    layers = list(dict.fromkeys(v["layer"] for v in vertices))
+    assert re.findall(r'class="strong"[^>]*>([^<]+)<', svg) == layers and layers[:2] == ["input", "conv1"]
+    assert svg.count('class="op"') == sum(v["op"] != "parameter" for v in vertices)
+    assert svg.count('class="leaf"') == sum(v["op"] == "parameter" for v in vertices) == 4
+    assert "3×3×1×8 = 72" in svg and "cross_entropy" in svg and "<style" not in svg
+    assert "#" not in svg.replace("#tip", ""), "no colours of its own"
 
 
 def test_the_confusion_matrix_is_that_of_eval(run: Path) -> None:
@@ -223,6 +235,8 @@ def test_contrast() -> None:
         for scale in palette.SCALES:
             for back, text in palette.scale(theme, scale):
                 assert palette.contrast(text, back) >= 4.5, f"{text} on {back}"
+        for name in ("ink", "muted"):
+            assert palette.contrast(theme[name], palette.colours(theme)["good1"]) >= 4.5, f"{name} on an op of a graph"
     assert palette.LIGHT.keys() == palette.DARK.keys()
 
 
@@ -294,7 +308,8 @@ def test_calibration_is_what_it_says() -> None:
 # --- as a browser shows it ---------------------------------------------------------------------------------------
 
 MEASURE = """<script>addEventListener("load", () => {
-const wide = [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1);
+const wide = [...document.querySelectorAll("body *:not(.scroll *)")].filter(
+  e => e.getBoundingClientRect().right > innerWidth + 1);
 const names = wide.map(e => e.outerHTML.slice(0, 90));
 document.title = JSON.stringify([innerWidth, document.documentElement.scrollWidth, names])
 })</script>"""

@@ -27,7 +27,7 @@ def graph(
     Read off the engine's own graph after a forward pass. For a run also the sizes of the gradients, with its last
     weights and a batch of its training data.
     """
-    from dltrain.report.graph import graph_rows, to_dot, to_svg
+    from dltrain.report.graph import graph_rows, svg_file, to_dot
     from dltrain.report.grid import write_bytes
 
     title, vertices = _capture(config, runs_dir, data_dir)
@@ -38,7 +38,7 @@ def graph(
     elif form == "text":
         console.result_table(*graph_rows(vertices))
     else:
-        text = to_svg(vertices, title) if form == "svg" else to_dot(vertices)
+        text = svg_file(vertices, title) if form == "svg" else to_dot(vertices)
         if output:
             write_bytes(output, text.encode())
             console.info(f"wrote {output}")

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dltrain import __version__
-from dltrain.report import sections
+from dltrain.report import graph, sections
 from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
 from dltrain.report.record import Record
 from dltrain.train.advice import RULES
@@ -46,6 +46,7 @@ def report_page(record: Record) -> str:
         weights=sections.weights(record),
         filters=sections.first_filters(record),
         layers=sections.layer_table(record, _shape),
+        graph=sections.graph(record),
         model=record.description.get("model"),
         rules=len(RULES),
         command=_command(environment.get("command")),
@@ -65,7 +66,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters |= {"percent": sections.percent, "short": sections.short}
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    environment.globals["style"] = Markup(stylesheet_colours() + _classes() + style)
+    environment.globals["style"] = Markup(stylesheet_colours() + _classes() + style + graph.STYLE)
     return environment
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from dltrain.nn.graph import Vertex
 from dltrain.report import charts
 from dltrain.report.charts import Line
 from dltrain.report.data_uri import filters_uri, image_uri
+from dltrain.report.graph import svg_figure
 from dltrain.report.palette import depth_class, step_class
 from dltrain.report.record import Record
 
@@ -326,6 +328,12 @@ def first_filters(record: Record) -> tuple[str, str, int, int] | None:
             found = filters_uri(array)
             return None if found is None else (name.removesuffix(".weight"), *found)
     return None
+
+
+def graph(record: Record) -> Markup | None:
+    """The computation graph as it was before the first step."""
+    vertices = [Vertex(**row) for row in record.description.get("graph", [])]
+    return Markup(svg_figure(vertices, "Computation graph")) if vertices else None
 
 
 def layer_table(record: Record, shape: Callable[[Sequence[int]], str]) -> list[Row]:

@@ -76,7 +76,7 @@ def calibration_error(answers: Answers) -> Figure:
     said = answers.scores.argmax(axis=1)
     confidence = np.take_along_axis(answers.probabilities(), said[:, None], axis=1)[:, 0]
     bins = calibration(confidence, said == answers.targets, answers.settings.calibration_bins)
-    return sum(row["examples"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / len(said)
+    return float(sum(row["examples"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / len(said))
 
 
 def calibration(confidence: Array, right: Array, bins: int) -> list[dict[str, Any]]:
