@@ -34,7 +34,9 @@ def show_tracebacks() -> None:
 def _err() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    err = Console(stderr=True, highlight=False)
+    err.soft_wrap = not err.is_terminal  # in a pipe a line stays a line
+    return err
 
 
 def info(text: str) -> None:

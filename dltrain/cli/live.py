@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from dltrain.cli import console
@@ -20,6 +19,12 @@ ProgressStyle = Literal["auto", "live", "lines", "none"]
 REDRAW = 0.25  # seconds between two pictures, at least
 SILENCE = 30.0  # seconds after which a line says that the training goes on
 LAYERS = 16  # of a deep network; the sick ones come first
+COLUMNS = (  # of the table of layers, where there is anything to show: (title, key of a row, form)
+    ("dead units", "dead_share", "{:.0%}"),
+    ("saturated", "saturated_share", "{:.0%}"),
+    ("gradient", "gradient_norm", "{:.1e}"),
+    ("update ratio", "update_ratio", "{:.1e}"),
+)
 
 
 def watcher_for(style: ProgressStyle, name: str, counts: dict[str, int] | None) -> Watcher:
@@ -111,8 +116,9 @@ class LiveView(Lines):
 
         from dltrain.train.advice import WARM, Seen, advise
 
-        early = running if self._row["step"] >= WARM else []
-        found = advise(Seen(self._epochs, self._layers or early, self._start, self._counts))
+        seen = self._row["step"] - (self._epochs[-1]["step"] if self._epochs else 0)
+        layers = [*self._layers, *(running if seen >= WARM else [])]  # units look dead until enough has been seen
+        found = advise(Seen(self._epochs, layers, self._start, self._counts))
         marked = {advice.layer for advice in found}
         told = Table.grid(padding=(0, 1))  # a cell wraps its text
         for advice in found[:2]:
@@ -162,18 +168,21 @@ class LiveView(Lines):
         from rich.table import Table
         from rich.text import Text
 
+        every = [*self._layers, *running]
         history: dict[str, list[Row]] = {}
-        for row in chain(self._layers, running):
+        for row in every:
             history.setdefault(row["layer"], []).append(row)
         shown = sorted(history, key=lambda name: name not in marked)[:LAYERS]
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
         table.add_column("layer")
-        for title in ("dead units", "", "gradient", "", "update ratio", ""):
-            table.add_column(title, justify="right" if title else "left", no_wrap=True)
+        columns = [column for column in COLUMNS if any(row[column[1]] is not None for row in every)]
+        for title, _, _ in columns:
+            table.add_column(title, justify="right", no_wrap=True)
+            table.add_column("", no_wrap=True)
         for name in (name for name in history if name in shown):
             rows = history[name]
             cells: list[Any] = [Text(name, "bold red" if name in marked else "")]
-            for key, form in (("dead_share", "{:.0%}"), ("gradient_norm", "{:.1e}"), ("update_ratio", "{:.1e}")):
+            for _, key, form in columns:
                 values = [row[key] for row in rows if row[key] is not None]
                 cells += [form.format(values[-1]), Text(console.sparkline(values, 10), "cyan")] if values else ["–", ""]
             table.add_row(*cells)
