@@ -136,6 +136,9 @@ FAULTS = {
     "a learning rate too low": Fault(start.first_update, "failed", ("optimizer.lr=1e-8",)),
     "a learning rate that learns nothing": Fault(one_batch_by_heart, "failed", ("optimizer={type: sgd, lr: 1e-7}",)),
     "all about the penalty": Fault(start.penalty, "failed", ("penalty.l2=10",)),
+    "a penalty by proximal steps": Fault(start.penalty, "failed", ("penalty={l1: 1, method: proximal}",)),
+    "a penalty of a norm": Fault(start.penalty, "failed", ("penalty={norm: 10, p: 3, over: model}",)),
+    "a layer's own penalty": Fault(start.penalty, "failed", ("+model.layers.dense1.penalty={l2: 10}",)),
 }
 
 
