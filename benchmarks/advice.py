@@ -1,11 +1,12 @@
 """What advice the shipped configs get when they are trained to their end: python benchmarks/advice.py [RUNS]
 → results/advice.json
 
-Runs that are in the folder RUNS already are not trained again. Needs CIFAR-10 and MNIST below DLTRAIN_DATA, and an hour.
+Runs that are in the folder RUNS already are not trained again. Needs CIFAR-10 and MNIST below DLTRAIN_DATA.
 """
 
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from record import write
@@ -22,10 +23,8 @@ def trained(name: str, runs: Path) -> RunDir:
     for run in all_runs(runs):
         if run.path.name[16:] == name and run.status()["status"] in ("done", "diverged"):
             return run
-    try:
+    with suppress(DivergedError):
         dltrain.load(name).fit(runs_dir=runs)
-    except DivergedError:
-        pass
     return all_runs(runs)[-1]
 
 

@@ -181,7 +181,7 @@ def test_the_end_of_a_training_stands_when_there_can_be_no_report(
     def fail(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dltrain.report.page.write_atomically", fail)
+    monkeypatch.setattr("dltrain.report.page.write_output", fail)
     said = dltrain("fit", "smoke", "--max-steps", 1, "data.validation=3700", "--runs-dir", tmp_path, "--json")
     assert said.code == 0 and said.json["status"] == "done"
     again = f"try again with: dltrain report {said.json['run']}"

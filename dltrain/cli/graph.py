@@ -28,7 +28,7 @@ def graph(
     weights and a batch of its training data.
     """
     from dltrain.report.graph import graph_rows, svg_file, to_dot
-    from dltrain.report.grid import write_bytes
+    from dltrain.train.files import write_output
 
     title, vertices = _capture(config, runs_dir, data_dir)
     if output and form == "text":
@@ -40,7 +40,7 @@ def graph(
     else:
         text = svg_file(vertices, title) if form == "svg" else to_dot(vertices)
         if output:
-            write_bytes(output, text.encode())
+            write_output(output, text.encode())
             console.info(f"wrote {output}")
         else:
             console.result_text(text.rstrip())

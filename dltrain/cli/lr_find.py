@@ -30,7 +30,7 @@ def lr_find(
     from dltrain.check.lr_find import sweep
     from dltrain.cli.check import prepare
     from dltrain.report.curve import svg_curve, text_curve
-    from dltrain.report.grid import write_bytes
+    from dltrain.train.files import write_output
     from dltrain.train.shards import Crew, available_cores
 
     job = prepare(config, overrides, data_dir, device)
@@ -41,7 +41,7 @@ def lr_find(
         crew.close()
     if svg and found.rates:
         title = f"{Path(config).stem}: loss while the learning rate grows"
-        write_bytes(svg, svg_curve(title, found.rates, found.losses, found.smooth, found.suggestion))
+        write_output(svg, svg_curve(title, found.rates, found.losses, found.smooth, found.suggestion))
         console.info(f"wrote {svg}")
     if json:
         console.result_json(found.to_json())

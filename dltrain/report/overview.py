@@ -12,14 +12,14 @@ from dltrain.report.page import render
 from dltrain.report.palette import depth_class
 from dltrain.report.record import Record
 from dltrain.report.sections import duration
-from dltrain.train.files import write_atomically
+from dltrain.train.files import write_output
 from dltrain.train.rundir import RunDir
 
 CURVES = 12  # variants whose curves are drawn, the best ones
 
 
 def write_comparison(comparison: Comparison, to: Path) -> None:
-    """Raises OSError."""
+    """Raises DltrainError."""
     shown = comparison.variants[:CURVES]
     lines = [
         Line(variant.label[:24], variant.curve, depth_class(i, len(shown)), len(variant.curve) < 15)
@@ -37,11 +37,11 @@ def write_comparison(comparison: Comparison, to: Path) -> None:
         links={record.name: _link(record.run, to) for v in comparison.variants for record in v.records},
         looks=[depth_class(i, len(shown)) for i in range(len(shown))],
     )
-    write_atomically(to, page.encode())
+    write_output(to, page.encode())
 
 
 def write_overview(records: Sequence[Record], to: Path) -> None:
-    """The list of runs, newest first; sorted by any column where the reader clicks. Raises OSError."""
+    """The list of runs, newest first; sorted by any column where the reader clicks. Raises DltrainError."""
     rows = [
         {
             "name": record.name,
@@ -57,7 +57,7 @@ def write_overview(records: Sequence[Record], to: Path) -> None:
         }
         for record in reversed(records)
     ]
-    write_atomically(to, render("runs.html", title="Runs", rows=rows).encode())
+    write_output(to, render("runs.html", title="Runs", rows=rows).encode())
 
 
 def _result(record: Record, split: str) -> dict[str, Any]:

@@ -13,16 +13,16 @@ from dltrain.report import graph, sections
 from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
 from dltrain.report.record import Record
 from dltrain.train.advice import RULES
-from dltrain.train.files import write_atomically
+from dltrain.train.files import write_output
 from dltrain.train.rundir import RunDir
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(run: RunDir, to: Path | None = None) -> Record:
-    """Make report.html (or the file `to`) of what the run has kept. Raises RunError, OSError."""
+    """Make report.html (or the file `to`) of what the run has kept. Raises DltrainError."""
     record = Record.read(run)
-    write_atomically(to or run.report, report_page(record).encode())
+    write_output(to or run.report, report_page(record).encode())
     return record
 
 
