@@ -25,9 +25,10 @@ def lr_find(
 ) -> None:
     """Suggest a learning rate.
 
-    Trains a copy with a rate that grows from 1e-6 to 10 and looks where the loss falls. Keeps nothing.
+    Trains a copy with a rate that grows from 1e-6 to 10, and from where the loss falls on with some rates for a few
+    steps each. Keeps nothing.
     """
-    from dltrain.check.lr_find import sweep
+    from dltrain.check.lr_find import find_rate
     from dltrain.cli.check import prepare
     from dltrain.report.curve import svg_curve, text_curve
     from dltrain.train.files import write_output
@@ -36,7 +37,7 @@ def lr_find(
     job = prepare(config, overrides, data_dir, device)
     crew = Crew(threads or available_cores())
     try:
-        found = sweep(job, crew)
+        found = find_rate(job, crew)
     finally:
         crew.close()
     if svg and found.rates:
@@ -48,6 +49,10 @@ def lr_find(
         return
     if found.rates:
         console.result_text(text_curve(found.rates, found.smooth, found.suggestion))
+    if found.tried:
+        rows = [[f"{rate:.1e}", "diverged" if loss is None else loss] for rate, loss in found.tried]
+        console.result_text("")
+        console.result_table(["short training at", "loss at its end"], rows)
     console.result_text(f"\n{found.reason}")
     if found.suggestion is not None:
         changes = [*(overrides or []), f"optimizer.lr={found.suggestion:.2g}"]
