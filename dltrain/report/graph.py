@@ -12,8 +12,9 @@ from dltrain.report.palette import DARK, LIGHT, Theme, colours
 LEAVES = (PARAMETER, CONSTANT)
 Vertices = Sequence[Vertex]
 
-# The layout of the SVG, in pixels. Ops run down the middle, what they take besides stands to their left.
-ROW, BOX, OP_WIDTH, LABEL_WIDTH, BAR_WIDTH, GAP, BETWEEN, MARGIN = 46, 34, 130, 104, 110, 36, 12, 16
+# The layout of the SVG, in pixels. Ops run down beside the layers' names, what they take besides stands to their right.
+ROW, BOX, OP_WIDTH, BAR_WIDTH, GAP, BETWEEN, MARGIN = 46, 34, 130, 110, 32, 12, 12
+LEFT, RIGHT = 124, 124 + OP_WIDTH  # the sides of an op
 LETTER = 6.4  # a small letter's width, on average
 STYLE = """
 .graph{font:13px system-ui,sans-serif}.graph text{fill:var(--ink)}.graph .small{font-size:11px;fill:var(--muted)}
@@ -82,10 +83,9 @@ def svg_figure(vertices: Vertices, title: str, style: str = "") -> str:
         max(60.0, *(LETTER * len(line) + 16 for i in column if i is not None for line in _leaf_lines(vertices[i])))
         for column in zip_longest(*leaves.values())
     ]
-    left = MARGIN + LABEL_WIDTH + sum(widths) + BETWEEN * max(len(widths) - 1, 0) + GAP
-    bars = left + OP_WIDTH + GAP
+    bars = RIGHT + GAP + sum(widths) + BETWEEN * max(len(widths) - 1, 0) + GAP
     norms = [vertices[i].gradient or 0.0 for i in ops[:-1] if vertices[i].gradient]  # the last one's is always 1
-    width = round(bars + (BAR_WIDTH + 90 if norms else 0))
+    width = round(bars + (BAR_WIDTH + 90 if norms else MARGIN - GAP))
     top = (MARGIN + 28 if style else 4) + (20 if norms else 0)
     height = top + len(ops) * ROW + 4
 
@@ -114,15 +114,15 @@ def svg_figure(vertices: Vertices, title: str, style: str = "") -> str:
             f'<text class="strong" x="{MARGIN}" y="{band + len(rows) * ROW / 2 + 3}">{escape(layer)}</text>'
         )
     for place in ops:
-        v, middle, x = vertices[place], y(place), left
+        v, middle, end = vertices[place], y(place), float(RIGHT)
         for number, (i, leaf_width) in enumerate(zip(leaves[place], widths, strict=False)):
-            end = x
-            x -= leaf_width + (BETWEEN if number else GAP)
+            x = end + (BETWEEN if number else GAP)
             tip = "" if number else ' marker-end="url(#tip)"'
-            parts.append(f'<path class="edge"{tip} d="M{x + leaf_width:.1f},{middle} H{end:.1f}"/>')
+            parts.append(f'<path class="edge"{tip} d="M{x:.1f},{middle} H{end:.1f}"/>')
             parts.append(_box("leaf", x, middle, leaf_width, _leaf_lines(vertices[i])))
-        parts.append(_box("op", left, middle, OP_WIDTH, [v.op, v.shape_text]))
-        parts += [_edge(left, y(i), middle, row_of[place] - row_of[i]) for i in v.inputs if i in row_of]
+            end = x + leaf_width
+        parts.append(_box("op", LEFT, middle, OP_WIDTH, [v.op, v.shape_text]))
+        parts += [_edge(y(i), middle, row_of[place] - row_of[i]) for i in v.inputs if i in row_of]
         if v.gradient and place != ops[-1]:
             lowest = min(*norms, max(norms) / 1e3)  # small differences are to look small
             share = log10(v.gradient / lowest) / log10(max(norms) / lowest)
@@ -132,16 +132,13 @@ def svg_figure(vertices: Vertices, title: str, style: str = "") -> str:
     return "".join([*parts, "</svg>\n"])
 
 
-def _edge(left: float, start: float, end: float, rows: int) -> str:
-    """Straight down to the next row; around the rows between on the right where there are some."""
-    x = left + OP_WIDTH / 2
-    if rows == 1:
-        return f'<path class="edge" marker-end="url(#tip)" d="M{x},{start + BOX / 2} V{end - BOX / 2}"/>'
-    right = left + OP_WIDTH
-    return (
-        f'<path class="edge" marker-end="url(#tip)" '
-        f'd="M{right},{start} C{right + GAP},{start} {right + GAP},{end} {right},{end}"/>'
-    )
+def _edge(start: float, end: float, rows: int) -> str:
+    """Straight down to the next row; around the rows between on the left where there are some."""
+    x = (LEFT + RIGHT) / 2
+    way = f"M{x},{start + BOX / 2} V{end - BOX / 2}" if rows == 1 else (
+        f"M{LEFT},{start} C{LEFT - GAP},{start} {LEFT - GAP},{end} {LEFT},{end}"
+    )  # fmt: skip
+    return f'<path class="edge" marker-end="url(#tip)" d="{way}"/>'
 
 
 def _box(kind: str, x: float, middle: float, width: float, lines: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """What each part of a report shows, made from a run's record. A part that has nothing to show is None or empty."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
@@ -85,16 +86,20 @@ def learning(record: Record) -> list[tuple[str, str, Markup]]:
     def steps(key: str) -> list[tuple[float, float | None]]:
         return charts.thin([(row["step"] / per_epoch, row.get(key)) for row in record.steps])
 
-    def epochs(split: str, key: str, back: float) -> list[tuple[float, float | None]]:
-        return [(row["step"] / per_epoch - back, row[split].get(key)) for row in record.epochs if split in row]
+    ends = [0, *(row["step"] for row in record.epochs)]
+    middles = [(before + after) / 2 for before, after in pairwise(ends)]
+
+    def epochs(split: str, key: str, at: Sequence[float]) -> list[tuple[float, float | None]]:
+        places = zip(at, record.epochs, strict=True)
+        return [(step / per_epoch, row[split].get(key)) for step, row in places if split in row]
 
     shown = []
     for title, unit, key in (("Loss", "mean per example", "loss"), ("Accuracy", "share that is right", "accuracy")):
         lines = [Line("each step", steps(key), "faint")] if len(record.epochs) < 2 else []
         if len(record.epochs) > 1:
             lines.append(Line("", steps(key), "faint"))
-        lines.append(Line("training", epochs("train", key, 0.5), "first", len(record.epochs) < 15))
-        lines.append(Line("validation", epochs("validation", key, 0.0), "second", len(record.epochs) < 15))
+        lines.append(Line("training", epochs("train", key, middles), "first", len(record.epochs) < 15))
+        lines.append(Line("validation", epochs("validation", key, ends[1:]), "second", len(record.epochs) < 15))
         lines = [line for line in lines if any(y is not None for _, y in line.points)]
         values = [y for line in lines for _, y in line.points if y is not None]
         if not lines:
