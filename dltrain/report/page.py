@@ -16,6 +16,7 @@ from dltrain.train.advice import RULES
 from dltrain.train.files import write_output
 from dltrain.train.rundir import RunDir
 
+ELSEWHERE = ("command", "variables")  # of env.json: what has a place of its own, or none in a page
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -50,7 +51,7 @@ def report_page(record: Record) -> str:
         model=record.description.get("model"),
         rules=len(RULES),
         command=_command(environment.get("command")),
-        environment={key: _text(value) for key, value in environment.items() if key not in ("command", "variables")},
+        environment={key: _text(value) for key, value in environment.items() if key not in ELSEWHERE and value != []},
     )
 
 
