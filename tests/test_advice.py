@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import make_job
 from commands import dltrain, done
 
+from dltrain.data import Split
 from dltrain.report.record import Record
 from dltrain.train.advice import RULES, Seen, advise
 from dltrain.train.rundir import RunDir, all_runs
@@ -47,15 +49,15 @@ def depth(ratio: float) -> list[Row]:
 # rule -> (what a run has shown, given the measured value; the side of the limit on which it is sick)
 MEASURED: dict[str, tuple[Callable[[float], Seen], int]] = {
     "diverged": (lambda value: Seen([], [], status="diverged" if value > 0 else "done"), 1),
-    "start_loss": (lambda value: Seen([], [], {"data_loss": value * GUESSING}, TEN), 1),
+    "start_loss": (lambda value: Seen([], [], {"data_loss": value * GUESSING}, TEN, GUESSING), 1),
     "dead_units": (lambda value: Seen([], [layer(dead_share=value)]), 1),
     "vanishing_gradients": (lambda value: Seen([], depth(value)), -1),
     "exploding_gradients": (lambda value: Seen([], depth(value)), 1),
     "saturated": (lambda value: Seen([], [layer(activation="tanh", dead_share=None, saturated_share=value)]), 1),
     "large_updates": (lambda value: updates(value, 1e-3), 1),
     "small_updates": (lambda value: updates(value, 0.0), -1),
-    "learns_nothing": (lambda value: Seen(epochs(3.0, value * GUESSING), [], None, TEN), 1),
-    "underfitting": (lambda value: Seen(epochs(*[1.5] * 6, accuracy=value), [], None, TEN), -1),
+    "learns_nothing": (lambda value: Seen(epochs(3.0, value * GUESSING), [], None, TEN, GUESSING), 1),
+    "underfitting": (lambda value: Seen(epochs(*[1.5] * 6, accuracy=value), [], None, TEN, GUESSING), -1),
     "overfitting": (lambda value: Seen(epochs(0.9, 0.5, 0.2, validation=(1.0, 1.1, value)), []), 1),
     "penalty_dominates": (lambda value: Seen(epochs(0.5, penalty=0.5 * value), []), 1),
     "class_imbalance": (lambda value: Seen([], [], None, {"a": round(1000 * value), "b": 1000}), 1),
@@ -148,9 +150,13 @@ def test_serious_advice_comes_first_and_the_worst_layer_is_named() -> None:
 
 
 def test_guessing_costs_less_where_classes_are_unequal() -> None:
-    assert Seen([], [], None, TEN).chance == pytest.approx(GUESSING)
-    assert Seen([], [], None, {"a": 90, "b": 10, "c": 0}).chance == pytest.approx(0.325083)
-    assert Seen([], []).chance is None
+    def guessing(*counts: int, loss: str = "cross_entropy") -> float | None:
+        y = np.repeat(np.arange(len(counts)), counts)
+        return make_job(splits={"train": Split(np.zeros((len(y), 6)), y)}, loss=loss).guessing
+
+    assert guessing(5, 5, 5) == pytest.approx(np.log(3))
+    assert guessing(90, 10, 0) == pytest.approx(0.325083)
+    assert guessing(5, 5, 5, loss="hinge") is None, "900 is no bad start for a loss of 100 times what is missing"
 
 
 def test_what_is_not_known_is_no_reason_to_speak() -> None:

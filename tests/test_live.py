@@ -82,7 +82,7 @@ def view(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> LiveView:
 
     monkeypatch.setattr(console, "live", Screen)
     monkeypatch.setattr(console, "info", lambda line: None)
-    found = LiveView("digits", {"a": 10, "b": 10})
+    found = LiveView("digits", {"a": 10, "b": 10}, 0.69)
     found.pictures = pictures  # type: ignore[attr-defined]
     found.started(steps=30, epochs=3)
     for number in range(1, 21):
@@ -129,7 +129,7 @@ def test_the_layers_are_shown_from_the_first_picture_on(clock: Clock, monkeypatc
                 layer("dense1", dead_share=None, update_ratio=None)]  # fmt: skip
 
     monkeypatch.setattr(console, "live", Screen)
-    view = LiveView("digits", {"a": 10, "b": 10})
+    view = LiveView("digits", {"a": 10, "b": 10}, 0.69)
     view.started(steps=300, epochs=3)
     for number in range(1, 41):
         clock.now += 0.1

@@ -170,13 +170,14 @@ def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -
         console.info(f"run {run.path} is finished; a larger train.epochs or train.max_steps would continue it")
         return run.result()
 
-    watcher: Any = watcher_for(progress, run.path.name[16:], start.job.class_counts("train"))
-    if start.job.logging.tensorboard:
+    job = start.job
+    watcher = watcher_for(progress, run.path.name[16:], job.class_counts("train"), job.guessing)
+    if job.logging.tensorboard:
         watcher = Together(watcher, TensorBoard(run.tensorboard))
     timed = Profile()
     try:
-        with timed.watching(start.job) if profile else nullcontext():
-            return train(start.job, run, start.threads, watcher, start.checkpoint)
+        with timed.watching(job) if profile else nullcontext():
+            return train(job, run, start.threads, watcher, start.checkpoint)
     except BaseException as error:
         if json:
             console.result_json(run.result())

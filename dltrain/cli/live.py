@@ -27,10 +27,10 @@ COLUMNS = (  # of the table of layers, where there is anything to show: (title, 
 )
 
 
-def watcher_for(style: ProgressStyle, name: str, counts: dict[str, int] | None) -> Watcher:
-    """counts: training examples of each class."""
+def watcher_for(style: ProgressStyle, name: str, counts: dict[str, int] | None, guessing: float | None) -> Watcher:
+    """counts: training examples of each class. guessing: the loss of answers that know no more than these."""
     if style == "live" or (style == "auto" and console.at_terminal()):
-        return LiveView(name, counts)
+        return LiveView(name, counts, guessing)
     return Watcher() if style == "none" else Lines(console.info)
 
 
@@ -73,9 +73,9 @@ class LiveView(Lines):
     Drawn by the training's own thread, at most four times a second, so that no other one disturbs it.
     """
 
-    def __init__(self, name: str, counts: dict[str, int] | None):
+    def __init__(self, name: str, counts: dict[str, int] | None, guessing: float | None):
         super().__init__(console.info)
-        self._name, self._counts = name, counts
+        self._name, self._counts, self._guessing = name, counts, guessing
         self._live: Live | None = None
         self._drawn = 0.0
         self._start: Row | None = None
@@ -118,7 +118,7 @@ class LiveView(Lines):
 
         seen = self._row["step"] - (self._epochs[-1]["step"] if self._epochs else 0)
         layers = [*self._layers, *(running if seen >= WARM else [])]  # units look dead until enough has been seen
-        found = advise(Seen(self._epochs, layers, self._start, self._counts))
+        found = advise(Seen(self._epochs, layers, self._start, self._counts, self._guessing))
         marked = {advice.layer for advice in found}
         told = Table.grid(padding=(0, 1))  # a cell wraps its text
         for advice in found[:2]:

@@ -15,9 +15,12 @@ class Loss:
     """Called with (output, targets, count): the sum over the examples at hand, divided by `count`, those of the batch.
 
     classification: a target is the number of the right class, and `logits` of the output has a number for each.
+    entropy: the loss is -log of a probability, so that whoever knows only how frequent the classes are has their
+    entropy as loss.
     """
 
     classification: bool
+    entropy = False
 
     def outputs(self, classes: int) -> int | None:
         """How many numbers the network must give to tell so many classes apart; None where this loss cannot."""
@@ -36,6 +39,7 @@ class CrossEntropy(Loss):
     """-log of the probability that softmax of the output gives to the right class."""
 
     classification = True
+    entropy = True
 
     def __init__(self, *, label_smoothing: Rate = 0.0):
         self.label_smoothing = label_smoothing
@@ -50,6 +54,7 @@ class BinaryCrossEntropy(Loss):
     """For two classes and a network with one output, whose sigmoid is the probability of the second class."""
 
     classification = True
+    entropy = True
 
     def __init__(self) -> None:
         pass

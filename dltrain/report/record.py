@@ -72,6 +72,7 @@ class Record:
                 self.layers,
                 self.steps[0] if self.steps and self.steps[0]["step"] == 1 else None,
                 splits.get("train", {}).get("class_counts"),
+                self.description.get("guessing"),
                 self.status["status"],
             )
         )

@@ -7,7 +7,6 @@ to what the shipped configs show; docs/advice.md is generated from this table.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import log
 from statistics import median
 from typing import Any
 
@@ -20,21 +19,16 @@ class Seen:
     """What a run has shown so far.
 
     epochs, layers: the rows of whole epochs, oldest first. start: the row of step 1, where it was logged.
-    class_counts: training examples of each class by name; empty in regression. status: as in status.json.
+    class_counts: training examples of each class by name; empty in regression. guessing: the loss of
+    answers that know only how frequent these are, None where the loss is no entropy. status: as in status.json.
     """
 
     epochs: Sequence[Row]
     layers: Sequence[Row]
     start: Row | None = None
     class_counts: dict[str, int] | None = None
+    guessing: float | None = None
     status: str = "running"
-
-    @property
-    def chance(self) -> float | None:
-        """The cross entropy of a network that knows nothing but how frequent the classes are: ln C where all are
-        equally frequent. None in regression."""
-        counts = [count for count in (self.class_counts or {}).values() if count]
-        return -sum(n / sum(counts) * log(n / sum(counts)) for n in counts) if len(counts) > 1 else None
 
     @property
     def last(self) -> list[Row]:
@@ -116,10 +110,10 @@ def diverged(seen: Seen, limit: float) -> Said | None:
     "use a smaller init in the last layer, and check that data.normalize is on",
 )
 def start_loss(seen: Seen, limit: float) -> Said | None:
-    if seen.start is None or seen.chance is None or seen.start["data_loss"] < limit * seen.chance:
+    if seen.start is None or seen.guessing is None or seen.start["data_loss"] < limit * seen.guessing:
         return None
     return Said(
-        f"the first loss was {seen.start['data_loss']:.3g}, but guessing costs only {seen.chance:.3g}: the network "
+        f"the first loss was {seen.start['data_loss']:.3g}, but guessing costs only {seen.guessing:.3g}: the network "
         "starts out sure of wrong answers"
     )
 
@@ -235,12 +229,12 @@ def small_updates(seen: Seen, limit: float) -> Said | None:
     "try optimizer.lr ten times higher or lower, and see what the layers' gradients say",
 )
 def learns_nothing(seen: Seen, limit: float) -> Said | None:
-    if seen.chance is None or len(seen.epochs) < 2:
+    if seen.guessing is None or len(seen.epochs) < 2:
         return None
     loss = seen.epochs[-1]["train"]["data_loss"]
-    if loss < limit * seen.chance:
+    if loss < limit * seen.guessing:
         return None
-    return Said(f"after {len(seen.epochs)} epochs the loss is {loss:.3g}; guessing costs {seen.chance:.3g}", True)
+    return Said(f"after {len(seen.epochs)} epochs the loss is {loss:.3g}; guessing costs {seen.guessing:.3g}", True)
 
 
 @rule(

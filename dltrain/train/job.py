@@ -1,6 +1,7 @@
 """All that a training needs, built from a config."""
 
 from dataclasses import dataclass
+from math import log
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,17 @@ class Job:
         counts = np.bincount(self.feeds[split].targets(), minlength=len(classes)).tolist()
         return dict(zip(classes, counts, strict=True))
 
+    @property
+    def guessing(self) -> float | None:
+        """The loss of answers that know only how frequent the classes are: ln C where all C are equally frequent.
+        None where the loss is no entropy."""
+        counts = [count for count in (self.class_counts("train") or {}).values() if count]
+        if not self.loss.entropy or len(counts) < 2:
+            return None
+        return -sum(n / sum(counts) * log(n / sum(counts)) for n in counts)
+
     def describe(self) -> dict[str, Any]:
-        """What is trained on what, {"model", "graph", "data"}: kept with the run, to be read without the data."""
+        """What is trained on what, {"model", "graph", "data", "guessing"}: kept with the run for when there is no data."""
         learned = self.preprocessing
         splits: dict[str, dict[str, Any]] = {}
         for name, feed in self.feeds.items():
@@ -79,5 +89,6 @@ class Job:
         return {
             "model": summarise(self.model, self.kinds, self.train.batch_size),
             "graph": [vertex.to_json() for vertex in outline(self.model, self.device, self.loss)],
+            "guessing": self.guessing,
             "data": {"classes": learned.classes, "white": learned.white, "splits": splits},
         }
