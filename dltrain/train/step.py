@@ -63,7 +63,7 @@ def train_step(
         raise _where_it_broke(job, seen, squares, data_loss, penalty, moment)
     for layer_name, probe in probes.items():
         probe.add(seen, len(batch))
-        if probe.layer.parameters:
+        if any(parameter.trainable for parameter in probe.layer.parameters.values()):
             probe.gradient_norm.add(sqrt(sum(squares.get(f"{layer_name}.{p}", 0) for p in probe.layer.parameters)))
 
     clip = job.train.clip_norm
