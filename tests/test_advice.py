@@ -1,5 +1,6 @@
 """Advice: every rule speaks beyond its limit and in a training that has the fault, and is silent on healthy ones."""
 
+import json
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from commands import dltrain, done
 
 from dltrain.data import Split
 from dltrain.report.record import Record
+from dltrain.spec import load, shipped_configs
 from dltrain.train.advice import RULES, Seen, advise
 from dltrain.train.rundir import RunDir, all_runs
 
@@ -133,10 +135,26 @@ def test_a_training_with_the_fault_is_told(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("config", "words"), [
     ("smoke", []),
     ("digits_cnn", ["--max-steps", 81]),
+    ("digits_svm", ["--max-steps", 120]),  # its loss is no entropy
+    ("noisy_digits_blur", ["--max-steps", 90]),  # its first layer is not trained
 ])  # fmt: skip
 def test_healthy_trainings_get_no_advice(config: str, words: list[Any], tmp_path: Path) -> None:
     result = done("fit", config, *words, "--runs-dir", tmp_path, "--json").json
     assert Record.read(RunDir(Path(result["run"]))).advice == []
+
+
+# What the shipped configs that show a fault are told; all others are healthy and get no advice.
+TOLD = {
+    "deep_sigmoid": {"vanishing_gradients", "learns_nothing"},
+    "dying_relu": {"dead_units", "large_updates"},
+}
+
+
+def test_the_shipped_configs_were_told_what_is_wrong_with_them_and_nothing_else() -> None:
+    """When they were trained to their end, by benchmarks/advice.py."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "advice.json").read_text())["configs"]
+    assert found.keys() == {name for name, path in shipped_configs().items() if load(path).data}
+    assert {name: set(told) for name, told in found.items() if told} == TOLD
 
 
 def test_serious_advice_comes_first_and_the_worst_layer_is_named() -> None:

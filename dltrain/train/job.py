@@ -80,7 +80,7 @@ class Job:
         return -sum(n / sum(counts) * log(n / sum(counts)) for n in counts)
 
     def describe(self) -> dict[str, Any]:
-        """What is trained on what: "model", "graph", "data", "guessing". Kept with the run, for when the data are gone."""
+        """What is trained on what: "model", "graph", "data", "guessing". Kept with the run."""
         learned = self.preprocessing
         splits: dict[str, dict[str, Any]] = {}
         for name, feed in self.feeds.items():
