@@ -47,9 +47,10 @@ def info(text: str) -> None:
 
 def warning(text: str) -> None:
     """Something that is not as it should be and does not stop the command; not with --quiet."""
+    from rich.text import Text
+
     if not _quiet:
-        _err().print("[bold yellow]warning:[/]", end=" ")
-        _err().print(text, markup=False)
+        _err().print(Text.assemble(("warning:", "bold yellow"), " ", text))
 
 
 def show_warnings() -> None:
@@ -73,11 +74,12 @@ def advice(text: str, remedy: str, serious: bool) -> None:
 
 def error(text: str) -> None:
     """What went wrong: a line for each mistake. With --debug also where in the code."""
+    from rich.text import Text
+
     if _tracebacks:
         traceback.print_exc()
     for line in text.splitlines() or [""]:
-        _err().print("[bold red]error:[/]", end=" ")
-        _err().print(line, markup=False)
+        _err().print(Text.assemble(("error:", "bold red"), " ", line))
 
 
 def result_json(content: dict[str, Any]) -> None:
