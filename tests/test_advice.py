@@ -51,7 +51,7 @@ def depth(ratio: float) -> list[Row]:
 # rule -> (what a run has shown, given the measured value; the side of the limit on which it is sick)
 MEASURED: dict[str, tuple[Callable[[float], Seen], int]] = {
     "diverged": (lambda value: Seen([], [], status="diverged" if value > 0 else "done"), 1),
-    "start_loss": (lambda value: Seen([], [], {"data_loss": value * GUESSING}, TEN, GUESSING), 1),
+    "start_loss": (lambda value: Seen([], [], {"data_loss": value + GUESSING}, TEN, GUESSING), 1),
     "dead_units": (lambda value: Seen([], [layer(dead_share=value)]), 1),
     "vanishing_gradients": (lambda value: Seen([], depth(value)), -1),
     "exploding_gradients": (lambda value: Seen([], depth(value)), 1),

@@ -104,13 +104,13 @@ def diverged(seen: Seen, limit: float) -> Said | None:
 
 
 @rule(
-    4.0,
-    "data loss of step 1 / the loss of guessing (ln C for C equally frequent classes); cross entropy only",
+    5.0,
+    "data loss of step 1 - the loss of guessing (ln C for C equally frequent classes); cross entropy only",
     "A. Karpathy, A Recipe for Training Neural Networks, 2019: verify the loss at initialisation",
     "use a smaller init in the last layer, and check that data.normalize is on",
 )
 def start_loss(seen: Seen, limit: float) -> Said | None:
-    if seen.start is None or seen.guessing is None or seen.start["data_loss"] < limit * seen.guessing:
+    if seen.start is None or seen.guessing is None or seen.start["data_loss"] < limit + seen.guessing:
         return None
     return Said(
         f"the first loss was {seen.start['data_loss']:.3g}, but guessing costs only {seen.guessing:.3g}: the network "
@@ -278,19 +278,19 @@ def overfitting(seen: Seen, limit: float) -> Said | None:
 
 @rule(
     1.0,
-    "penalty / data loss, last epoch",
+    "penalty of the last epoch / data loss of the first one: what there was to win by right answers",
     "Goodfellow et al. 2016, 7.1: parameter norm penalties",
     "use a smaller penalty",
 )
 def penalty_dominates(seen: Seen, limit: float) -> Said | None:
     if not seen.epochs:
         return None
-    train = seen.epochs[-1]["train"]
-    if train["penalty"] <= limit * train["data_loss"]:
+    penalty, first = seen.epochs[-1]["train"]["penalty"], seen.epochs[0]["train"]["data_loss"]
+    if penalty <= limit * first:
         return None
     return Said(
-        f"the penalty ({train['penalty']:.3g}) outweighs the data loss ({train['data_loss']:.3g}): small weights "
-        "count more than right answers"
+        f"the penalty ({penalty:.3g}) outweighs even the first data loss ({first:.3g}): small weights count more than "
+        "right answers"
     )
 
 
