@@ -2,7 +2,7 @@
 
 Each network is trained at every rate of a grid and at the suggested one, with several seeds; compared are the training
 losses of the last epoch, which are means over many more examples than validation has. The rule was made with the first
-four networks in sight; the others were only measured. Takes about half an hour on two cores.
+four networks in sight; the others were only measured. Takes about a quarter of an hour on two idle cores.
 """
 
 import json
