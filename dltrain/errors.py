@@ -17,6 +17,14 @@ class ConfigError(DltrainError):
         super().__init__("\n".join(self.problems))
 
 
+class SettingError(ConfigError):
+    """A setting that does not suit the data: `data.fold` and what is wrong with it. The spec adds the position."""
+
+    def __init__(self, setting: str, message: str):
+        super().__init__(f"{setting}: {message}")
+        self.setting = setting
+
+
 class ShapeError(DltrainError):
     """A layer that does not fit its input. Says both shapes and the arithmetic; the spec adds the position."""
 

@@ -52,9 +52,6 @@ class LogCosh(Loss):
 
     classification = False  # the targets are numbers
 
-    def __init__(self) -> None:
-        pass
-
     def __call__(self, output: Tensor, targets: Any, count: int) -> Tensor:
         """The sum over the examples at hand, divided by `count`, those of the whole batch."""
         d = output - targets

@@ -100,6 +100,12 @@ def rows(examples: int, classes: int = 3, width: int = 5, seed: int = 0) -> Spli
     return Split((centres[targets] + rng.normal(0, 1, (examples, width))).astype(np.float32), targets)
 
 
+def weighed(job: Job, class_weights: Sequence[float]) -> Job:
+    """The job with a loss in which the classes count so much."""
+    job.loss.class_weights = job.device.asarray(np.array(class_weights, float))
+    return job
+
+
 def make_job(
     layers: LayerList = SMALL,
     splits: dict[str, Split] | None = None,

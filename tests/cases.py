@@ -254,6 +254,9 @@ def losses() -> Iterator[Case]:
     for n, share in product((1, 2, 7), (1, 3)):
         settings = {"targets": rng(4).integers(0, 2, n), "count": n * share}
         yield Case("binary_cross_entropy", f"{n}, 1/{share} of a batch", (distinct(n, 1),), settings)
+    for op, columns in (("cross_entropy", 3), ("hinge", 3), ("binary_cross_entropy", 1)):
+        settings = {"targets": rng(4).integers(0, 2, 5), "count": 7.5, "weights": rng(5).uniform(0.1, 3, 5)}
+        yield Case(op, "examples that count more than others", (distinct(5, columns),), settings)
     for op, shape, share in product(("mse", "mae", "huber"), [(1, 1), (4, 1), (3, 5), (2, 3, 2)], (1, 3)):
         settings = {"targets": distinct(*shape, seed=5), "count": shape[0] * share}
         yield Case(op, f"{shape}, 1/{share} of a batch", (distinct(*shape),), settings)

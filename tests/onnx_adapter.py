@@ -144,14 +144,20 @@ def soft_maximum(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array
 
 
 def loss(a: Attributes, inputs: list[Array], bring: Bring) -> list[Any]:
-    if len(inputs) > 2 or "ignore_index" in a:
-        raise Unmappable("weights of classes, ignored classes")
     if a["reduction"] == "none":
         raise Unmappable("a loss for each example")
-    last = channels_last(inputs[0])
+    last, targets = channels_last(inputs[0]), inputs[1].reshape(-1)
     logits = bring(last.reshape(-1, last.shape[-1]))
-    count = len(logits) if a["reduction"] == "mean" else 1
-    y = cross_entropy(logits, targets=bring(inputs[1].reshape(-1)).data, count=count)
+    settings: dict[str, Any] = {"count": len(targets)}
+    if len(inputs) > 2 or "ignore_index" in a:
+        counted = targets != a.get("ignore_index")
+        targets = np.where(counted, targets, 0)
+        classes = inputs[2] if len(inputs) > 2 else np.ones(last.shape[-1], last.dtype)
+        weights = bring(np.where(counted, classes[targets], 0).astype(last.dtype)).data
+        settings = {"weights": weights, "count": weights.sum()}
+    if a["reduction"] == "sum":
+        settings["count"] = 1
+    y = cross_entropy(logits, targets=bring(targets).data, **settings)
     return [y, channels_second(log(softmax(bring(last))))][: a["outputs"]]
 
 

@@ -144,24 +144,28 @@ def softmax(x: Array) -> Array:
     return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
 
 
-def cross_entropy(logits: Array, targets: Array, count: int, label_smoothing: float = 0.0) -> float:
+def cross_entropy(
+    logits: Array, targets: Array, count: float, label_smoothing: float = 0.0, weights: Array | None = None
+) -> float:
     total = 0.0
-    for row, target in zip(softmax(logits), targets, strict=True):
+    for i, (row, target) in enumerate(zip(softmax(logits), targets, strict=True)):
         for k, p in enumerate(row):
             q = label_smoothing / len(row) + (1 - label_smoothing if k == target else 0)
-            total -= q * np.log(p)
+            total -= q * np.log(p) * (1 if weights is None else weights[i])
     return total / count
 
 
-def binary_cross_entropy(logits: Array, targets: Array, count: int) -> float:
+def binary_cross_entropy(logits: Array, targets: Array, count: float, weights: Array | None = None) -> float:
     chances = [1 / (1 + np.exp(-z)) for (z,) in logits]
-    return -sum(np.log(p if t else 1 - p) for p, t in zip(chances, targets, strict=True)) / count
+    losses = [-np.log(p if t else 1 - p) for p, t in zip(chances, targets, strict=True)]
+    return sum(losses if weights is None else [w * y for w, y in zip(weights, losses, strict=True)]) / count
 
 
-def hinge(scores: Array, targets: Array, count: int) -> float:
+def hinge(scores: Array, targets: Array, count: float, weights: Array | None = None) -> float:
     total = 0.0
-    for row, target in zip(scores, targets, strict=True):
-        total += sum(max(0.0, 1 + score - row[target]) for k, score in enumerate(row) if k != target)
+    for i, (row, target) in enumerate(zip(scores, targets, strict=True)):
+        short = sum(max(0.0, 1 + score - row[target]) for k, score in enumerate(row) if k != target)
+        total += short * (1 if weights is None else weights[i])
     return total / count
 
 

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import make_job, rows, train
+from builders import make_job, rows, train, weighed
 from commands import done
 from conftest import device_of
 from test_train_step import ready, take_step
 
 from dltrain.backend import Device
-from dltrain.data import Split, class_weights
-from dltrain.errors import ConfigError
+from dltrain.data import Preprocessing, Split, class_weights
+from dltrain.errors import ConfigError, DataError
+from dltrain.nn import LOSSES
 from dltrain.spec import build_job, loads, settle
+from dltrain.train.evaluate import evaluate
 from dltrain.train.shards import Crew
 
 CLASSES = ("a", "b", "c")
@@ -22,11 +24,10 @@ CLASSES = ("a", "b", "c")
 
 def test_balanced_weights() -> None:
     found = class_weights("balanced", np.array([0] * 6 + [1] * 3 + [2]), CLASSES)
-    assert found is not None and found.tolist() == [10 / (3 * 6), 10 / (3 * 3), 10 / 3]
+    assert found == (10 / (3 * 6), 10 / (3 * 3), 10 / 3)
     one_missing = class_weights("balanced", np.array([0, 0, 0, 2]), CLASSES)
-    assert one_missing is not None and one_missing[[0, 2]].tolist() == [4 / 6, 4 / 2]
-    given = class_weights((1.0, 2.0, 0.5), np.zeros(3, int), CLASSES)
-    assert given is not None and given.tolist() == [1, 2, 0.5]
+    assert one_missing is not None and (one_missing[0], one_missing[2]) == (4 / 6, 4 / 2)
+    assert class_weights((1.0, 2.0, 0.5), np.zeros(3, int), CLASSES) == (1.0, 2.0, 0.5)
     assert class_weights("none", np.zeros(3, int), CLASSES) is None
 
 
@@ -37,24 +38,49 @@ def test_refuses() -> None:
         class_weights("balanced", np.zeros((3, 1)), None)
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy"])
+WEIGHABLE = ("cross_entropy", "binary_cross_entropy", "hinge")
+
+
+def test_every_loss_says_whether_examples_can_count_more() -> None:
+    assert {name for name in LOSSES if LOSSES[name].weighable} == set(WEIGHABLE)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("loss", WEIGHABLE)
 def test_a_weight_counts_an_example_several_times(loss: str, device: Device) -> None:
-    """With whole weights the gradient is that of a batch that holds each example so many times."""
-    crew, batch, weights = Crew(2), np.arange(22), np.array([2, 1, 3])
-    targets = rows(70).targets[batch]
-    plain, _ = take_step(ready(device=device, loss=loss), crew, batch)
-    weighted = replace(ready(device=device, loss=loss), class_weights=device.asarray(weights.astype(float)))
-    report, gradients = take_step(weighted, crew, batch)
-    assert report.data_loss == pytest.approx(plain.data_loss, rel=1e-12), "the loss that is shown is a plain mean"
-    repeated = np.repeat(batch, weights[targets])
-    _, expected = take_step(ready(device=device, loss=loss), crew, repeated)
-    for name, gradient in expected.items():
-        np.testing.assert_allclose(gradients[name], gradient * (len(repeated) / 22), rtol=1e-9, atol=1e-14)
+    """With whole weights loss and gradient are those of a batch that holds each example so many times."""
+    binary = loss == "binary_cross_entropy"
+    weights, data = np.array([2, 3] if binary else [2, 1, 3]), rows(70, classes=2 if binary else 3)
+    settings: dict[str, Any] = {"device": device, "loss": loss, "splits": {"train": data}}
+    settings["layers"] = [("dense", {"units": 1 if binary else 3, "activation": "none"})]
+    crew, batch = Crew(2), np.arange(22)
+    report, gradients = take_step(weighed(ready(**settings), weights), crew, batch)
+    repeated = np.repeat(batch, weights[data.targets[batch]])
+    expected, slopes = take_step(ready(**settings), crew, repeated)
+    assert (report.examples, report.weight) == (22, len(repeated))
+    assert report.data_loss == pytest.approx(expected.data_loss, rel=1e-12)
+    for name, gradient in slopes.items():
+        np.testing.assert_allclose(gradients[name], gradient, rtol=1e-9, atol=1e-14)
     crew.close()
 
 
+@pytest.mark.parametrize("loss", WEIGHABLE)
+def test_an_evaluation_weighs_like_the_training(loss: str, device: Device) -> None:
+    outputs, data = (1, rows(70, classes=2)) if loss == "binary_cross_entropy" else (3, rows(70))
+    weights = np.array([2, 5, 3])
+    layers: Any = [("dense", {"units": outputs, "activation": "none"})]
+    found = []
+    for split in (data, data.take(np.repeat(np.arange(70), weights[data.targets]))):
+        job = ready(layers=layers, splits={"train": split}, loss=loss, normalize="none", device=device)
+        if split is data:
+            weighed(job, weights[: len(set(data.targets))])
+        crew = Crew(2)
+        found.append(evaluate(job.model, job.loss, job.feeds["train"], crew, 20, 6)["loss"])
+        crew.close()
+    assert found[0] == pytest.approx(found[1], rel=1e-12)
+
+
 def test_bits_do_not_depend_on_threads(tmp_path: Path) -> None:
-    job = replace(make_job(), class_weights=np.array([2, 1, 3], np.float32))
+    job = weighed(make_job(), [2, 1, 3])
     assert len({train(job, tmp_path, threads)[0]["weights_sha256"] for threads in (1, 2, 4)}) == 1
     assert train(job, tmp_path)[0]["weights_sha256"] != train(make_job(), tmp_path)[0]["weights_sha256"]
 
@@ -74,10 +100,31 @@ train: {epochs: 10, batch_size: 100}
     recall: dict[str, Any] = {}
     for weights in ("none", "balanced", "[1, 30]"):
         (tmp_path / "a.yaml").write_text(config % (tmp_path / "a.npz", weights))
-        done("fit", tmp_path / "a.yaml", "--runs-dir", tmp_path / "runs")
+        result = done("fit", tmp_path / "a.yaml", "--runs-dir", tmp_path / "runs", "--json").json
         found = done("eval", "--runs-dir", tmp_path / "runs", "--json").json
+        assert found["loss"] == pytest.approx(result["test"]["loss"], rel=1e-6), "the checkpoint knows the weights"
         recall[weights] = found["per_class"][1]["recall"]
     assert recall["none"] < 0.2 and recall["balanced"] > 0.6 and recall["[1, 30]"] > 0.6
+
+
+def test_a_loss_that_cannot_weigh_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LOSSES["cross_entropy"], "weighable", False)
+    device = device_of(np.float32)
+    text = "data: {type: penguins, class_weights: balanced}\nmodel: {layers: [dense: {units: 3, activation: none}]}"
+    with pytest.raises(ConfigError, match=r":1:39  data\.class_weights: the loss cross_entropy cannot weigh examples"):
+        build_job(settle(loads(text), device), device, Path("nowhere"))
+
+
+@pytest.mark.parametrize("weights", [[], [1.0, 2.0], [1.0, 2.0, 0.0], [1.0, 2.0, float("inf")], [1, 2, 3], "abc", 1.0])
+def test_a_damaged_checkpoint_has_no_weights(weights: Any) -> None:
+    """One of an older version says nothing of them."""
+    learned = replace(Preprocessing.learn(rows(9), classes=CLASSES, normalize="none"), class_weights=(1.0, 2.0, 0.5))
+    raw = learned.to_json()
+    assert Preprocessing.from_json(raw) == learned
+    with pytest.raises(DataError, match="damaged"):
+        Preprocessing.from_json(raw | {"class_weights": weights})
+    del raw["class_weights"]
+    assert Preprocessing.from_json(raw) == replace(learned, class_weights=None)
 
 
 def test_mistakes_in_a_config() -> None:

@@ -93,6 +93,35 @@ def test_configs(text: str | bytes, messages: list[str], command: str) -> None:
     assert not Path("runs").exists()
 
 
+# What only the data show, so that `validate` cannot say it.
+UNSUITABLE: dict[str, tuple[str, str]] = {
+    "more than there is": (
+        "data: {type: digits, validation: 9999}",
+        "c.yaml:1:34  data.validation: 9999 would take 9999 of 3823 training examples; it must take at least one",
+    ),
+    "a test part of its own": (
+        "data: {type: digits, test: 0.1}",
+        "c.yaml:1:28  data.test: the data set has test examples",
+    ),
+    "weights of other classes": (
+        "data: {type: digits, class_weights: [1, 2]}",
+        "c.yaml:1:37  data.class_weights: 2 weights, but there are 10 classes",
+    ),
+    "no such column": (
+        "data: {type: csv, path: t.csv, target: knd}",
+        "c.yaml:1:40  data.target: t.csv has no column 'knd'; it has a, kind",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), UNSUITABLE.values(), ids=UNSUITABLE)
+def test_settings_that_do_not_suit_the_data(text: str, message: str) -> None:
+    Path("t.csv").write_text("a,kind\n1,x\n2,y\n")
+    Path("c.yaml").write_text(f"{text}\n{MODEL}")
+    check(dltrain("fit", "c.yaml"), 2, message)
+    assert not Path("runs").exists()
+
+
 def test_numbers_are_what_they_look_like() -> None:
     Path("c.yaml").write_text(DIGITS + MODEL + "optimizer: {type: adam, lr: 1e-3}\n")
     assert "lr: 0.001 " in done("validate", "c.yaml", "--show").out

@@ -1,5 +1,7 @@
 """The experiments that come as configs show what they promise: over seeds, not in one lucky run."""
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from builders import build
 from conftest import device_of
+from test_configs import EXPERIMENTS
 
 import dltrain
 from dltrain.api import Run
@@ -16,6 +19,7 @@ from dltrain.nn import Context
 from dltrain.spec import build_model, load
 
 SEEDS = (0, 1, 2)
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -171,6 +175,16 @@ def test_weights_that_are_shared() -> None:
     assert (dense.out_shape, sum(p.size for _, p in dense.named_parameters())) == ((32,), 1024)
 
 
+def test_the_maximum_learns_faster_than_the_average(fit: Any, data_dir: Path) -> None:
+    """After a fifth of the first epoch; after two epochs both are equally good, as the config says."""
+    quick = ("data.validation=0", "train.max_steps=200", "optimizer.lr=4e-3")
+    average = ("model.layers.1.type=average_pool", "model.layers.3.type=average_pool")
+    tests = [[fit("mnist_pooling", *quick, *c, seed=s).result["test"] for s in SEEDS] for c in ((), average)]
+    for one, other in zip(*tests, strict=True):
+        assert one["loss"] < other["loss"], tests
+    assert np.mean([t["accuracy"] for t in tests[0]]) > np.mean([t["accuracy"] for t in tests[1]]) + 0.002, tests
+
+
 def test_penguins(fit: Any) -> None:
     found = [accuracy(fit("penguins_mlp", "train.epochs=12", seed=seed)) for seed in range(10)]
     assert np.mean(found) >= 0.97, found
@@ -185,3 +199,25 @@ def test_features_made_by_hand(fit: Any) -> None:
         plane = ("data.features=[x, y]", f"data.seed={seed}")
         assert accuracy(fit("circle_by_hand", f"data.seed={seed}", seed=seed)) > 0.97
         assert accuracy(fit("circle_by_hand", *plane, seed=seed)) < 0.7
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------
+
+
+def test_every_experiment_is_told_of_tested_and_measured() -> None:
+    tested = set(re.findall(r'(?:fit|load)\("(\w+)"', Path(__file__).read_text()))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = re.search(r"\n## Experiments\n.*?\n## ", text, re.S)
+    assert told is not None
+    named = set(re.findall(r"`(\w+)`", told[0]))
+    assert tested == named == EXPERIMENTS | {"weight_sharing"}
+    measured = json.loads((ROOT / "benchmarks" / "results" / "experiments.json").read_bytes())["experiments"]
+    assert measured.keys() == EXPERIMENTS
+    table = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    for config, variants in measured.items():
+        for variant, found in variants.items():
+            (line,) = re.findall(rf"^\| `{config}` \| {re.escape(variant)} \|.*$", table, re.M)
+            for name, figure in found["figures"].items():
+                assert f"{name} {figure['mean']:.3g} ± {figure['deviation']:.2g}" in line, (
+                    "run benchmarks/experiments.py"
+                )

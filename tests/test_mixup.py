@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import make_job, rows, train
+from builders import make_job, rows, train, weighed
 from test_train_step import ready, take_step
 
 from dltrain.backend import Device, to_host
@@ -52,7 +52,7 @@ def test_the_loss_is_blended_too(weights: Any, device: Device) -> None:
     """The loss of the blended inputs: a share for the one class, the rest for the other."""
     crew = Crew(2)
     job = ready(device=device)
-    job = replace(job, mixup=0.4, class_weights=None if weights is None else device.asarray(np.array(weights)))
+    job = replace(job if weights is None else weighed(job, weights), mixup=0.4)
     report, gradients = take_step(job, crew, BATCH)
     fresh = ready(device=device)
     moment = Moment(fresh.seed, 1, 1)
@@ -62,7 +62,7 @@ def test_the_loss_is_blended_too(weights: Any, device: Device) -> None:
         blended = Split(to_host(x).astype(np.float64), to_host(targets))
         other = ready(device=device, splits={"train": blended}, normalize="none")
         if weights is not None:
-            other = replace(other, class_weights=device.asarray(np.array(weights)))
+            other = weighed(other, weights)
         part, slopes = take_step(other, crew, np.arange(22))
         loss += share * part.data_loss
         expected = {name: total + share * slopes[name] for name, total in expected.items()}

@@ -336,6 +336,7 @@ def test_other_declined_inputs() -> None:
     assert_same(kernels, "normalise", images, None, values(3), values(3))
     assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 2], np.int32), 2, 0.0)
     assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 9, 2])[::2], 2, 0.0)
+    assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 2]), np.float32(2.5), 0.0, values(2))
     bits = np.arange(12, dtype=np.uint16).reshape(3, 4)
     assert_same(kernels, "dropout", values(3, 2), bits[:, ::2], 5, 1.5)
 

@@ -113,7 +113,7 @@ def test_nothing_to_show_before_the_first_step() -> None:
 
 def test_nothing_stays_behind(tmp_path: Path) -> None:
     before = everything_timed()
-    assert before["Tanh.__call__"] is None, "inherited, also after other tests"
+    assert before["tanh.__call__"] is None, "inherited, also after other tests"
     with pytest.raises(KeyboardInterrupt), Profile().watching(job()):
         during = everything_timed()
         raise KeyboardInterrupt

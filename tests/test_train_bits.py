@@ -41,9 +41,9 @@ def delay_shards(monkeypatch: pytest.MonkeyPatch) -> Callable[[Delay], None]:
     plain = step._train_shard
 
     def install(delay: Delay) -> None:
-        def delayed(job: Job, batch: Any, moment: Any, shard: int) -> Any:
+        def delayed(job: Job, batch: Any, moment: Any, shard: int, *more: Any) -> Any:
             time.sleep(delay(shard) / 2)
-            sums = plain(job, batch, moment, shard)
+            sums = plain(job, batch, moment, shard, *more)
             time.sleep(delay(shard) / 2)
             return sums
 

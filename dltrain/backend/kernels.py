@@ -271,17 +271,19 @@ class Kernels:
         y += shift
         return y
 
-    def cross_entropy(self, logits: Array, targets: Array, count: int, smoothing: float) -> tuple[Array, Array]:
+    def cross_entropy(
+        self, logits: Array, targets: Array, count: Array, smoothing: float, weights: Array | None = None
+    ) -> tuple[Array, Array]:
         """The loss of ops/loss.py and its gradient."""
         xp = self.xp
         shifted = logits - logits.max(axis=1, keepdims=True)
         exps = xp.exp(shifted)
         sums = exps.sum(axis=1, keepdims=True)
         one_hot = targets[:, None] == xp.arange(logits.shape[1])
-        weights = one_hot * (1 - smoothing) + smoothing / logits.shape[1]
-        weights = weights.astype(logits.dtype)
-        loss = (weights * (xp.log(sums) - shifted)).sum() / count
-        return loss, (exps / sums - weights) / count
+        wanted = (one_hot * (1 - smoothing) + smoothing / logits.shape[1]).astype(logits.dtype)
+        each = 1 if weights is None else weights[:, None]
+        loss = (each * wanted * (xp.log(sums) - shifted)).sum() / count
+        return loss, each * (exps / sums - wanted) / count
 
     def observe(self, y: Array) -> tuple[Array, Array]:
         """The sums by column (last axis) and the sum of all squares."""

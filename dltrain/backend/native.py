@@ -231,9 +231,11 @@ class NativeKernels(Kernels):
             raise IndexError(f"an index is outside 0 to {len(images) - 1}")
         return y
 
-    def cross_entropy(self, logits: Array, targets: Array, count: int, smoothing: float) -> tuple[Array, Array]:
-        if not fit(logits) or targets.dtype != np.int64 or not targets.flags.c_contiguous:
-            return super().cross_entropy(logits, targets, count, smoothing)
+    def cross_entropy(
+        self, logits: Array, targets: Array, count: Array, smoothing: float, weights: Array | None = None
+    ) -> tuple[Array, Array]:
+        if weights is not None or not fit(logits) or targets.dtype != np.int64 or not targets.flags.c_contiguous:
+            return super().cross_entropy(logits, targets, count, smoothing, weights)
         dx = np.empty_like(logits)
         c = self.compiled(logits.size * 8 * POINT)  # an exponential takes long
         loss = c.cross_entropy(*logits.shape, at(logits), at(targets), smoothing, count, at(dx))

@@ -62,7 +62,7 @@ def memorise(subject: Subject, optimizer: Optimizer, goal: float) -> Attempt:
     start = best = float("inf")
     for step in range(1, STEPS + 1):
         output = model(Tensor(x), Context(training=True, words=words))
-        loss = job.loss(output, targets, len(targets))
+        loss = job.loss(output, targets, job.loss.count(targets))
         if not np.isfinite(float(to_host(loss.data))):
             break
         left = _left(subject, to_host(job.loss.logits(output.data)), to_host(targets))

@@ -63,7 +63,7 @@ def _of_the_loss(subject: Subject) -> float:
     device = open_device(job.device.name, np.float64)
     output = device.asarray(_rng(subject, "loss").standard_normal((4, *job.model.out_shape)))
     targets = device.asarray(subject.train.targets()[:4])
-    return _nearer_and_nearer(lambda y: job.loss(y, targets, len(targets)), output[: len(targets)])
+    return _nearer_and_nearer(lambda y: job.loss(y, targets, job.loss.count(targets)), output[: len(targets)])
 
 
 def _nearer_and_nearer(function: Any, *inputs: Any) -> float:

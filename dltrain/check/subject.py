@@ -81,7 +81,7 @@ class Subject:
         output = self.job.device.xp.zeros((len(targets), *self.job.model.out_shape), x.dtype)
         if self.class_names is None:
             output = output + self.job.device.asarray(self.train.targets().mean(axis=0))
-        return float(to_host(self.job.loss(Tensor(output), targets, len(targets)).data))
+        return float(to_host(self.job.loss(Tensor(output), targets, self.job.loss.count(targets)).data))
 
     def words(self, examples: int) -> Callable[[str, str, int], Array]:
         """The random words of the first step."""
@@ -100,7 +100,7 @@ class Subject:
 def trace(job: Job, x: Array, targets: Array, context: Context) -> Trace:
     """Run a batch through the job's model and back. Called with jobs on two devices, it shows where they differ."""
     outputs = list(job.model.outputs(Tensor(x), context))
-    loss = job.loss(outputs[-1][1], targets, len(targets))
+    loss = job.loss(outputs[-1][1], targets, job.loss.count(targets))
     parameters = dict(job.model.named_parameters())
     found = gradients(loss, [*(y for _, y in outputs), *parameters.values()])
     layers = [

@@ -50,7 +50,7 @@ def download(
 
     A download that was broken off goes on where it ended.
     """
-    from dltrain.data import default_data_dir
+    from dltrain.data import SOURCES, default_data_dir
     from dltrain.data.download import download as get
     from dltrain.data.download import missing
     from dltrain.data.remotes import REMOTES
@@ -58,7 +58,8 @@ def download(
     from dltrain.spec.nodes import allowed
 
     if name not in REMOTES:
-        raise ConfigError(f"{name}: no data set that can be downloaded{allowed(name, REMOTES)}")
+        why = "needs no download" if name in SOURCES else "no data set that can be downloaded"
+        raise ConfigError(f"{name}: {why}{allowed(name, REMOTES)}")
     folder, files = REMOTES[name]
     place = (data_dir or default_data_dir()) / folder
     wanted = [file for file in files if missing(file, place)]

@@ -171,7 +171,8 @@ def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -
         return run.result()
 
     job = start.job
-    watcher = watcher_for(progress, run.path.name[16:], job.class_counts("train"), job.guessing)
+    counts = None if job.preprocessing.class_weights else job.class_counts("train")
+    watcher = watcher_for(progress, run.path.name[16:], counts, job.guessing)
     if job.logging.tensorboard:
         watcher = Together(watcher, TensorBoard(run.tensorboard))
     timed = Profile()

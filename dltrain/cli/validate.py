@@ -31,8 +31,9 @@ def validate(
     elif show:
         console.result_text(spec.to_yaml().rstrip())
     else:
+        layers = f"{len(model.layers)} {'layer' if len(model.layers) == 1 else 'layers'}"
         shapes = f"{_shape(model.in_shape)} → {_shape(model.out_shape)}"
-        console.result_text(f"{config}: valid; {len(model.layers)} layers, {shapes}, {parameters:,} parameters")
+        console.result_text(f"{config}: valid; {layers}, {shapes}, {parameters:,} parameters")
 
 
 def _shape(shape: tuple[int, ...]) -> str:

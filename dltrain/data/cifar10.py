@@ -28,6 +28,7 @@ class Cifar10(Source):
         wanted = {split: names for split, names in FILES.items() if only in (None, split)}
         folder = require_files(
             data_dir,
+            "cifar10",
             "cifar-10-batches-py",
             [name for names in wanted.values() for name in names],
             f"{PAGE} (the archive called CIFAR-10 python version)",

@@ -99,14 +99,25 @@ def is_number(cell: str) -> bool:
 
 
 def described(table: Table, name: str, categorical: bool) -> Column:
-    """Numbers where all that is there is numbers, else categories; categorical: these in any case. Raises DataError."""
+    """Numbers or categories, by what is there; categorical: these in any case. Raises DataError, for both together."""
     present = {cell for cell in table.cells(name) if not is_missing(cell)}
     if not present:
         raise DataError(f"{table.path}: column {name!r} is empty; leave it out with data.ignore: [{name}]")
-    if not categorical and all(map(is_number, present)):
+    numeric = sum(map(is_number, present))
+    if not categorical and numeric == len(present):
         return Column(name, None)
+    if not categorical and numeric:
+        line, text = next(
+            (line, cell)
+            for line, cell in zip(table.lines, table.cells(name), strict=True)
+            if not is_missing(cell) and not is_number(cell)
+        )
+        raise DataError(
+            f"{table.path}:{line}: column {name!r} holds numbers, but also {text!r}; mend that, or say "
+            f"data.categorical: [{name}] if all of them stand for categories"
+        )
     if len(present) > MOST_CATEGORIES:
-        text = next(cell for cell in table.cells(name) if not is_missing(cell) and (categorical or not is_number(cell)))
+        text = next(cell for cell in table.cells(name) if not is_missing(cell))
         raise DataError(
             f"{table.path}: column {name!r} holds {len(present):,} different texts such as {text!r}, too many for "
             f"categories; leave it out with data.ignore: [{name}]"

@@ -70,7 +70,8 @@ def _fetch_from_anywhere(remote: Remote, folder: Path, report: Report) -> None:
             return
         problems.append(f"{url}: not the right file (SHA-256 differs)")
         part.unlink()
-    raise DataError("\n".join([f"{remote.name} could not be downloaded:", *dict.fromkeys(problems)]))
+    failed = f"{remote.name} could not be downloaded (--offline says what to get by hand):"
+    raise DataError("\n".join([failed, *dict.fromkeys(problems)]))
 
 
 def _fetch(url: str, part: Path, remote: Remote, report: Report) -> None:

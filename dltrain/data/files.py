@@ -21,17 +21,18 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dltrain"
 
 
-def require_files(data_dir: Path, folder: str, names: Collection[str], where_from: str) -> Path:
+def require_files(data_dir: Path, data: str, folder: str, names: Collection[str], where_from: str) -> Path:
     """The folder `data_dir / folder`, once every named file is known to be in it.
 
-    where_from: the authors' page, and which of its downloads is meant. Raises MissingData.
+    data: what the data set is called. where_from: the authors' page, and which of its downloads is meant.
+    Raises MissingData.
     """
     place = data_dir / folder
     missing = [name for name in names if not (place / name).is_file()]
     if missing:
         raise MissingData(
             f"{len(missing)} of {len(names)} files are missing in {place}: {', '.join(missing)}. "
-            f"`dltrain data download` gets them; or get them from {where_from} and put them into that folder. "
+            f"`dltrain data download {data}` gets them; or get them from {where_from} and put them into that folder. "
             f"--data-dir or the variable DLTRAIN_DATA says where the folder {folder!r} lies (now {data_dir})."
         )
     return place

@@ -33,7 +33,7 @@ class Mnist(Source):
     def load(self, data_dir: Path, *, only: str | None = None) -> dict[str, Split]:
         wanted = {split: prefix for split, prefix in PREFIXES.items() if only in (None, split)}
         names = [f"{p}-{kind}-ubyte.gz" for p in wanted.values() for kind in ("images-idx3", "labels-idx1")]
-        folder = require_files(data_dir, self.folder, names, self.page)
+        folder = require_files(data_dir, self.folder, self.folder, names, self.page)
         return {split: _read_split(folder, prefix, self.page) for split, prefix in wanted.items()}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from math import isfinite, prod
+from math import inf, isfinite, prod
 from pathlib import Path
 from typing import Any, get_args
 
@@ -30,6 +30,7 @@ class Preprocessing:
     white: the input value that the brightest pixel of an image file stands for.
     columns: of a table; None for other data.
     fill: what a missing value of each channel becomes, 0 for a category's; None where nothing may be missing.
+    class_weights: how much an example of each class counts in a loss; None where all count the same.
     """
 
     input_shape: tuple[int, ...]
@@ -40,6 +41,7 @@ class Preprocessing:
     white: float
     columns: tuple[Column, ...] | None = None
     fill: tuple[float, ...] | None = None
+    class_weights: tuple[float, ...] | None = None
 
     @classmethod
     def learn(
@@ -110,7 +112,7 @@ class Preprocessing:
                 "fill": None | list() as fill,
                 **rest,
             } if (
-                not rest
+                rest.keys() <= {"class_weights"}  # which older files do not have
                 and normalize in get_args(Normalize)
                 and shape
                 and all(type(size) is int and size > 0 for size in shape)
@@ -125,12 +127,22 @@ class Preprocessing:
                 names = None if classes is None else tuple(classes)
                 table = None if columns is None else tuple(map(_column, columns))
                 values = None if fill is None else tuple(fill)
-                learned = cls(tuple(shape), names, normalize, tuple(mean), tuple(std), white, table, values)
+                weights = _weights(rest.get("class_weights"), len(classes or ()))
+                learned = cls(tuple(shape), names, normalize, tuple(mean), tuple(std), white, table, values, weights)
                 with np.errstate(over="ignore"):
                     finite = np.isfinite(learned.scale_and_shift()).all()
                 if finite and len(learned.numeric_channels()) == len(mean):
                     return learned
         raise DataError(DAMAGED)
+
+
+def _weights(raw: object, classes: int) -> tuple[float, ...] | None:
+    match raw:
+        case None:
+            return None
+        case list(values) if len(values) == classes and all(type(w) is float and 0 < w < inf for w in values):
+            return tuple(map(float, values))
+    raise DataError(DAMAGED)
 
 
 def _column(raw: object) -> Column:

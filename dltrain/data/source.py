@@ -140,8 +140,8 @@ def common_settings(
     validation: how many, or which fraction of the others, to cut for validation.
     fold: which piece of a cross-validation validates instead.
     stratified: whether all these have classes in the proportions of the training part.
-    class_weights: a number for each class by which its training examples count in the gradient; "balanced" lets every
-    class count the same in all. The losses that are shown stay plain means.
+    class_weights: a number for each class, by which its examples count; "balanced" lets every class count the same in
+    all. Every loss, also of validation and test, is then Σ weight · loss / Σ weight over its examples.
     normalize: "channel" brings every channel to mean 0 and standard deviation 1, "none" leaves the values.
     augment: changes made to training examples each time they are seen, in this order.
     mixup: above 0, training examples are blended with others of their batch, by shares from Beta(mixup, mixup).

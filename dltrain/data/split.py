@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dltrain.data.source import ClassWeights, Fold, Split
-from dltrain.errors import ConfigError
+from dltrain.errors import SettingError
 from dltrain.random import permutation
 
 Array = NDArray[Any]
@@ -30,16 +30,16 @@ class Cuts:
 
 def cut(splits: dict[str, Split], cuts: Cuts, seed: int) -> dict[str, Split]:
     """The splits after cutting. Which examples are taken depends on the seed and, where stratified, on the classes
-    alone; all keep their order. Raises ConfigError."""
+    alone; all keep their order. Raises SettingError."""
     if cuts.validation and cuts.fold:
-        raise ConfigError("data.fold: the fold is what validates; leave data.validation at 0")
+        raise SettingError("data.fold", "the fold is what validates; leave data.validation at 0")
     for name in ("test", "validation"):
         share = getattr(cuts, name)
         fold = cuts.fold if name == "validation" else None
         if (share or fold) and "train" in splits:
             if name in splits:
                 key, off = ("fold", "out") if fold else (name, "at 0")
-                raise ConfigError(f"data.{key}: the data set has {name} examples of its own; leave this {off}")
+                raise SettingError(f"data.{key}", f"the data set has {name} examples of its own; leave this {off}")
             train = splits["train"]
             order = _shuffled(train.targets, cuts.stratified, seed, name)
             held = _piece(order, fold) if fold else _share(order, _number(name, share, len(train)), cuts.stratified)
@@ -54,7 +54,7 @@ def _shuffled(targets: Array, stratified: bool, seed: int, purpose: str) -> Arra
     if not stratified:
         return order
     if targets.ndim > 1:
-        raise ConfigError("data.stratified: a data set with numbers to predict has no classes to keep in proportion")
+        raise SettingError("data.stratified", "a data set with numbers to predict has no classes to keep in proportion")
     by_class: Array = order[np.argsort(targets[order], kind="stable")]
     return by_class
 
@@ -62,9 +62,10 @@ def _shuffled(targets: Array, stratified: bool, seed: int, purpose: str) -> Arra
 def _number(name: str, share: int | float, examples: int) -> int:
     number = round(share * examples) if share < 1 else int(share)
     if not 0 < number < examples:
-        raise ConfigError(
-            f"data.{name}: {share} would take {number} of {examples} training examples; "
-            f"it must take at least one and leave at least one"
+        raise SettingError(
+            f"data.{name}",
+            f"{share} would take {number} of {examples} training examples; "
+            f"it must take at least one and leave at least one",
         )
     return number
 
@@ -79,25 +80,25 @@ def _share(order: Array, number: int, stratified: bool) -> Array:
 def _piece(order: Array, fold: Fold) -> Array:
     """Every `of`-th example: sizes, and where the order is by class the numbers of each class, differ by at most 1."""
     if fold.number > fold.of:
-        raise ConfigError(f"data.fold: there is no piece {fold.number} of {fold.of}")
+        raise SettingError("data.fold", f"there is no piece {fold.number} of {fold.of}")
     if fold.of > len(order):
-        raise ConfigError(f"data.fold: {len(order)} training examples cannot be cut into {fold.of} pieces")
+        raise SettingError("data.fold", f"{len(order)} training examples cannot be cut into {fold.of} pieces")
     return order[fold.number - 1 :: fold.of]
 
 
-def class_weights(setting: ClassWeights, targets: Array, classes: tuple[str, ...] | None) -> Array | None:
-    """By how much the training examples of each class count, (C,); None where all count the same. Raises ConfigError.
+def class_weights(setting: ClassWeights, targets: Array, classes: tuple[str, ...] | None) -> tuple[float, ...] | None:
+    """How much an example of each class counts; None where all count the same. Raises SettingError.
 
     "balanced" is N / (classes that occur · examples of the class), so that the mean over the examples is 1.
+    targets: of the training part.
     """
     if setting == "none":
         return None
     if classes is None:
-        raise ConfigError("data.class_weights: a data set with numbers to predict has no classes to weigh")
+        raise SettingError("data.class_weights", "a data set with numbers to predict has no classes to weigh")
     if setting == "balanced":
         counts = np.bincount(targets, minlength=len(classes))
-        weights: Array = len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-        return weights
+        return tuple((len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1))).tolist())
     if len(setting) != len(classes):
-        raise ConfigError(f"data.class_weights: {len(setting)} weights, but there are {len(classes)} classes")
-    return np.array(setting)
+        raise SettingError("data.class_weights", f"{len(setting)} weights, but there are {len(classes)} classes")
+    return setting

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.columns import Column, Table, described, encoded, in_order, is_missing, is_number, numbers, read_table
 from dltrain.data.source import SOURCES, Source, Split
-from dltrain.errors import ConfigError, DataError
+from dltrain.errors import DataError, SettingError
 
 Missing = Literal["fill", "drop"]
 Task = Literal["auto", "classification", "regression"]
@@ -59,12 +59,11 @@ class Csv(Source):
         for setting, names in (("ignore", self.ignore), ("categorical", self.categorical)):
             for name in names:
                 if name not in table.names or name == self.target:
-                    raise ConfigError(
-                        f"data.{setting}: {name!r} is no input column; there are: {', '.join(table.names)}"
-                    )
+                    others = ", ".join(column for column in table.names if column != self.target)
+                    raise SettingError(f"data.{setting}", f"{name!r} is no input column; there are: {others}")
         inputs = [name for name in table.names if name != self.target and name not in self.ignore]
         if not inputs:
-            raise ConfigError("data.ignore: no input column is left")
+            raise SettingError("data.ignore", "no input column is left")
         return tuple(described(table, name, name in self.categorical) for name in inputs)
 
     @cached_property
@@ -76,7 +75,11 @@ class Csv(Source):
 
     @cached_property
     def _train(self) -> Table:
-        return self._usable(self.read("train"))
+        table = self.read("train")
+        if self.target not in table.names:
+            columns = ", ".join(table.names)
+            raise SettingError("data.target", f"{table.path} has no column {self.target!r}; it has {columns}")
+        return self._usable(table)
 
     def read(self, split: str) -> Table:
         return read_table(self.paths[split])

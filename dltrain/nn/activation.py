@@ -27,39 +27,71 @@ def fuse(name: str | None) -> tuple[str | None, Callable[[Tensor], Tensor]]:
 
 
 class _Elementwise(Layer):
-    """Same shape out as in."""
+    """An op on every value, or on every row of them: the same shape out as in. settings: those of the op."""
 
     function: Callable[..., Any]
 
-    def __init__(self, in_shape: Shape):
+    def __init__(self, in_shape: Shape, **settings: Any):
         super().__init__(in_shape, in_shape)
+        self.settings = settings
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        y: Tensor = type(self).function(x)
+        y: Tensor = type(self).function(x, **self.settings)
         return y
 
 
-@LAYERS.register("relu")
-class Relu(_Elementwise):
-    """max(x, 0)"""
+def _plain(name: str, function: Callable[..., Any]) -> None:
+    """Register a layer for an op without settings, which describes them both."""
 
-    activation = "relu"
-    function = staticmethod(ops.relu)
+    @LAYERS.register(name)
+    class Plain(_Elementwise):
+        def __init__(self, in_shape: Shape):
+            super().__init__(in_shape)
+
+    Plain.__name__ = Plain.activation = name
+    Plain.function, Plain.__doc__ = staticmethod(function), function.__doc__
+
+
+_plain("relu", ops.relu)
+_plain("selu", ops.selu)
+_plain("silu", ops.silu)
+_plain("softplus", ops.softplus)
+_plain("sigmoid", ops.sigmoid)
+_plain("tanh", ops.tanh)
+_plain("softmax", ops.softmax)
 
 
 @LAYERS.register("leaky_relu")
-class LeakyRelu(Layer):
+class LeakyRelu(_Elementwise):
     """x where positive, slope · x elsewhere: no unit dies."""
 
     activation = "leaky_relu"
+    function = staticmethod(ops.leaky_relu)
 
     def __init__(self, in_shape: Shape, *, slope: Rate = 0.01):
-        super().__init__(in_shape, in_shape)
-        self.slope = slope
+        super().__init__(in_shape, slope=slope)
 
-    def __call__(self, x: Tensor, context: Context) -> Tensor:
-        y: Tensor = ops.leaky_relu(x, slope=self.slope)
-        return y
+
+@LAYERS.register("elu")
+class Elu(_Elementwise):
+    """x where positive, alpha · (e^x - 1) elsewhere."""
+
+    activation = "elu"
+    function = staticmethod(ops.elu)
+
+    def __init__(self, in_shape: Shape, *, alpha: Positive = 1.0):
+        super().__init__(in_shape, alpha=alpha)
+
+
+@LAYERS.register("gelu")
+class Gelu(_Elementwise):
+    """x · Φ(x), Φ the distribution function of the normal distribution; with approximate: tanh a quicker formula."""
+
+    activation = "gelu"
+    function = staticmethod(ops.gelu)
+
+    def __init__(self, in_shape: Shape, *, approximate: Literal["none", "tanh"] = "none"):
+        super().__init__(in_shape, approximate=approximate)
 
 
 @LAYERS.register("prelu")
@@ -76,81 +108,3 @@ class PRelu(Layer):
     def __call__(self, x: Tensor, context: Context) -> Tensor:
         y: Tensor = ops.prelu(x, self.slope)
         return y
-
-
-@LAYERS.register("elu")
-class Elu(Layer):
-    """x where positive, alpha · (e^x - 1) elsewhere."""
-
-    activation = "elu"
-
-    def __init__(self, in_shape: Shape, *, alpha: Positive = 1.0):
-        super().__init__(in_shape, in_shape)
-        self.alpha = alpha
-
-    def __call__(self, x: Tensor, context: Context) -> Tensor:
-        y: Tensor = ops.elu(x, alpha=self.alpha)
-        return y
-
-
-@LAYERS.register("selu")
-class Selu(_Elementwise):
-    """A scaled elu that keeps mean 0 and variance 1 from layer to layer, with init lecun_normal."""
-
-    activation = "selu"
-    function = staticmethod(ops.selu)
-
-
-@LAYERS.register("gelu")
-class Gelu(Layer):
-    """x · Φ(x), Φ the distribution function of the normal distribution; with approximate: tanh a quicker formula."""
-
-    activation = "gelu"
-
-    def __init__(self, in_shape: Shape, *, approximate: Literal["none", "tanh"] = "none"):
-        super().__init__(in_shape, in_shape)
-        self.approximate = approximate
-
-    def __call__(self, x: Tensor, context: Context) -> Tensor:
-        y: Tensor = ops.gelu(x, approximate=self.approximate)
-        return y
-
-
-@LAYERS.register("silu")
-class Silu(_Elementwise):
-    """x · sigmoid(x)"""
-
-    activation = "silu"
-    function = staticmethod(ops.silu)
-
-
-@LAYERS.register("softplus")
-class Softplus(_Elementwise):
-    """log(1 + e^x)"""
-
-    activation = "softplus"
-    function = staticmethod(ops.softplus)
-
-
-@LAYERS.register("sigmoid")
-class Sigmoid(_Elementwise):
-    """1 / (1 + e^-x)"""
-
-    activation = "sigmoid"
-    function = staticmethod(ops.sigmoid)
-
-
-@LAYERS.register("tanh")
-class Tanh(_Elementwise):
-    """The hyperbolic tangent."""
-
-    activation = "tanh"
-    function = staticmethod(ops.tanh)
-
-
-@LAYERS.register("softmax")
-class Softmax(_Elementwise):
-    """Probabilities over the last axis. Not before cross_entropy, which applies it itself."""
-
-    activation = "softmax"
-    function = staticmethod(ops.softmax)

@@ -12,15 +12,30 @@ LOSSES = Registry("loss")
 
 
 class Loss:
-    """Called with (output, targets, count): the sum over the examples at hand, divided by `count`, those of the batch.
+    """Called with (output, targets, count): the sum over the examples at hand, divided by `count`, that of the batch.
 
     classification: a target is the number of the right class, and `logits` of the output has a number for each.
     entropy: the loss is -log of a probability, so that whoever knows only how frequent the classes are has their
     entropy as loss.
+    weighable: whether an example can count more than another: whether `weights` is made use of.
+    class_weights: how much an example of each class counts, (C,) on the device; None where all count the same.
     """
 
     classification: bool
     entropy = False
+    weighable = False
+    class_weights: Array | None = None
+
+    def __init__(self) -> None:
+        """Without settings, as long as a subclass names none."""
+
+    def weights(self, targets: Array) -> Array | None:
+        """How much each of these examples counts, (N,); None where all count the same."""
+        return None if self.class_weights is None else self.class_weights[targets]
+
+    def count(self, targets: Array) -> Array:
+        """What makes a mean over these examples of their sum: how many they are, or the sum of their weights."""
+        return len(targets) if self.class_weights is None else self.class_weights[targets].sum()
 
     def outputs(self, classes: int) -> int | None:
         """How many numbers the network must give to tell so many classes apart; None where this loss cannot."""
@@ -30,7 +45,7 @@ class Loss:
         """(N, classes): the largest is the network's answer, and softmax makes probabilities of them."""
         return output
 
-    def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
+    def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
         raise NotImplementedError
 
 
@@ -38,14 +53,19 @@ class Loss:
 class CrossEntropy(Loss):
     """-log of the probability that softmax of the output gives to the right class."""
 
-    classification = True
-    entropy = True
+    classification = entropy = weighable = True
 
     def __init__(self, *, label_smoothing: Rate = 0.0):
         self.label_smoothing = label_smoothing
 
-    def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
-        y: Tensor = ops.cross_entropy(output, targets=targets, count=count, label_smoothing=self.label_smoothing)
+    def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
+        y: Tensor = ops.cross_entropy(
+            output,
+            targets=targets,
+            count=count,
+            label_smoothing=self.label_smoothing,
+            weights=self.weights(targets),
+        )
         return y
 
 
@@ -53,11 +73,7 @@ class CrossEntropy(Loss):
 class BinaryCrossEntropy(Loss):
     """For two classes and a network with one output, whose sigmoid is the probability of the second class."""
 
-    classification = True
-    entropy = True
-
-    def __init__(self) -> None:
-        pass
+    classification = entropy = weighable = True
 
     def outputs(self, classes: int) -> int | None:
         return 1 if classes == 2 else None
@@ -65,8 +81,8 @@ class BinaryCrossEntropy(Loss):
     def logits(self, output: Array) -> Array:
         return array_module(output).concatenate([output * 0, output], axis=1)  # softmax of (0, z) is sigmoid of z
 
-    def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
-        y: Tensor = ops.binary_cross_entropy(output, targets=targets, count=count)
+    def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
+        y: Tensor = ops.binary_cross_entropy(output, targets=targets, count=count, weights=self.weights(targets))
         return y
 
 
@@ -78,13 +94,13 @@ class Hinge(Loss):
     ‖w‖² / 2 + C · mean error. Its scores are no logits: the probabilities made of them only keep their order.
     """
 
-    classification = True
+    classification = weighable = True
 
     def __init__(self, *, C: Positive = 1.0):
         self.C = C
 
-    def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
-        y: Tensor = ops.hinge(output, targets=targets, count=count) * self.C
+    def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
+        y: Tensor = ops.hinge(output, targets=targets, count=count, weights=self.weights(targets)) * self.C
         return y
 
 
@@ -94,10 +110,7 @@ class MeanSquaredError(Loss):
 
     classification = False
 
-    def __init__(self) -> None:
-        pass
-
-    def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
+    def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
         y: Tensor = ops.mse(output, targets=targets, count=count)
         return y
 
@@ -108,10 +121,7 @@ class MeanAbsoluteError(Loss):
 
     classification = False
 
-    def __init__(self) -> None:
-        pass
-
-    def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
+    def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
         y: Tensor = ops.mae(output, targets=targets, count=count)
         return y
 
@@ -125,6 +135,6 @@ class Huber(Loss):
     def __init__(self, *, delta: Positive = 1.0):
         self.delta = delta
 
-    def __call__(self, output: Tensor, targets: Array, count: int) -> Tensor:
+    def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
         y: Tensor = ops.huber(output, targets=targets, count=count, delta=self.delta)
         return y

@@ -122,7 +122,8 @@ def elu(x: Array, *, alpha: float = 1.0) -> Any:
 
 @op
 def selu(x: Array) -> Any:
-    """1.0507 · elu(x) with alpha 1.6733 (Klambauer et al., "Self-Normalizing Neural Networks", 2017)."""
+    """1.0507 · elu(x) with alpha 1.6733, which keeps mean 0 and variance 1 from layer to layer, with init lecun_normal
+    (Klambauer et al., "Self-Normalizing Neural Networks", 2017)."""
     return _apply(FUSED["selu"], x)
 
 
@@ -172,7 +173,10 @@ def prelu(x: Array, slope: Array) -> Any:
 
 @op
 def softmax(x: Array) -> Any:
-    """e^x / Σ e^x along the last axis: positive, sums to 1. Shifted by the maximum, so nothing overflows."""
+    """e^x / Σ e^x along the last axis: positive, sums to 1. Not before cross_entropy, which applies it itself.
+
+    Shifted by the maximum, so that nothing overflows.
+    """
     xp = array_module(x)
     y = xp.exp(x - x.max(axis=-1, keepdims=True))
     y /= y.sum(axis=-1, keepdims=True)

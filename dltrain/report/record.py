@@ -65,17 +65,10 @@ class Record:
 
     @cached_property
     def advice(self) -> list[Advice]:
-        splits = self.description.get("data", {}).get("splits", {})
-        return advise(
-            Seen(
-                self.epochs,
-                self.layers,
-                self.steps[0] if self.steps and self.steps[0]["step"] == 1 else None,
-                splits.get("train", {}).get("class_counts"),
-                self.description.get("guessing"),
-                self.status["status"],
-            )
-        )
+        start = self.steps[0] if self.steps and self.steps[0]["step"] == 1 else None
+        data, guessing = self.description.get("data", {}), self.description.get("guessing")
+        counts = None if data.get("class_weights") else data.get("splits", {}).get("train", {}).get("class_counts")
+        return advise(Seen(self.epochs, self.layers, start, counts, guessing, self.status["status"]))
 
     @cached_property
     def checkpoint(self) -> Checkpoint | None:

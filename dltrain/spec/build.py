@@ -1,10 +1,30 @@
 """RunSpec -> the data set and the model that it describes. Shapes are settled here; no weights, no files of data."""
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
 from dltrain.data import Source
-from dltrain.errors import ConfigError, ShapeError
+from dltrain.errors import ConfigError, SettingError, ShapeError
 from dltrain.nn import Layer, Loss, Model
 from dltrain.spec.runspec import RunSpec
 from dltrain.train.settings import CLASSES, NUMBERS
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def placed(build: Callable[Concatenate[RunSpec, P], T]) -> Callable[Concatenate[RunSpec, P], T]:
+    """What is built from a spec says of a setting that does not suit the data where it was written."""
+
+    @wraps(build)
+    def with_place(spec: RunSpec, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return build(spec, *args, **kwargs)
+        except SettingError as error:
+            raise ConfigError(f"{spec.position(error.setting)}  {error}") from None
+
+    return with_place
 
 
 def build_source(spec: RunSpec) -> Source | None:
@@ -21,6 +41,7 @@ def build_source(spec: RunSpec) -> Source | None:
     return source
 
 
+@placed
 def build_model(spec: RunSpec) -> Model:
     """The model for the config's data set, or for `model.input` where there is none.
 

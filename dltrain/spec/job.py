@@ -3,16 +3,27 @@
 import json
 import sys
 from dataclasses import dataclass, fields
+from dataclasses import replace as with_changes
 from pathlib import Path
 
 import numpy as np
 
 from dltrain.backend import Device, open_device
-from dltrain.data import Cuts, MissingData, Prepared, Source, class_weights, generated, load_split, prepare
-from dltrain.errors import ConfigError, DataError, RunError
+from dltrain.data import (
+    Cuts,
+    MissingData,
+    Prepared,
+    Preprocessing,
+    Source,
+    class_weights,
+    generated,
+    load_split,
+    prepare,
+)
+from dltrain.errors import ConfigError, DataError, RunError, SettingError
 from dltrain.nn import Loss, Model
 from dltrain.registry import PLUGINS
-from dltrain.spec.build import build_layers, build_model, build_source
+from dltrain.spec.build import build_layers, build_model, build_source, placed
 from dltrain.spec.load import load, loads, replace
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
@@ -34,6 +45,7 @@ def settle(spec: RunSpec, device: Device) -> RunSpec:
     return replace(spec, settled)
 
 
+@placed
 def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False) -> Job:
     """Model, data and settings of a settled spec. Raises ConfigError, DataError and what devices raise.
 
@@ -44,6 +56,8 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
     if source is None or spec.data is None:
         raise ConfigError(f"{spec.position('')}  data: this config has no data to train on; it can be inspected only")
     prepared = _prepare(spec, source, data_dir, smoke)
+    setting, targets = spec.data.common["class_weights"], prepared.splits["train"].targets
+    learned = with_changes(prepared.preprocessing, class_weights=class_weights(setting, targets, source.classes))
     best = spec.metrics.best
     if "validation" not in prepared.splits and best not in ("loss", "accuracy"):
         raise ConfigError(
@@ -52,23 +66,20 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         )
     augment = spec.data.common["augment"]
     feeds = {
-        name: Feed(split, prepared.preprocessing, augment if name == "train" else (), device)
+        name: Feed(split, learned, augment if name == "train" else (), device)
         for name, split in prepared.splits.items()
     }
-    targets = prepared.splits["train"].targets
-    weights = class_weights(spec.data.common["class_weights"], targets, source.classes)
     return Job(
         seed=spec.seed,
         device=device,
         model=build_model(spec),
         kinds={layer.common["name"]: layer.type for layer in spec.model.layers},
-        loss=spec.loss.build(),
+        loss=_loss(spec, learned, device),
         penalty=spec.penalty,
         optimizer=spec.optimizer.build(),
         schedule=spec.schedule.build(),
         feeds=feeds,
-        preprocessing=prepared.preprocessing,
-        class_weights=None if weights is None else device.asarray(weights),
+        preprocessing=learned,
         mixup=spec.data.common["mixup"],
         train=spec.train,
         metrics=spec.metrics,
@@ -91,6 +102,16 @@ def new_run(
         return job, RunDir.create(runs_dir, name, spec.to_yaml(), spec.text, facts, smoke)
     except OSError as error:
         raise RunError(f"{runs_dir}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
+
+
+def _loss(spec: RunSpec, learned: Preprocessing, device: Device) -> Loss:
+    """The loss with the weights of the classes. Raises SettingError where it can give them none."""
+    loss: Loss = spec.loss.build()
+    if learned.class_weights is not None:
+        if not loss.weighable:
+            raise SettingError("data.class_weights", f"the loss {spec.loss.type} cannot weigh examples")
+        loss.class_weights = device.asarray(np.array(learned.class_weights))
+    return loss
 
 
 def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prepared:
@@ -151,7 +172,7 @@ def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
         model.load(checkpoint.weights, device)
     except (KeyError, ValueError) as error:
         raise RunError(f"{run.path}: the checkpoint does not fit the run's own config ({error})") from None
-    return Restored(spec, device, model, spec.loss.build(), checkpoint)
+    return Restored(spec, device, model, _loss(spec, checkpoint.preprocessing, device), checkpoint)
 
 
 def examples_of(restored: Restored, split: str, data_dir: Path) -> Feed:

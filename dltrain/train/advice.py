@@ -19,8 +19,8 @@ class Seen:
     """What a run has shown so far.
 
     epochs, layers: the rows of whole epochs, oldest first. start: the row of step 1, where it was logged.
-    class_counts: training examples of each class by name; empty in regression. guessing: the loss of
-    answers that know only how frequent these are, None where the loss is no entropy. status: as in status.json.
+    class_counts: training examples of each class by name, where they count the same; empty in regression. guessing: the
+    loss of answers that know only how frequent these are, None where it is no entropy. status: as in status.json.
     """
 
     epochs: Sequence[Row]

@@ -26,12 +26,12 @@ class EpochSums:
         if report.accuracy is not None:
             values["accuracy"] = report.accuracy
         for key, value in values.items():
-            self.means[key].add(value, report.examples)
+            self.means[key].add(value, report.examples if key == "accuracy" else report.weight)
         self.seconds += seconds
         return values
 
     def averages(self) -> dict[str, float]:
-        """The means over the examples so far."""
+        """The means over the examples so far, those of losses by the examples' weights."""
         return {key: mean.value for key, mean in self.means.items() if mean.value is not None}
 
     def to_arrays(self) -> dict[str, Array]:

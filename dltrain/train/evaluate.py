@@ -36,7 +36,8 @@ def evaluate(
     """{"loss", "examples"} of a split, the figures in `names` that go with the loss, and for classes all that
     `from_confusion` gives.
 
-    The loss is the data loss, a mean over examples. between: called before each batch; may raise to end it.
+    The loss is the data loss, a mean over examples, by the weights of their classes where there are such. between:
+    called before each batch; may raise to end it.
     Raises DivergedError when the loss is not finite.
     see: called by every shard, on its own thread, with (indices, outputs, targets) of its examples.
     """
@@ -71,7 +72,9 @@ def evaluate(
                 confusion = confusion + to_host(sums["confusion"])
     if not isfinite(total):
         raise DivergedError(f"the loss over these {feed.size:,} examples is {total}: the weights have grown too large")
-    result: dict[str, Any] = {"loss": total / feed.size, "examples": feed.size}
+    weighed = loss.class_weights is not None
+    count = float(to_host(loss.count(feed.targets_of(np.arange(feed.size))))) if weighed else feed.size
+    result: dict[str, Any] = {"loss": total / count, "examples": feed.size}
     if loss.classification:
         result |= from_confusion(np.reshape(confusion, (isqrt(np.size(confusion)), -1)))
     if names:

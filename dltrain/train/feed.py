@@ -45,6 +45,10 @@ class Feed:
         """All of them, on the host."""
         return to_host(self._targets)
 
+    def targets_of(self, indices: Array) -> Array:
+        """Those of these examples, on the device."""
+        return self._targets[self._device.asarray(indices)]
+
     def originals(self, indices: Array) -> Array:
         """The inputs of these examples as the data set has them, on the host."""
         if self._ahead is None:

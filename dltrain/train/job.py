@@ -26,7 +26,6 @@ from dltrain.train.settings import (
 class Job:
     """feeds: "train", and "validation" and "test" where there are such splits.
 
-    class_weights: by how much examples of each class count in the gradient, (C,) on the device; None for all the same.
     kinds: layer name -> its type in the config. train.shard_size is a number here.
     """
 
@@ -40,7 +39,6 @@ class Job:
     schedule: Schedule
     feeds: dict[str, Feed]
     preprocessing: Preprocessing
-    class_weights: Any = None
     mixup: float = 0.0
     train: TrainSettings
     metrics: MetricsSettings
@@ -72,12 +70,14 @@ class Job:
 
     @property
     def guessing(self) -> float | None:
-        """The loss of answers that know only how frequent the classes are: ln C where all C are equally frequent.
-        None where the loss is no entropy."""
-        counts = [count for count in (self.class_counts("train") or {}).values() if count]
-        if not self.loss.entropy or len(counts) < 2:
+        """The loss of answers that know only how frequent the classes are, as they count: ln C where all C are equally
+        frequent. None where the loss is no entropy."""
+        counts = (self.class_counts("train") or {}).values()
+        weights = self.preprocessing.class_weights or [1.0] * len(counts)
+        parts = [n * w for n, w in zip(counts, weights, strict=True) if n]
+        if not self.loss.entropy or len(parts) < 2:
             return None
-        return -sum(n / sum(counts) * log(n / sum(counts)) for n in counts)
+        return -sum(part / sum(parts) * log(part / sum(parts)) for part in parts)
 
     def describe(self) -> dict[str, Any]:
         """What is trained on what: "model", "graph", "data", "guessing". Kept with the run."""
@@ -90,5 +90,10 @@ class Job:
             "model": summarise(self.model, self.kinds, self.train.batch_size),
             "graph": [vertex.to_json() for vertex in outline(self.model, self.device, self.loss)],
             "guessing": self.guessing,
-            "data": {"classes": learned.classes, "white": learned.white, "splits": splits},
+            "data": {
+                "classes": learned.classes,
+                "class_weights": learned.class_weights,
+                "white": learned.white,
+                "splits": splits,
+            },
         }

@@ -23,9 +23,11 @@ Tap = Callable[[Layer, Array], None]
 
 @dataclass(frozen=True)
 class StepReport:
-    """data_loss and penalty are means over the batch; accuracy is None in regression; the norm is before clipping."""
+    """data_loss is a mean over the batch, by the examples' weights, whose sum is `weight`: their number where all count
+    the same. accuracy is None in regression; the norm is before clipping."""
 
     examples: int
+    weight: float
     data_loss: float
     penalty: float
     accuracy: float | None
@@ -48,7 +50,9 @@ def train_step(
     measure_update: whether to compare the weights before and after, which costs a copy of them.
     Raises DivergedError, before anything is changed, when the loss or a gradient is not finite.
     """
-    sums = crew.run(-(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard))
+    weighed = job.loss.class_weights is not None
+    count = job.loss.count(job.feeds["train"].targets_of(batch)) if weighed else len(batch)
+    sums = crew.run(-(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard, count))
     parameters = job.model.trainable_parameters()
     data_loss = float(to_host(sums["loss"]))
     penalty, penalty_gradients = penalise(job)
@@ -83,6 +87,7 @@ def train_step(
     correct = seen.get("correct")
     return StepReport(
         examples=len(batch),
+        weight=float(to_host(count)) if weighed else len(batch),
         data_loss=data_loss,
         penalty=penalty,
         accuracy=None if correct is None else int(correct) / len(batch),
@@ -103,19 +108,19 @@ def forward(job: Job, batch: Array, moment: Moment, shard: int, tap: Tap) -> tup
     return job.model(x, Context(training=True, words=words, tap=tap)), mixture
 
 
-def _train_shard(job: Job, batch: Array, moment: Moment, shard: int) -> Sums:
-    """The gradient of this shard's part of the loss, and what its layers gave."""
+def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Array) -> Sums:
+    """The gradient of this shard's part of the loss, and what its layers gave. count: as in `Loss`, of the batch."""
     sums: Sums = {}
 
     def tap(layer: Layer, y: Array) -> None:
         sums.update(observe(layer, y))
 
     output, mixture = forward(job, batch, moment, shard, tap)
-    loss, objective = _objective(job, output, mixture, len(batch))
+    loss = _loss(job, output, mixture, count)
     sums |= scores(job, output, mixture[0][1])
     sums["loss"] = loss.data
     parameters = job.model.trainable_parameters()
-    for name, gradient in zip(parameters, gradients(objective, list(parameters.values()), late=True), strict=True):
+    for name, gradient in zip(parameters, gradients(loss, list(parameters.values()), late=True), strict=True):
         sums[f"gradient/{name}"] = gradient
     return sums
 
@@ -131,26 +136,11 @@ def _complete(grads: dict[str, Any], crew: Crew) -> dict[str, Array]:
     return grads
 
 
-def _objective(job: Job, output: Tensor, mixture: Mixture, count: int) -> tuple[Tensor, Tensor]:
-    """The loss that is shown, and what is minimised: the same unless classes weigh differently."""
+def _loss(job: Job, output: Tensor, mixture: Mixture, count: Array) -> Tensor:
     losses = [job.loss(output, targets, count) for _, targets in mixture]
     if len(losses) > 1:
         losses = [multiply(loss, share) for loss, (share, _) in zip(losses, mixture, strict=True)]
-    loss = reduce(add, losses)
-    if job.class_weights is None:
-        return loss, loss
-    weighted = [_weighted(one, output, job.class_weights[t]) for one, (_, t) in zip(losses, mixture, strict=True)]
-    return loss, reduce(add, weighted)
-
-
-def _weighted(loss: Tensor, output: Tensor, weights: Array) -> Tensor:
-    """What has the gradient that `loss`, a sum over examples, would have with each of them times its weight, (n,).
-
-    For any loss: an example's part of it depends on the output for this example alone.
-    """
-    (slope,) = gradients(loss, [output], keep_graph=True)
-    y: Tensor = multiply(output, slope * weights[:, None]).sum()
-    return y
+    return reduce(add, losses)
 
 
 def scores(job: Job, output: Tensor, targets: Array) -> Sums:
