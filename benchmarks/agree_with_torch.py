@@ -36,7 +36,7 @@ class Torch:
         loss = torch.nn.functional.cross_entropy(self.net(x), torch.from_numpy(targets))
         loss.backward()
         self.optimizer.step()
-        return loss.item()
+        return float(loss.item())
 
 
 def largest(a: np.ndarray, b: np.ndarray) -> float:

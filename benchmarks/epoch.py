@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +24,8 @@ from sides import KERNELS, TORCH_MODES, built_kernels
 from dltrain.data import default_data_dir
 from dltrain.train.rundir import find_run
 from dltrain.train.shards import available_cores
+
+Side = Callable[[str, int, int | None], dict[str, float]]
 
 
 def run_process(command: list[str]) -> tuple[float, float, str]:
@@ -77,7 +80,7 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(wrong)}; there are {', '.join((*TORCH_MODES, *KERNELS))}")
     record.forbid_blas_settings()
 
-    sides = {f"ours, {kernels}": (ours, kernels) for kernels in chosen}
+    sides: dict[str, tuple[Side, str]] = {f"ours, {kernels}": (ours, kernels) for kernels in chosen}
     sides |= {f"torch, {mode}": (torch, mode) for mode in arguments.modes}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for _ in range(arguments.rounds):

@@ -29,7 +29,8 @@ GRID = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1]
 def dltrain(command: str, *arguments: str) -> dict[str, Any]:
     """What a command says with --json; of a training that diverged, what it said until then."""
     words = [sys.executable, "-m", "dltrain", command, *arguments, "--json", "--quiet"]
-    return json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=False).stdout)  # type: ignore[no-any-return]
+    result: dict[str, Any] = json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=False).stdout)
+    return result
 
 
 def loss_at(words: list[str], rate: float, runs: str) -> float | None:
@@ -40,7 +41,7 @@ def loss_at(words: list[str], rate: float, runs: str) -> float | None:
         if result["status"] != "done":
             return None
         losses.append(result["train"]["loss"])
-    return mean(losses)
+    return float(mean(losses))
 
 
 def main() -> None:

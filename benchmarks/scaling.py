@@ -101,7 +101,7 @@ def measure(setting: dict[str, int], threads: int, kernels: str, steps: int) -> 
 
 
 def shards(profile: dict[str, Any]) -> int:
-    return round(max(row["calls"] for row in profile["rows"] if row["what"] == "conv"))
+    return round(max(float(row["calls"]) for row in profile["rows"] if row["what"] == "conv"))
 
 
 def spent(rows: list[dict[str, Any]], stages: tuple[str, ...]) -> float:
@@ -124,7 +124,7 @@ def peak(threads: int) -> float:
 
     def multiply(i: int) -> None:
         for _ in range(repeats):
-            np.matmul(*matrices[i], out=results[i])
+            np.matmul(matrices[i][0], matrices[i][1], out=results[i])
 
     best = math.inf
     with ThreadPoolExecutor(threads) as pool:

@@ -160,7 +160,8 @@ class Side:
     def steps(self, count: int) -> list[tuple[float, float]]:
         """(seconds, loss) of the next steps."""
         self._connection.send(count)
-        return self._answer()
+        times: list[tuple[float, float]] = self._answer()
+        return times
 
     def stop(self) -> int:
         """Its peak memory in bytes."""

@@ -96,7 +96,15 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, env=environment())
         python, dltrain = folder / "venv/bin/python", str(folder / "venv/bin/dltrain")
         shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(*NOT_SOURCE))
-        command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", folder / "source"]
+        command: list[str | Path] = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            folder / "source",
+        ]
         subprocess.run(command, check=True, env=environment())
         (site,) = (folder / "venv/lib").glob("python*/site-packages")
         size = installed(site)
