@@ -23,6 +23,7 @@ from dltrain.errors import DeviceError
 from dltrain.spec import build_job
 from dltrain.train.loop import fit
 from dltrain.train.rundir import RunDir
+from dltrain.train.watcher import Look, Watcher
 
 TORCH_MODES = (
     "eager", "fused", "channels_last", "channels_last+fused", "compile+fused", "compile+channels_last+fused",
@@ -51,7 +52,7 @@ class Enough(Exception):
     """No more steps are wanted."""
 
 
-class Metronome:
+class Metronome(Watcher):
     """Times the steps of a training from within and stops it between two steps until more are wanted."""
 
     def __init__(self, connection: Connection):
@@ -82,7 +83,7 @@ class Metronome:
     def started(self, steps: int, epochs: int) -> None:
         self.wait()
 
-    def stepped(self, row: dict[str, Any]) -> None:
+    def stepped(self, row: dict[str, Any], look: Look) -> None:
         self.tick(row["data_loss"])
 
     def finished_epoch(self, row: dict[str, Any], layers: list[Any]) -> None:

@@ -7,26 +7,24 @@
 The same configs, the same run directories and, for the same config, the same bits as from the command line.
 """
 
-import sys
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dltrain.backend import open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import apply, default_data_dir
 from dltrain.errors import DataError
-from dltrain.spec import Restored, RunSpec, build_job, restore, settle
+from dltrain.report.tensorboard import TensorBoard
+from dltrain.spec import Restored, RunSpec, new_run, restore
 from dltrain.spec import load as load_spec
-from dltrain.train.environment import environment
 from dltrain.train.evaluate import predict
 from dltrain.train.loop import fit
 from dltrain.train.rundir import RunDir, find_run
 from dltrain.train.shards import available_cores
+from dltrain.train.watcher import Watcher
 
 Row = dict[str, Any]
 RUNS = Path("runs")
@@ -57,31 +55,11 @@ class Experiment:
         DivergedError …, all of them DltrainError.
         """
         settle_process()
-        device = open_device(self.spec.device)
-        spec = settle(self.spec, device)
-        job = build_job(spec, device, Path(data_dir) if data_dir else default_data_dir())
         threads = threads or available_cores()
-        facts = environment(device, threads, sys.argv)
-        directory = RunDir.create(Path(runs_dir), name or self.name, spec.to_yaml(), spec.text, facts)
-        fit(job, directory, threads, _Log(directory))
+        where = Path(runs_dir), Path(data_dir) if data_dir else default_data_dir()
+        job, directory = new_run(self.spec, name or self.name, *where, threads)
+        fit(job, directory, threads, TensorBoard(directory.tensorboard) if job.logging.tensorboard else Watcher())
         return Run(directory)
-
-
-class _Log:
-    """Watches a training and writes a line for each epoch into train.log."""
-
-    def __init__(self, run: RunDir):
-        self._run = run
-
-    def started(self, steps: int, epochs: int) -> None:
-        pass
-
-    def stepped(self, row: Row) -> None:
-        pass
-
-    def finished_epoch(self, row: Row, layers: list[Row]) -> None:
-        with open(self._run.log, "a", encoding="utf-8") as file:
-            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} epoch {row['epoch']}: loss {row['train']['loss']:.4f}\n")
 
 
 def load_run(run: str | Path | None = None, *, runs_dir: str | Path = RUNS, checkpoint: str = "last") -> "Run":
@@ -119,6 +97,13 @@ class Run:
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes in the order of the probabilities; None where numbers are predicted."""
         return self._model().checkpoint.preprocessing.classes
+
+    def report(self) -> Path:
+        """Write the page that shows the run, as `dltrain report` does; where it is."""
+        from dltrain.report.page import write_report  # the libraries for charts and pages take a while to load
+
+        write_report(self._directory)
+        return self._directory.report
 
     def predict(self, x: ArrayLike) -> NDArray[Any]:
         """Probabilities (N, classes), or the numbers predicted (N, k), for examples x (N, *input_shape).

@@ -11,13 +11,13 @@ number from `metrics.jsonl` or `layers.jsonl` with a limit. Where the source nam
 that the shipped configs stay well clear of it. The rules are functions in `dltrain/train/advice.py`; this page is
 generated from them.
 
-| rule | limit | what is compared with it | source |
-|---|---|---|---|
+| rule | limit | what is compared with it | what to do | source |
+|---|---|---|---|---|
 """
 
 
 def advice_page() -> str:
-    rows = (f"| `{r.name}` | {r.limit:g} | {r.measures} | {r.source} |\n" for r in RULES.values())
+    rows = (f"| `{r.name}` | {r.limit:g} | {r.measures} | {r.remedy} | {r.source} |\n" for r in RULES.values())
     return HEAD + "".join(rows)
 
 

@@ -26,6 +26,7 @@ from dltrain.train.settings import (
     TrainSettings,
 )
 from dltrain.train.shards import add
+from dltrain.train.watcher import Look, Watcher
 
 Array = Any
 LayerList = Sequence[tuple[str, dict[str, Any]]]
@@ -161,7 +162,7 @@ def make_job(
     )  # fmt: skip
 
 
-class Silent:
+class Silent(Watcher):
     """Watches and says nothing; keeps what it was shown."""
 
     def __init__(self) -> None:
@@ -172,7 +173,7 @@ class Silent:
     def started(self, steps: int, epochs: int) -> None:
         self.plan = (steps, epochs)
 
-    def stepped(self, row: dict[str, Any]) -> None:
+    def stepped(self, row: dict[str, Any], look: Look) -> None:
         self.steps.append(row)
 
     def finished_epoch(self, row: dict[str, Any], layers: list[dict[str, Any]]) -> None:

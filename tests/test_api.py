@@ -19,7 +19,9 @@ def test_load_fit_predict(tmp_path: Path) -> None:
     assert run.result == said | {"run": str(run.path)}, "the same bits and scores"
     assert (run.path.parent, run.classes) == (tmp_path, tuple("0123456789"))
     assert [row["event"] for row in run.metrics] == ["step"] * 20 + ["epoch"] and run.layers
-    assert "epoch 1: loss" in (run.path / "train.log").read_text()
+    logs = [next(tmp_path.glob(f"*-{name}/train.log")).read_text().split(" · ")[1:-1] for name in ("smoke", "command")]
+    assert logs[0] == logs[1] and logs[0][0].startswith("train loss"), "the same log, times aside"
+    assert run.report() == run.path / "report.html" and run.report().stat().st_size > 20_000
 
     test = Digits().load(tmp_path)["test"]
     answers = run.predict(test.inputs)

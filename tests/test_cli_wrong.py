@@ -320,6 +320,27 @@ def test_inputs(words: list[str], code: int, messages: list[str], run: Path) -> 
     check(dltrain("predict", run, *words, "--quiet"), code, *messages)
 
 
+# --- what cannot be written --------------------------------------------------------------------------------------
+
+OUTPUTS: dict[str, list[str]] = {
+    "report": ["RUN", "--output"],
+    "compare": ["RUN", "another", "--html"],
+    "runs": ["--html"],
+    "graph": ["smoke", "--output"],
+    "lr-find": ["smoke", "--svg"],
+    "check": ["smoke", "--samples"],
+    "visualize": ["RUN", "--layer", "conv1", "--unit", "0", "--output"],
+}
+
+
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_outputs_are_named_when_they_cannot_be_written(command: str, run: Path) -> None:
+    shutil.copytree(run, "another")
+    words = [str(run) if word == "RUN" else word for word in OUTPUTS[command]]
+    said = dltrain(command, *words, "no/such/file")
+    assert (said.code, said.errors) == (1, ["no/such/file: cannot be written: No such file or directory"]), said.err
+
+
 def test_every_command_is_in_the_tables() -> None:
     tested = {words[0] for words, _, _ in USAGE.values()} | {"predict"}
     never_wrong = {"runs", "env"}

@@ -17,6 +17,7 @@ from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.train.loop import Training, fit
 from dltrain.train.rundir import RunDir
 from dltrain.train.shards import Crew
+from dltrain.train.watcher import Look
 
 Row = dict[str, Any]
 STEP_ROW = (
@@ -244,6 +245,25 @@ def test_means_deviations_and_saturation_are_over_all_examples(device_name: str,
             shares.append(float(((y < low) | (y > high)).mean()))
             assert row["saturated_share"] == shares[-1]
     assert len(shares) == 2 and all(0 < share < 1 for share in shares), "nothing was tested"
+
+
+def test_looking_in_the_middle_of_an_epoch_changes_nothing(tmp_path: Path) -> None:
+    """The live view looks after some steps and not after others; the last look of an epoch is its rows."""
+    looks: list[list[Any]] = []
+
+    class Curious(Silent):
+        def stepped(self, row: Any, look: Look) -> None:
+            looks.append(look())
+
+    results, logs = [], []
+    for watcher in (Silent(), Curious()):
+        run = new_run(tmp_path, type(watcher).__name__.lower())
+        results.append(fit(make_job(), run, 2, watcher)["weights_sha256"])
+        logs.append(strict_rows(run.layers))
+    assert results[0] == results[1] and logs[0] == logs[1]
+    layers = len(looks[0])
+    assert [row for look in looks[3::4] for row in look] == logs[0] and len(logs[0]) == layers * len(looks) // 4
+    assert looks[0] != looks[1] and {row["epoch"] for row in looks[4]} == {2}
 
 
 def test_norms_too_large_for_float32_are_null(tmp_path: Path) -> None:

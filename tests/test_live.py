@@ -43,21 +43,20 @@ def epoch(number: int) -> Row:
     return {"epoch": number, "step": 10 * number, "train": train, "validation": validation, "seconds": 2.0}
 
 
-def shown(view: LiveView, width: int = 100) -> str:
+def shown(view: LiveView, width: int = 100, running: list[Row] | None = None) -> str:
     out = Console(file=io.StringIO(), width=width, force_terminal=False)
-    out.print(view._view())
+    out.print(view._view(running or []))
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue()
 
 
 def test_lines_are_those_of_epochs_and_of_long_silence(clock: Clock) -> None:
     said: list[str] = []
-    logged: list[str] = []
-    lines = Lines(logged.append, said.append)
+    lines = Lines(said.append)
     lines.started(steps=100, epochs=10)
     for number in range(1, 11):
         clock.now += 7
-        lines.stepped(step(number))
+        lines.stepped(step(number), list)
     lines.finished_epoch(epoch(1), [layer(dead_units=3, dead_share=0.05)])
     lines.ended()
     assert said == [
@@ -66,7 +65,6 @@ def test_lines_are_those_of_epochs_and_of_long_silence(clock: Clock) -> None:
         "epoch 1/10 · train loss 0.5000 accuracy 0.8000 · validation loss 0.4000 accuracy 0.9000 · "
         "dead units dense1 3/64 · 2.0 s",
     ]
-    assert logged == said[-1:]
 
 
 @pytest.fixture
@@ -84,12 +82,12 @@ def view(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> LiveView:
 
     monkeypatch.setattr(console, "live", Screen)
     monkeypatch.setattr(console, "info", lambda line: None)
-    found = LiveView(lambda line: None, "digits", {"data": {"splits": {"train": {"class_counts": {"a": 10, "b": 10}}}}})
+    found = LiveView("digits", {"a": 10, "b": 10}, 0.69)
     found.pictures = pictures  # type: ignore[attr-defined]
     found.started(steps=30, epochs=3)
     for number in range(1, 21):
         clock.now += 0.1
-        found.stepped(step(number, 1 + (number > 10), loss=2.0 / number))
+        found.stepped(step(number, 1 + (number > 10), loss=2.0 / number), list)
         if number % 10 == 0:
             dead = 0.0 if number == 10 else 0.5
             found.finished_epoch(epoch(number // 10), [
@@ -111,6 +109,36 @@ def test_the_live_view_says_how_far_how_well_and_what_is_sick(view: LiveView) ->
     told = " ".join(" ".join(lines[lines.index(dense) + 1 :]).split())
     assert told.startswith("▲ conv1: 50 % of its 64 units are dead in epoch 2; try a lower optimizer.lr")
     assert "[" not in text, "no markup is shown as it is written"
+
+
+def test_the_layers_are_shown_from_the_first_picture_on(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the running epoch, asked for once for each picture; marked as soon as there is enough to judge by."""
+    pictures: list[str] = []
+
+    class Screen:
+        def update(self, picture: Any, refresh: bool) -> None:
+            out = Console(file=io.StringIO(), width=100)
+            out.print(picture)
+            pictures.append(out.file.getvalue())  # type: ignore[attr-defined]
+
+    asked: list[int] = []
+
+    def look() -> list[Row]:
+        asked.append(len(pictures))
+        return [layer("conv1", dead_share=0.75, update_ratio=None),
+                layer("dense1", dead_share=None, update_ratio=None)]  # fmt: skip
+
+    monkeypatch.setattr(console, "live", Screen)
+    view = LiveView("digits", {"a": 10, "b": 10}, 0.69)
+    view.started(steps=300, epochs=3)
+    for number in range(1, 41):
+        clock.now += 0.1
+        view.stepped(step(number), look)
+    assert asked == list(range(len(pictures))) and len(pictures) == 14
+    first, last = (next(line.split() for line in page.splitlines() if "conv1 " in line) for page in pictures[::13])
+    assert first == last == ["conv1", "75%", "▁", "1.0e+00", "▁"], "no column without a number in it"
+    judged = [number for number, page in enumerate(pictures) if "▲ conv1: 75 % of its 64 units are dead in epo" in page]
+    assert judged == list(range(7, 14)), "step 22 is the first one drawn after step 20"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from commands import dltrain, done
 
 from dltrain import registry
+from dltrain.cli import app
 from dltrain.engine import OPS, distinct, gradcheck
 from dltrain.spec.schema import REGISTRIES
 
@@ -49,13 +51,26 @@ def test_the_example_from_its_gradient_to_its_predictions(tmp_path: Path) -> Non
     np.savez("x.npz", x=np.array([[0.5], [-1.0]]))
 
     forget()
-    for command in (["eval"], ["predict", "x.npz"], ["inspect-params", run]):
+    needed = ["eval"], ["predict", "x.npz"], ["inspect-params", run], ["verify"], ["graph", run]
+    for command in (*needed, ["fit", "--resume", run], ["visualize", "--layer", "sine1"]):
         refused = dltrain(*command)
         assert refused.code == 1 and f"give it again: --plugin {EXAMPLE}" in refused.errors[0], command
     answers = done("predict", "x.npz", "--plugin", EXAMPLE, "--json").json["predictions"]
     for answer, x in zip(answers, (0.5, -1.0), strict=True):
         assert answer["values"][0] == pytest.approx(np.sin(3 * x) + x, abs=0.4)
     assert done("eval", "--plugin", EXAMPLE, "--json").json["loss"] == pytest.approx(said.json["test"]["loss"])
+    assert done("verify", "--plugin", EXAMPLE, "--json").json["differences"] == []
+
+    for command, part in (("check", "sine1"), ("lr-find", "rate"), ("graph", "sine")):
+        forget()
+        assert dltrain(command, CONFIG).code == 2
+        assert part in done(command, CONFIG, "--plugin", EXAMPLE).out
+
+
+def test_every_command_takes_one_that_builds_a_network() -> None:
+    reads_only = {"report", "compare", "runs", "export-metrics", "env"}
+    takes = {command.name: signature(command.callback).parameters for command in app.registered_commands}
+    assert {name for name, parameters in takes.items() if "plugin" not in parameters} == reads_only
 
 
 def test_without_the_plugin_its_parts_are_unknown() -> None:

@@ -23,7 +23,7 @@ from dltrain.report import palette
 from dltrain.report.charts import Line, epoch_ticks, line_chart, nice_ticks, thin
 from dltrain.report.page import TEMPLATES
 from dltrain.report.sections import percent, short
-from dltrain.train.examine import calibration
+from dltrain.train.metrics import calibration
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
@@ -73,7 +73,7 @@ def check_page(path: Path) -> Seen:
         for key in ("src", "href", "xlink:href", "data"):
             if key in attributes and tag != "a":
                 assert attributes[key].startswith("data:image/png;base64,")
-    outside = re.findall(r"(?:https?:)?//[^\s\"'<>]+|@import|url\(", re.sub(r"data:[^\"]*", "", page))
+    outside = re.findall(r"(?:https?:)?//[^\s\"'<>]+|@import|url\((?!#)", re.sub(r"data:[^\"]*", "", page))
     assert set(outside) <= {"http://www.w3.org/2000/svg"}
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b|Undefined", "".join(seen.words)), "a number that is none"
     return seen
@@ -92,6 +92,18 @@ def test_fit_leaves_a_report(run: Path) -> None:
     for row in found["per_class"]:
         assert f" {row['class']} {row['examples']} {percent(row['recall'])} {percent(row['precision'])}" in text
     assert (run / "report.html").stat().st_size < 1_000_000
+
+
+def test_the_graph_is_that_of_the_network(run: Path) -> None:
+    """Every op and parameter in the order of the layers, in the page's colours."""
+    (svg,) = re.findall(r'<svg[^>]*class="graph".*?</svg>', (run / "report.html").read_text(), re.S)
+    vertices = done("graph", run / "config.yaml", "--json").json["vertices"]
+    layers = list(dict.fromkeys(v["layer"] for v in vertices))
+    assert re.findall(r'class="strong"[^>]*>([^<]+)<', svg) == layers and layers[:2] == ["input", "conv1"]
+    assert svg.count('class="op"') == sum(v["op"] != "parameter" for v in vertices)
+    assert svg.count('class="leaf"') == sum(v["op"] == "parameter" for v in vertices) == 4
+    assert "3×3×1×8 = 72" in svg and "cross_entropy" in svg and "<style" not in svg
+    assert "#" not in svg.replace("#tip", ""), "no colours of its own"
 
 
 def test_the_confusion_matrix_is_that_of_eval(run: Path) -> None:
@@ -169,7 +181,7 @@ def test_the_end_of_a_training_stands_when_there_can_be_no_report(
     def fail(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dltrain.report.page.write_atomically", fail)
+    monkeypatch.setattr("dltrain.report.page.write_output", fail)
     said = dltrain("fit", "smoke", "--max-steps", 1, "data.validation=3700", "--runs-dir", tmp_path, "--json")
     assert said.code == 0 and said.json["status"] == "done"
     again = f"try again with: dltrain report {said.json['run']}"
@@ -223,6 +235,8 @@ def test_contrast() -> None:
         for scale in palette.SCALES:
             for back, text in palette.scale(theme, scale):
                 assert palette.contrast(text, back) >= 4.5, f"{text} on {back}"
+        for name in ("ink", "muted"):
+            assert palette.contrast(theme[name], palette.colours(theme)["good1"]) >= 4.5, f"{name} on an op of a graph"
     assert palette.LIGHT.keys() == palette.DARK.keys()
 
 
@@ -294,7 +308,8 @@ def test_calibration_is_what_it_says() -> None:
 # --- as a browser shows it ---------------------------------------------------------------------------------------
 
 MEASURE = """<script>addEventListener("load", () => {
-const wide = [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1);
+const wide = [...document.querySelectorAll("body *:not(.scroll *)")].filter(
+  e => e.getBoundingClientRect().right > innerWidth + 1);
 const names = wide.map(e => e.outerHTML.slice(0, 90));
 document.title = JSON.stringify([innerWidth, document.documentElement.scrollWidth, names])
 })</script>"""

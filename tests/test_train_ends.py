@@ -25,6 +25,7 @@ from dltrain.train.checkpoint import weights_sha256
 from dltrain.train.job import Job
 from dltrain.train.loop import Training, fit
 from dltrain.train.rundir import RunDir
+from dltrain.train.watcher import Look
 
 Row = dict[str, Any]
 
@@ -201,7 +202,7 @@ def test_any_learning_rate_ends_in_words(tmp_path: Path) -> None:
 
 def test_another_error_is_a_failure(tmp_path: Path) -> None:
     class Broken(Silent):
-        def stepped(self, row: Row) -> None:
+        def stepped(self, row: Row, look: Look) -> None:
             raise OSError("the disk is full")
 
     run = new_run(tmp_path)
@@ -220,7 +221,7 @@ class Interrupts(Silent):
         super().__init__()
         self.number, self.step = number, step
 
-    def stepped(self, row: Row) -> None:
+    def stepped(self, row: Row, look: Look) -> None:
         if row["step"] == self.step:
             os.kill(os.getpid(), self.number)
 

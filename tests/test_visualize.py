@@ -9,10 +9,8 @@ import standin
 from commands import dltrain, done
 from PIL import Image
 
-from dltrain.data import load_split
 from dltrain.nn import Context
-from dltrain.spec import build_source, cuts_of, restore
-from dltrain.train.feed import Feed
+from dltrain.spec import examples_of, restore
 from dltrain.train.rundir import RunDir
 
 
@@ -65,10 +63,8 @@ def test_the_numbers_are_those_of_the_network(run: Path, tmp_path: Path) -> None
 
 
 def outputs(restored: Any) -> Any:
-    spec, source = restored.spec, build_source(restored.spec)
-    split = load_split(source, Path(), "train", cuts=cuts_of(spec), seed=spec.seed)
-    x = Feed(split, restored.checkpoint.preprocessing, (), restored.device).examples(np.arange(len(split)))[0]
-    return restored.model(x, Context()).data
+    feed = examples_of(restored, "train", Path())
+    return restored.model(feed.examples(np.arange(feed.size))[0], Context()).data
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 from dltrain.check.finding import Finding, judged
 from dltrain.check.subject import LayerTrace, Subject, rms
 from dltrain.nn.summary import summarise
+from dltrain.train.step import penalise
 
 Array = Any
 WEIGHTS = "look at model.init: he_normal suits relu, glorot_uniform suits tanh and sigmoid"
@@ -85,9 +86,14 @@ def activations(subject: Subject) -> Finding:
     """Differences between examples must neither fade nor grow on their way through the layers.
 
     Measured as the standard deviation over the examples, root mean square over positions and units. Glorot and Bengio,
-    2010, and He et al., 2015, chose their weights to keep it.
+    2010, and He et al., 2015, chose their weights to keep it. Outputs that all start at 0 are no fault of the last
+    layer: the loss tells its units apart.
     """
-    rows = [(t.layer.name, float(t.output.mean()), _spread(t)) for t in subject.trace.layers if t.layer.observed]
+    traces = [t for t in subject.trace.layers if t.layer.observed]
+    traces = traces if traces[-1].output.any() else traces[:-1]
+    if not traces:
+        return Finding("activations", "passed", "the only layer starts at 0")
+    rows = [(t.layer.name, float(t.output.mean()), _spread(t)) for t in traces]
     text = ", ".join(f"{name} {mean:.2g} ± {spread:.2g}" for name, mean, spread in rows)
     spreads = [spread for _, _, spread in rows]
     first, lowest, highest = spreads[0], min(spreads), max(spreads)
@@ -122,11 +128,13 @@ def dead_units(subject: Subject) -> Finding:
 
 
 def gradients_arrive(subject: Subject) -> Finding:
-    """Every parameter must get a gradient, and units of a layer must not all be the same."""
+    """Every parameter must get a gradient, and units of a layer before the last one must not all be the same."""
     found = subject.trace.gradients
+    hidden = [layer for layer in subject.job.model.layers if layer.parameters][:-1]
     broken = [name for name, g in found.items() if not np.isfinite(g).all()]
     none = [name for name, g in found.items() if not g.any()]
-    same = [name for name, p in subject.job.model.named_parameters() if p.kind == "weight" and _all_alike(p.data)]
+    weights = {f"{layer.name}.{n}": p for layer in hidden for n, p in layer.parameters.items() if p.kind == "weight"}
+    same = [name for name, p in weights.items() if _all_alike(p.data)]
     missing = f"nothing reaches {', '.join(none)}: dead units, weights that are all 0, or no path to the loss"
     return judged(
         "gradients",
@@ -173,10 +181,10 @@ def first_update(subject: Subject) -> Finding:
     for name, parameter in weights.items():
         w, g = {name: parameter.data.copy()}, {name: job.device.asarray(subject.trace.gradients[name])}
         job.optimizer.update(w, g, job.optimizer.new_state(w), job.optimizer.lr, 1)
-        size = float(rms_of(job, parameter.data))
-        ratios[name] = float(rms_of(job, w[name] - parameter.data)) / size if size else 0.0
+        if size := float(rms_of(job, parameter.data)):
+            ratios[name] = float(rms_of(job, w[name] - parameter.data)) / size
     if not ratios:
-        return Finding("first update", "passed", "there are no weights")
+        return Finding("first update", "passed", "there are no weights, or they start at 0")
     name = max(ratios, key=lambda key: ratios[key])
     lr = job.optimizer.lr
     return judged(
@@ -191,12 +199,10 @@ def first_update(subject: Subject) -> Finding:
 
 
 def penalty(subject: Subject) -> Finding:
-    """The penalty must not be what the training is about."""
-    settings = subject.job.penalty
-    weights = [p.data for _, p in subject.job.model.named_parameters() if p.kind == "weight"]
-    value = sum(settings.l1 * float(abs(w).sum()) + settings.l2 * float((w * w).sum()) for w in weights)
+    """What penalties there are, those of layers included, must not be what the training is about."""
+    value, _ = penalise(subject.job)
     share = value / subject.trace.loss if subject.trace.loss > 0 else 0.0
-    advice = "the training would mostly shrink weights; lower penalty.l1 or penalty.l2"
+    advice = "the training would mostly shrink weights; use a smaller penalty"
     return judged(
         "penalty",
         f"{value:.4g}, {share:.2g} times the loss" if value else "none",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, KernelsName, Overrides, Quiet
+from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, KernelsName, Overrides, Plugins, Quiet
 
 
 def check(
@@ -18,6 +18,7 @@ def check(
     data_dir: DataDir = None,
     device: DeviceName = None,
     kernels: KernelsName = "auto",
+    plugin: Plugins = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

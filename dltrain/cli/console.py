@@ -34,7 +34,9 @@ def show_tracebacks() -> None:
 def _err() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    err = Console(stderr=True, highlight=False)
+    err.soft_wrap = not err.is_terminal  # in a pipe a line stays a line
+    return err
 
 
 def info(text: str) -> None:
@@ -45,9 +47,10 @@ def info(text: str) -> None:
 
 def warning(text: str) -> None:
     """Something that is not as it should be and does not stop the command; not with --quiet."""
+    from rich.text import Text
+
     if not _quiet:
-        _err().print("[bold yellow]warning:[/]", end=" ")
-        _err().print(text, markup=False)
+        _err().print(Text.assemble(("warning:", "bold yellow"), " ", text))
 
 
 def show_warnings() -> None:
@@ -71,11 +74,12 @@ def advice(text: str, remedy: str, serious: bool) -> None:
 
 def error(text: str) -> None:
     """What went wrong: a line for each mistake. With --debug also where in the code."""
+    from rich.text import Text
+
     if _tracebacks:
         traceback.print_exc()
     for line in text.splitlines() or [""]:
-        _err().print("[bold red]error:[/]", end=" ")
-        _err().print(line, markup=False)
+        _err().print(Text.assemble(("error:", "bold red"), " ", line))
 
 
 def result_json(content: dict[str, Any]) -> None:
@@ -150,14 +154,6 @@ def sparkline(values: list[float], width: int) -> str:
     low, high = min(means), max(means)
     scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0
     return "".join(BLOCKS[round((value - low) * scale)] for value in means)
-
-
-def scores(found: dict[str, Any]) -> list[str]:
-    """`loss 0.1234`, `accuracy 0.9876`: as many of the figures of merit as there are."""
-    from dltrain.train.settings import METRICS
-
-    values = {key: found[key] for key in METRICS if found.get(key) is not None}
-    return [f"{key} {value:.4f}" if abs(value) < 1e4 else f"{key} {value:.4g}" for key, value in values.items()]
 
 
 def at_terminal() -> bool:

@@ -43,34 +43,27 @@ def evaluate(
     import numpy as np
 
     from dltrain.backend.process import settle
-    from dltrain.data import default_data_dir, load_split
-    from dltrain.errors import DataError
-    from dltrain.spec import build_source, cuts_of, restore
+    from dltrain.data import default_data_dir
+    from dltrain.spec import examples_of, restore
     from dltrain.train.examine import examine, keep
-    from dltrain.train.feed import Feed
     from dltrain.train.rundir import find_run
     from dltrain.train.settings import METRICS
     from dltrain.train.shards import Crew, available_cores
+    from dltrain.train.watcher import scores
 
     settle()
     directory = find_run(run, runs_dir)
     restored = restore(directory, checkpoint, device)
-    spec, source, learned = restored.spec, build_source(restored.spec), restored.checkpoint.preprocessing
-    assert spec.data and source and isinstance(spec.train.shard_size, int)
-    seen = (learned.input_shape, learned.classes, learned.columns)
-    if (source.input_shape, source.classes, source.columns) != seen:
-        raise DataError(
-            f"the data set ({spec.data.type}) has changed since {directory.path} was trained: shapes or classes differ"
-        )
-    examples = load_split(source, data_dir or default_data_dir(), split, cuts=cuts_of(spec), seed=spec.seed)
-    console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {len(examples):,} examples")
-    if restored.checkpoint.data_sha256.get(split, here := examples.sha256()) != here:
+    spec, classes = restored.spec, restored.checkpoint.preprocessing.classes
+    assert isinstance(spec.train.shard_size, int)
+    feed, same = examples_of(restored, split, data_dir or default_data_dir())
+    console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {feed.size:,} examples")
+    if not same:
         console.warning(f"the {split} data are others than when {directory.path} was trained")
-    feed = Feed(examples, learned, (), restored.device)
     crew = Crew(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size
-        looked = examine(restored.model, restored.loss, feed, crew, *sizes, spec.metrics, METRICS, learned.classes)
+        looked = examine(restored.model, restored.loss, feed, crew, *sizes, spec.metrics, METRICS, classes)
     crew.close()
     keep(looked, directory, split, checkpoint)
     found = looked.found
@@ -79,7 +72,7 @@ def evaluate(
     if json:
         console.result_json(result)
         return
-    console.result_text(f"{split}  {'  '.join(console.scores(found))}  ({found['examples']:,} examples)")
+    console.result_text(f"{split}  {'  '.join(scores(found))}  ({found['examples']:,} examples)")
     if "per_class" in found:
         rows = [[*row.values(), *counts] for row, counts in zip(found["per_class"], found["confusion"], strict=True)]
         taken_for = [f"→{row['class']}" for row in found["per_class"]]

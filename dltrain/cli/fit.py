@@ -3,7 +3,6 @@
 import re
 import sys
 from contextlib import nullcontext, suppress
-from datetime import datetime
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +24,7 @@ from dltrain.cli.app import (
     Threads,
 )
 from dltrain.cli.group import new_group, train_group
-from dltrain.cli.live import ProgressStyle, Together, watcher_for
+from dltrain.cli.live import ProgressStyle, watcher_for
 
 if TYPE_CHECKING:
     from dltrain.spec import RunSpec
@@ -164,29 +163,23 @@ def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -
     from dltrain.report.tensorboard import TensorBoard
     from dltrain.train.loop import fit as train
     from dltrain.train.profile import Profile
+    from dltrain.train.watcher import Together
 
     run = start.run
     if start.finished:
         console.info(f"run {run.path} is finished; a larger train.epochs or train.max_steps would continue it")
         return run.result()
 
-    def log(line: str) -> None:
-        with open(run.log, "a", encoding="utf-8") as file:
-            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
-
-    description = start.job.describe()
-    run.write_json(run.description, description)
-    watcher: Any = watcher_for(progress, log, run.path.name[16:], description)
-    if start.job.logging.tensorboard:
-        watcher = Together([watcher, TensorBoard(run.tensorboard)])
+    job = start.job
+    counts = None if job.preprocessing.class_weights else job.class_counts("train")
+    watcher = watcher_for(progress, run.path.name[16:], counts, job.guessing)
+    if job.logging.tensorboard:
+        watcher = Together(watcher, TensorBoard(run.tensorboard))
     timed = Profile()
     try:
-        with timed.watching(start.job) if profile else nullcontext():
-            result = train(start.job, run, start.threads, watcher, start.checkpoint)
+        with timed.watching(job) if profile else nullcontext():
+            return train(job, run, start.threads, watcher, start.checkpoint)
     except BaseException as error:
-        watcher.ended()
-        with suppress(OSError):  # a full disk, which the error itself tells
-            log(f"ended by {type(error).__name__}: {error}")
         if json:
             console.result_json(run.result())
         _report(run, error)
@@ -195,8 +188,6 @@ def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -
         if profile:
             run.write_json(run.profile, timed.report())
             run.write_json(run.trace, timed.trace())
-    watcher.ended()
-    return result
 
 
 class Start:
@@ -216,30 +207,22 @@ class Start:
 
     def begin(self, config: str, name: str, changes: list[Any], look_for_unfinished: bool) -> None:
         from dltrain.backend import open_device
-        from dltrain.errors import RunError
         from dltrain.report.tensorboard import required
-        from dltrain.spec import build_job, load, settle
-        from dltrain.train.environment import environment
-        from dltrain.train.rundir import RunDir
+        from dltrain.spec import load, new_run, settle
 
-        self.checkpoint, runs = None, self.runs_dir
+        self.checkpoint = None
         spec = load(config, changes)
-        device = open_device(spec.device)
-        spec = settle(spec, device)
-        if look_for_unfinished and (run := _unfinished(spec, runs, self.smoke)):
-            return self.resume(run, [])
-        self.job = build_job(spec, device, self.data_dir, self.smoke)
-        if self.job.logging.tensorboard:
+        if look_for_unfinished:
+            spec = settle(spec, open_device(spec.device))
+            if run := _unfinished(spec, self.runs_dir, self.smoke):
+                return self.resume(run, [])
+        if spec.logging.tensorboard:
             required()
-        facts = environment(device, self.threads, sys.argv)
-        try:
-            self.run = RunDir.create(runs, name, spec.to_yaml(), spec.text, facts, self.smoke)
-        except OSError as error:
-            raise RunError(f"{runs}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
+        self.job, self.run = new_run(spec, name, self.runs_dir, self.data_dir, self.threads, self.smoke)
         parameters = sum(p.size for _, p in self.job.model.named_parameters())
-        console.info(f"run {self.run.path}: {parameters:,} parameters, {device.name}")
+        console.info(f"run {self.run.path}: {parameters:,} parameters, {self.job.device.name}")
         for split, feed in self.job.feeds.items():
-            console.info(f"{split}: {_content(feed, self.job.preprocessing.classes)}")
+            console.info(f"{split}: {_content(feed.size, self.job.class_counts(split))}")
 
     def resume(self, run: "RunDir", changes: list[Any]) -> None:
         from dltrain.backend import choose_kernels, open_device
@@ -352,24 +335,23 @@ def _show_profile(report: dict[str, Any]) -> None:
     console.result_table(columns, rows)
 
 
-def _content(feed: Any, classes: tuple[str, ...] | None) -> str:
+def _content(examples: int, counts: dict[str, int] | None) -> str:
     """`3,823 examples (0 376, 1 389, …)`"""
-    text = f"{feed.size:,} examples"
-    if classes is None:
+    text = f"{examples:,} examples"
+    if counts is None:
         return text
-    counts = [0] * len(classes)
-    for target in feed.targets().tolist():
-        counts[target] += 1
-    if len(classes) > MOST_CLASSES_SHOWN:
-        return f"{text} of {len(classes):,} classes, {min(counts):,} to {max(counts):,} of each"
-    return f"{text} ({', '.join(f'{name} {count:,}' for name, count in zip(classes, counts, strict=True))})"
+    if len(counts) > MOST_CLASSES_SHOWN:
+        return f"{text} of {len(counts):,} classes, {min(counts.values()):,} to {max(counts.values()):,} of each"
+    return f"{text} ({', '.join(f'{name} {count:,}' for name, count in counts.items())})"
 
 
 def _summary(result: dict[str, Any]) -> str:
+    from dltrain.train.watcher import scores
+
     lines = []
     for split in ("train", "validation", "test"):
         if split in result:
-            lines.append(f"{split:<10}  {'  '.join(console.scores(result[split]))}")
+            lines.append(f"{split:<10}  {'  '.join(scores(result[split]))}")
     if "weights_sha256" in result:
         lines.append(f"weights     sha256 {result['weights_sha256'][:16]}…")
     lines.append(f"run         {result['run']}")

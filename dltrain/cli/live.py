@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from dltrain.cli import console
+from dltrain.train.watcher import Look, Row, Watcher, epoch_line, scores
 
 if TYPE_CHECKING:  # as in console.py
     from rich.console import RenderableType
@@ -14,76 +15,47 @@ if TYPE_CHECKING:  # as in console.py
     from rich.table import Table
     from rich.text import Text
 
-Row = dict[str, Any]
 ProgressStyle = Literal["auto", "live", "lines", "none"]
 REDRAW = 0.25  # seconds between two pictures, at least
 SILENCE = 30.0  # seconds after which a line says that the training goes on
 LAYERS = 16  # of a deep network; the sick ones come first
+COLUMNS = (  # of the table of layers, where there is anything to show: (title, key of a row, form)
+    ("dead units", "dead_share", "{:.0%}"),
+    ("saturated", "saturated_share", "{:.0%}"),
+    ("gradient", "gradient_norm", "{:.1e}"),
+    ("update ratio", "update_ratio", "{:.1e}"),
+)
 
 
-def watcher_for(style: ProgressStyle, log: Callable[[str], None], name: str, description: Row) -> Lines:
-    """log: called with the line of every epoch, for train.log. description: as in description.json."""
+def watcher_for(style: ProgressStyle, name: str, counts: dict[str, int] | None, guessing: float | None) -> Watcher:
+    """counts: training examples of each class. guessing: the loss of answers that know no more than these."""
     if style == "live" or (style == "auto" and console.at_terminal()):
-        return LiveView(log, name, description)
-    return Lines(log, console.info if style != "none" else lambda line: None)
+        return LiveView(name, counts, guessing)
+    return Watcher() if style == "none" else Lines(console.info)
 
 
-class Together:
-    """Several watchers of one training."""
-
-    def __init__(self, watchers: list[Any]):
-        self._watchers = watchers
-
-    def started(self, steps: int, epochs: int) -> None:
-        for watcher in self._watchers:
-            watcher.started(steps, epochs)
-
-    def stepped(self, row: Row) -> None:
-        for watcher in self._watchers:
-            watcher.stepped(row)
-
-    def finished_epoch(self, row: Row, layers: list[Row]) -> None:
-        for watcher in self._watchers:
-            watcher.finished_epoch(row, layers)
-
-    def ended(self) -> None:
-        for watcher in self._watchers:
-            watcher.ended()
-
-
-class Lines:
+class Lines(Watcher):
     """One line for each epoch, and one after 30 s of silence, so that nobody wonders."""
 
-    def __init__(self, log: Callable[[str], None], say: Callable[[str], None]):
-        self._log, self._say = log, say
+    def __init__(self, say: Callable[[str], None]):
+        self._say = say
 
     def started(self, steps: int, epochs: int) -> None:
         self.steps, self.epochs = steps, epochs
         self._began = self._spoke = time.monotonic()
         self._first: int | None = None
 
-    def stepped(self, row: Row) -> None:
+    def stepped(self, row: Row, look: Look) -> None:
         self._first = row["step"] if self._first is None else self._first
         now = time.monotonic()
         if now - self._spoke > SILENCE:
             self._spoke = now
             where = f"epoch {row['epoch']}/{self.epochs} · step {row['step']:,}/{self.steps:,}"
-            self._say(f"{where} · {' '.join(console.scores(row))} · {self._left(row['step'])} left")
+            self._say(f"{where} · {' '.join(scores(row))} · {self._left(row['step'])} left")
 
     def finished_epoch(self, row: Row, layers: list[Row]) -> None:
-        parts = [f"epoch {row['epoch']}/{self.epochs}"]
-        for split in ("train", "validation"):
-            if split in row:
-                parts.append(f"{split} {' '.join(console.scores(row[split]))}")
-        dead = [f"{layer['layer']} {layer['dead_units']}/{layer['units']}" for layer in layers if layer["dead_units"]]
-        parts += [f"dead units {', '.join(dead)}"] if dead else []
-        line = " · ".join([*parts, f"{row['seconds']:.1f} s"])
-        self._log(line)
-        self._say(line)
+        self._say(epoch_line(row, layers, self.epochs))
         self._spoke = time.monotonic()
-
-    def ended(self) -> None:
-        """The training is over, however it ended."""
 
     def _left(self, step: int) -> str:
         """Time left at the pace so far: `1:05`; nothing where there is no pace yet."""
@@ -101,9 +73,9 @@ class LiveView(Lines):
     Drawn by the training's own thread, at most four times a second, so that no other one disturbs it.
     """
 
-    def __init__(self, log: Callable[[str], None], name: str, description: Row):
-        super().__init__(log, console.info)
-        self._name, self._description = name, description
+    def __init__(self, name: str, counts: dict[str, int] | None, guessing: float | None):
+        super().__init__(console.info)
+        self._name, self._counts, self._guessing = name, counts, guessing
         self._live: Live | None = None
         self._drawn = 0.0
         self._start: Row | None = None
@@ -115,8 +87,8 @@ class LiveView(Lines):
         super().started(steps, epochs)
         self._live = console.live()
 
-    def stepped(self, row: Row) -> None:
-        super().stepped(row)
+    def stepped(self, row: Row, look: Look) -> None:
+        super().stepped(row, look)
         if row["step"] == 1:
             self._start = row
         self._losses.append(row["loss"])
@@ -124,36 +96,35 @@ class LiveView(Lines):
         now = time.monotonic()
         if self._live is not None and now - self._drawn >= REDRAW:
             self._drawn = now
-            self._live.update(self._view(), refresh=True)
+            self._live.update(self._view(look()), refresh=True)
 
     def finished_epoch(self, row: Row, layers: list[Row]) -> None:
         self._epochs.append(row)
         self._layers += layers
         super().finished_epoch(row, layers)
-        self._spoke = time.monotonic()
 
     def ended(self) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
 
-    def _view(self) -> RenderableType:
+    def _view(self, running: list[Row]) -> RenderableType:
+        """running: the layers in the epoch that is under way."""
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
-        from dltrain.train.advice import Seen, advise, classes_of
+        from dltrain.train.advice import WARM, Seen, advise
 
-        parts: list[RenderableType] = [Text(), self._bar(), self._figures()]
-        if self._layers:
-            found = advise(Seen(self._epochs, self._layers, self._start, *classes_of(self._description)))
-            parts += [Text(), self._table({advice.layer for advice in found})]
-            told = Table.grid(padding=(0, 1))  # a cell wraps its text
-            for advice in found[:2]:
-                mark = Text("▲", "red" if advice.serious else "yellow")
-                told.add_row(mark, Text.assemble(advice.text, ("; " + advice.remedy, "dim")))
-            parts.append(told)
-        return Group(*parts)
+        seen = self._row["step"] - (self._epochs[-1]["step"] if self._epochs else 0)
+        layers = [*self._layers, *(running if seen >= WARM else [])]  # units look dead until enough has been seen
+        found = advise(Seen(self._epochs, layers, self._start, self._counts, self._guessing))
+        marked = {advice.layer for advice in found}
+        told = Table.grid(padding=(0, 1))  # a cell wraps its text
+        for advice in found[:2]:
+            mark = Text("▲", "red" if advice.serious else "yellow")
+            told.add_row(mark, Text.assemble(advice.text, ("; " + advice.remedy, "dim")))
+        return Group(Text(), self._bar(), self._figures(), Text(), self._table(running, marked), told)
 
     def _bar(self) -> Table:
         from rich.progress_bar import ProgressBar
@@ -180,7 +151,7 @@ class LiveView(Lines):
             grid.add_column(no_wrap=True)
         rate = f"lr {row['lr']:.3g}  {row['examples_per_second']:,.0f} examples/s"
         courses = {"loss": self._losses, "accuracy": [epoch["train"].get("accuracy", 0) for epoch in self._epochs]}
-        for text in console.scores(row):
+        for text in scores(row):
             key, value = text.split()
             course = Text(console.sparkline(courses[key], 16), "cyan")
             grid.add_row(key, Text(value, "bold"), course, self._watched(key), rate if key == "loss" else "")
@@ -193,22 +164,25 @@ class LiveView(Lines):
         value = self._epochs[-1].get("validation", {}).get(key) if self._epochs else None
         return Text() if value is None else Text.assemble("validation ", (f"{value:.4f}", "bold"))
 
-    def _table(self, marked: set[str | None]) -> Table:
+    def _table(self, running: list[Row], marked: set[str | None]) -> Table:
         from rich.table import Table
         from rich.text import Text
 
+        every = [*self._layers, *running]
         history: dict[str, list[Row]] = {}
-        for row in self._layers:
+        for row in every:
             history.setdefault(row["layer"], []).append(row)
         shown = sorted(history, key=lambda name: name not in marked)[:LAYERS]
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
         table.add_column("layer")
-        for title in ("dead units", "", "gradient", "", "update ratio", ""):
-            table.add_column(title, justify="right" if title else "left", no_wrap=True)
+        columns = [column for column in COLUMNS if any(row[column[1]] is not None for row in every)]
+        for title, _, _ in columns:
+            table.add_column(title, justify="right", no_wrap=True)
+            table.add_column("", no_wrap=True)
         for name in (name for name in history if name in shown):
             rows = history[name]
             cells: list[Any] = [Text(name, "bold red" if name in marked else "")]
-            for key, form in (("dead_share", "{:.0%}"), ("gradient_norm", "{:.1e}"), ("update_ratio", "{:.1e}")):
+            for _, key, form in columns:
                 values = [row[key] for row in rows if row[key] is not None]
                 cells += [form.format(values[-1]), Text(console.sparkline(values, 10), "cyan")] if values else ["–", ""]
             table.add_row(*cells)

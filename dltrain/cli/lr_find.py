@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, KernelsName, Overrides, Quiet, Threads
+from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, KernelsName, Overrides, Plugins, Quiet, Threads
 
 
 def lr_find(
@@ -18,35 +18,41 @@ def lr_find(
     device: DeviceName = None,
     kernels: KernelsName = "auto",
     threads: Threads = None,
+    plugin: Plugins = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Suggest a learning rate.
 
-    Trains a copy with a rate that grows from 1e-6 to 10 and looks where the loss falls. Keeps nothing.
+    Trains a copy with a rate that grows from 1e-6 to 10, and from where the loss falls on with some rates for a few
+    steps each. Keeps nothing.
     """
-    from dltrain.check.lr_find import sweep
+    from dltrain.check.lr_find import find_rate
     from dltrain.cli.check import prepare
     from dltrain.report.curve import svg_curve, text_curve
-    from dltrain.report.grid import write_bytes
+    from dltrain.train.files import write_output
     from dltrain.train.shards import Crew, available_cores
 
     job = prepare(config, overrides, data_dir, device)
     crew = Crew(threads or available_cores())
     try:
-        found = sweep(job, crew)
+        found = find_rate(job, crew)
     finally:
         crew.close()
     if svg and found.rates:
         title = f"{Path(config).stem}: loss while the learning rate grows"
-        write_bytes(svg, svg_curve(title, found.rates, found.losses, found.smooth, found.suggestion))
+        write_output(svg, svg_curve(title, found.rates, found.losses, found.smooth, found.suggestion))
         console.info(f"wrote {svg}")
     if json:
         console.result_json(found.to_json())
         return
     if found.rates:
         console.result_text(text_curve(found.rates, found.smooth, found.suggestion))
+    if found.tried:
+        rows = [[f"{rate:.1e}", "diverged" if loss is None else loss] for rate, loss in found.tried]
+        console.result_text("")
+        console.result_table(["short training at", "loss at its end"], rows)
     console.result_text(f"\n{found.reason}")
     if found.suggestion is not None:
         changes = [*(overrides or []), f"optimizer.lr={found.suggestion:.2g}"]

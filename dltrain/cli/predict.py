@@ -117,8 +117,7 @@ def _write_table(path: Path, predictions: list[dict[str, Any]]) -> None:
     import csv
     import io
 
-    from dltrain.errors import DltrainError
-    from dltrain.train.files import write_atomically
+    from dltrain.train.files import write_output
 
     text = io.StringIO()
     writer = csv.writer(text)
@@ -129,10 +128,7 @@ def _write_table(path: Path, predictions: list[dict[str, Any]]) -> None:
     else:
         writer.writerow(["input", *(f"value{i}" for i in range(len(first["values"])))])
         writer.writerows([row["input"], *row["values"]] for row in predictions)
-    try:
-        write_atomically(path, text.getvalue().encode())
-    except OSError as error:
-        raise DltrainError(f"{path}: cannot be written: {error.strerror}") from None
+    write_output(path, text.getvalue().encode())
 
 
 def _print(predictions: list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, DataDir, Debug, Json, KernelsName, Quiet, Run, RunsDir, Threads
+from dltrain.cli.app import RUNS, DataDir, Debug, Json, KernelsName, Plugins, Quiet, Run, RunsDir, Threads
 
 
 def verify(
@@ -23,6 +23,7 @@ def verify(
     data_dir: DataDir = None,
     kernels: KernelsName = "auto",
     threads: Threads = None,
+    plugin: Plugins = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -35,7 +36,7 @@ def verify(
     from dltrain.backend import choose_kernels, open_device
     from dltrain.backend.process import settle
     from dltrain.data import default_data_dir
-    from dltrain.spec import build_job, load
+    from dltrain.spec import build_job, load, require_plugins
     from dltrain.train.environment import differences, environment
     from dltrain.train.rundir import find_run
     from dltrain.train.shards import available_cores
@@ -43,6 +44,7 @@ def verify(
 
     settle()
     directory = find_run(run, runs_dir)
+    require_plugins(directory)
     recorded = directory.recorded_environment()
     if kernels == "auto" and recorded.get("kernels") == "numpy":
         choose_kernels("numpy")  # others would give other bits

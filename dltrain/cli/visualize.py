@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Quiet, Run, RunsDir, Threads, Which
+from dltrain.cli.app import (
+    RUNS,
+    DataDir,
+    Debug,
+    DeviceName,
+    Json,
+    KernelsName,
+    Plugins,
+    Quiet,
+    Run,
+    RunsDir,
+    Threads,
+    Which,
+)
 
 
 def visualize(
@@ -27,6 +40,7 @@ def visualize(
     device: DeviceName = None,
     kernels: KernelsName = "auto",
     threads: Threads = None,
+    plugin: Plugins = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -37,19 +51,18 @@ def visualize(
     numbers are the unit's activation before its activation function, for conv the mean over the image.
     """
     from dltrain.backend.process import settle
-    from dltrain.data import default_data_dir, load_split
+    from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError, DataError
     from dltrain.report.features import feature_grid, visualise
     from dltrain.report.grid import write_picture
-    from dltrain.spec import build_source, cuts_of, restore
-    from dltrain.train.feed import Feed
+    from dltrain.spec import examples_of, restore
     from dltrain.train.rundir import find_run
     from dltrain.train.shards import available_cores
 
     settle()
     directory = find_run(run, runs_dir)
     restored = restore(directory, checkpoint, device)
-    spec, learned, layers = restored.spec, restored.checkpoint.preprocessing, {x.name: x for x in restored.model.layers}
+    learned, layers = restored.checkpoint.preprocessing, {x.name: x for x in restored.model.layers}
     if layer not in layers:
         raise ConfigError(f"--layer {layer}: this network has no such layer; it has {', '.join(layers)}")
     units = layers[layer].out_shape[-1]
@@ -57,19 +70,17 @@ def visualize(
         raise ConfigError(f"--unit {max(unit)}: {layer} has {units} units, 0 to {units - 1}")
     if len(learned.input_shape) != 3 or learned.input_shape[-1] not in (1, 3):
         raise DataError(f"{directory.path}: its inputs {learned.input_shape} are no images, so nothing can be shown")
-    source = build_source(spec)
-    assert spec.data and source
-    split = load_split(source, data_dir or default_data_dir(), "train", cuts=cuts_of(spec), seed=spec.seed)
-    console.info(f"run {directory.path}: {checkpoint} checkpoint, looking among {len(split):,} training examples")
-    feed = Feed(split, learned, (), restored.device)
+    feed, _ = examples_of(restored, "train", data_dir or default_data_dir())
+    console.info(f"run {directory.path}: {checkpoint} checkpoint, looking among {feed.size:,} training examples")
     workers = threads or available_cores()
-    found = visualise(restored.model, layers[layer], feed, restored.device, spec.seed, workers, unit or None, minimize)
+    model, seed = restored.model, restored.spec.seed
+    found = visualise(model, layers[layer], feed, restored.device, seed, workers, unit or None, minimize)
     what = "least" if minimize else "most"
     title = f"{layer}: made to excite a unit {what} (framed), and the examples that do"
     path = output or directory.path / "visualize" / f"{layer}{'-least' if minimize else ''}.png"
     if output is None:
         path.parent.mkdir(exist_ok=True)
-    is_last = layers[layer] is restored.model.layers[-1]
+    is_last = layers[layer] is model.layers[-1]
     names = learned.classes if is_last and learned.classes else [f"unit {i}" for i in range(units)]
     write_picture(path, feature_grid(title, found, feed, learned, names))
     console.info(f"wrote {path}")

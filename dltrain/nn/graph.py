@@ -1,16 +1,21 @@
 """The computation graph of a model, read off the engine's own nodes after a forward pass."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from math import isfinite, prod
 from typing import Any
 
-from dltrain.backend import to_host
+import numpy as np
+
+from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, ancestors, gradients
 from dltrain.nn.layer import Context
+from dltrain.nn.loss import Loss
 from dltrain.nn.model import Model
 
 Array = Any
+EXAMPLES = 2  # in the batch that makes an outline; every value shows N in their place
 INPUT, PARAMETER, CONSTANT, LOSS = "input", "parameter", "constant", "loss"
 
 
@@ -38,6 +43,24 @@ class Vertex:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def outline(model: Model, device: Device, loss: Loss | None = None) -> list[Vertex]:
+    """The graph of a forward pass before there are weights or data, up to the loss or else the model's output."""
+    model = deepcopy(model)
+    for _, parameter in model.named_parameters():
+        parameter.data = device.xp.zeros(parameter.shape, device.dtype)  # takes no memory until it is written to
+
+    def words(purpose: str, layer: str, words_each: int) -> Array:
+        return device.xp.zeros((EXAMPLES, words_each), np.uint64)
+
+    def measured(output: Tensor) -> Tensor:
+        assert loss is not None
+        shape, dtype = ((EXAMPLES,), np.int64) if loss.classification else (output.shape, device.dtype)
+        return loss(output, device.xp.zeros(shape, dtype), EXAMPLES)
+
+    x = device.xp.zeros((EXAMPLES, *model.in_shape), device.dtype)
+    return capture(model, x, Context(training=True, words=words), measured if loss else None)
 
 
 def capture(

@@ -15,11 +15,14 @@ class Loss:
     """Called with (output, targets, count): the sum over the examples at hand, divided by `count`, that of the batch.
 
     classification: a target is the number of the right class, and `logits` of the output has a number for each.
+    entropy: the loss is -log of a probability, so that whoever knows only how frequent the classes are has their
+    entropy as loss.
     weighable: whether an example can count more than another: whether `weights` is made use of.
     class_weights: how much an example of each class counts, (C,) on the device; None where all count the same.
     """
 
     classification: bool
+    entropy = False
     weighable = False
     class_weights: Array | None = None
 
@@ -50,7 +53,7 @@ class Loss:
 class CrossEntropy(Loss):
     """-log of the probability that softmax of the output gives to the right class."""
 
-    classification = weighable = True
+    classification = entropy = weighable = True
 
     def __init__(self, *, label_smoothing: Rate = 0.0):
         self.label_smoothing = label_smoothing
@@ -70,7 +73,7 @@ class CrossEntropy(Loss):
 class BinaryCrossEntropy(Loss):
     """For two classes and a network with one output, whose sigmoid is the probability of the second class."""
 
-    classification = weighable = True
+    classification = entropy = weighable = True
 
     def outputs(self, classes: int) -> int | None:
         return 1 if classes == 2 else None

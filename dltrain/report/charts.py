@@ -118,12 +118,14 @@ def _drawable(points: Points, log: bool) -> list[tuple[float, float]]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten between the values, at most six; 1, 2 and 5 times them where there would be fewer than three."""
+    """Powers of ten between the values, at most six; 1, 2 and 5 times them where there would be fewer than three, and
+    where those are too few as well, round numbers at even distances."""
     exponents = range(floor(log10(low)), ceil(log10(high)) + 1)
     tens = [10.0**e for e in exponents if low <= 10.0**e <= high]
     if len(tens) < 3:
         fine = [m * 10.0**e for e in exponents for m in (1, 2, 5)]
-        return [tick for tick in fine if low <= tick <= high] or [low]
+        inside = [tick for tick in fine if low <= tick <= high]
+        return inside if len(inside) > 2 else [tick for tick in nice_ticks(low, high, 4) if tick > 0]
     return tens[:: ceil(len(tens) / 6)]
 
 

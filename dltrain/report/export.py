@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.report.record import Record
-from dltrain.train.files import write_atomically
+from dltrain.train.files import write_output
 
 Row = dict[str, Any]
 
 
 def write_tables(record: Record, folder: Path) -> list[Path]:
-    """steps.csv, epochs.csv and layers.csv, those that have a row. Raises OSError."""
+    """steps.csv, epochs.csv and layers.csv, those that have a row. Raises OSError, DltrainError."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, rows in (("steps", record.steps), ("epochs", record.epochs), ("layers", record.layers)):
         if rows:
             written.append(folder / f"{name}.csv")
-            write_atomically(written[-1], table(rows).encode())
+            write_output(written[-1], table(rows).encode())
     return written
 
 

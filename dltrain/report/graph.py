@@ -1,23 +1,26 @@
 """A computation graph as text, as DOT for graphviz, and as SVG."""
 
+import re
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from math import log10
 from xml.sax.saxutils import escape, quoteattr
 
 from dltrain.nn.graph import CONSTANT, INPUT, PARAMETER, Vertex
+from dltrain.report.palette import DARK, LIGHT, Theme, colours
 
 LEAVES = (PARAMETER, CONSTANT)
 Vertices = Sequence[Vertex]
 
-# The layout of the SVG, in pixels. Ops run down the middle, what they take besides stands to their left.
-ROW, BOX, OP_WIDTH, LEAF_WIDTH, LABEL_WIDTH, BAR_WIDTH, GAP, MARGIN = 58, 38, 140, 200, 110, 110, 40, 16
+# The layout of the SVG, in pixels. Ops run down beside the layers' names, what they take besides stands to their right.
+ROW, BOX, OP_WIDTH, BAR_WIDTH, GAP, BETWEEN, MARGIN = 46, 34, 130, 110, 32, 12, 12
+LEFT, RIGHT = 124, 124 + OP_WIDTH  # the sides of an op
+LETTER = 6.4  # a small letter's width, on average
 STYLE = """
-text{font:13px system-ui,sans-serif;fill:#1d1f24}.small{font-size:11px;fill:#5c606a}
-.paper{fill:#fdfdfb}.layer{fill:#f0f0ea}.op{fill:#d9e6f3;stroke:#245a92}.leaf{fill:#fff;stroke:#8a8d94}
-.edge{fill:none;stroke:#5c606a;stroke-width:1.3}.bar{fill:#b2500d}.mid{text-anchor:middle}.strong{font-weight:600}
-@media (prefers-color-scheme:dark){text{fill:#e9e7e2}.small{fill:#a5a9b2}.paper{fill:#15171b}.layer{fill:#1e2126}
-.op{fill:#22384f;stroke:#82b4ea}.leaf{fill:#15171b;stroke:#a5a9b2}.edge{stroke:#a5a9b2}.bar{fill:#f1a566}}
+.graph{font:13px system-ui,sans-serif}.graph text{fill:var(--ink)}.graph .small{font-size:11px;fill:var(--muted)}
+.graph .paper{fill:var(--paper)}.graph .layer{fill:var(--panel)}.graph .op{fill:var(--good1);stroke:var(--first)}
+.graph .leaf{fill:var(--paper);stroke:var(--muted)}.graph .edge{fill:none;stroke:var(--muted);stroke-width:1.3}
+.graph .bar{fill:var(--second)}.graph .mid{text-anchor:middle}.graph .strong{font-weight:600}
 """
 
 
@@ -56,53 +59,70 @@ def to_dot(vertices: Vertices) -> str:
     return "\n".join([*lines, "}"])
 
 
-def to_svg(vertices: Vertices, title: str) -> str:
-    """Ops from top to bottom in the order in which they were computed; beside each, its gradient on a log scale."""
+def svg_file(vertices: Vertices, title: str) -> str:
+    """A picture that stands by itself, light or dark as the reader's system is."""
+    dark = f"@media(prefers-color-scheme:dark){{{_coloured(DARK)}}}"
+    return svg_figure(vertices, title, _coloured(LIGHT) + dark)
+
+
+def _coloured(theme: Theme) -> str:
+    """STYLE for programs that know no variables."""
+    named = colours(theme)
+    return re.sub(r"var\(--(\w+)\)", lambda name: named[name[1]], STYLE)
+
+
+def svg_figure(vertices: Vertices, title: str, style: str = "") -> str:
+    """Ops from top to bottom in the order in which they were computed; beside each, its gradient on a log scale.
+
+    style: given for a picture by itself; a page has STYLE in its own.
+    """
     ops = [i for i, v in enumerate(vertices) if v.op not in LEAVES]
     row_of = {place: row for row, place in enumerate(ops)}
-    most_leaves = max(sum(vertices[i].op in LEAVES for i in vertices[place].inputs) for place in ops)
-    left = MARGIN + LABEL_WIDTH + most_leaves * (LEAF_WIDTH + 14) + GAP
-    bars = left + OP_WIDTH + GAP + 16
+    leaves = {place: [i for i in vertices[place].inputs if vertices[i].op in LEAVES] for place in ops}
+    widths = [  # of an op's first leaf, its second one …
+        max(60.0, *(LETTER * len(line) + 16 for i in column if i is not None for line in _leaf_lines(vertices[i])))
+        for column in zip_longest(*leaves.values())
+    ]
+    bars = RIGHT + GAP + sum(widths) + BETWEEN * max(len(widths) - 1, 0) + GAP
     norms = [vertices[i].gradient or 0.0 for i in ops[:-1] if vertices[i].gradient]  # the last one's is always 1
-    width = bars + (BAR_WIDTH + 90 if norms else 0) + MARGIN
-    top = MARGIN + 44
-    height = top + len(ops) * ROW + MARGIN
+    width = round(bars + (BAR_WIDTH + 90 if norms else MARGIN - GAP))
+    top = (MARGIN + 28 if style else 4) + (20 if norms else 0)
+    height = top + len(ops) * ROW + 4
 
     def y(place: int) -> float:
         """The middle of an op's row."""
         return top + row_of[place] * ROW + ROW / 2
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label={quoteattr(title)}><style>{STYLE}</style>',
-        f'<rect class="paper" width="{width}" height="{height}"/>',
-        f'<text x="{MARGIN}" y="{MARGIN + 14}" style="font-size:16px;font-weight:600">{escape(title)}</text>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" role="img" aria-label={quoteattr(title)}>',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path class="edge" d="M1,1 L8,4 L1,7"/></marker></defs>',
     ]
+    if style:
+        parts.append(
+            f'<style>{style}</style><rect class="paper" width="{width}" height="{height}"/>'
+            f'<text x="{MARGIN}" y="{MARGIN + 14}" style="font-size:16px;font-weight:600">{escape(title)}</text>'
+        )
     if norms:
-        parts.append(f'<text class="small" x="{bars}" y="{top - 8}">‖gradient‖ of the output, logarithmic</text>')
+        parts.append(f'<text class="small" x="{bars}" y="{top - 6}">‖gradient‖ of the output, logarithmic</text>')
     for layer, members in groupby(ops, key=lambda i: vertices[i].layer):
         rows = list(members)
         band = y(rows[0]) - ROW / 2 + 2
         parts.append(
-            f'<rect class="layer" rx="8" x="{MARGIN}" y="{band}" width="{width - 2 * MARGIN}" '
-            f'height="{len(rows) * ROW - 4}"/>'
-            f'<text class="strong" x="{MARGIN + 12}" y="{band + len(rows) * ROW / 2 + 3}">{escape(layer)}</text>'
+            f'<rect class="layer" rx="6" x="0" y="{band}" width="{width}" height="{len(rows) * ROW - 4}"/>'
+            f'<text class="strong" x="{MARGIN}" y="{band + len(rows) * ROW / 2 + 3}">{escape(layer)}</text>'
         )
     for place in ops:
-        v, middle = vertices[place], y(place)
-        parts.append(_box("op", left, middle, OP_WIDTH, [v.op, v.shape_text]))
-        leaf_x = left - GAP
-        for i in v.inputs:
-            if vertices[i].op in LEAVES:
-                leaf_x -= LEAF_WIDTH
-                parts.append(_box("leaf", leaf_x, middle, LEAF_WIDTH, _leaf_lines(vertices[i])))
-                leaf_x -= 14
-            else:
-                parts.append(_edge(left, y(i), middle, row_of[place] - row_of[i]))
-        if any(vertices[i].op in LEAVES for i in v.inputs):
-            parts.append(f'<path class="edge" marker-end="url(#tip)" d="M{left - GAP},{middle} H{left}"/>')
+        v, middle, end = vertices[place], y(place), float(RIGHT)
+        for number, (i, leaf_width) in enumerate(zip(leaves[place], widths, strict=False)):
+            x = end + (BETWEEN if number else GAP)
+            tip = "" if number else ' marker-end="url(#tip)"'
+            parts.append(f'<path class="edge"{tip} d="M{x:.1f},{middle} H{end:.1f}"/>')
+            parts.append(_box("leaf", x, middle, leaf_width, _leaf_lines(vertices[i])))
+            end = x + leaf_width
+        parts.append(_box("op", LEFT, middle, OP_WIDTH, [v.op, v.shape_text]))
+        parts += [_edge(y(i), middle, row_of[place] - row_of[i]) for i in v.inputs if i in row_of]
         if v.gradient and place != ops[-1]:
             lowest = min(*norms, max(norms) / 1e3)  # small differences are to look small
             share = log10(v.gradient / lowest) / log10(max(norms) / lowest)
@@ -112,24 +132,21 @@ def to_svg(vertices: Vertices, title: str) -> str:
     return "".join([*parts, "</svg>\n"])
 
 
-def _edge(left: float, start: float, end: float, rows: int) -> str:
-    """Straight down to the next row; around the rows between on the right where there are some."""
-    x = left + OP_WIDTH / 2
-    if rows == 1:
-        return f'<path class="edge" marker-end="url(#tip)" d="M{x},{start + BOX / 2} V{end - BOX / 2}"/>'
-    right = left + OP_WIDTH
-    return (
-        f'<path class="edge" marker-end="url(#tip)" '
-        f'd="M{right},{start} C{right + GAP},{start} {right + GAP},{end} {right},{end}"/>'
-    )
+def _edge(start: float, end: float, rows: int) -> str:
+    """Straight down to the next row; around the rows between on the left where there are some."""
+    x = (LEFT + RIGHT) / 2
+    way = f"M{x},{start + BOX / 2} V{end - BOX / 2}" if rows == 1 else (
+        f"M{LEFT},{start} C{LEFT - GAP},{start} {LEFT - GAP},{end} {LEFT},{end}"
+    )  # fmt: skip
+    return f'<path class="edge" marker-end="url(#tip)" d="{way}"/>'
 
 
 def _box(kind: str, x: float, middle: float, width: float, lines: Sequence[str]) -> str:
     corners = BOX / 2 if kind == "op" else 4
     return (
-        f'<rect class="{kind}" rx="{corners}" x="{x}" y="{middle - BOX / 2}" width="{width}" height="{BOX}"/>'
-        f'<text class="mid" x="{x + width / 2}" y="{middle - 3}">{escape(lines[0])}</text>'
-        f'<text class="small mid" x="{x + width / 2}" y="{middle + 12}">{escape(lines[1])}</text>'
+        f'<rect class="{kind}" rx="{corners}" x="{x:.1f}" y="{middle - BOX / 2}" width="{width:.1f}" height="{BOX}"/>'
+        f'<text class="mid" x="{x + width / 2:.1f}" y="{middle - 2}">{escape(lines[0])}</text>'
+        f'<text class="small mid" x="{x + width / 2:.1f}" y="{middle + 11}">{escape(lines[1])}</text>'
     )
 
 

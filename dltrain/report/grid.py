@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dltrain.data import Preprocessing
-from dltrain.errors import DataError, DltrainError
-from dltrain.train.files import write_atomically
+from dltrain.errors import DataError
+from dltrain.train.files import write_output
 
 Array = Any
 SMALLEST_SIDE = 72  # pixels of a tile; smaller images are enlarged by a whole factor, without smoothing
@@ -76,15 +76,7 @@ def write_picture(path: Path, picture: Image.Image) -> None:
     """As PNG, whatever the name says. Raises DltrainError where it cannot be written."""
     data = io.BytesIO()
     picture.save(data, "PNG", optimize=True)
-    write_bytes(path, data.getvalue())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Raises DltrainError where it cannot be written."""
-    try:
-        write_atomically(path, data)
-    except OSError as error:
-        raise DltrainError(f"{path}: cannot be written: {error.strerror}") from None
+    write_output(path, data.getvalue())
 
 
 def _font(size: int) -> Any:

@@ -14,14 +14,14 @@ from dltrain.report.page import render
 from dltrain.report.palette import depth_class
 from dltrain.report.record import Record, believed
 from dltrain.report.sections import duration
-from dltrain.train.files import write_atomically
+from dltrain.train.files import write_output
 from dltrain.train.rundir import RunDir
 
 CURVES = 12  # variants whose curves are drawn, the best ones
 
 
 def write_comparison(comparison: Comparison, to: Path) -> None:
-    """Raises OSError."""
+    """Raises DltrainError."""
     shown = comparison.variants[:CURVES]
     lines = [
         Line(variant.label[:24], variant.curve, depth_class(i, len(shown)), len(variant.curve) < 15)
@@ -39,17 +39,17 @@ def write_comparison(comparison: Comparison, to: Path) -> None:
         links={record.name: _link(record.run, to) for v in comparison.variants for record in v.records},
         looks=[depth_class(i, len(shown)) for i in range(len(shown))],
     )
-    write_atomically(to, page.encode())
+    write_output(to, page.encode())
 
 
 def write_overview(runs: Sequence[RunDir], to: Path) -> None:
     """The list of runs, newest first; sorted by any column where the reader clicks. Runs that cannot be read are left
-    out. Raises OSError."""
+    out. Raises DltrainError."""
     rows = []
     for run in reversed(runs):
         with suppress(RunError), believed(run):
             rows.append(_row(Record.read(run), to))
-    write_atomically(to, render("runs.html", title="Runs", rows=rows).encode(errors="replace"))
+    write_output(to, render("runs.html", title="Runs", rows=rows).encode(errors="replace"))
 
 
 def _row(record: Record, to: Path) -> dict[str, Any]:

@@ -9,22 +9,23 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedErro
 from markupsafe import Markup
 
 from dltrain import __version__
-from dltrain.report import sections
+from dltrain.report import graph, sections
 from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
 from dltrain.report.record import Record, believed
 from dltrain.train.advice import RULES
-from dltrain.train.files import write_atomically
+from dltrain.train.files import write_output
 from dltrain.train.rundir import RunDir
 
+ELSEWHERE = ("command", "variables")  # of env.json: what has a place of its own, or none in a page
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(run: RunDir, to: Path | None = None) -> Record:
-    """Make report.html (or the file `to`) of what the run has kept. Raises RunError, OSError."""
+    """Make report.html (or the file `to`) of what the run has kept. Raises DltrainError."""
     with believed(run):
         record = Record.read(run)
         page = report_page(record)
-    write_atomically(to or run.report, page.encode(errors="replace"))
+    write_output(to or run.report, page.encode(errors="replace"))
     return record
 
 
@@ -48,10 +49,11 @@ def report_page(record: Record) -> str:
         weights=sections.weights(record),
         filters=sections.first_filters(record),
         layers=sections.layer_table(record, _shape),
+        graph=sections.graph(record),
         model=record.description.get("model"),
         rules=len(RULES),
         command=_command(environment.get("command")),
-        environment={key: _text(value) for key, value in environment.items() if key not in ("command", "variables")},
+        environment={key: _text(value) for key, value in environment.items() if key not in ELSEWHERE and value != []},
     )
 
 
@@ -71,7 +73,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters |= {"percent": sections.percent, "short": sections.short}
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    environment.globals["style"] = Markup(stylesheet_colours() + _classes() + style)
+    environment.globals["style"] = Markup(stylesheet_colours() + _classes() + style + graph.STYLE)
     return environment
 
 

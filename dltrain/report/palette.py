@@ -53,12 +53,16 @@ def step_class(share: float, name: str) -> str:
     return f"{name}{step}"
 
 
+def colours(theme: Theme) -> Theme:
+    """Every colour by name, those of the scales included: `bad3`, and `on-bad3` for the text on it."""
+    steps = {name: scale(theme, name) for name in SCALES}
+    backs = {f"{name}{i}": back for name, pairs in steps.items() for i, (back, _) in enumerate(pairs)}
+    texts = {f"on-{name}{i}": text for name, pairs in steps.items() for i, (_, text) in enumerate(pairs)}
+    return theme | backs | texts
+
+
 def _variables(theme: Theme) -> str:
-    pairs = [f"--{name}:{colour}" for name, colour in theme.items()]
-    for name in SCALES:
-        for step, (back, text) in enumerate(scale(theme, name)):
-            pairs.append(f"--{name}{step}:{back};--on-{name}{step}:{text}")
-    return ";".join(pairs)
+    return ";".join(f"--{name}:{colour}" for name, colour in colours(theme).items())
 
 
 def _channels(colour: str) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.errors import RunError
-from dltrain.train.advice import Advice, Seen, advise, classes_of
+from dltrain.train.advice import Advice, Seen, advise
 from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.examine import kept
 from dltrain.train.rundir import RunDir
@@ -82,8 +82,9 @@ class Record:
     @cached_property
     def advice(self) -> list[Advice]:
         start = self.steps[0] if self.steps and self.steps[0]["step"] == 1 else None
-        seen = Seen(self.epochs, self.layers, start, *classes_of(self.description), self.status["status"])
-        return advise(seen)
+        data, guessing = self.description.get("data", {}), self.description.get("guessing")
+        counts = None if data.get("class_weights") else data.get("splits", {}).get("train", {}).get("class_counts")
+        return advise(Seen(self.epochs, self.layers, start, counts, guessing, self.status["status"]))
 
     @cached_property
     def checkpoint(self) -> Checkpoint | None:

@@ -1,15 +1,18 @@
 """What each part of a report shows, made from a run's record. A part that has nothing to show is None or empty."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from dltrain.nn.graph import Vertex
 from dltrain.report import charts
 from dltrain.report.charts import Line
 from dltrain.report.data_uri import filters_uri, image_uri
+from dltrain.report.graph import svg_figure
 from dltrain.report.palette import depth_class, step_class
 from dltrain.report.record import Record
 
@@ -83,16 +86,20 @@ def learning(record: Record) -> list[tuple[str, str, Markup]]:
     def steps(key: str) -> list[tuple[float, float | None]]:
         return charts.thin([(row["step"] / per_epoch, row.get(key)) for row in record.steps])
 
-    def epochs(split: str, key: str, back: float) -> list[tuple[float, float | None]]:
-        return [(row["step"] / per_epoch - back, row[split].get(key)) for row in record.epochs if split in row]
+    ends = [0, *(row["step"] for row in record.epochs)]
+    middles = [(before + after) / 2 for before, after in pairwise(ends)]
+
+    def epochs(split: str, key: str, at: Sequence[float]) -> list[tuple[float, float | None]]:
+        places = zip(at, record.epochs, strict=True)
+        return [(step / per_epoch, row[split].get(key)) for step, row in places if split in row]
 
     shown = []
     for title, unit, key in (("Loss", "mean per example", "loss"), ("Accuracy", "share that is right", "accuracy")):
         lines = [Line("each step", steps(key), "faint")] if len(record.epochs) < 2 else []
         if len(record.epochs) > 1:
             lines.append(Line("", steps(key), "faint"))
-        lines.append(Line("training", epochs("train", key, 0.5), "first", len(record.epochs) < 15))
-        lines.append(Line("validation", epochs("validation", key, 0.0), "second", len(record.epochs) < 15))
+        lines.append(Line("training", epochs("train", key, middles), "first", len(record.epochs) < 15))
+        lines.append(Line("validation", epochs("validation", key, ends[1:]), "second", len(record.epochs) < 15))
         lines = [line for line in lines if any(y is not None for _, y in line.points)]
         values = [y for line in lines for _, y in line.points if y is not None]
         if not lines:
@@ -326,6 +333,12 @@ def first_filters(record: Record) -> tuple[str, str, int, int] | None:
             found = filters_uri(array)
             return None if found is None else (name.removesuffix(".weight"), *found)
     return None
+
+
+def graph(record: Record) -> Markup | None:
+    """The computation graph as it was before the first step."""
+    vertices = [Vertex(**row) for row in record.description.get("graph", [])]
+    return Markup(svg_figure(vertices, "Computation graph")) if vertices else None
 
 
 def layer_table(record: Record, shape: Callable[[Sequence[int]], str]) -> list[Row]:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.errors import ConfigError
+from dltrain.train.watcher import Look, Watcher
 
 Row = dict[str, Any]
 HELP = "install it with: pip install 'dltrain[tensorboard]'"
 
 
-class TensorBoard:
+class TensorBoard(Watcher):
     """Watches a training and writes down what it sees; also replays the logs of an earlier one.
 
     Raises ConfigError where tensorboardX is not installed. Tags: `step/loss`, `train/loss`, `validation/accuracy`,
@@ -23,10 +24,7 @@ class TensorBoard:
         self._library = required()
         self._writer: Any = None  # opened at the first figure, so that no empty file is left
 
-    def started(self, steps: int, epochs: int) -> None:
-        """Nothing to write yet."""
-
-    def stepped(self, row: Row) -> None:
+    def stepped(self, row: Row, look: Look | None = None) -> None:
         self._write("step", row, row["step"], skipped=("event", "epoch", "step"))
 
     def finished_epoch(self, row: Row, layers: Iterable[Row]) -> None:

@@ -1,7 +1,17 @@
 """YAML text -> a validated RunSpec that remembers where every value was written -> the model it describes."""
 
 from dltrain.spec.build import build_model, build_source
-from dltrain.spec.job import Restored, build_job, cuts_of, describe, restore, settle
+from dltrain.spec.job import (
+    Restored,
+    build_job,
+    cuts_of,
+    describe,
+    examples_of,
+    new_run,
+    require_plugins,
+    restore,
+    settle,
+)
 from dltrain.spec.load import load, loads, look, replace
 from dltrain.spec.override import Override
 from dltrain.spec.resume import differences, resumed, rewritten
@@ -10,6 +20,6 @@ from dltrain.spec.shipped import find_config, shipped_configs
 
 __all__ = [
     "Component", "ModelSpec", "Override", "Restored", "RunSpec", "build_job", "build_model", "build_source",
-    "cuts_of", "describe", "differences", "find_config", "load", "loads", "look", "replace", "restore", "resumed",
-    "rewritten", "settle", "shipped_configs",
+    "cuts_of", "describe", "differences", "examples_of", "find_config", "load", "loads", "look", "new_run", "replace",
+    "require_plugins", "restore", "resumed", "rewritten", "settle", "shipped_configs",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """RunSpec -> everything a training needs, and a saved run -> the model it trained."""
 
 import json
+import sys
 from dataclasses import dataclass, fields
 from dataclasses import replace as with_changes
 from pathlib import Path
@@ -8,8 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from dltrain.backend import Device, open_device
-from dltrain.data import Cuts, MissingData, Prepared, Preprocessing, Source, class_weights, generated, prepare
-from dltrain.errors import ConfigError, RunError, SettingError
+from dltrain.data import (
+    Cuts,
+    MissingData,
+    Prepared,
+    Preprocessing,
+    Source,
+    class_weights,
+    generated,
+    load_split,
+    prepare,
+)
+from dltrain.errors import ConfigError, DataError, RunError, SettingError
 from dltrain.nn import Loss, Model
 from dltrain.registry import PLUGINS
 from dltrain.spec.build import build_layers, build_model, build_source, placed
@@ -17,6 +28,7 @@ from dltrain.spec.load import load, loads, replace
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
 from dltrain.train.checkpoint import Checkpoint
+from dltrain.train.environment import environment
 from dltrain.train.feed import Feed
 from dltrain.train.job import Job
 from dltrain.train.rundir import RunDir, find_run
@@ -76,6 +88,21 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         logging=spec.logging,
         diagnostics=spec.diagnostics,
     )
+
+
+def new_run(
+    spec: RunSpec, name: str, runs_dir: Path, data_dir: Path, threads: int, smoke: bool = False
+) -> tuple[Job, RunDir]:
+    """What a training needs, and a new directory that keeps it. Raises RunError where no run can be kept, and what
+    `build_job` raises."""
+    device = open_device(spec.device)
+    spec = settle(spec, device)
+    job = build_job(spec, device, data_dir, smoke)
+    facts = environment(device, threads, sys.argv)
+    try:
+        return job, RunDir.create(runs_dir, name, spec.to_yaml(), spec.text, facts, smoke)
+    except OSError as error:
+        raise RunError(f"{runs_dir}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
 
 
 def _loss(spec: RunSpec, learned: Preprocessing, device: Device) -> Loss:
@@ -147,6 +174,21 @@ def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
     except (KeyError, ValueError) as error:
         raise RunError(f"{run.path}: the checkpoint does not fit the run's own config ({error})") from None
     return Restored(spec, device, model, _loss(spec, checkpoint.preprocessing, device), checkpoint)
+
+
+def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[Feed, bool]:
+    """A split of the data set that a run was trained on, ready for its model; and whether it is still the same.
+
+    Raises DataError if its shapes or classes are others.
+    """
+    spec, source, learned = restored.spec, build_source(restored.spec), restored.checkpoint.preprocessing
+    assert spec.data and source
+    seen = (learned.input_shape, learned.classes, learned.columns)
+    if (source.input_shape, source.classes, source.columns) != seen:
+        raise DataError(f"the data set ({spec.data.type}) has changed since the training: shapes or classes differ")
+    found = load_split(source, data_dir, split, cuts=cuts_of(spec), seed=spec.seed)
+    here = found.sha256()
+    return Feed(found, learned, (), restored.device), restored.checkpoint.data_sha256.get(split, here) == here
 
 
 def describe(text: str, runs: Path) -> tuple[RunSpec, Model, RunDir | None]:

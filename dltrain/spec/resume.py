@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dltrain.errors import ConfigError
+from dltrain.spec.job import require_plugins
 from dltrain.spec.load import load, loads
 from dltrain.spec.nodes import Mapping, Node, Place, Scalar
 from dltrain.spec.override import Override
@@ -17,11 +18,12 @@ Changes = dict[str, tuple[Any, Any]]  # path -> (value before, value now)
 
 
 def resumed(run: RunDir, checkpoint: Checkpoint | None, overrides: Iterable[str | Override]) -> tuple[RunSpec, Changes]:
-    """The spec to go on with, and what the overrides changed. Raises ConfigError.
+    """The spec to go on with, and what the overrides changed. Raises ConfigError, RunError.
 
     Only keys in RESUMABLE may differ from the config that the checkpoint was trained with, whether an override
     changed them or somebody edited config.yaml. Without a checkpoint the run's config.yaml is the law.
     """
+    require_plugins(run)
     before = load(run.config)
     after = load(run.config, overrides)
     trained = loads(checkpoint.config, str(run.config)) if checkpoint else before

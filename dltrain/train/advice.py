@@ -7,11 +7,11 @@ to what the shipped configs show; docs/advice.md is generated from this table.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import log
 from statistics import median
 from typing import Any
 
 Row = dict[str, Any]
+WARM = 20  # steps after which it can be said how a training goes
 
 
 @dataclass(frozen=True)
@@ -19,35 +19,21 @@ class Seen:
     """What a run has shown so far.
 
     epochs, layers: the rows of whole epochs, oldest first. start: the row of step 1, where it was logged.
-    class_counts: training examples of each class by name; empty in regression. class_weights: how much each of them
-    counts, in the same order; None where all count the same. status: as in status.json.
+    class_counts: training examples of each class by name, where they count the same; empty in regression. guessing: the
+    loss of answers that know only how frequent these are, None where it is no entropy. status: as in status.json.
     """
 
     epochs: Sequence[Row]
     layers: Sequence[Row]
     start: Row | None = None
     class_counts: dict[str, int] | None = None
-    class_weights: Sequence[float] | None = None
+    guessing: float | None = None
     status: str = "running"
-
-    @property
-    def chance(self) -> float | None:
-        """The cross entropy of a network that knows nothing but how frequent the classes are: ln C where all are
-        equally frequent. None in regression."""
-        counts = (self.class_counts or {}).values()
-        parts = [n * w for n, w in zip(counts, self.class_weights or [1] * len(counts), strict=True) if n]
-        return -sum(part / sum(parts) * log(part / sum(parts)) for part in parts) if len(parts) > 1 else None
 
     @property
     def last(self) -> list[Row]:
         """The layers' rows of the last epoch."""
         return [row for row in self.layers if row["epoch"] == self.layers[-1]["epoch"]] if self.layers else []
-
-
-def classes_of(description: Row) -> tuple[dict[str, int] | None, Sequence[float] | None]:
-    """What `Seen` wants to know of classes, from description.json."""
-    data = description.get("data", {})
-    return data.get("splits", {}).get("train", {}).get("class_counts"), data.get("class_weights")
 
 
 @dataclass(frozen=True)
@@ -62,23 +48,34 @@ class Advice:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What a rule has seen, as in an Advice."""
+
+    text: str
+    serious: bool = False
+    layer: str | None = None
+
+
+@dataclass(frozen=True)
 class Rule:
-    """limit: what the measured value is compared with. measures: that value, in words. source: of the idea."""
+    """limit: what the measured value is compared with. measures: that value, in words. source: of the idea.
+    remedy: what to try. find: what there is to say, None where all is well."""
 
     name: str
     limit: float
     measures: str
     source: str
-    find: Callable[[Seen, float], Advice | None]
+    remedy: str
+    find: Callable[[Seen, float], Said | None]
 
 
 RULES: dict[str, Rule] = {}
-Find = Callable[[Seen, float], Advice | None]
+Find = Callable[[Seen, float], Said | None]
 
 
-def rule(limit: float, measures: str, source: str) -> Callable[[Find], Find]:
+def rule(limit: float, measures: str, source: str, remedy: str) -> Callable[[Find], Find]:
     def register(find: Find) -> Find:
-        RULES[find.__name__] = Rule(find.__name__, limit, measures, source, find)
+        RULES[find.__name__] = Rule(find.__name__, limit, measures, source, remedy, find)
         return find
 
     return register
@@ -86,37 +83,39 @@ def rule(limit: float, measures: str, source: str) -> Callable[[Find], Find]:
 
 def advise(seen: Seen) -> list[Advice]:
     """What is worth knowing, serious things first; nothing where all is well."""
-    found = [advice for r in RULES.values() if (advice := r.find(seen, r.limit)) is not None]
+    told = [(r, said) for r in RULES.values() if (said := r.find(seen, r.limit)) is not None]
+    found = [Advice(r.name, said.serious, said.text, r.remedy, said.layer) for r, said in told]
     return sorted(found, key=lambda advice: not advice.serious)
 
 
 # --- how it ended and began ---------------------------------------------------------------------------------------
 
 
-@rule(0, "the run ended because a loss or a gradient was not finite", "Goodfellow et al., Deep Learning, 2016, 8.2.4")
-def diverged(seen: Seen, limit: float) -> Advice | None:
+@rule(
+    0,
+    "the run ended because a loss or a gradient was not finite",
+    "Goodfellow et al., Deep Learning, 2016, 8.2.4",
+    "lower optimizer.lr, set train.clip_norm or warm up (schedule.warmup)",
+)
+def diverged(seen: Seen, limit: float) -> Said | None:
     if seen.status != "diverged":
         return None
-    return Advice(
-        "diverged", True, "the training diverged: a number grew beyond what the computer can hold",
-        "lower optimizer.lr, set train.clip_norm or warm up (schedule.warmup)",
-    )  # fmt: skip
+    return Said("the training diverged: a number grew beyond what the computer can hold", serious=True)
 
 
 @rule(
-    4.0,
-    "data loss of step 1 / the loss of guessing (ln C for C equally frequent classes); cross entropy only",
+    5.0,
+    "data loss of step 1 - the loss of guessing (ln C for C equally frequent classes); cross entropy only",
     "A. Karpathy, A Recipe for Training Neural Networks, 2019: verify the loss at initialisation",
+    "use a smaller init in the last layer, and check that data.normalize is on",
 )
-def start_loss(seen: Seen, limit: float) -> Advice | None:
-    if seen.start is None or seen.chance is None or seen.start["data_loss"] < limit * seen.chance:
+def start_loss(seen: Seen, limit: float) -> Said | None:
+    if seen.start is None or seen.guessing is None or seen.start["data_loss"] < limit + seen.guessing:
         return None
-    return Advice(
-        "start_loss", False,
-        f"the first loss was {seen.start['data_loss']:.3g}, but guessing costs only {seen.chance:.3g}: the network "
-        "starts out sure of wrong answers",
-        "use a smaller init in the last layer, and check that data.normalize is on",
-    )  # fmt: skip
+    return Said(
+        f"the first loss was {seen.start['data_loss']:.3g}, but guessing costs only {seen.guessing:.3g}: the network "
+        "starts out sure of wrong answers"
+    )
 
 
 # --- layers -------------------------------------------------------------------------------------------------------
@@ -126,8 +125,9 @@ def start_loss(seen: Seen, limit: float) -> Advice | None:
     0.25,
     "share of a ReLU layer's units that were zero for every training example of the last epoch",
     "Maas, Hannun, Ng, Rectifier Nonlinearities Improve Neural Network Acoustic Models, 2013; serious from 0.5",
+    "try a lower optimizer.lr, schedule.warmup, leaky_relu or init he_normal",
 )
-def dead_units(seen: Seen, limit: float) -> Advice | None:
+def dead_units(seen: Seen, limit: float) -> Said | None:
     sick = _over(seen.last, "dead_share", limit)
     if not sick:
         return None
@@ -138,95 +138,85 @@ def dead_units(seen: Seen, limit: float) -> Advice | None:
         if row["dead_share"] < limit:
             break
         since = row["epoch"]
-    return Advice(
-        "dead_units", worst["dead_share"] >= 0.5,
+    return Said(
         f"{worst['layer']}: {_percent(worst['dead_share'])} of its {worst['units']} units are dead "
         f"{_since(since, worst['epoch'])}{_others(sick, 'dead_share')}",
-        "try a lower optimizer.lr, schedule.warmup, leaky_relu or init he_normal",
+        worst["dead_share"] >= 0.5,
         worst["layer"],
-    )  # fmt: skip
+    )
 
 
 @rule(
     1e-3,
     "gradient beside the weights, ‖g‖ / ‖w‖, of the first layer / that of the last one (three layers or more)",
     "Glorot, Bengio, Understanding the Difficulty of Training Deep Feedforward Neural Networks, 2010",
+    "try relu with init he_normal, or fewer layers",
 )
-def vanishing_gradients(seen: Seen, limit: float) -> Advice | None:
+def vanishing_gradients(seen: Seen, limit: float) -> Said | None:
     ratio, first, last = _depth_ratio(seen)
     if ratio is None or ratio >= limit:
         return None
-    return Advice(
-        "vanishing_gradients", True,
-        f"{first}: its gradient is {ratio:.0e} of that of {last}, so the first layers hardly learn",
-        "try relu with init he_normal, or fewer layers",
-        first,
-    )  # fmt: skip
+    return Said(
+        f"{first}: its gradient is {ratio:.0e} of that of {last}, so the first layers hardly learn", True, first
+    )
 
 
 @rule(
     1e3,
     "the same quotient, the other way round",
     "Pascanu, Mikolov, Bengio, On the Difficulty of Training Recurrent Neural Networks, 2013",
+    "try init he_normal (relu) or glorot_normal (tanh), or train.clip_norm",
 )
-def exploding_gradients(seen: Seen, limit: float) -> Advice | None:
+def exploding_gradients(seen: Seen, limit: float) -> Said | None:
     ratio, first, last = _depth_ratio(seen)
     if ratio is None or ratio <= limit:
         return None
-    return Advice(
-        "exploding_gradients", True,
-        f"{first}: its gradient is {ratio:,.0f} times that of {last}, it grows on the way back",
-        "try init he_normal (relu) or glorot_normal (tanh), or train.clip_norm",
-        first,
-    )  # fmt: skip
+    return Said(f"{first}: its gradient is {ratio:,.0f} times that of {last}, it grows on the way back", True, first)
 
 
 @rule(
     0.7,
     "share of a sigmoid or tanh layer's outputs beyond 95 % of their range, last epoch",
     "Glorot, Bengio 2010, section 3: saturation; serious from 0.9",
+    "use init glorot_uniform, data.normalize: channel or a lower optimizer.lr",
 )
-def saturated(seen: Seen, limit: float) -> Advice | None:
+def saturated(seen: Seen, limit: float) -> Said | None:
     sick = _over(seen.last, "saturated_share", limit)
     if not sick:
         return None
     worst = sick[0]
-    return Advice(
-        "saturated", worst["saturated_share"] >= 0.9,
+    return Said(
         f"{worst['layer']}: {_percent(worst['saturated_share'])} of its {worst['activation']} outputs are saturated, "
         f"where the slope is nearly 0{_others(sick, 'saturated_share')}",
-        "use init glorot_uniform, data.normalize: channel or a lower optimizer.lr",
+        worst["saturated_share"] >= 0.9,
         worst["layer"],
-    )  # fmt: skip
+    )
 
 
 @rule(
     0.05,
     "‖Δw‖ / ‖w‖ of a layer, median over the epochs, from step 20 on",
     "Stanford CS231n, Neural Networks Part 3, ratio of weights to updates: somewhere around 1e-3",
+    "try a lower optimizer.lr",
 )
-def large_updates(seen: Seen, limit: float) -> Advice | None:
+def large_updates(seen: Seen, limit: float) -> Said | None:
     layer, ratio = max(_updates(seen).items(), key=lambda item: item[1], default=(None, 0.0))
     if layer is None or ratio <= limit:
         return None
-    return Advice(
-        "large_updates", False,
-        f"{layer}: a step changes its weights by {_percent(ratio)}; about 0.1 % is usual",
-        "try a lower optimizer.lr",
-        layer,
-    )  # fmt: skip
+    return Said(f"{layer}: a step changes its weights by {_percent(ratio)}; about 0.1 % is usual", layer=layer)
 
 
-@rule(1e-5, "the largest ‖Δw‖ / ‖w‖ of all layers, median over the epochs, from step 20 on", "as large_updates")
-def small_updates(seen: Seen, limit: float) -> Advice | None:
-    layer, ratio = max(_updates(seen).items(), key=lambda item: item[1], default=(None, 1.0))
-    if layer is None or ratio >= limit:
+@rule(
+    1e-5,
+    "the largest ‖Δw‖ / ‖w‖ of all layers, median over the epochs, from step 20 on",
+    "as large_updates",
+    "try a higher optimizer.lr",
+)
+def small_updates(seen: Seen, limit: float) -> Said | None:
+    ratio = max(_updates(seen).values(), default=1.0)
+    if ratio >= limit:
         return None
-    return Advice(
-        "small_updates", False,
-        f"no layer changes by more than {ratio:.0e} of its weights in a step; about 1e-3 is usual",
-        "try a higher optimizer.lr",
-    )  # fmt: skip
+    return Said(f"no layer changes by more than {ratio:.0e} of its weights in a step; about 1e-3 is usual")
 
 
 # --- learning -----------------------------------------------------------------------------------------------------
@@ -236,45 +226,42 @@ def small_updates(seen: Seen, limit: float) -> Advice | None:
     0.9,
     "training data loss of the last of two or more epochs / the loss of guessing; cross entropy only",
     "A. Karpathy 2019: beat the input-independent baseline",
+    "try optimizer.lr ten times higher or lower, and see what the layers' gradients say",
 )
-def learns_nothing(seen: Seen, limit: float) -> Advice | None:
-    if seen.chance is None or len(seen.epochs) < 2:
+def learns_nothing(seen: Seen, limit: float) -> Said | None:
+    if seen.guessing is None or len(seen.epochs) < 2:
         return None
     loss = seen.epochs[-1]["train"]["data_loss"]
-    if loss < limit * seen.chance:
+    if loss < limit * seen.guessing:
         return None
-    return Advice(
-        "learns_nothing", True,
-        f"after {len(seen.epochs)} epochs the loss is {loss:.3g}; guessing costs {seen.chance:.3g}",
-        "try optimizer.lr ten times higher or lower, and see what the layers' gradients say",
-    )  # fmt: skip
+    return Said(f"after {len(seen.epochs)} epochs the loss is {loss:.3g}; guessing costs {seen.guessing:.3g}", True)
 
 
 @rule(
     0.8,
     "training accuracy, where the training loss fell by less than 1 % over the last three of six or more epochs",
     "Goodfellow et al. 2016, 5.2: capacity, overfitting and underfitting",
+    "try a larger network, another optimizer.lr, less dropout or a smaller penalty",
 )
-def underfitting(seen: Seen, limit: float) -> Advice | None:
+def underfitting(seen: Seen, limit: float) -> Said | None:
     if len(seen.epochs) < 6 or learns_nothing(seen, RULES["learns_nothing"].limit):
         return None
     then, now = (seen.epochs[i]["train"] for i in (-4, -1))
     if "accuracy" not in now or now["accuracy"] >= limit or now["loss"] < 0.99 * then["loss"]:
         return None
-    return Advice(
-        "underfitting", False,
+    return Said(
         f"the training loss has stopped falling at {now['loss']:.3g}, with {_percent(now['accuracy'])} of the training "
-        "examples right",
-        "try a larger network, another optimizer.lr, less dropout or a smaller penalty",
-    )  # fmt: skip
+        "examples right"
+    )
 
 
 @rule(
     1.2,
     "validation loss of the last epoch / the lowest one, two or more epochs earlier, while the training loss fell",
     "Prechelt, Early Stopping, but When?, 1998",
+    "use --checkpoint best, train.early_stopping, data.augment, dropout or penalty.l2",
 )
-def overfitting(seen: Seen, limit: float) -> Advice | None:
+def overfitting(seen: Seen, limit: float) -> Said | None:
     watched = [row for row in seen.epochs if "validation" in row]
     if len(watched) < 3:
         return None
@@ -283,47 +270,47 @@ def overfitting(seen: Seen, limit: float) -> Advice | None:
     falling = now["train"]["loss"] < best["train"]["loss"]
     if now["epoch"] - best["epoch"] < 2 or ratio < limit or not falling:
         return None
-    return Advice(
-        "overfitting", False,
+    return Said(
         f"overfitting: the validation loss rose from {best['validation']['loss']:.3g} in epoch {best['epoch']} to "
-        f"{now['validation']['loss']:.3g}, while the training loss fell",
-        "use --checkpoint best, train.early_stopping, data.augment, dropout or penalty.l2",
-    )  # fmt: skip
+        f"{now['validation']['loss']:.3g}, while the training loss fell"
+    )
 
 
-@rule(1.0, "penalty / data loss, last epoch", "Goodfellow et al. 2016, 7.1: parameter norm penalties")
-def penalty_dominates(seen: Seen, limit: float) -> Advice | None:
+@rule(
+    1.0,
+    "penalty of the last epoch / data loss of the first one: what there was to win by right answers",
+    "Goodfellow et al. 2016, 7.1: parameter norm penalties",
+    "use a smaller penalty",
+)
+def penalty_dominates(seen: Seen, limit: float) -> Said | None:
     if not seen.epochs:
         return None
-    train = seen.epochs[-1]["train"]
-    if train["penalty"] <= limit * train["data_loss"]:
+    penalty, first = seen.epochs[-1]["train"]["penalty"], seen.epochs[0]["train"]["data_loss"]
+    if penalty <= limit * first:
         return None
-    return Advice(
-        "penalty_dominates", False,
-        f"the penalty ({train['penalty']:.3g}) outweighs the data loss ({train['data_loss']:.3g}): small weights "
-        "count more than right answers",
-        "use a smaller penalty.l1 or penalty.l2",
-    )  # fmt: skip
+    return Said(
+        f"the penalty ({penalty:.3g}) outweighs even the first data loss ({first:.3g}): small weights count more than "
+        "right answers"
+    )
 
 
 @rule(
     5.0,
     "training examples of the most frequent class / of the rarest one",
     "Buda, Maki, Mazurowski, A Systematic Study of the Class Imbalance Problem, 2018",
+    "look at the recall of each class; data.class_weights: balanced makes the rare ones count more",
 )
-def class_imbalance(seen: Seen, limit: float) -> Advice | None:
+def class_imbalance(seen: Seen, limit: float) -> Said | None:
     counts = seen.class_counts or {}
-    if len(counts) < 2 or seen.class_weights is not None:
+    if len(counts) < 2:
         return None
     most, fewest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
     if counts[most] < limit * counts[fewest]:
         return None
-    return Advice(
-        "class_imbalance", False,
+    return Said(
         f"the training data have {counts[most]:,} examples of {most} but {counts[fewest]:,} of {fewest}: accuracy "
-        "hides how rare classes fare",
-        "look at the recall of each class; collect examples of the rare ones, or try data.class_weights: balanced",
-    )  # fmt: skip
+        "hides how rare classes fare"
+    )
 
 
 # --- looking at rows ----------------------------------------------------------------------------------------------
@@ -360,10 +347,10 @@ def _depth_ratio(seen: Seen) -> tuple[float | None, str, str]:
 def _updates(seen: Seen) -> dict[str, float]:
     """Layer -> median over the epochs, so that the small steps at the end of a schedule do not count.
 
-    Nothing before step 20: the first steps of some optimizers are unlike all others.
+    Nothing before step WARM: the first steps of some optimizers are unlike all others.
     """
     found: dict[str, list[float]] = {}
-    if not seen.epochs or seen.epochs[-1]["step"] < 20:
+    if not seen.epochs or seen.epochs[-1]["step"] < WARM:
         return {}
     for row in seen.layers:
         if row["update_ratio"] is not None:

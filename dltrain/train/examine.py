@@ -20,6 +20,7 @@ from dltrain.ops import softmax
 from dltrain.train.evaluate import evaluate
 from dltrain.train.feed import Feed
 from dltrain.train.files import write_atomically
+from dltrain.train.metrics import calibration
 from dltrain.train.rundir import RunDir
 from dltrain.train.settings import MetricsSettings
 from dltrain.train.shards import Crew
@@ -95,26 +96,6 @@ def _judged(probabilities: Array, targets: Array) -> Array:
     rows = np.arange(len(probabilities))
     taken_for = probabilities.argmax(axis=1)
     return np.stack([taken_for, probabilities[rows, taken_for], probabilities[rows, to_host(targets)]], axis=1)
-
-
-def calibration(confidence: Array, right: Array, bins: int) -> list[dict[str, Any]]:
-    """Of examples grouped by how sure the network was: how many, how sure on average, and the share that is right.
-
-    confidence: the largest probability of each example (N,). right: whether its class was the right one (N,).
-    Bins without an example are left out. Guo et al., On Calibration of Modern Neural Networks, 2017, section 2.
-    """
-    number = np.minimum((confidence * bins).astype(int), bins - 1)
-    return [
-        {
-            "from": i / bins,
-            "to": (i + 1) / bins,
-            "examples": int((number == i).sum()),
-            "confidence": float(confidence[number == i].mean()),
-            "accuracy": float(right[number == i].mean()),
-        }
-        for i in range(bins)
-        if (number == i).any()
-    ]
 
 
 def keep(examination: Examination, run: RunDir, split: str, checkpoint: str) -> None:

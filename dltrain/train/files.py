@@ -4,6 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
+from dltrain.errors import DltrainError
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the target, make it durable, then rename over it. Raises OSError; the old file then remains."""
@@ -17,6 +19,14 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """The same for what somebody asked for by its name. Raises DltrainError."""
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise DltrainError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def append(path: Path, text: str) -> None:

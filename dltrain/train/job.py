@@ -1,6 +1,7 @@
 """All that a training needs, built from a config."""
 
 from dataclasses import dataclass, field, replace
+from math import log
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
 from dltrain.nn import Loss, Model, Penalty
+from dltrain.nn.graph import outline
 from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer, Schedule
 from dltrain.train.checkpoint import Checkpoint
@@ -73,16 +75,36 @@ class Job:
         """The checkpoint as if it came from the data that are here."""
         return replace(checkpoint, data_sha256=self.data_sha256, preprocessing=self.preprocessing)
 
+    def class_counts(self, split: str) -> dict[str, int] | None:
+        """The examples of each class by name, None where numbers are predicted."""
+        classes = self.preprocessing.classes
+        if not self.loss.classification or not classes:
+            return None
+        counts = np.bincount(self.feeds[split].targets(), minlength=len(classes)).tolist()
+        return dict(zip(classes, counts, strict=True))
+
+    @property
+    def guessing(self) -> float | None:
+        """The loss of answers that know only how frequent the classes are, as they count: ln C where all C are equally
+        frequent. None where the loss is no entropy."""
+        counts = (self.class_counts("train") or {}).values()
+        weights = self.preprocessing.class_weights or [1.0] * len(counts)
+        parts = [n * w for n, w in zip(counts, weights, strict=True) if n]
+        if not self.loss.entropy or len(parts) < 2:
+            return None
+        return -sum(part / sum(parts) * log(part / sum(parts)) for part in parts)
+
     def describe(self) -> dict[str, Any]:
-        """What is trained on what, {"model", "data"}: kept with the run, to be read where the data set is not."""
+        """What is trained on what: "model", "graph", "data", "guessing". Kept with the run."""
         learned = self.preprocessing
-        splits: dict[str, dict[str, Any]] = {name: {"examples": feed.size} for name, feed in self.feeds.items()}
-        if self.loss.classification and learned.classes:
-            for name, feed in self.feeds.items():
-                counts = np.bincount(feed.targets(), minlength=len(learned.classes)).tolist()
-                splits[name]["class_counts"] = dict(zip(learned.classes, counts, strict=True))
+        splits: dict[str, dict[str, Any]] = {}
+        for name, feed in self.feeds.items():
+            counts = self.class_counts(name)
+            splits[name] = {"examples": feed.size} | ({} if counts is None else {"class_counts": counts})
         return {
             "model": summarise(self.model, self.kinds, self.train.batch_size),
+            "graph": [vertex.to_json() for vertex in outline(self.model, self.device, self.loss)],
+            "guessing": self.guessing,
             "data": {
                 "classes": learned.classes,
                 "class_weights": learned.class_weights,

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from math import ceil, isfinite
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -31,16 +32,9 @@ from dltrain.train.rundir import RunDir
 from dltrain.train.settings import HIGHER
 from dltrain.train.shards import Crew
 from dltrain.train.step import StepReport, train_step
+from dltrain.train.watcher import Watcher, epoch_line
 
 Row = dict[str, Any]
-
-
-class Watcher(Protocol):
-    """Whoever shows the training to people."""
-
-    def started(self, steps: int, epochs: int) -> None: ...
-    def stepped(self, row: Row) -> None: ...
-    def finished_epoch(self, row: Row, layers: list[Row]) -> None: ...
 
 
 def fit(job: Job, run: RunDir, threads: int, watcher: Watcher, checkpoint: Checkpoint | None = None) -> Row:
@@ -55,6 +49,7 @@ def fit(job: Job, run: RunDir, threads: int, watcher: Watcher, checkpoint: Check
     status = "failed"
     try:
         training = Training(job, run, crew, watcher, checkpoint)
+        run.write_json(run.description, job.describe())
         with interruptible(training), np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
             training.run_epochs()
             tested = training.examine()
@@ -74,6 +69,10 @@ def fit(job: Job, run: RunDir, threads: int, watcher: Watcher, checkpoint: Check
         if status != "done":
             with suppress(OSError):  # what went wrong before matters more
                 training.close(status) if training else run.update_status(status=status)
+            with suppress(OSError):
+                reason = sys.exception()
+                run.note(f"ended by {type(reason).__name__}: {reason}")
+        watcher.ended()
         crew.close()
         run.release()
 
@@ -85,6 +84,7 @@ class Training:
         self.job, self.run, self.crew, self.watcher = job, run, crew, watcher
         self.feed = job.feeds["train"]
         self.steps_per_epoch, self.total_steps = job.steps_per_epoch, job.total_steps
+        self.epochs = ceil(self.total_steps / self.steps_per_epoch)
         self.position = Position(step=0, epoch=0, done=0)
         self.progress = Progress()
         self.sums: EpochSums | None = None  # of the running epoch; None between two
@@ -103,7 +103,7 @@ class Training:
     # --- epochs and steps -----------------------------------------------------------------------------------
 
     def run_epochs(self) -> None:
-        self.watcher.started(self.total_steps, ceil(self.total_steps / self.steps_per_epoch))
+        self.watcher.started(self.total_steps, self.epochs)
         if self.sums is not None:
             self._run_epoch(self.sums)
         while not self._is_over() and not self._should_stop_early():
@@ -150,7 +150,7 @@ class Training:
         row["examples_per_second"] = round(report.examples / seconds, 1)
         if self.position.step % self.job.logging.every == 0:
             self.run.append(self.run.metrics, row)
-        self.watcher.stepped(row)
+        self.watcher.stepped(row, partial(self._layer_rows, sums))
 
     def _finish_epoch(self, sums: EpochSums) -> None:
         epoch, whole = self.position.epoch, self.position.done == self.steps_per_epoch
@@ -158,9 +158,7 @@ class Training:
         if (validation := self.evaluate("validation")) is not None:
             row["validation"] = validation
         row["seconds"] = round(sums.seconds, 3)
-        layers = [
-            probe.row(epoch, self.job.kinds[name], self._weight_norm(probe)) for name, probe in sums.probes.items()
-        ]
+        layers = self._layer_rows(sums)
         # max_steps may end in the middle of an epoch: a longer training goes on as if this row had never been.
         unfinished = None if whole else self._checkpoint()
         self.run.append(self.run.metrics, row)
@@ -171,6 +169,7 @@ class Training:
         last = self._is_over() or self._should_stop_early()
         if is_best or last or epoch % self.job.checkpoint.every_epochs == 0:
             self.save(unfinished, best=is_best)
+        self.run.note(epoch_line(row, layers, self.epochs))
         self.watcher.finished_epoch(row, layers)
 
     def _note(self, row: Row) -> bool:
@@ -230,6 +229,11 @@ class Training:
         looked = examine(job.model, job.loss, feed, self.crew, *sizes, *measured, classes, self._stop_if_asked)
         keep(looked, self.run, split, "last")
         return {key: looked.found[key] for key in names if key in looked.found} if split == "test" else None
+
+    def _layer_rows(self, sums: EpochSums) -> list[Row]:
+        """What the epoch has shown of each layer until now."""
+        epoch, kinds = self.position.epoch, self.job.kinds
+        return [probe.row(epoch, kinds[name], self._weight_norm(probe)) for name, probe in sums.probes.items()]
 
     def _weight_norm(self, probe: LayerProbe) -> float | None:
         weights = [p.data.reshape(-1) for p in probe.layer.parameters.values() if p.kind == "weight"]

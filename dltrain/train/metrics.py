@@ -69,19 +69,33 @@ def _area(values: Array, positive: Array) -> Figure:
 
 
 def calibration_error(answers: Answers) -> Figure:
-    """Expected calibration error: | accuracy - mean confidence | over bins of equal width, weighted by examples.
+    """Expected calibration error: | accuracy - mean confidence | over the bins, weighted by examples.
 
-    Confidence is the probability of the answer (Guo et al., On Calibration of Modern Neural Networks, 2017, eq. 3);
-    bin i of M holds those above i / M up to (i + 1) / M.
+    Confidence is the probability of the answer (Guo et al., On Calibration of Modern Neural Networks, 2017, eq. 3).
     """
-    bins = answers.settings.calibration_bins
-    p = answers.probabilities()
     said = answers.scores.argmax(axis=1)
-    confidence = np.take_along_axis(p, said[:, None], axis=1)[:, 0]
+    confidence = np.take_along_axis(answers.probabilities(), said[:, None], axis=1)[:, 0]
+    bins = calibration(confidence, said == answers.targets, answers.settings.calibration_bins)
+    return float(sum(row["examples"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / len(said))
+
+
+def calibration(confidence: Array, right: Array, bins: int) -> list[dict[str, Any]]:
+    """Of examples grouped by how sure the network was: how many, how sure on average, and the share that is right.
+
+    confidence: the largest probability of each example (N,). right: whether its class was the right one (N,).
+    Bin i of M holds those above i / M up to (i + 1) / M; bins without an example are left out.
+    """
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    right = np.bincount(place[said == answers.targets], minlength=bins)
-    sure = np.bincount(place, weights=confidence, minlength=bins)
-    return float(np.abs(right - sure).sum() / len(said))
+    return [
+        {
+            "from": i / bins,
+            "to": (i + 1) / bins,
+            "examples": int((place == i).sum()),
+            "confidence": float(confidence[place == i].mean()),
+            "accuracy": float(right[place == i].mean()),
+        }
+        for i in np.unique(place).tolist()
+    ]
 
 
 def mae(answers: Answers) -> Figure:

@@ -36,7 +36,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (  # (where it is looked up, its name
     (shards.Crew, "run", WAITING),
     (shards.Crew, "each", WAITING),
     (step, "_square", "norms"),
-    (step, "_penalty", "penalty"),
+    (step, "penalise", "penalty"),
 )
 
 

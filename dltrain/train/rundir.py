@@ -234,6 +234,11 @@ class RunDir:
         """Add lines of strict JSON to metrics.jsonl or layers.jsonl."""
         files.append(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
+    def note(self, line: str) -> None:
+        """A line in train.log, for people."""
+        with open(self.log, "a", encoding="utf-8") as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
+
     def rows(self, path: Path) -> list[dict[str, Any]]:
         """The lines of a log. A torn last line, left by a crash, is dropped, and what follows damage; both are told."""
         try:

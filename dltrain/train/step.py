@@ -55,7 +55,7 @@ def train_step(
     sums = crew.run(-(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard, count))
     parameters = job.model.trainable_parameters()
     data_loss = float(to_host(sums["loss"]))
-    penalty, penalty_gradients = _penalty(job)
+    penalty, penalty_gradients = penalise(job)
     grads = _complete({name: sums[f"gradient/{name}"] for name in parameters}, crew)
     for name, gradient in penalty_gradients.items():
         grads[name] = grads[name] + gradient
@@ -67,7 +67,7 @@ def train_step(
         raise _where_it_broke(job, seen, squares, data_loss, penalty, moment)
     for layer_name, probe in probes.items():
         probe.add(seen, len(batch))
-        if probe.layer.parameters:
+        if any(parameter.trainable for parameter in probe.layer.parameters.values()):
             probe.gradient_norm.add(sqrt(sum(squares.get(f"{layer_name}.{p}", 0) for p in probe.layer.parameters)))
 
     clip = job.train.clip_norm
@@ -156,8 +156,8 @@ def _penalties(job: Job) -> list[tuple[Penalty, list[Layer]]]:
     return [(job.penalty, [layer for layer in job.model.layers if layer.penalty is None]), *own]
 
 
-def _penalty(job: Job) -> tuple[float, dict[str, Array]]:
-    """Its value, and its gradients by the name of the parameter. Once for the whole batch, after the tree."""
+def penalise(job: Job) -> tuple[float, dict[str, Array]]:
+    """The value of all penalties, and its gradients by the name of the parameter. Once for a batch, after the tree."""
     value = 0.0
     grads: dict[str, Array] = {}
     for penalty, layers in _penalties(job):

@@ -12,6 +12,7 @@ from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
 from dltrain.train.rundir import RunDir
+from dltrain.train.watcher import Look, Watcher
 
 Row = dict[str, Any]
 TIMES = ("seconds", "examples_per_second")
@@ -81,7 +82,7 @@ class _Reached(Exception):
     """The last step that was wanted has been compared."""
 
 
-class _Rehearsal(RunDir):
+class _Rehearsal(RunDir, Watcher):
     """The run as a repeated training sees it: rows and weights are compared instead of written."""
 
     def __init__(self, job: Job, run: RunDir, found: Findings):
@@ -106,15 +107,15 @@ class _Rehearsal(RunDir):
     def write_json(self, path: Any, content: Row) -> None:
         pass
 
+    def note(self, line: str) -> None:
+        pass
+
     def result(self) -> Row:
         return {}
 
     # what a training shows of itself
 
-    def started(self, steps: int, epochs: int) -> None:
-        pass
-
-    def stepped(self, row: Row) -> None:
+    def stepped(self, row: Row, look: Look) -> None:
         self.step = row["step"]
         if self.step in self.saved_steps():
             self._compare_weights(self.checkpoint(self.step))

@@ -1,0 +1,43 @@
+"""What advice the shipped configs get when they are trained to their end: python benchmarks/advice.py [RUNS]
+→ results/advice.json
+
+Runs that are in the folder RUNS already are not trained again. Needs CIFAR-10 and MNIST below DLTRAIN_DATA.
+"""
+
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from record import write
+
+import dltrain
+from dltrain.errors import DivergedError
+from dltrain.report.record import Record
+from dltrain.spec import load, shipped_configs
+from dltrain.train.rundir import RunDir, all_runs
+
+
+def trained(name: str, runs: Path) -> RunDir:
+    """A whole training of the config, of which `runs` may have one."""
+    for run in all_runs(runs):
+        if run.path.name[16:] == name and run.status()["status"] in ("done", "diverged"):
+            return run
+    with suppress(DivergedError):
+        dltrain.load(name).fit(runs_dir=runs)
+    return all_runs(runs)[-1]
+
+
+def main() -> None:
+    found = {}
+    with tempfile.TemporaryDirectory() as fresh:
+        runs = Path(sys.argv[1] if len(sys.argv) > 1 else fresh)
+        for name, path in shipped_configs().items():
+            if load(path).data is not None:
+                found[name] = {advice.rule: advice.text for advice in Record.read(trained(name, runs)).advice}
+                print(name, found[name], flush=True)
+    write("advice", {"configs": found})
+
+
+if __name__ == "__main__":
+    main()
