@@ -13,7 +13,7 @@ import standin
 from dltrain import backend
 from dltrain.backend import Device, Kernels, open_device
 from dltrain.engine import OPS
-from dltrain.train import step
+from dltrain.train import loop
 
 DEVICES = ("cpu", "standin")
 
@@ -49,14 +49,14 @@ def chosen_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Kernels]:
 
 @pytest.fixture
 def inside_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a shard of a training step computes, the stand-in refuses to give values to the host."""
-    plain = step._train_shard
+    """During a training step the stand-in refuses to give values to the host."""
+    plain = loop.train_step
 
     def watched(*args: Any) -> Any:
         with standin.inside_step():
             return plain(*args)
 
-    monkeypatch.setattr(step, "_train_shard", watched)
+    monkeypatch.setattr(loop, "train_step", watched)
 
 
 @pytest.fixture

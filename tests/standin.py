@@ -22,7 +22,19 @@ from typing import Any
 
 import cuda_on_cpu
 import numpy as np
-from standin_array import HostRead, counting, device, fresh, inside_step, ndarray, operand, setting, supported, wait, wrap
+from standin_array import (
+    HostRead,
+    counting,
+    device,
+    fresh,
+    inside_step,
+    ndarray,
+    operand,
+    setting,
+    supported,
+    wait,
+    wrap,
+)
 
 __all__ = ["HostRead", "counting", "cupy", "inside_step", "installed"]
 

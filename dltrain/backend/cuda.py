@@ -56,6 +56,14 @@ def usable_cupy() -> ModuleType:
     return cupy
 
 
+def is_installed() -> bool:
+    try:
+        importlib.import_module("cupy")
+    except ImportError:
+        return False
+    return True
+
+
 @cache
 def _try(cupy: ModuleType) -> None:
     """A product, a sum and a kernel of its own: what needs cuBLAS and the compiler."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend.compiled import load
-from dltrain.backend.cuda import CudaKernels, describe, usable_cupy
+from dltrain.backend.cuda import CudaKernels, describe, is_installed, usable_cupy
 from dltrain.backend.kernels import Kernels
 from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError
@@ -22,7 +22,7 @@ class Device:
     """One kind of array: its module `xp`, its kernels, and the only way in and out.
 
     dtype: what numbers are computed in; float32 trains, float64 checks.
-    note: why it is not the GPU that `auto` would have preferred.
+    note: why `auto` did not take the GPU although CuPy is installed.
     """
 
     def __init__(self, name: str, xp: ModuleType, dtype: Any = np.float32, note: str = ""):
@@ -81,7 +81,7 @@ def open_device(name: str, dtype: Any = np.float32) -> Device:
         except DeviceError as error:
             if name == "cuda":
                 raise
-            note = str(error)
+            note = str(error) if is_installed() else ""
         else:
             _kernels_of.setdefault(cupy.ndarray, CudaKernels(cupy, GPU_PIECE))
             return Device("cuda", cupy, dtype)

@@ -28,6 +28,7 @@ from dltrain.cli.group import new_group, train_group
 from dltrain.cli.live import ProgressStyle, Together, watcher_for
 
 if TYPE_CHECKING:
+    from dltrain.backend import Device
     from dltrain.spec import RunSpec
     from dltrain.train.checkpoint import Checkpoint
     from dltrain.train.job import Job
@@ -225,6 +226,7 @@ class Start:
         self.checkpoint, runs = None, self.runs_dir
         spec = load(config, changes)
         device = open_device(spec.device)
+        chosen = _chosen(device) if spec.device == "auto" else ""
         spec = settle(spec, device)
         if look_for_unfinished and (run := _unfinished(spec, runs, self.smoke)):
             return self.resume(run, [])
@@ -238,6 +240,8 @@ class Start:
             raise RunError(f"{runs}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
         parameters = sum(p.size for _, p in self.job.model.named_parameters())
         console.info(f"run {self.run.path}: {parameters:,} parameters, {device.name}")
+        if chosen:
+            console.info(f"device auto: {chosen}")
         for split, feed in self.job.feeds.items():
             console.info(f"{split}: {_content(feed, self.job.preprocessing.classes)}")
 
@@ -271,6 +275,14 @@ class Start:
         if others:
             console.info("the environment has changed, so equal bits are not promised from here on:")
             console.info("\n".join(f"  {line}" for line in others))
+
+
+def _chosen(device: "Device") -> str:
+    """What is worth knowing of the device that `auto` took."""
+    if not device.is_cpu:
+        card = device.describe()
+        return f"{device.name}, {card['card']}, {card['memory']}"
+    return f"{device.name}, because {device.note}" if device.note else ""
 
 
 def _unfinished(spec: "RunSpec", runs_dir: Path, smoke: bool) -> "RunDir | None":

@@ -1,7 +1,7 @@
 """Trains a part of a run again and compares every step with what the run kept. Writes nothing."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ def verify(
     if last <= first:
         raise RunError(f"{run.path}: nothing is known of this run after step {first}; choose a smaller --from-step")
     found = Findings(first, last, tolerance(last - first) if other_environment else None)
+    job = replace(job, logging=replace(job.logging, every=1))  # every step is to be seen when it has been taken
     rehearsal = _Rehearsal(job, run, found)
     try:
         fit(job, rehearsal, threads, rehearsal, start)

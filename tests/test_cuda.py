@@ -1,0 +1,343 @@
+"""What differs on a GPU, proved without one: on the strict stand-in for CuPy, whose CUDA kernels run on the CPU.
+
+What only a card can prove is in tests/test_gpu.py.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import standin
+from builders import EVERY_LAYER, Silent, images, make_job, new_run, train, weights_of
+from commands import dltrain, done, strict
+from conftest import device_of
+from test_nonfinite import PLACES
+from test_nonfinite import job as fragile_job
+from test_train_bits import assert_close
+
+from dltrain.backend import Device, all_to_host, choose_kernels, cuda, open_device, to_host
+from dltrain.errors import DeviceError, DivergedError
+from dltrain.random import example_words
+from dltrain.spec import build_job, load, settle, shipped_configs
+from dltrain.train import loop, step
+from dltrain.train.figures import at_hand
+from dltrain.train.job import Job
+from dltrain.train.loop import fit
+
+cp: Any = standin.cupy
+WITHOUT_DATA = {"vgg16", "lecture_conv_exercise", "weight_sharing"}
+
+
+@pytest.fixture
+def gpu() -> Device:
+    return device_of(np.float64, "standin")
+
+
+# --- kernels ---------------------------------------------------------------------------------------------------------
+
+KEYS = [(0, "order", "", 0, 0), (7, "dropout", "dropout1", 2, 391), (2**64 - 1, "augment", "0", 2**63, 2**40 + 1)]
+CUTS = [(0, 1), (0, 33), (5, 7), (2**33, 3), (100, 300)]  # first example, examples
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: str(key[0]))
+def test_the_words_of_a_gpu_are_those_of_numpy(key: tuple[int, str, str, int, int], gpu: Device) -> None:
+    """The CUDA source itself, compiled for the CPU: every index, every block of threads, every end of a row."""
+    seed, purpose, layer, epoch, step_ = key
+    for (first, examples), words_each in product(CUTS, (1, 2, 3, 4, 5, 8, 17, 1024)):
+        place = {"epoch": epoch, "step": step_, "first": first, "examples": examples, "words_each": words_each}
+        found = gpu.kernels.example_words(seed, purpose, layer, **place)  # type: ignore[arg-type]
+        wanted = example_words(seed, purpose, layer, **place)  # type: ignore[arg-type]
+        assert found.flags.c_contiguous and found.dtype == np.uint64 and np.array_equal(found.get(), wanted), place
+    none = gpu.kernels.example_words(0, "", "", epoch=0, step=0, first=0, examples=0, words_each=5)
+    assert none.shape == (0, 5)
+
+
+def test_confusion_is_counted_alike(gpu: Device) -> None:
+    rng = np.random.default_rng(0)
+    wanted, said = rng.integers(0, 7, 500), rng.integers(0, 7, 500)
+    with standin.inside_step():
+        found = gpu.kernels.confusion(gpu.asarray(wanted), gpu.asarray(said), 7)
+    assert found.dtype == np.int64
+    assert np.array_equal(to_host(found), device_of().kernels.confusion(wanted, said, 7))
+
+
+def test_many_arrays_come_to_the_host_in_one_transfer_for_each_dtype(gpu: Device) -> None:
+    arrays = [np.arange(6.0).reshape(2, 3), np.arange(4), np.array(2.5), np.zeros((0, 2)), np.array(7), np.arange(2.0)]
+    with standin.counting() as reads:
+        found = all_to_host([gpu.asarray(a) if i < 5 else a for i, a in enumerate(arrays)])
+    assert len(reads) == 2
+    for a, b in zip(found, arrays, strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape) and np.array_equal(a, b)
+
+
+# --- when the host waits for the device ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("every", [1, 3, 10, 1000])
+def test_the_host_waits_once_in_a_logging_interval(every: int, tmp_path: Path) -> None:
+    """Twice as many steps cost as many more waits as there are more rows to log; nothing else waits in an epoch."""
+    waits = []
+    for examples in (200, 400):  # steps of 10 examples in an epoch: 20, 40
+        splits = {"train": images(examples), "validation": images(examples // 2, seed=1)}
+        job = make_job(
+            EVERY_LAYER["deep"], splits, device=device_of(np.float32, "standin"), log_every=every, epochs=1,
+            batch_size=10, clip_norm=1.0, penalty={"l1": 1e-3, "l2": 1e-3, "method": "proximal"},
+        )  # fmt: skip
+        run = new_run(tmp_path)
+        with standin.counting() as reads:
+            fit(job, run, 2, Silent())
+        waits.append(len(reads))
+        assert [row["step"] for row in run.rows(run.metrics) if row["event"] == "step"] == [
+            *range(every, examples // 10 + 1, every)
+        ]
+    dtypes = 2  # floats, and whole numbers such as counts
+    assert waits[1] - waits[0] == dtypes * (40 // every - 20 // every)
+
+
+def test_figures_do_not_pile_up_where_few_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(steps: list[Any], device: Device) -> list[Any]:
+        read.append(len(steps))
+        return at_hand(steps, device)
+
+    monkeypatch.setattr(loop, "at_hand", counted)
+    monkeypatch.setattr(loop, "MOST_UNREAD", 30)
+    job = make_job(device=device_of(np.float32, "standin"), log_every=10**6, epochs=1, batch_size=1, shard_size=1)
+    watcher = Silent()
+    fit(job, new_run(tmp_path), 1, watcher)
+    assert [length for length in read if length] == [30, 30, 10]
+    assert [row["step"] for row in watcher.steps] == [*range(1, 71)]
+
+
+# --- numbers that are not finite -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("every", [1, 100])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_gpu_stops_where_the_cpu_stops(
+    place: str, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the host sees it many steps later: the weights, the position and what is told are the same."""
+    told, kept = [], []
+    for name in ("cpu", "standin"):
+        spoil, _ = PLACES[place]
+        settings: Any = {"every_epochs": 99} if every > 1 else {"every_steps": 1, "keep": 99}
+        broken = fragile_job(device=device_of(np.float64, name), log_every=every)
+        broken = replace(broken, checkpoint=replace(broken.checkpoint, **({"every_steps": None} | settings)))
+        run = new_run(tmp_path, name)
+        with monkeypatch.context() as patched:
+            spoil(broken, float("nan"), patched)
+            with pytest.raises(DivergedError):
+                fit(broken, run, 1, Silent())
+        told.append(strict(run.diverged.read_text()))
+        status = {key: value for key, value in run.status().items() if key in ("status", "epochs", "steps")}
+        kept.append((status, run.saved_steps(), [row.get("step") for row in run.rows(run.metrics)], weights_of(broken)))
+    assert kept[0][:3] == kept[1][:3]
+    assert told[0].keys() == told[1].keys() and told[0]["message"] == told[1]["message"]
+    for key in told[0].keys() - {"ranges", "replay"}:
+        assert_close({"": told[1][key]} if not isinstance(told[1][key], list) else dict(enumerate(told[1][key])),
+                     {"": told[0][key]} if not isinstance(told[0][key], list) else dict(enumerate(told[0][key])))  # fmt: skip
+    for name, expected in kept[0][3].items():
+        np.testing.assert_allclose(kept[1][3][name], expected, rtol=1e-9, atol=1e-13, err_msg=name)
+
+
+# --- every config ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("inside_step", "chosen_kernels")
+@pytest.mark.parametrize("name", sorted(shipped_configs().keys() - WITHOUT_DATA))
+def test_every_config_trains_alike(name: str, tmp_path: Path) -> None:
+    """Two steps of it and the evaluation, on generated data where its own are not at hand."""
+    choose_kernels("numpy")
+    found = []
+    changes = ["train.epochs=1", "train.batch_size=8", "train.shard_size=8", "train.accumulate=1"]
+    for device in (device_of(np.float64), device_of(np.float64, "standin")):
+        job = build_job(settle(load(name, changes), device), device, tmp_path, smoke=True)
+        result, run = train(job, tmp_path)
+        found.append(({key: result[key] for key in ("train", "validation", "test")}, run.rows(run.layers), job))
+    assert_close(found[1][0], found[0][0])
+    for row, expected in zip(found[1][1], found[0][1], strict=True):
+        assert_close(row, expected)
+    theirs = weights_of(found[0][2])
+    for weight, ours in weights_of(found[1][2]).items():
+        np.testing.assert_allclose(ours, theirs[weight], rtol=1e-8, atol=1e-12, err_msg=weight)
+
+
+@pytest.mark.parametrize(("first", "second"), [("standin", "cpu"), ("cpu", "standin")])
+def test_a_checkpoint_moves_between_devices(first: str, second: str, tmp_path: Path) -> None:
+    """Half of a training on one device, the rest on the other; and the evaluation of what came out."""
+
+    def job(name: str, **settings: Any) -> Job:
+        splits = {"train": images(70), "validation": images(27, seed=1)}
+        return make_job(EVERY_LAYER["deep"], splits, device=device_of(np.float64, name), epochs=2, **settings)
+
+    whole, run = train(job("cpu"), tmp_path)
+    half = new_run(tmp_path)
+    fit(job(first, max_steps=3), half, 1, Silent())
+    half.hold()
+    other = job(second)
+    kept = half.checkpoint("last")
+    half.reopen(kept, {})
+    result = fit(other, half, 1, Silent(), kept)
+    for key in ("train", "validation"):
+        assert_close(result[key], whole[key])
+    for name, expected in run.checkpoint("last").weights.items():
+        np.testing.assert_allclose(half.checkpoint("last").weights[name], expected, rtol=1e-9, atol=1e-13)
+
+
+def test_eval_and_predict_take_a_run_from_anywhere(tmp_path: Path) -> None:
+    with standin.installed():
+        made = done("fit", "smoke", "--max-steps", 10, "--device", "cuda", "--runs-dir", tmp_path, "--json").json
+        there = done("eval", made["run"], "--device", "cuda", "--json").json
+    here = done("eval", made["run"], "--device", "cpu", "--json").json
+    assert there["accuracy"] == here["accuracy"] and there["loss"] == pytest.approx(here["loss"], rel=1e-5)
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A GPU that holds no more than so many examples in a step."""
+
+    def install(most: int) -> None:
+        plain = step._train_shard
+
+        def limited(job: Job, batch: Any, moment: Any, shard: int) -> Any:
+            if min(len(batch), job.shard_size) > most:
+                raise MemoryError("Out of memory allocating 1,234 bytes (allocated so far: 5,678 bytes).")
+            return plain(job, batch, moment, shard)
+
+        monkeypatch.setattr(step, "_train_shard", limited)
+
+    return install
+
+
+SMALL_GPUS = [
+    (40, 12, "train.batch_size 40: tried, and train.batch_size=10 fits; with train.accumulate=4 as well the updates"),
+    (40, 39, "train.batch_size 40: tried, and train.batch_size=20 fits; with train.accumulate=2 as well the updates"),
+    (39, 20, "train.batch_size 39: tried, and train.batch_size=19 fits"),
+    (40, 0, "train.batch_size 40: tried, and not even a batch of 1 fits; --device cpu has more memory"),
+]
+
+
+@pytest.mark.parametrize(("size", "most", "message"), SMALL_GPUS)
+def test_out_of_memory_says_what_would_fit(
+    size: int, most: int, message: str, small_gpu: Callable[[int], None], tmp_path: Path
+) -> None:
+    small_gpu(most)
+    job = make_job(device=device_of(np.float32, "standin"), batch_size=size)
+    with pytest.raises(DeviceError) as caught:
+        train(job, tmp_path)
+    assert str(caught.value).startswith(f"out of memory on the GPU with {message}")
+
+
+def test_a_data_set_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(x: Any) -> Any:
+        raise MemoryError("Out of memory")
+
+    monkeypatch.setattr(cp, "asarray", full)
+    with pytest.raises(DeviceError, match=r"are to be kept on it, 60\.0 GiB are free; use --device cpu$"):
+        Device("cuda", cp).asarray(np.zeros(10))
+
+
+# --- what is missing -------------------------------------------------------------------------------------------------
+
+
+def refusing(message: str) -> Callable[..., Any]:
+    def refuse(*args: Any) -> Any:
+        raise RuntimeError(message)
+
+    return refuse
+
+
+NO_DEVICE = refusing("cudaErrorNoDevice: no CUDA-capable device is detected")
+OLD_DRIVER = refusing("cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version")
+# what a machine lacks -> (how CuPy's runtime shows it, what is said)
+MISSING: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
+    "a driver": ({"driverGetVersion": lambda: 0, "getDeviceCount": OLD_DRIVER}, "no NVIDIA driver; install one, or"),
+    "a driver that is new enough": (
+        {"driverGetVersion": lambda: 12040, "getDeviceCount": OLD_DRIVER},
+        "this cupy is made for CUDA 13.2, but the NVIDIA driver supports only CUDA 12.4: update the driver, or "
+        "pip install 'cupy-cuda12x[ctk]' in place of this cupy, or use --device cpu",
+    ),
+    "a card": ({"getDeviceCount": NO_DEVICE}, "finds no usable GPU (cudaErrorNoDevice: no CUDA-capable device is de"),
+    "any card": ({"getDeviceCount": lambda: 0}, "but this machine has no GPU; use --device cpu"),
+}
+
+
+def check_that_it_says(message: str) -> None:
+    """`cuda` refuses in one line; `auto` takes the CPU and knows why."""
+    with standin.installed(), pytest.raises(DeviceError) as caught:
+        open_device("cuda")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    with standin.installed():
+        device = open_device("auto")
+    assert device.name == "cpu" and device.note == str(caught.value)
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_what_a_machine_lacks_is_said_in_one_line(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, message = MISSING[what]
+    for name, function in shown.items():
+        monkeypatch.setattr(cp.cuda.runtime, name, function)
+    check_that_it_says(message)
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Whether CuPy can compute is tried out once in a process."""
+    cuda._try.cache_clear()
+    yield
+    cuda._try.cache_clear()
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("broken", ["ones", "RawKernel", "matmul"])
+def test_a_cuda_library_that_is_missing(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if broken == "matmul":
+        monkeypatch.setattr(cp.ndarray, "__matmul__", lambda a, b: a)
+        found = "a matrix product is wrong"
+    else:
+        monkeypatch.setattr(cp, broken, refusing("CuPy failed to load libnvrtc.so.13:\n  no such file"))
+        found = "CuPy failed to load libnvrtc.so.13: no such file"
+    check_that_it_says(f"cannot compute on it ({found}); its CUDA libraries come with: pip install 'cupy-cuda13x[ctk]'")
+
+
+def test_auto_says_what_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU, or why not where CuPy is there; where it is not, nobody expects a GPU."""
+    shown = ["fit", "smoke", "--max-steps", 2, "--runs-dir", tmp_path]
+    assert "device auto" not in done(*shown).err
+    with standin.installed():
+        assert "device auto: cuda, Stand-in, 80.0 GiB" in done(*shown).err
+        assert "device auto" not in done(*shown, "--device", "cuda").err
+        monkeypatch.setattr(cp.cuda.runtime, "driverGetVersion", lambda: 0)
+        assert "device auto: cpu, because cupy is installed, but this machine has no NVIDIA driver" in done(*shown).err
+        said = dltrain(*shown, "--device", "cuda")
+    assert said.code == 1 and said.errors == [f"error: cupy is installed, but {MISSING['a driver'][1]} use --device cpu"]
+
+
+def test_env_shows_the_card() -> None:
+    with standin.installed():
+        found = done("env", "--json").json
+        lines = done("env").out
+    assert found["device"] == "cuda" and found["kernels"] == "cupy"
+    card = {"card": "Stand-in", "compute_capability": "9.0", "memory": "80.0 GiB", "driver_supports_cuda": "13.0"}
+    assert found["gpu"] == card | {"cuda": "13.2", "cupy": "14.2.0", "driver": found["gpu"]["driver"]}
+    assert "card Stand-in" in lines
+    without = done("env", "--json").json
+    assert without["device"] == "cpu" and "install it with: pip install 'dltrain[gpu]'" in without["gpu"]
+
+
+def test_the_driver_is_read_where_linux_tells_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = tmp_path / "version"
+    told.write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\nGCC version: 12.2.0")
+    monkeypatch.setattr(cuda, "Path", lambda path: told)
+    assert cuda._driver() == "580.65.06"
+    told.unlink()
+    assert cuda._driver() == "unknown"
