@@ -135,8 +135,8 @@ def arange(*args: Any, dtype: Any = None) -> "ndarray":
     return wrap(np.arange(*map(setting, args), dtype=dtype))
 
 
-def eye(n: int, m: int | None = None, dtype: Any = float) -> "ndarray":
-    return wrap(np.eye(n, m, dtype=dtype))
+def eye(N: int, M: int | None = None, dtype: Any = float) -> "ndarray":
+    return wrap(np.eye(N, M, dtype=dtype))
 
 
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
