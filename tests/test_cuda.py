@@ -191,12 +191,23 @@ def test_a_checkpoint_moves_between_devices(gpu: Device, to_gpu: bool, tmp_path:
         np.testing.assert_allclose(half.checkpoint("last").weights[name], expected, rtol=1e-9, atol=1e-13)
 
 
-def test_eval_and_predict_take_a_run_from_anywhere(tmp_path: Path) -> None:
+def test_a_run_of_a_gpu_goes_on_anywhere(tmp_path: Path) -> None:
+    """Evaluated there and here; continued where there is no GPU, which is told."""
     with standin.installed():
         made = done("fit", "smoke", "--max-steps", 10, "--device", "cuda", "--runs-dir", tmp_path, "--json").json
         there = done("eval", made["run"], "--device", "cuda", "--json").json
     here = done("eval", made["run"], "--device", "cpu", "--json").json
     assert there["accuracy"] == here["accuracy"] and there["loss"] == pytest.approx(here["loss"], rel=1e-5)
+    said = dltrain("fit", "--resume", made["run"], "--max-steps", 12)
+    assert said.code == 1 and said.errors[0].endswith("or use --device cpu")
+    said = done("fit", "--resume", made["run"], "--max-steps", 12, "--device", "cpu", "--json")
+    assert said.json["steps"] == 12 and "  device: cuda, now cpu" in said.err.splitlines()
+
+
+def test_lr_find_on_a_gpu() -> None:
+    with standin.installed():
+        found = [done("lr-find", "smoke", "--device", name, "--json").json for name in ("cpu", "cuda")]
+    assert found[1]["losses"][:20] == pytest.approx(found[0]["losses"][:20], rel=1e-4)
 
 
 # --- dltrain check --backends ----------------------------------------------------------------------------------------

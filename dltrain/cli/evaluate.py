@@ -56,7 +56,7 @@ def evaluate(
     directory = find_run(run, runs_dir)
     restored = restore(directory, checkpoint, device)
     spec, source, learned = restored.spec, build_source(restored.spec), restored.checkpoint.preprocessing
-    assert spec.data and source and isinstance(spec.train.shard_size, int)
+    assert spec.data and source
     seen = (learned.input_shape, learned.classes, learned.columns)
     if (source.input_shape, source.classes, source.columns) != seen:
         raise DataError(
@@ -67,7 +67,7 @@ def evaluate(
     feed = Feed(examples, learned, (), restored.device)
     crew = Crew(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
-        sizes = spec.train.batch_size, spec.train.shard_size
+        sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
         looked = examine(restored.model, restored.loss, feed, crew, *sizes, spec.metrics, METRICS, learned.classes)
     crew.close()
     keep(looked, directory, split, checkpoint)

@@ -55,8 +55,7 @@ class Job:
 
     @property
     def shard_size(self) -> int:
-        assert isinstance(self.train.shard_size, int)
-        return self.train.shard_size if self.device.name == "cpu" else self.train.batch_size
+        return self.train.shard_size_on(self.device.is_cpu)
 
     def describe(self) -> dict[str, Any]:
         """What is trained on what, {"model", "data"}: kept with the run, to be read where the data set is not."""
