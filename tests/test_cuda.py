@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import standin
-from builders import EVERY_LAYER, Silent, images, make_job, new_run, train, weights_of
+from builders import EVERY_LAYER, Silent, images, make_job, new_run, rows, train, weights_of
 from commands import dltrain, done, strict
 from conftest import GPUS, device_of
 from test_nonfinite import PLACES
@@ -24,9 +24,12 @@ from dltrain.errors import DeviceError, DivergedError
 from dltrain.random import example_words
 from dltrain.spec import build_job, load, settle, shipped_configs
 from dltrain.train import loop, step
+from dltrain.train.evaluate import evaluate
 from dltrain.train.figures import at_hand
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
+from dltrain.train.shards import Crew
+from dltrain.train.verify import verify
 
 cp: Any = standin.cupy
 WITHOUT_DATA = {"vgg16", "lecture_conv_exercise", "weight_sharing"}
@@ -77,7 +80,7 @@ def test_many_arrays_come_to_the_host_in_one_transfer_for_each_dtype(gpu: Device
 # --- when the host waits for the device ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("every", [1, 3, 10, 1000])
+@pytest.mark.parametrize("every", [1, 3, 1000])
 def test_the_host_waits_once_in_a_logging_interval(every: int, tmp_path: Path) -> None:
     """Twice as many steps cost as many more waits as there are more rows to log; nothing else waits in an epoch."""
     waits = []
@@ -112,6 +115,26 @@ def test_figures_do_not_pile_up_where_few_are_logged(tmp_path: Path, monkeypatch
     fit(job, new_run(tmp_path), 1, watcher)
     assert [length for length in read if length] == [30, 30, 10]
     assert [row["step"] for row in watcher.steps] == [*range(1, 71)]
+
+
+def test_an_evaluation_waits_at_its_end() -> None:
+    waits = []
+    for examples in (40, 80):
+        job = make_job(splits={"train": rows(examples)}, device=device_of(np.float32, "standin"), batch_size=10)
+        job.model.initialise(job.seed, job.device)
+        with standin.counting() as reads:
+            evaluate(job.model, job.loss, job.feeds["train"], Crew(1), 10, 10, names=("auc", "top_k"))
+        waits.append(len(reads))
+    assert waits[0] == waits[1] < 6
+
+
+def test_what_is_verified_is_seen_step_by_step(tmp_path: Path) -> None:
+    """Although the training itself read its figures every fifth step only."""
+    settings: Any = {"log_every": 5, "checkpoints": {"every_steps": 3, "keep": 99}}
+    run = train(make_job(device=device_of(np.float32, "standin"), **settings), tmp_path)[1]
+    found = verify(make_job(device=device_of(np.float32, "standin"), **settings), run, 1, None, None, False)
+    assert [row["step"] for row in found.weights] == [3, 4, 6, 8] and all(row["equal"] for row in found.weights)
+    assert not found.differences and found.rows
 
 
 # --- numbers that are not finite -------------------------------------------------------------------------------------
