@@ -25,7 +25,8 @@ from dltrain.random import example_words
 from dltrain.spec import build_job, load, settle, shipped_configs
 from dltrain.train import loop, step
 from dltrain.train.evaluate import evaluate
-from dltrain.train.figures import at_hand
+from dltrain.train.feed import Moment
+from dltrain.train.figures import Figures, Guard, at_hand
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
 from dltrain.train.shards import Crew
@@ -129,12 +130,23 @@ def test_an_evaluation_waits_at_its_end() -> None:
 
 
 def test_what_is_verified_is_seen_step_by_step(tmp_path: Path) -> None:
-    """Although the training itself read its figures every fifth step only."""
-    settings: Any = {"log_every": 5, "checkpoints": {"every_steps": 3, "keep": 99}}
-    run = train(make_job(device=device_of(np.float32, "standin"), **settings), tmp_path)[1]
-    found = verify(make_job(device=device_of(np.float32, "standin"), **settings), run, 1, None, None, False)
+    """Although the training itself read its figures every fifth step only, and when it saved."""
+    device = device_of(np.float32, "standin")
+    run = train(make_job(device=device, log_every=5, checkpoints={"every_steps": 3, "keep": 99}), tmp_path)[1]
+    found = verify(make_job(device=device, log_every=5), run, 1, None, None, False)
     assert [row["step"] for row in found.weights] == [3, 4, 6, 8] and all(row["equal"] for row in found.weights)
     assert not found.differences and found.rows
+
+
+def test_a_checkpoint_holds_the_figures_so_far(tmp_path: Path) -> None:
+    kept = []
+    for name in ("cpu", "standin"):
+        device = device_of(np.float64, name)
+        job = make_job(device=device, log_every=100, checkpoints={"every_steps": 3, "keep": 99})
+        kept.append(train(job, tmp_path)[1].checkpoint(3).epoch)
+    assert kept[0].keys() == kept[1].keys() and kept[0]["mean/loss"][1] == 66
+    for key in kept[0].keys() - {"seconds"}:
+        np.testing.assert_allclose(kept[1][key], kept[0][key], rtol=1e-9, err_msg=key)
 
 
 # --- numbers that are not finite -------------------------------------------------------------------------------------
@@ -168,6 +180,31 @@ def test_a_gpu_stops_where_the_cpu_stops(
         assert told[1][key] == told[0][key], key
     for name, expected in kept[0][3].items():
         np.testing.assert_allclose(kept[1][3][name], expected, rtol=1e-9, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("value", [2.0, 1e30, 0.0, float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("where", ["loss", "penalty", "gradient"])
+def test_the_guard_judges_as_the_host_does(where: str, value: float, gpu: Device) -> None:
+    """Each number by itself, also squares whose sum is beyond float32; and once broken it stays so."""
+    numbers = {"loss": 1.0, "penalty": 2.0, "gradient": 3.0} | {where: value}
+    loss, penalty, square = (gpu.xp.asarray(np.float32(number)) for number in numbers.values())
+    columns = gpu.xp.ones(3, np.float32)
+    job = make_job(device=gpu)
+    seen = {"loss": loss, **{f"sum/{layer.name}": columns for layer in job.model.layers}}
+    figures = Figures(Moment(0, 1, 1), 4, 0.1, seen, [penalty], {"dense1.weight": square, "dense2.weight": square}, {})
+    guard = Guard(gpu)
+    norm = guard.judge(figures)
+    good = bool(np.isfinite(value))
+    assert bool(guard.intact) == good
+    (host,) = at_hand([figures], gpu)
+    if good:
+        host.check(job.model)
+        assert float(norm) == pytest.approx(host.norm, rel=1e-12)
+    else:
+        with pytest.raises(DivergedError):
+            host.check(job.model)
+    guard.judge(replace(figures, seen=seen | {"loss": columns[0]}, penalty=[], squares={}))
+    assert bool(guard.intact) == good
 
 
 # --- every config ----------------------------------------------------------------------------------------------------
