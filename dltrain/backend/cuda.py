@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend.kernels import Kernels
+from dltrain.backend.late import Needed
 from dltrain.errors import DeviceError
 from dltrain.random import BLOCK, label
 
@@ -114,6 +115,10 @@ class CudaKernels(Kernels):
 
     piece_of_update = 1 << 62  # every array in one piece
     long_row = inf  # im2col of whole kernels: one matrix product
+
+    def waits(self, needed: Needed, w: Array) -> bool:
+        """Never: a batch is one shard, and those of accumulated batches do not fit into memory together."""
+        return False
 
     def confusion(self, wanted: Array, said: Array, classes: int) -> Array:
         """As a product of one-hot rows: CuPy's bincount would wait for the device. Exact below 2^24 examples."""
