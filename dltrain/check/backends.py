@@ -94,7 +94,7 @@ def _differences(subject: Subject, seen: Trace, x: Array) -> Iterator[tuple[str,
         yield layer.name, _relative(y.data, was.output), max(both, default=None)
         given, arriving = was.output, was.gradient
     output = Tensor(asarray(given))
-    loss = job.loss(output, targets, len(targets))
+    loss = job.loss(output, targets, job.loss.count(targets))
     yield "loss", _relative(loss.data, np.array(seen.loss)), _relative(gradients(loss, [output])[0], arriving)
 
 
