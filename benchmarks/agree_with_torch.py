@@ -69,7 +69,8 @@ def main() -> None:
     losses = []
     for step in range(1, arguments.steps + 1):
         batch = order[(step - 1) * size : step * size]
-        ours = train_step(job, crew, batch, Moment(job.seed, 1, step), job.optimizer.lr, state, probes, False).data_loss
+        taken = train_step(job, crew, batch, Moment(job.seed, 1, step), job.optimizer.lr, state, False)
+        ours = taken.report(probes).data_loss
         examples = feed.examples(batch)
         losses.append([ours, *(side.step(*examples) for side in theirs)])
     ours, default, channels_last = np.array(losses).T

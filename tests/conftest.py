@@ -13,29 +13,34 @@ import standin
 from dltrain import backend
 from dltrain.backend import Device, Kernels, open_device
 from dltrain.engine import OPS
-from dltrain.train import step
+from dltrain.train import loop
 
-DEVICES = ("cpu", "standin")
+# The strict stand-in for CuPy, and with `pytest -m gpu` CuPy itself on an NVIDIA GPU.
+GPUS = ("standin", pytest.param("cuda", marks=pytest.mark.gpu))
+DEVICES = ("cpu", *GPUS)
 
 
 def device_of(dtype: Any = np.float64, name: str = "cpu") -> Device:
     """A device by its name in DEVICES. The stand-in is opened on the very path that opens a GPU."""
-    if name == "cpu":
-        return open_device("cpu", dtype)
-    with standin.installed():
-        return open_device("cuda", dtype)
+    with installed(name):
+        return open_device("cpu" if name == "cpu" else "cuda", dtype)
+
+
+def installed(name: str) -> Any:
+    """Inside, `import cupy` gives what this device computes with."""
+    return standin.installed() if name == "standin" else nullcontext()
 
 
 @pytest.fixture(params=DEVICES)
 def device_name(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Runs a test once on the CPU and once on the strict stand-in for CuPy."""
-    with standin.installed() if request.param == "standin" else nullcontext():
+    """Runs a test once on the CPU, once on the stand-in, and on a GPU where that is asked for."""
+    with installed(request.param):
         yield request.param
 
 
 @pytest.fixture
 def device(device_name: str) -> Device:
-    """A float64 device, once the CPU and once the stand-in; for another dtype: `device_of(dtype, device_name)`."""
+    """A float64 device, each of DEVICES; for another dtype: `device_of(dtype, device_name)`."""
     return device_of(np.float64, device_name)
 
 
@@ -49,14 +54,14 @@ def chosen_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Kernels]:
 
 @pytest.fixture
 def inside_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a shard of a training step computes, the stand-in refuses to give values to the host."""
-    plain = step._train_shard
+    """During a training step the stand-in refuses to give values to the host."""
+    plain = loop.train_step
 
     def watched(*args: Any) -> Any:
         with standin.inside_step():
             return plain(*args)
 
-    monkeypatch.setattr(step, "_train_shard", watched)
+    monkeypatch.setattr(loop, "train_step", watched)
 
 
 @pytest.fixture

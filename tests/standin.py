@@ -20,10 +20,23 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import cuda_on_cpu
 import numpy as np
-from standin_array import HostRead, device, fresh, inside_step, ndarray, operand, setting, supported, wait, wrap
+from standin_array import (
+    HostRead,
+    counting,
+    device,
+    fresh,
+    inside_step,
+    ndarray,
+    operand,
+    setting,
+    supported,
+    wait,
+    wrap,
+)
 
-__all__ = ["HostRead", "cupy", "inside_step", "installed"]
+__all__ = ["HostRead", "counting", "cupy", "inside_step", "installed"]
 
 # --- functions -------------------------------------------------------------------------------------------------------
 
@@ -122,8 +135,8 @@ def arange(*args: Any, dtype: Any = None) -> "ndarray":
     return wrap(np.arange(*map(setting, args), dtype=dtype))
 
 
-def eye(n: int, m: int | None = None, dtype: Any = float) -> "ndarray":
-    return wrap(np.eye(n, m, dtype=dtype))
+def eye(N: int, M: int | None = None, dtype: Any = float) -> "ndarray":
+    return wrap(np.eye(N, M, dtype=dtype))
 
 
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
@@ -174,6 +187,26 @@ def as_strided(x: Any, shape: Any = None, strides: Any = None) -> "ndarray":
     return wrap(np.lib.stride_tricks.as_strided(device(x), shape, strides))
 
 
+class RawKernel:
+    """A kernel in CUDA C++, run on the CPU. CuPy compiles it when it is first called."""
+
+    def __init__(self, code: str, name: str):
+        self.code, self.name = code, name
+
+    def __call__(self, grid: tuple[int], block: tuple[int], args: tuple[Any, ...]) -> None:
+        plain = (x._values if isinstance(x, ndarray) else x for x in args)
+        cuda_on_cpu.compiled(self.code, self.name)(grid, block, tuple(plain))
+
+
+class _Pool:
+    def free_all_blocks(self) -> None:
+        """Nothing is kept for later here."""
+
+
+# --- the module ------------------------------------------------------------------------------------------------------
+
+CARD = {"name": b"Stand-in", "major": 9, "minor": 0, "totalGlobalMem": 80 << 30}
+
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
     "mod": "remainder", "pow": "power", "lshift": "left_shift", "rshift": "right_shift", "and": "bitwise_and",
@@ -213,7 +246,17 @@ def _module() -> ModuleType:
     module.inf, module.nan, module.pi, module.newaxis = np.inf, np.nan, np.pi, None
     module.abs, module.ndarray = module.absolute, ndarray
     module.lib = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=as_strided))
-    module.cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=lambda: 1))
+    module.cuda = SimpleNamespace(
+        runtime=SimpleNamespace(
+            getDeviceCount=lambda: 1,
+            getDevice=lambda: 0,
+            getDeviceProperties=lambda number: CARD,
+            driverGetVersion=lambda: 13000,
+            runtimeGetVersion=lambda: 13020,
+            memGetInfo=lambda: (60 << 30, 80 << 30),
+        )
+    )
+    module.__version__, module.RawKernel, module.get_default_memory_pool = "14.2.0", RawKernel, _Pool
     del module.as_strided
 
     for name in (*REDUCTIONS, "argsort", "clip", "cumsum", "dot", "ravel", "repeat", "squeeze", "swapaxes", "take"):

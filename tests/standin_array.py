@@ -24,9 +24,25 @@ class HostRead(RuntimeError):
     """A value was asked for on the host inside a step."""
 
 
+_counted: list[list[str]] = []
+
+
+@contextmanager
+def counting() -> Iterator[list[str]]:
+    """A list that gets a word for every time that the host waits for values inside."""
+    reads: list[str] = []
+    _counted.append(reads)
+    try:
+        yield reads
+    finally:
+        _counted.pop()
+
+
 def wait(what: str) -> None:
     if _inside_step.get():
         raise HostRead(f"{what} reads values to the host inside a step")
+    for reads in _counted:
+        reads.append(what)
 
 
 # --- what may go in, and what comes out ------------------------------------------------------------------------------

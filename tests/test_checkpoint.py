@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import EVERY_LAYER, checkpoint, images, make_job, train, weights_of
-from conftest import device_of
+from conftest import DEVICES, device_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,7 +56,7 @@ def test_special_values_survive(tmp_path: Path) -> None:
     assert_same(Checkpoint.read(tmp_path / "x"), kept)
 
 
-@pytest.mark.parametrize("device_name", ["cpu", "standin"])
+@pytest.mark.parametrize("device_name", DEVICES)
 def test_a_training_keeps_all_of_itself(device_name: str, tmp_path: Path) -> None:
     job = make_job(EVERY_LAYER["deep"], {"train": images(70)}, device=device_of(np.float32, device_name))
     result, run = train(job, tmp_path)

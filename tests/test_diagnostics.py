@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import EVERY_LAYER, Silent, images, make_job, new_run, rows, train, weights_of
-from conftest import device_of
+from conftest import DEVICES, device_of
 from plain_training import plain_training
 
 from dltrain.backend import Device, to_host
@@ -210,7 +210,7 @@ def bring_near_death(model: Model, index: int, x: Any) -> None:
         layer.bias.data[unit] = float(margin - highest[unit])
 
 
-@pytest.mark.parametrize("device_name", ["cpu", "standin"])
+@pytest.mark.parametrize("device_name", DEVICES)
 def test_dead_units_are_counted_exactly(device_name: str, tmp_path: Path) -> None:
     training, run = still_training(device_name, tmp_path)
     before = weights_of(training.job)
@@ -229,7 +229,7 @@ def test_dead_units_are_counted_exactly(device_name: str, tmp_path: Path) -> Non
         assert row["dead_share"] == (dead[row["layer"]] / y.shape[1] if relu else None)
 
 
-@pytest.mark.parametrize("device_name", ["cpu", "standin"])
+@pytest.mark.parametrize("device_name", DEVICES)
 def test_means_deviations_and_saturation_are_over_all_examples(device_name: str, tmp_path: Path) -> None:
     training, run = still_training(device_name, tmp_path)
     training.run_epochs()

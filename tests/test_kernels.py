@@ -1,6 +1,5 @@
 """The array kernels of every device against the dumbest possible loops, over all that a window can be."""
 
-import importlib
 from functools import cache
 from itertools import product
 from typing import Any
@@ -10,6 +9,7 @@ import plain
 import pytest
 
 from dltrain.backend import Activation, Device, Kernels, to_host
+from dltrain.backend.cuda import CudaKernels
 from dltrain.engine import distinct
 from dltrain.errors import ShapeError
 from dltrain.window import Window
@@ -79,8 +79,8 @@ def assert_close(found: Array, wanted: Array, what: Any) -> None:
 @pytest.fixture(params=["whole kernels", "slices of the kernel"])
 def unrolling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How the plain class unrolls depends on the number of channels; here it does so whatever their number."""
-    module = importlib.import_module("dltrain.backend.kernels")
-    monkeypatch.setattr(module, "LONG_ROW", 1 if request.param == "slices of the kernel" else 1 << 60)
+    for kind in (Kernels, CudaKernels):
+        monkeypatch.setattr(kind, "long_row", 1 if request.param == "slices of the kernel" else 1 << 60)
     return str(request.param)
 
 

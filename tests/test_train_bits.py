@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import EVERY_LAYER, SMALL, Unordered, images, make_job, train, weights_of
-from conftest import device_of
+from conftest import GPUS, device_of
 from test_losses import TASKS
 
 from dltrain.backend import Device, choose_kernels
@@ -164,28 +164,29 @@ def test_memory_that_was_never_written_has_no_influence(
     assert poisoned, "nothing was tested"
 
 
-# --- the stand-in for CuPy -------------------------------------------------------------------------------------------
+# --- on a GPU -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("inside_step")
 @pytest.mark.parametrize("shard_size", [6, None], ids=["shards", "whole batches"])
 @pytest.mark.parametrize(("net", "optimizer"), NETS_AND_OPTIMIZERS)
-def test_the_stand_in_agrees_with_the_cpu(
-    net: str, optimizer: str, shard_size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("gpu", GPUS)
+def test_a_gpu_agrees_with_the_cpu(
+    gpu: str, net: str, optimizer: str, shard_size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step gives no values to the host before it ends. On a GPU a batch is one shard; several would work too."""
     if shard_size:
         monkeypatch.setattr(Job, "shard_size", property(lambda job: shard_size))
     found = {}
-    for name in ("cpu", "standin"):
+    for name in ("cpu", gpu):
         settings = {"penalty": PENALTY, "clip_norm": 1.0}
         job = job_of(net, optimizer, device=device_of(np.float64, name), **settings)
         result, run = train(job, tmp_path)
         result = {key: result[key] for key in ("train", "validation")}
         found[name] = weights_of(job), [result, *run.rows(run.layers), *run.rows(run.metrics)]
     for weight, expected in found["cpu"][0].items():
-        np.testing.assert_allclose(found["standin"][0][weight], expected, rtol=1e-9, atol=1e-15, err_msg=weight)
-    for row, expected in zip(found["standin"][1], found["cpu"][1], strict=True):
+        np.testing.assert_allclose(found[gpu][0][weight], expected, rtol=1e-9, atol=1e-15, err_msg=weight)
+    for row, expected in zip(found[gpu][1], found["cpu"][1], strict=True):
         assert_close(row, expected)
 
 

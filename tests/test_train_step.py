@@ -19,10 +19,11 @@ from dltrain.ops import dropout, dropout_words
 from dltrain.optim import OPTIMIZERS
 from dltrain.train.evaluate import evaluate, predict
 from dltrain.train.feed import Moment
+from dltrain.train.figures import StepReport, at_hand
 from dltrain.train.job import Job
 from dltrain.train.probes import probes_for
 from dltrain.train.shards import Crew
-from dltrain.train.step import StepReport, penalise, train_step
+from dltrain.train.step import penalise, train_step
 
 MOMENT = Moment(seed=0, epoch=1, step=1)
 
@@ -43,7 +44,8 @@ def ready(**settings: Any) -> Job:
 def take_step(job: Job, crew: Crew, batch: Any, lr: float = 1.0) -> tuple[StepReport, dict[str, Any]]:
     """The report of one step of plain descent, and the gradients that it used: by how much the weights fell."""
     before = weights_of(job)
-    report = train_step(job, crew, np.asarray(batch), MOMENT, lr, {}, probes_for(job.model), False)
+    (figures,) = at_hand([train_step(job, crew, np.asarray(batch), MOMENT, lr, {}, False)], job.device)
+    report = figures.report(probes_for(job.model))
     return report, {name: (before[name] - after) / lr for name, after in weights_of(job).items()}
 
 
@@ -54,6 +56,11 @@ PENALTIES: list[dict[str, Any]] = [
     {"l1": 0.3}, {"l2": 0.7}, {"l1": 0.2, "l2": 0.1}, {"norm": 0.5}, {"norm": 0.5, "over": "model"},
     {"norm": 0.5, "p": 1.5, "biases": True}, {"norm": 0.2, "p": 3.0, "over": "model", "l1": 0.1, "biases": True},
 ]  # fmt: skip
+
+
+def penalty_of(job: Job) -> tuple[float, dict[str, Any]]:
+    terms, gradients = penalise(job)
+    return sum(float(to_host(term)) for term in terms), gradients
 
 
 def plain_penalty(
@@ -78,7 +85,7 @@ def test_the_gradient_of_the_penalty_is_its_finite_difference(penalty: dict[str,
     job = ready(layers=EVERY_LAYER["deep"], splits={"train": images(30)}, device=device, penalty=penalty)
     for _, parameter in job.model.named_parameters():
         parameter.data += 0.01  # biases are not 0
-    value, gradients = penalise(job)
+    value, gradients = penalty_of(job)
     assert value == pytest.approx(plain_penalty(weights_of(job), **penalty), rel=1e-12)
     parameters = dict(job.model.named_parameters())
     kinds = ("weight", "bias") if penalty.get("biases") else ("weight",)
@@ -91,7 +98,7 @@ def test_the_gradient_of_the_penalty_is_its_finite_difference(penalty: dict[str,
         values = []
         for sign in (1, -2):
             parameter.data += sign * epsilon * direction
-            values.append(penalise(job)[0])
+            values.append(penalty_of(job)[0])
         parameter.data += epsilon * direction
         along = float(to_host((gradient * direction).sum()))
         assert (values[0] - values[1]) / (2 * epsilon) == pytest.approx(along, rel=1e-6, abs=1e-7)
@@ -118,7 +125,7 @@ def test_a_layer_may_have_a_penalty_of_its_own(device: Device) -> None:
     job = ready(layers=layers, device=device, penalty={"norm": 2.0, "over": "model"})
     for _, parameter in job.model.named_parameters():
         parameter.data += 0.01
-    value, gradients = penalise(job)
+    value, gradients = penalty_of(job)
     w = weights_of(job)
     shared = {name: array for name, array in w.items() if not name.startswith("dense2")}
     own = 0.25 * sum((array**2).sum() for name, array in w.items() if name.startswith("dense2"))
@@ -165,7 +172,7 @@ def test_a_layer_that_is_not_trainable_stays(tmp_path: Path, device: Device) -> 
     penalty = {"l1": 0.1, "norm": 0.1, "biases": True, "method": "proximal"}
     job = make_job(layers, device=device, penalty=penalty)
     job.model.initialise(job.seed, job.device)
-    before, value = weights_of(job), penalise(job)[0]
+    before, value = weights_of(job), penalty_of(job)[0]
     assert value == pytest.approx(
         plain_penalty({n: w for n, w in before.items() if "dense1" not in n}, l1=0.1, norm=0.1, biases=True), rel=1e-9
     )

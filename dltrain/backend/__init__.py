@@ -1,11 +1,11 @@
 """Devices and array kernels. The only folder that may import cupy or ctypes."""
 
-from dltrain.backend.device import Device, array_module, choose_kernels, kernels, open_device, to_host
+from dltrain.backend.device import Device, all_to_host, array_module, choose_kernels, kernels, open_device, to_host
 from dltrain.backend.kernels import Activation, Kernels
 from dltrain.backend.late import LATE, Late
 from dltrain.backend.share import helping
 
 __all__ = [
-    "LATE", "Activation", "Device", "Kernels", "Late", "array_module", "choose_kernels", "helping", "kernels",
-    "open_device", "to_host",
+    "LATE", "Activation", "Device", "Kernels", "Late", "all_to_host", "array_module", "choose_kernels", "helping",
+    "kernels", "open_device", "to_host",
 ]  # fmt: skip

@@ -1,17 +1,17 @@
 """Where arrays live: numpy on the CPU, CuPy on a GPU."""
 
-import importlib
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from dltrain.backend.compiled import load
+from dltrain.backend.cuda import CudaKernels, describe, is_installed, usable_cupy
 from dltrain.backend.kernels import Kernels
 from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError
 
-CUPY_HELP = "install it with: pip install 'dltrain[gpu]', or use --device cpu"
 CPU_PIECE = 2 << 20  # bytes of unrolled input worked on at a time: about the size of a second-level cache
 GPU_PIECE = 1 << 30
 
@@ -22,22 +22,51 @@ class Device:
     """One kind of array: its module `xp`, its kernels, and the only way in and out.
 
     dtype: what numbers are computed in; float32 trains, float64 checks.
+    note: why `auto` did not take the GPU although CuPy is installed.
     """
 
-    def __init__(self, name: str, xp: ModuleType, piece_bytes: int, dtype: Any = np.float32):
+    def __init__(self, name: str, xp: ModuleType, dtype: Any = np.float32, note: str = ""):
         self.name = name
         self.xp = xp
         self.dtype = np.dtype(dtype)
-        _kernels_of.setdefault(xp.ndarray, Kernels(xp, piece_bytes))
+        self.note = note
 
     @property
     def kernels(self) -> Kernels:
         return _kernels_of[self.xp.ndarray]
 
+    @property
+    def is_cpu(self) -> bool:
+        """Whether values are at hand: on a GPU to look at one is to wait for all that was asked for before."""
+        return self.xp is np
+
     def asarray(self, x: Any) -> Any:
-        """Bring host values here, C-contiguous. Every float becomes this device's dtype; integers keep theirs."""
+        """Bring host values here, C-contiguous. Every float becomes this device's dtype; integers keep theirs.
+
+        Raises DeviceError where the GPU's memory is too small.
+        """
         host = np.asarray(x, order="C")
-        return self.xp.asarray(host.astype(self.dtype, copy=False) if host.dtype.kind == "f" else host)
+        host = host.astype(self.dtype, copy=False) if host.dtype.kind == "f" else host
+        try:
+            return self.xp.asarray(host)
+        except MemoryError:
+            if self.is_cpu:
+                raise
+        self.release_memory()
+        free = self.xp.cuda.runtime.memGetInfo()[0] / 2**30
+        raise DeviceError(
+            f"out of memory on the GPU: {host.nbytes / 2**30:.1f} GiB are to be kept on it, {free:.1f} GiB are free; "
+            f"use --device cpu"
+        )
+
+    def release_memory(self) -> None:
+        """Give back to the GPU what is kept for new arrays."""
+        if not self.is_cpu:
+            self.xp.get_default_memory_pool().free_all_blocks()
+
+    def describe(self) -> dict[str, str]:
+        """The card and its software; nothing for the CPU."""
+        return {} if self.is_cpu else describe(self.xp)
 
     def __repr__(self) -> str:
         return f"Device({self.name!r}, {self.dtype.name})"
@@ -45,29 +74,18 @@ class Device:
 
 def open_device(name: str, dtype: Any = np.float32) -> Device:
     """`cpu`, `cuda`, or `auto`: a usable GPU if there is one. Raises DeviceError saying what is missing."""
-    if name == "cpu":
-        return Device("cpu", np, CPU_PIECE, dtype)
-    try:
-        cupy = _usable_cupy()
-    except DeviceError:
-        if name == "auto":
-            return Device("cpu", np, CPU_PIECE, dtype)
-        raise
-    return Device("cuda", cupy, GPU_PIECE, dtype)
-
-
-def _usable_cupy() -> ModuleType:
-    try:
-        cupy = importlib.import_module("cupy")
-    except ImportError as error:
-        raise DeviceError(f"device cuda needs cupy, which is not installed ({error}); {CUPY_HELP}") from None
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:  # CuPy raises different classes for no driver, an old driver, no device
-        raise DeviceError(f"cupy is installed but finds no usable GPU ({error}); use --device cpu") from None
-    if count == 0:
-        raise DeviceError("cupy is installed but this machine has no GPU; use --device cpu")
-    return cupy
+    note = ""
+    if name != "cpu":
+        try:
+            cupy = usable_cupy()
+        except DeviceError as error:
+            if name == "cuda":
+                raise
+            note = str(error) if is_installed() else ""
+        else:
+            _kernels_of.setdefault(cupy.ndarray, CudaKernels(cupy, GPU_PIECE))
+            return Device("cuda", cupy, dtype)
+    return Device("cpu", np, dtype, note)
 
 
 def array_module(x: Any) -> ModuleType:
@@ -104,6 +122,24 @@ def choose_kernels(name: str) -> None:
 def to_host(x: Any) -> Any:
     """A numpy array or scalar with these values."""
     return x if isinstance(x, np.ndarray | np.generic) else x.get()
+
+
+def all_to_host(arrays: Sequence[Any]) -> list[Any]:
+    """Each of them `to_host`; from a GPU in one transfer for each dtype, not one for each array."""
+    found: list[Any] = [None] * len(arrays)
+    together: dict[Any, list[int]] = {}
+    for i, x in enumerate(arrays):
+        if isinstance(x, np.ndarray | np.generic):
+            found[i] = x
+        else:
+            together.setdefault(x.dtype, []).append(i)
+    for places in together.values():
+        xp = array_module(arrays[places[0]])
+        values = to_host(xp.concatenate([arrays[i].reshape(-1) for i in places]))
+        ends = np.cumsum([arrays[i].size for i in places]).tolist()
+        for i, start, end in zip(places, [0, *ends], ends, strict=False):
+            found[i] = values[start:end].reshape(arrays[i].shape)
+    return found
 
 
 choose_kernels("auto")  # numpy needs no opening

@@ -18,7 +18,6 @@ from dltrain.random import example_words
 from dltrain.window import Window
 
 Array = Any
-LONG_ROW = 64  # values in a row that a matrix product works well with
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class Kernels:
     note = ""
     piece_of_product = 1 << 18  # numbers of a late gradient, so that threads can share the work
     piece_of_update = 1 << 14  # numbers, so that weights, gradient and state meet in the cache between passes
+    long_row: float = 64  # values in a row that a matrix product works well with
 
     def __init__(self, xp: ModuleType, piece_bytes: int):
         self.name = xp.__name__
@@ -177,7 +177,7 @@ class Kernels:
         """
         xp, channels = self.xp, x.shape[-1] // groups
         # Slices of the kernel only where they fill a matrix product; a whole kernel otherwise.
-        sliced = prod(window.kernel[1:]) * channels >= LONG_ROW
+        sliced = prod(window.kernel[1:]) * channels >= self.long_row
         view_of = _along_first(window) if sliced else window
         shape = (*view_of.out_size, prod(view_of.kernel) * channels)
         examples = max(1, min(len(x), self.piece_bytes // (prod(shape) * groups * x.dtype.itemsize)))
@@ -284,6 +284,10 @@ class Kernels:
         each = 1 if weights is None else weights[:, None]
         loss = (each * wanted * (xp.log(sums) - shifted)).sum() / count
         return loss, each * (exps / sums - wanted) / count
+
+    def confusion(self, wanted: Array, said: Array, classes: int) -> Array:
+        """How many examples of class i were taken for class j, at i · classes + j. wanted, said: (N,), int64."""
+        return self.xp.bincount(wanted * classes + said, minlength=classes * classes)
 
     def observe(self, y: Array) -> tuple[Array, Array]:
         """The sums by column (last axis) and the sum of all squares."""

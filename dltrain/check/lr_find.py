@@ -125,9 +125,10 @@ def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
                 order = feed.order(job.seed, epoch)
             batch, order = order[:size], order[size:]
             try:
-                report = train_step(job, crew, batch, Moment(job.seed, epoch, step), rate, state, {}, False)
+                figures = train_step(job, crew, batch, Moment(job.seed, epoch, step), rate, state, False)
             except DivergedError:
                 break
+            report = figures.report({})
             losses.append(report.data_loss + report.penalty)
             if losses[-1] > BLOWN_UP * losses[0]:
                 break

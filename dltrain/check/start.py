@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dltrain.backend import to_host
 from dltrain.check.finding import Finding, judged
 from dltrain.check.subject import LayerTrace, Subject, rms
 from dltrain.nn.summary import summarise
@@ -200,7 +201,7 @@ def first_update(subject: Subject) -> Finding:
 
 def penalty(subject: Subject) -> Finding:
     """What penalties there are, those of layers included, must not be what the training is about."""
-    value, _ = penalise(subject.job)
+    value = sum(float(to_host(term)) for term in penalise(subject.job)[0])
     share = value / subject.trace.loss if subject.trace.loss > 0 else 0.0
     advice = "the training would mostly shrink weights; use a smaller penalty"
     return judged(

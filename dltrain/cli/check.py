@@ -15,6 +15,14 @@ def check(
     samples: Annotated[
         Path | None, typer.Option("--samples", metavar="FILE.png", help="Draw some examples as the network sees them.")
     ] = None,
+    backends: Annotated[
+        str | None,
+        typer.Option(
+            "--backends",
+            metavar="A,B",
+            help="Instead, compare what each layer computes with numpy, native (C) or cupy kernels: numpy,cupy.",
+        ),
+    ] = None,
     data_dir: DataDir = None,
     device: DeviceName = None,
     kernels: KernelsName = "auto",
@@ -30,6 +38,9 @@ def check(
     """
     from dltrain.check import Subject, run_checks
 
+    if backends:
+        _compare(config, overrides, data_dir, backends, json)
+        return
     subject = Subject(prepare(config, overrides, data_dir, device))
     findings = []
     for finding in run_checks(subject):
@@ -51,7 +62,40 @@ def check(
         raise typer.Exit(1)
 
 
-def prepare(config: str, overrides: list[str] | None, data_dir: Path | None, device: str | None) -> Any:
+def _compare(config: str, overrides: list[str] | None, data_dir: Path | None, backends: str, json: bool) -> None:
+    """`--backends`: a row for each layer; exit code 1 where one is beyond its tolerance."""
+    from dltrain.check.backends import TOLERANCES, compare, parse
+
+    names = parse(backends)
+
+    def job(device: str, dtype: str) -> Any:
+        return prepare(config, overrides, data_dir, device, dtype)
+
+    rows, shown = [], None
+    for row in compare(job, names):
+        rows.append(row)
+        if json:
+            continue
+        if shown != (row.backend, row.dtype):
+            shown = row.backend, row.dtype
+            allowed = TOLERANCES[row.dtype]
+            console.result_text(f"{row.backend} against {names[0]}, {row.dtype}: ‖a - b‖ / ‖b‖, at most {allowed:g}")
+        backward = "" if row.backward is None else f"backward {row.backward:.1e}"
+        mark = "  beyond" if row.is_beyond else ""
+        console.result_text(f"  {row.layer:<20}  forward {row.forward:.1e}  {backward:<16}{mark}".rstrip())
+    beyond = sum(row.is_beyond for row in rows)
+    if json:
+        found = [row.to_json() for row in rows]
+        console.result_json({"reference": names[0], "tolerances": TOLERANCES, "beyond": beyond, "differences": found})
+    else:
+        console.result_text(f"{beyond} of {len(rows)} are beyond" if beyond else f"all {len(rows)} are within")
+    if beyond:
+        raise typer.Exit(1)
+
+
+def prepare(
+    config: str, overrides: list[str] | None, data_dir: Path | None, device: str | None, dtype: str = "float32"
+) -> Any:
     """The job of a config, as `fit` would build it."""
     from dltrain.backend import open_device
     from dltrain.backend.process import settle as settle_process
@@ -62,5 +106,5 @@ def prepare(config: str, overrides: list[str] | None, data_dir: Path | None, dev
     changes: list[Any] = [*(overrides or [])]
     changes += [Override(f"device={device}", "--device")] if device else []
     spec = load(config, changes)
-    opened = open_device(spec.device)
+    opened = open_device(spec.device, dtype)
     return build_job(settle(spec, opened), opened, data_dir or default_data_dir())

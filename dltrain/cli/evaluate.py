@@ -55,14 +55,13 @@ def evaluate(
     directory = find_run(run, runs_dir)
     restored = restore(directory, checkpoint, device)
     spec, classes = restored.spec, restored.checkpoint.preprocessing.classes
-    assert isinstance(spec.train.shard_size, int)
     feed, same = examples_of(restored, split, data_dir or default_data_dir())
     console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {feed.size:,} examples")
     if not same:
         console.warning(f"the {split} data are others than when {directory.path} was trained")
     crew = Crew(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
-        sizes = spec.train.batch_size, spec.train.shard_size
+        sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
         looked = examine(restored.model, restored.loss, feed, crew, *sizes, spec.metrics, METRICS, classes)
     crew.close()
     keep(looked, directory, split, checkpoint)

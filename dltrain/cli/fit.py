@@ -27,6 +27,7 @@ from dltrain.cli.group import new_group, train_group
 from dltrain.cli.live import ProgressStyle, watcher_for
 
 if TYPE_CHECKING:
+    from dltrain.backend import Device
     from dltrain.spec import RunSpec
     from dltrain.train.checkpoint import Checkpoint
     from dltrain.train.job import Job
@@ -212,15 +213,19 @@ class Start:
 
         self.checkpoint = None
         spec = load(config, changes)
+        device = open_device(spec.device)
+        chosen = _chosen(device) if spec.device == "auto" else ""
         if look_for_unfinished:
-            spec = settle(spec, open_device(spec.device))
+            spec = settle(spec, device)
             if run := _unfinished(spec, self.runs_dir, self.smoke):
                 return self.resume(run, [])
         if spec.logging.tensorboard:
             required()
         self.job, self.run = new_run(spec, name, self.runs_dir, self.data_dir, self.threads, self.smoke)
         parameters = sum(p.size for _, p in self.job.model.named_parameters())
-        console.info(f"run {self.run.path}: {parameters:,} parameters, {self.job.device.name}")
+        console.info(f"run {self.run.path}: {parameters:,} parameters, {device.name}")
+        if chosen:
+            console.info(f"device auto: {chosen}")
         for split, feed in self.job.feeds.items():
             console.info(f"{split}: {_content(feed.size, self.job.class_counts(split))}")
 
@@ -259,6 +264,14 @@ class Start:
         if others:
             console.info("the environment has changed, so equal bits are not promised from here on:")
             console.info("\n".join(f"  {line}" for line in others))
+
+
+def _chosen(device: "Device") -> str:
+    """What is worth knowing of the device that `auto` took."""
+    if not device.is_cpu:
+        card = device.describe()
+        return f"{device.name}, {card['card']}, {card['memory']}"
+    return f"{device.name}, because {device.note}" if device.note else ""
 
 
 def _unfinished(spec: "RunSpec", runs_dir: Path, smoke: bool) -> "RunDir | None":

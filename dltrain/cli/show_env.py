@@ -16,15 +16,22 @@ def env(
 ) -> None:
     """Show what results may depend on.
 
-    Versions, processor, BLAS, device. Every run keeps this in its env.json.
+    Versions, processor, BLAS, device; the GPU, or why there is none that can be used. Every run keeps this in its
+    env.json.
     """
     from dltrain.backend import open_device
     from dltrain.backend.process import settle
+    from dltrain.errors import DeviceError
     from dltrain.train.environment import environment
     from dltrain.train.shards import available_cores
 
     settle()
     found = environment(open_device(device or "auto"), available_cores(), sys.argv)
+    if found["device"] == "cpu":
+        try:
+            found["gpu"] = open_device("cuda").describe()
+        except DeviceError as error:
+            found["gpu"] = str(error)
     if json:
         console.result_json(found)
     else:

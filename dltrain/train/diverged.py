@@ -30,7 +30,7 @@ def ranges(job: Job, batch: Array | None, moment: Moment) -> dict[str, Any]:
         outputs[layer.name].append(to_host(y).copy())
 
     if batch is not None:
-        with no_grad():
+        with no_grad(), np.errstate(all="ignore"):
             for shard in range(-(-len(batch) // job.shard_size)):
                 forward(job, batch, moment, shard, tap)
         for name, parts in outputs.items():

@@ -13,7 +13,7 @@ from dltrain import __version__
 from dltrain.backend import Device
 from dltrain.registry import PLUGINS
 
-VARIABLES = ("OPENBLAS_", "OMP_", "MKL_", "CUPY_", "NPY_", "DLTRAIN_")
+VARIABLES = ("OPENBLAS_", "OMP_", "MKL_", "CUPY_", "CUBLAS_", "NPY_", "NVIDIA_TF32", "DLTRAIN_")
 HARMLESS = {"threads", "command", "cores", "platform", "kernels_note"}
 
 
@@ -33,6 +33,7 @@ def environment(device: Device, threads: int, command: list[str]) -> dict[str, A
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "device": device.name,
+        **({} if device.is_cpu else {"gpu": device.describe()}),
         "kernels": device.kernels.name,
         **({"kernels_note": device.kernels.note} if device.kernels.note else {}),
         "dtype": device.dtype.name,

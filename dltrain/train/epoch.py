@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from dltrain.nn import Model
+from dltrain.train.figures import StepReport
 from dltrain.train.probes import Mean, probes_for
-from dltrain.train.step import StepReport
 
 Array = Any
 MEANS = ("loss", "data_loss", "penalty", "accuracy")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import Device, array_module, to_host
+from dltrain.backend import Device, all_to_host, kernels, to_host
 from dltrain.engine import no_grad
 from dltrain.errors import DivergedError
 from dltrain.nn import Context, Loss, Model
@@ -41,7 +41,8 @@ def evaluate(
     Raises DivergedError when the loss is not finite.
     see: called by every shard, on its own thread, with (indices, outputs, targets) of its examples.
     """
-    total, confusion = 0.0, 0
+    losses: list[Array] = []
+    confusion: Array = 0
     names = FROM_SCORES.keys() & names & set(CLASSES if loss.classification else NUMBERS)
     answers: dict[int, tuple[Array, Array]] = {}  # first example of a shard -> its outputs and targets
 
@@ -53,12 +54,10 @@ def evaluate(
         if see is not None:
             see(indices, logits, wanted)
         if names:
-            answers[int(indices[0])] = to_host(logits), to_host(wanted)
+            answers[int(indices[0])] = logits, wanted
         sums = {"loss": loss(output, wanted, 1).data}
         if loss.classification:
-            classes = logits.shape[1]
-            pairs = wanted * classes + logits.argmax(axis=1)  # (n,) one number for (true, predicted)
-            sums["confusion"] = array_module(pairs).bincount(pairs, minlength=classes * classes)
+            sums["confusion"] = kernels(logits).confusion(wanted, logits.argmax(axis=1), logits.shape[1])
         return sums
 
     feed.expect(np.arange(feed.size))
@@ -67,18 +66,20 @@ def evaluate(
             between()
             batch = np.arange(start, min(feed.size, start + batch_size))
             sums = crew.run(-(-len(batch) // shard_size), partial(shard_sums, batch))
-            total += float(to_host(sums["loss"]))
+            losses.append(sums["loss"])
             if loss.classification:
-                confusion = confusion + to_host(sums["confusion"])
+                confusion = sums["confusion"] + confusion
+    total = sum(map(float, all_to_host(losses)), 0.0)  # waits for a GPU once, not after every batch
     if not isfinite(total):
         raise DivergedError(f"the loss over these {feed.size:,} examples is {total}: the weights have grown too large")
     weighed = loss.class_weights is not None
     count = float(to_host(loss.count(feed.targets_of(np.arange(feed.size))))) if weighed else feed.size
     result: dict[str, Any] = {"loss": total / count, "examples": feed.size}
     if loss.classification:
-        result |= from_confusion(np.reshape(confusion, (isqrt(np.size(confusion)), -1)))
+        result |= from_confusion(to_host(confusion).reshape(isqrt(confusion.size), -1))
     if names:
-        scores, targets = (np.concatenate(parts) for parts in zip(*(answers[i] for i in sorted(answers)), strict=True))
+        parts = zip(*(answers[i] for i in sorted(answers)), strict=True)
+        scores, targets = (np.concatenate(all_to_host(part)) for part in parts)
         result |= from_scores(Answers(scores.astype(np.float64), targets, settings), names)
     return result
 

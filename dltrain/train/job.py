@@ -60,8 +60,7 @@ class Job:
 
     @property
     def shard_size(self) -> int:
-        assert isinstance(self.train.shard_size, int)
-        return self.train.shard_size if self.device.name == "cpu" else self.train.batch_size
+        return self.train.shard_size_on(self.device.is_cpu)
 
     def other_data(self, checkpoint: Checkpoint) -> list[str]:
         """`the test data are others now` for every split that is not as it was; of old checkpoints less is known."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import to_host
+from dltrain.backend import all_to_host, to_host
 from dltrain.backend.process import settle
 from dltrain.errors import DivergedError, Interrupted, RunError
 from dltrain.train.checkpoint import Checkpoint, weights_sha256
@@ -24,17 +24,20 @@ from dltrain.train.epoch import EpochSums
 from dltrain.train.evaluate import evaluate
 from dltrain.train.examine import examine, keep
 from dltrain.train.feed import Moment
+from dltrain.train.figures import Figures, Guard, StepReport, at_hand
 from dltrain.train.job import Job
+from dltrain.train.memory import out_of_memory
 from dltrain.train.metrics import deciding
 from dltrain.train.probes import LayerProbe
 from dltrain.train.progress import Position, Progress
 from dltrain.train.rundir import RunDir
 from dltrain.train.settings import HIGHER
 from dltrain.train.shards import Crew
-from dltrain.train.step import StepReport, train_step
+from dltrain.train.step import train_step
 from dltrain.train.watcher import Watcher, epoch_line
 
 Row = dict[str, Any]
+MOST_UNREAD = 256  # steps whose figures stay on a GPU, where few are logged
 
 
 def fit(job: Job, run: RunDir, threads: int, watcher: Watcher, checkpoint: Checkpoint | None = None) -> Row:
@@ -44,7 +47,7 @@ def fit(job: Job, run: RunDir, threads: int, watcher: Watcher, checkpoint: Check
     Raises DivergedError, Interrupted, or what went wrong otherwise, after status.json has said so.
     """
     settle()
-    crew = Crew(threads)
+    crew = Crew(threads if job.device.is_cpu else 1)  # a GPU is shared by all threads, and its memory too
     training = None
     status = "failed"
     try:
@@ -90,6 +93,9 @@ class Training:
         self.sums: EpochSums | None = None  # of the running epoch; None between two
         self.batch: Any = None  # the examples of a step that has begun
         self.norms: deque[float] = deque(maxlen=10)  # of the gradients of the last steps
+        self._guard = None if job.device.is_cpu else Guard(job.device)
+        self._unread: list[tuple[Position, Any, Figures]] = []  # steps taken: where each began, its batch, its figures
+        self._unread_since = 0.0
         self.stop_signal: int | None = None
         self.config = run.config.read_text(encoding="utf-8")
         job.model.initialise(job.seed, job.device)
@@ -116,19 +122,22 @@ class Training:
         order = self.feed.order(self.job.seed, self.position.epoch)
         size = self.job.train.step_size
         while self.position.done < self.steps_per_epoch and not self._is_over():
-            started = time.perf_counter()
             first = self.position.done * size
-            report = self._step(order[first : first + size], sums)
-            self._log_step(report, sums, time.perf_counter() - started)
+            self._step(order[first : first + size])
+            if self._is_time_to_read():
+                self._read()
             self._stop_if_asked()
             self._save_if_due()
+        self._read()
         self._finish_epoch(sums)
         self._stop_if_asked()
 
-    def _step(self, batch: Any, sums: EpochSums) -> StepReport:
+    def _step(self, batch: Any) -> None:
         before = self.position
         after = Position(before.step + 1, before.epoch, before.done + 1)
         moment = Moment(self.job.seed, after.epoch, after.step)
+        if not self._unread:
+            self._unread_since = time.perf_counter()
         self.batch = batch
         per_epoch = self.steps_per_epoch
         done, planned = before.step / per_epoch, self.total_steps / per_epoch
@@ -137,11 +146,41 @@ class Training:
             at = f"step {after.step} (epoch {after.epoch})"
             raise DivergedError(f"diverged at {at}: the learning rate is {lr}; try another schedule")
         measure = before.done % self.job.diagnostics.update_every == 0
-        report = train_step(self.job, self.crew, batch, moment, lr, self.state, sums.probes, measure)
+        figures = None
+        try:
+            figures = train_step(self.job, self.crew, batch, moment, lr, self.state, measure, self._guard)
+        except MemoryError:
+            if self.job.device.is_cpu:
+                raise
+        if figures is None:  # the failed step's arrays are gone with its error
+            raise out_of_memory(self.job, batch, moment)
+        self._unread.append((before, batch, figures))
         self.position, self.batch = after, None
-        self.norms.append(report.gradient_norm)
         self.unsaved = True
-        return report
+
+    def _is_time_to_read(self) -> bool:
+        """On a GPU only what is to be logged is waited for."""
+        logged = self.position.step % self.job.logging.every == 0
+        return self._guard is None or logged or len(self._unread) == MOST_UNREAD
+
+    def _read(self) -> None:
+        """Judge and log the steps that were taken since the last time.
+
+        Raises DivergedError for one that went wrong, after which the position is where it began, as the weights are.
+        """
+        unread, self._unread = self._unread, []
+        taken = at_hand([figures for _, _, figures in unread], self.job.device)
+        end = self.position
+        for (before, batch, _), figures in zip(unread, taken, strict=True):
+            assert self.sums
+            self.position, self.batch = before, batch
+            figures.check(self.job.model)
+            report = figures.report(self.sums.probes)
+            seconds = (time.perf_counter() - self._unread_since) / len(unread)
+            self.norms.append(report.gradient_norm)
+            self.position, self.batch = Position(before.step + 1, before.epoch, before.done + 1), None
+            self._log_step(report, self.sums, seconds)
+        self.position = end
 
     def _log_step(self, report: StepReport, sums: EpochSums, seconds: float) -> None:
         row: Row = {"event": "step", "epoch": self.position.epoch, "step": self.position.step}
@@ -243,6 +282,7 @@ class Training:
 
     def save(self, checkpoint: Checkpoint | None = None, best: bool = False) -> None:
         """Keep this moment, or an earlier one with the same weights. Raises DivergedError, and keeps no infinities."""
+        self._read()
         if broken := self.broken():
             step = self.position.step
             raise DivergedError(f"diverged after step {step}: its update made {broken} infinite; {self._kept()}")
@@ -252,7 +292,8 @@ class Training:
     def broken(self) -> str | None:
         """The name of an array that is not finite, of weights or optimizer."""
         arrays = self.job.model.weights() | self.state
-        return next((name for name, a in arrays.items() if not to_host(self.job.device.xp.isfinite(a).all())), None)
+        finite = all_to_host([self.job.device.xp.isfinite(array).all() for array in arrays.values()])
+        return next((name for name, good in zip(arrays, finite, strict=True) if not good), None)
 
     def postmortem(self, error: DivergedError) -> Row:
         """What diverged.json says; `replay` is there where the weights before the failed step are kept."""

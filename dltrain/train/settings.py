@@ -5,8 +5,9 @@ from typing import Literal
 
 from dltrain.registry import Count, NonNegative, Positive
 
-# What may change when a run is continued: how long it is, and what is kept of it. A section stands for all its keys.
-RESUMABLE = ("train.epochs", "train.max_steps", "checkpoint", "logging")
+# What may change when a run is continued: where it computes, how long it is, and what is kept of it. A section stands
+# for all its keys.
+RESUMABLE = ("device", "train.epochs", "train.max_steps", "checkpoint", "logging")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,11 @@ class TrainSettings:
     def step_size(self) -> int:
         """Examples between two updates of the weights."""
         return self.batch_size * self.accumulate
+
+    def shard_size_on(self, cpu: bool) -> int:
+        """Of a settled config, where shard_size is a number. A GPU takes a batch as one shard."""
+        assert isinstance(self.shard_size, int)
+        return self.shard_size if cpu else self.batch_size
 
 
 CLASSES = ("accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error")

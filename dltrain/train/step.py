@@ -1,38 +1,22 @@
 """One step: a batch in shards forward and backward, the sum, the penalty, the check, the update."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import reduce
-from math import isfinite, sqrt
 from typing import Any
 
-from dltrain.backend import Late, kernels, to_host
+from dltrain.backend import Late, kernels
 from dltrain.engine import Tensor, gradients
-from dltrain.errors import DivergedError
 from dltrain.nn import Context, Layer, Penalty
 from dltrain.ops import add, multiply
 from dltrain.train.feed import Moment, random_words
+from dltrain.train.figures import Figures, Guard, at_hand
 from dltrain.train.job import Job
 from dltrain.train.mixup import Mixture, mixed_examples
-from dltrain.train.probes import LayerProbe, observe
+from dltrain.train.probes import observe
 from dltrain.train.shards import Crew, Sums
 
 Array = Any
 Tap = Callable[[Layer, Array], None]
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """data_loss is a mean over the batch, by the examples' weights, whose sum is `weight`: their number where all count
-    the same. accuracy is None in regression; the norm is before clipping."""
-
-    examples: int
-    weight: float
-    data_loss: float
-    penalty: float
-    accuracy: float | None
-    gradient_norm: float
-    lr: float
 
 
 def train_step(
@@ -42,58 +26,58 @@ def train_step(
     moment: Moment,
     lr: float,
     state: dict[str, Array],
-    probes: dict[str, LayerProbe],
     measure_update: bool,
-) -> StepReport:
-    """Train on these examples (indices into the training split) and add what was seen to the probes.
+    guard: Guard | None = None,
+) -> Figures:
+    """Train on these examples (indices into the training split).
 
     measure_update: whether to compare the weights before and after, which costs a copy of them.
-    Raises DivergedError, before anything is changed, when the loss or a gradient is not finite.
+    Raises DivergedError, before anything is changed, when the loss or a gradient is not finite. With a guard it does
+    not look: then nothing is changed either, and `Figures.check` tells later.
     """
     weighed = job.loss.class_weights is not None
     count = job.loss.count(job.feeds["train"].targets_of(batch)) if weighed else len(batch)
     sums = crew.run(-(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard, count))
     parameters = job.model.trainable_parameters()
-    data_loss = float(to_host(sums["loss"]))
-    penalty, penalty_gradients = penalise(job)
+    terms, penalty_gradients = penalise(job)
     grads = _complete({name: sums[f"gradient/{name}"] for name in parameters}, crew)
     for name, gradient in penalty_gradients.items():
         grads[name] = grads[name] + gradient
-
-    seen = {name: to_host(value) for name, value in sums.items() if not name.startswith("gradient/")}
-    squares = dict(zip(grads, crew.each(list(grads.values()), _square), strict=True))
-    norm = sqrt(sum(squares.values())) if all(map(isfinite, squares.values())) else float("nan")
-    if not isfinite(data_loss + penalty) or not isfinite(norm):
-        raise _where_it_broke(job, seen, squares, data_loss, penalty, moment)
-    for layer_name, probe in probes.items():
-        probe.add(seen, len(batch))
-        if any(parameter.trainable for parameter in probe.layer.parameters.values()):
-            probe.gradient_norm.add(sqrt(sum(squares.get(f"{layer_name}.{p}", 0) for p in probe.layer.parameters)))
-
+    seen = {name: value for name, value in sums.items() if not name.startswith("gradient/")}
+    figures = Figures(
+        moment=moment,
+        examples=len(batch),
+        lr=lr,
+        seen=seen | ({"weight": count} if weighed else {}),
+        penalty=terms,
+        squares=dict(zip(grads, crew.each(list(grads.values()), _square), strict=True)),
+        moved={},
+    )
+    weights = {name: p.data for name, p in parameters.items()}
+    kept: list[tuple[Array, Array]] = []
     clip = job.train.clip_norm
-    if clip is not None and norm > clip:
-        grads = {name: g * (clip / norm) for name, g in grads.items()}
-    before = {name: p.data.copy() for name, p in parameters.items() if measure_update and p.kind == "weight"}
-    pieces = job.optimizer.pieces({name: p.data for name, p in parameters.items()}, grads, state)
+    if guard is None:
+        (figures,) = at_hand([figures], job.device)
+        figures.check(job.model)
+        if clip is not None and figures.norm > clip:
+            grads = {name: g * (clip / figures.norm) for name, g in grads.items()}
+    else:
+        norm = guard.judge(figures)
+        kept = guard.keep([*weights.values(), *state.values()])
+        if clip is not None:
+            scale = job.device.xp.minimum(clip / norm, 1).astype(job.device.dtype)
+            grads = {name: g * scale for name, g in grads.items()}
+    before = {name: w.copy() for name, w in weights.items() if measure_update and parameters[name].kind == "weight"}
+    pieces = job.optimizer.pieces(weights, grads, state)
     crew.each(pieces, lambda piece: job.optimizer.update_one(piece[0], piece[1], piece[2], lr, moment.step))
     for rule, layers in _penalties(job):
         for layer in layers:
             rule.after_update(layer.parameters.values(), lr)
+    if guard is not None:
+        guard.undo(kept)
     for name, old in before.items():
-        size = sqrt(_square(old))
-        if size > 0:
-            probes[name.rpartition(".")[0]].update_ratio.add(sqrt(_square(parameters[name].data - old)) / size)
-
-    correct = seen.get("correct")
-    return StepReport(
-        examples=len(batch),
-        weight=float(to_host(count)) if weighed else len(batch),
-        data_loss=data_loss,
-        penalty=penalty,
-        accuracy=None if correct is None else int(correct) / len(batch),
-        gradient_norm=norm,
-        lr=lr,
-    )
+        figures.moved[name] = (_square(old), _square(weights[name] - old))
+    return figures
 
 
 def forward(job: Job, batch: Array, moment: Moment, shard: int, tap: Tap) -> tuple[Tensor, Mixture]:
@@ -106,6 +90,16 @@ def forward(job: Job, batch: Array, moment: Moment, shard: int, tap: Tap) -> tup
         return random_words(job.device, moment, purpose, layer, first, count, words_each)
 
     return job.model(x, Context(training=True, words=words, tap=tap)), mixture
+
+
+def fits(job: Job, batch: Array, moment: Moment) -> bool:
+    """Whether the device's memory holds what these examples need forward and backward, as one shard. Tries it out."""
+    job.device.release_memory()
+    try:
+        _train_shard(job, batch, moment, 0, len(batch))
+    except MemoryError:
+        return False
+    return True
 
 
 def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Array) -> Sums:
@@ -156,9 +150,9 @@ def _penalties(job: Job) -> list[tuple[Penalty, list[Layer]]]:
     return [(job.penalty, [layer for layer in job.model.layers if layer.penalty is None]), *own]
 
 
-def penalise(job: Job) -> tuple[float, dict[str, Array]]:
-    """The value of all penalties, and its gradients by the name of the parameter. Once for a batch, after the tree."""
-    value = 0.0
+def penalise(job: Job) -> tuple[list[Array], dict[str, Array]]:
+    """The terms of all penalties, and their gradients by the parameter's name. Once for a batch, after the tree."""
+    values: list[Array] = []
     grads: dict[str, Array] = {}
     for penalty, layers in _penalties(job):
         covered = {
@@ -168,32 +162,11 @@ def penalise(job: Job) -> tuple[float, dict[str, Array]]:
             if penalty.covers(parameter)
         }
         smooth, stepped = penalty.terms([list(layer.parameters.values()) for layer in layers])
-        value += sum(float(to_host(term.data)) for term in (smooth, stepped) if term is not None)
+        values += [term.data for term in (smooth, stepped) if term is not None]
         if smooth is not None:
             grads |= dict(zip(covered, gradients(smooth, list(covered.values())), strict=True))
-    return value, grads
+    return values, grads
 
 
-def _square(x: Array) -> float:
-    return float(to_host(kernels(x).square_sum(x)))
-
-
-def _where_it_broke(
-    job: Job, seen: Sums, squares: dict[str, float], data_loss: float, penalty: float, moment: Moment
-) -> DivergedError:
-    """Forward, the first layer whose output is not finite; else backward, the last whose gradient is not."""
-    at = f"step {moment.step} (epoch {moment.epoch})"
-    help_ = "try a lower learning rate, train.clip_norm or a smaller init"
-
-    def error(what: str, layer: str | None = None) -> DivergedError:
-        return DivergedError(f"diverged at {at}: {what}; {help_}", layer)
-
-    for layer in job.model.layers:
-        if layer.observed and not isfinite(float(seen[f"sum/{layer.name}"].sum())):
-            return error(f"the output of layer {layer.name} is not finite", layer.name)
-    if not isfinite(data_loss):
-        return error(f"the loss is {data_loss} although every layer's output is finite")
-    for name in reversed(squares):
-        if not isfinite(squares[name]):
-            return error(f"the gradient of {name} is not finite", name.rpartition(".")[0])
-    return error(f"the penalty is {penalty}")
+def _square(x: Array) -> Array:
+    return kernels(x).square_sum(x)

@@ -1,7 +1,7 @@
 """Trains a part of a run again and compares every step with what the run kept. Writes nothing."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ def verify(
         found.differences += job.other_data(run.checkpoint("last"))
     if start:
         start = job.adopt(start)
+    job = replace(job, logging=replace(job.logging, every=1))  # every step is to be seen when it has been taken
     rehearsal = _Rehearsal(job, run, found)
     try:
         fit(job, rehearsal, threads, rehearsal, start)

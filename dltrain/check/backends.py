@@ -1,0 +1,105 @@
+"""Do two sets of kernels compute the same? Layer by layer, forward and backward, in float32 and in float64.
+
+Every layer gets the very input, and the gradient of its output, that it had with the first set of kernels. So what a
+row shows is that layer's own difference, and a value that rounding moves across the kink of a relu in one layer
+spoils no other.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dltrain.backend import choose_kernels, open_device, to_host
+from dltrain.check.subject import Subject, Trace, trace
+from dltrain.engine import Tensor, gradients
+from dltrain.errors import ConfigError
+from dltrain.nn import Context
+from dltrain.train.job import Job
+
+Array = Any
+BACKENDS = ("numpy", "native", "cupy")
+TOLERANCES = {"float32": 1e-4, "float64": 1e-10}  # of ‖a - b‖ / ‖b‖
+
+
+@dataclass(frozen=True)
+class Difference:
+    """‖a - b‖ / ‖b‖, b by the first backend. backward: the largest of the gradients of input and parameters; None where
+    a row has none. layer: or "data", or "loss".
+    """
+
+    backend: str
+    dtype: str
+    layer: str
+    forward: float
+    backward: float | None
+
+    @property
+    def is_beyond(self) -> bool:
+        limit = TOLERANCES[self.dtype]
+        return not (self.forward <= limit and (self.backward is None or self.backward <= limit))
+
+    def to_json(self) -> dict[str, Any]:
+        """null stands for a difference that is no number."""
+        row = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in asdict(self).items()}
+        return row | {"beyond": self.is_beyond}
+
+
+def parse(text: str) -> list[str]:
+    """`numpy,cupy` -> names, the first one of which the others are compared with. Raises ConfigError."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) < 2 or len(set(names)) < len(names) or not set(names) <= set(BACKENDS):
+        raise ConfigError(f"--backends {text}: expected two or three of {', '.join(BACKENDS)}, as in numpy,cupy")
+    return names
+
+
+def compare(make_job: Callable[[str, str], Job], names: list[str]) -> Iterator[Difference]:
+    """make_job(device, dtype): the same job on `cpu` or `cuda`. Raises DeviceError where a backend is not there."""
+    for name in names:  # what is not there is said before anything is computed
+        open_device("cuda") if name == "cupy" else choose_kernels(name)
+    for dtype in TOLERANCES:
+        reference, *others = names
+        first = _subject(make_job, reference, dtype)
+        x, targets = first.train.examples(first.first_batch, 0, first.moment)
+        context = Context(training=True, words=first.words(len(targets)))
+        seen, x = trace(first.job, x, targets, context), to_host(x)
+        for name in others:
+            subject = _subject(make_job, name, dtype)
+            for layer, forward, backward in _differences(subject, seen, x):
+                yield Difference(name, dtype, layer, forward, backward)
+
+
+def _subject(make_job: Callable[[str, str], Job], backend: str, dtype: str) -> Subject:
+    if backend == "cupy":
+        return Subject(make_job("cuda", dtype))
+    choose_kernels(backend)
+    return Subject(make_job("cpu", dtype))
+
+
+def _differences(subject: Subject, seen: Trace, x: Array) -> Iterator[tuple[str, float, float | None]]:
+    """(layer, forward, backward)"""
+    job, asarray = subject.job, subject.job.device.asarray
+    data, targets = subject.train.examples(subject.first_batch, 0, subject.moment)
+    yield "data", _relative(data, x), None
+    context = Context(training=True, words=subject.words(len(targets)))
+    given, arriving = x, None  # a layer's input, and the gradient of it: what the layer before it had as output
+    for layer, was in zip(job.model.layers, seen.layers, strict=True):
+        tensor = Tensor(asarray(given))
+        y = layer(tensor, context)
+        objective: Any = y * asarray(was.gradient)
+        found = gradients(objective.sum(), [tensor, *layer.parameters.values()])
+        wanted = [arriving, *(seen.gradients[f"{layer.name}.{name}"] for name in layer.parameters)]
+        both = [_relative(a, b) for a, b in zip(found, wanted, strict=True) if b is not None]
+        yield layer.name, _relative(y.data, was.output), max(both, default=None)
+        given, arriving = was.output, was.gradient
+    output = Tensor(asarray(given))
+    loss = job.loss(output, targets, job.loss.count(targets))
+    yield "loss", _relative(loss.data, np.array(seen.loss)), _relative(gradients(loss, [output])[0], arriving)
+
+
+def _relative(a: Array, b: Array) -> float:
+    """‖a - b‖ / ‖b‖; 0 where both are 0 everywhere."""
+    a, b = to_host(a).astype(np.float64), np.asarray(b, np.float64)
+    distance, size = float(np.linalg.norm(a - b)), float(np.linalg.norm(b))
+    return distance / size if size else (0.0 if distance == 0 else float("inf"))

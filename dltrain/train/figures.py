@@ -1,0 +1,166 @@
+"""The figures of a step: computed where the arrays are, read and judged on the host.
+
+On the CPU that is one place. On a GPU to look at a number is to wait for all the work before it, so there the figures
+of several steps are read together.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isfinite, sqrt
+from typing import Any
+
+from dltrain.backend import Device, all_to_host
+from dltrain.errors import DivergedError
+from dltrain.nn import Model
+from dltrain.train.feed import Moment
+from dltrain.train.probes import LayerProbe
+from dltrain.train.shards import Sums
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """data_loss is a mean over the batch, by the examples' weights, whose sum is `weight`: their number where all count
+    the same. accuracy is None in regression; the norm is before clipping."""
+
+    examples: int
+    weight: float
+    data_loss: float
+    penalty: float
+    accuracy: float | None
+    gradient_norm: float
+    lr: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a step gave, in numbers of 0 dimensions but for the sums by column.
+
+    seen: "loss", "correct" in classification, what probes.observe sums, over the batch, and its "weight" where classes
+    count differently. penalty: its terms.
+    squares: Σ g² of the gradient of each parameter. moved: (Σ w², Σ Δw²) of each weight where that was measured.
+    """
+
+    moment: Moment
+    examples: int
+    lr: float
+    seen: Sums
+    penalty: list[Array]
+    squares: Sums
+    moved: dict[str, tuple[Array, Array]]
+
+    def arrays(self) -> list[Array]:
+        moved = [array for both in self.moved.values() for array in both]
+        return [*self.seen.values(), *self.penalty, *self.squares.values(), *moved]
+
+    def with_arrays(self, values: Iterable[Array]) -> "Figures":
+        """The same step with these in place of `arrays()`."""
+        next_one = iter(values)
+        return replace(
+            self,
+            seen={name: next(next_one) for name in self.seen},
+            penalty=[next(next_one) for _ in self.penalty],
+            squares={name: next(next_one) for name in self.squares},
+            moved={name: (next(next_one), next(next_one)) for name in self.moved},
+        )
+
+    # --- on the host ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def norm(self) -> float:
+        """The joint L2 norm of all gradients."""
+        squares = [float(square) for square in self.squares.values()]
+        return sqrt(sum(squares)) if all(map(isfinite, squares)) else float("nan")
+
+    def check(self, model: Model) -> None:
+        """Raise DivergedError where the loss, the penalty or a gradient is not finite."""
+        if not isfinite(self._data_loss + self._penalty) or not isfinite(self.norm):
+            raise self._where_it_broke(model)
+
+    def report(self, probes: Mapping[str, LayerProbe]) -> StepReport:
+        """What to log, after what was seen of the layers has been added to their probes."""
+        squares = {name: float(square) for name, square in self.squares.items()}
+        for layer_name, probe in probes.items():
+            probe.add(self.seen, self.examples)
+            if any(parameter.trainable for parameter in probe.layer.parameters.values()):
+                own = sum(squares.get(f"{layer_name}.{parameter}", 0) for parameter in probe.layer.parameters)
+                probe.gradient_norm.add(sqrt(own))
+        for name, (old, change) in self.moved.items():
+            size = sqrt(old)
+            if size > 0:
+                probes[name.rpartition(".")[0]].update_ratio.add(sqrt(change) / size)
+        correct = self.seen.get("correct")
+        return StepReport(
+            examples=self.examples,
+            weight=float(self.seen.get("weight", self.examples)),
+            data_loss=self._data_loss,
+            penalty=self._penalty,
+            accuracy=None if correct is None else int(correct) / self.examples,
+            gradient_norm=self.norm,
+            lr=self.lr,
+        )
+
+    @property
+    def _data_loss(self) -> float:
+        return float(self.seen["loss"])
+
+    @property
+    def _penalty(self) -> float:
+        return sum(map(float, self.penalty), 0.0)
+
+    def _where_it_broke(self, model: Model) -> DivergedError:
+        """Forward, the first layer whose output is not finite; else backward, the last whose gradient is not."""
+        at = f"step {self.moment.step} (epoch {self.moment.epoch})"
+        help_ = "try a lower learning rate, train.clip_norm or a smaller init"
+
+        def error(what: str, layer: str | None = None) -> DivergedError:
+            return DivergedError(f"diverged at {at}: {what}; {help_}", layer)
+
+        for layer in model.layers:
+            if layer.observed and not isfinite(float(self.seen[f"sum/{layer.name}"].sum())):
+                return error(f"the output of layer {layer.name} is not finite", layer.name)
+        if not isfinite(self._data_loss):
+            return error(f"the loss is {self._data_loss} although every layer's output is finite")
+        for name in reversed(self.squares):
+            if not isfinite(self.squares[name]):
+                return error(f"the gradient of {name} is not finite", name.rpartition(".")[0])
+        return error(f"the penalty is {self._penalty}")
+
+
+def at_hand(steps: list[Figures], device: Device) -> list[Figures]:
+    """The figures of all these steps on the host, from a GPU in one transfer for each dtype."""
+    if device.is_cpu:
+        return steps
+    groups = [step.arrays() for step in steps]
+    values = iter(all_to_host([array for group in groups for array in group]))
+    return [step.with_arrays(values) for step in steps]
+
+
+class Guard:
+    """Lets a GPU go on without the host: what must not happen after a number that is not finite happens to nothing.
+
+    While all was finite `intact` is true, and what a step changed stays. From the first step that was not so on every
+    change is undone, on the device, until the host reads the figures and sees that step.
+    """
+
+    def __init__(self, device: Device):
+        self._xp = device.xp
+        self.intact = device.xp.ones((), bool)
+
+    def judge(self, figures: Figures) -> Array:
+        """Look at the numbers that `Figures.check` looks at. Returns the norm of the gradients, of 0 dimensions."""
+        xp = self._xp
+        norm = xp.sqrt(xp.stack([xp.zeros((), "float64"), *figures.squares.values()]).sum())  # in float64
+        self.intact &= xp.isfinite(xp.stack([norm, figures.seen["loss"], *figures.penalty])).all()
+        return norm
+
+    def keep(self, arrays: list[Array]) -> list[tuple[Array, Array]]:
+        """Copies, for `undo`."""
+        return [(array, array.copy()) for array in arrays]
+
+    def undo(self, kept: list[tuple[Array, Array]]) -> None:
+        """Put the old values back unless all is intact."""
+        for array, before in kept:
+            array[...] = self._xp.where(self.intact, array, before)
