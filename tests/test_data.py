@@ -328,7 +328,7 @@ def test_json(learned):
 def test_malformed_json(change):
     with pytest.raises(DataError, match="damaged"):
         Preprocessing.from_json(LEARNED[0].to_json() | change)
-    for key in LEARNED[0].to_json():
+    for key in LEARNED[0].to_json().keys() - {"class_weights"}:  # which older files do not have
         with pytest.raises(DataError, match="damaged"):
             Preprocessing.from_json({k: v for k, v in LEARNED[0].to_json().items() if k != key})
     with pytest.raises(DataError, match="damaged"):

@@ -67,11 +67,12 @@ def loss(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
     patched.setattr(type(job.loss), "__call__", lambda *args: plain(*args) * value)
 
 
-def set_of_job(name: str, make: Callable[[float], Any]) -> Spoil:
-    def spoil(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
-        object.__setattr__(job, name, make(value))
+def class_weight(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
+    job.loss.class_weights = job.device.asarray(np.array([1, value, 1], job.device.dtype))
 
-    return spoil
+
+def schedule(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
+    object.__setattr__(job, "schedule", lambda *_: value)
 
 
 def normalising(name: str) -> Spoil:
@@ -111,8 +112,8 @@ PLACES: dict[str, tuple[Spoil, int]] = {
     "a weight in the last step": (array_in(0, "dense1.bias", 8), 7),
     "the scale of the inputs": (normalising("_scale"), 0),
     "the shift of the inputs": (normalising("_shift"), 0),
-    "the weight of a class": (set_of_job("class_weights", lambda value: np.array([1, value, 1], np.float32)), 0),
-    "the schedule": (set_of_job("schedule", lambda value: lambda *_: value), 0),
+    "the weight of a class": (class_weight, 0),
+    "the schedule": (schedule, 0),
 }
 
 

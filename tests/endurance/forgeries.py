@@ -293,7 +293,8 @@ def things(outside: Path) -> dict[str, Callable[[Path], Any]]:
         before = os.getcwd()
         os.chdir(path.parent)  # the name of a socket must be short
         try:
-            socket.socket(socket.AF_UNIX).bind(path.name)
+            with socket.socket(socket.AF_UNIX) as bound:
+                bound.bind(path.name)
         finally:
             os.chdir(before)
 
