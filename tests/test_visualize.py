@@ -63,7 +63,7 @@ def test_the_numbers_are_those_of_the_network(run: Path, tmp_path: Path) -> None
 
 
 def outputs(restored: Any) -> Any:
-    feed = examples_of(restored, "train", Path())
+    feed, _ = examples_of(restored, "train", Path())
     return restored.model(feed.examples(np.arange(feed.size))[0], Context()).data
 
 

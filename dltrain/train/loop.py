@@ -1,13 +1,10 @@
 """The training loop: batches, steps, epochs, evaluation, checkpoints, and every way to end."""
 
 import shlex
-import signal
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from math import ceil, isfinite
@@ -25,6 +22,7 @@ from dltrain.train.evaluate import evaluate
 from dltrain.train.examine import examine, keep
 from dltrain.train.feed import Moment
 from dltrain.train.figures import Figures, Guard, StepReport, at_hand
+from dltrain.train.interrupt import farewell, interruptible
 from dltrain.train.job import Job
 from dltrain.train.memory import out_of_memory
 from dltrain.train.metrics import deciding
@@ -231,7 +229,7 @@ class Training:
         if self.stop_signal is not None:
             if self.unsaved:
                 self.save()
-            raise Interrupted(*_farewell(self.stop_signal, self.run))
+            raise Interrupted(*farewell(self.stop_signal, self.run))
 
     def _is_over(self) -> bool:
         limit, steps = self.job.train.max_time, self.position.step
@@ -371,35 +369,3 @@ class Training:
             test=test,
         )
         return self.run.result()
-
-
-@contextmanager
-def interruptible(training: Training) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM lets the running step end and is noted; a second one acts as it always does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to the main thread
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: object) -> None:
-        if training.stop_signal is None:
-            training.stop_signal = number
-            return
-        restore()  # only now: Python drops a signal whose handler is gone when its turn comes
-        signal.raise_signal(number)
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield
-    finally:
-        restore()
-
-
-def _farewell(number: int, run: RunDir) -> tuple[str, int]:
-    what = "interrupted" if number == signal.SIGINT else "asked to end"
-    return f"{what}; the training so far is saved in {run.path}", 128 + number
