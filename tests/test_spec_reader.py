@@ -37,7 +37,7 @@ REFUSED = {
     "control character": (MODEL + "seed: \x07\n", "c.yaml:2:7  the character '\\x07' may not stand in YAML"),
     "half a character": (MODEL + 'seed: "\\ud800"\n', "c.yaml:2:7  holds half a character (\\ud800 to \\udfff)"),
     "impossible escape": (MODEL + 'seed: "\\UFFFFFFFF"\n', "c.yaml:1:1  not readable as YAML"),
-    "too deep": ("a: " + "[" * 101, "c.yaml:1:103  nested more than 100 levels deep"),
+    "too deep": ("a: " + "[" * 101, "c.yaml:1:104  nested more than 100 levels deep"),
     "far too deep": ("[" * 100_000, "c.yaml:1:101  nested more than 100 levels deep"),
     "deep blocks": ("- " * 5000 + "a", "c.yaml:1:201  nested more than 100 levels deep"),
     "too long": ("#" * (MAX_BYTES + 1), "c.yaml  is longer than 128 KB; no config needs that much"),

@@ -1,5 +1,6 @@
 """Image files as inputs of a trained network."""
 
+import io
 import struct
 import warnings
 import zlib
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dltrain.data.files import require_file
 from dltrain.errors import DataError
@@ -34,7 +35,7 @@ def read_image(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as file:
+            with _Pieces(path) as pieces, Image.open(pieces, formats=FORMATS) as file:
                 twice = 2 * max(shape[:2])
                 file.draft(MODES[shape[2]], (twice, twice))  # a JPEG far larger than needed is not decoded in full
                 unpacked = file.width * file.height * len(file.getbands())
@@ -47,8 +48,23 @@ def read_image(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
                     picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
                 pixels: NDArray[Any] = np.array(picture, np.uint8)
     except READ_ERRORS as error:
-        raise DataError(f"{path}: not an image that can be read ({', '.join(FORMATS)}): {error}") from error
+        what = "it begins otherwise" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{path}: not an image that can be read ({', '.join(FORMATS)}): {what}") from error
     return pixels.reshape(shape)
+
+
+class _Pieces(io.FileIO):
+    """A file that is read in few pieces: Pillow spends 10 us on each part of a picture, were it empty."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self.left = 10_000 + path.stat().st_size // 64
+
+    def read(self, size: int | None = -1, /) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("it is cut into far too many parts")
+        return super().read(size)
 
 
 def _converted(picture: Image.Image, mode: str) -> Image.Image:

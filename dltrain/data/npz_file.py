@@ -4,6 +4,7 @@ np.load believes headers, lets the last of two equal names win and fails in ten 
 lines check a member's size against its header before reading it and fail in one way, DataError.
 """
 
+import io
 import re
 import struct
 import zlib
@@ -27,6 +28,7 @@ HEADER = re.compile(
     rb"'shape': \(((?:\d{1,15}, ?)*(?:\d{1,15})?)\), \} *\n"
 )
 LARGE = 1 << 26  # bytes that a file of any size may unpack to
+LONGEST_LIST = 1 << 16  # bytes of a zip's list of members
 SMALLEST_ENTRY = 46  # bytes of an entry in a zip's list of members
 READ_ERRORS = (
     BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError,
@@ -88,12 +90,24 @@ class NpzFile:
         return Header(dtype, shape, "F" if match[2] == b"True" else "C")
 
 
+class _ListedFile(io.FileIO):
+    """A file whose list of members, which `ZipFile` reads in one piece and then in a slow loop, must be short."""
+
+    opening = True
+
+    def read(self, size: int | None = -1, /) -> Any:
+        if self.opening and size is not None and size > LONGEST_LIST:
+            raise ValueError(f"its list of members has {size:,} bytes")
+        return super().read(size)
+
+
 @contextmanager
 def open_npz(path: Path) -> Iterator[NpzFile]:
     """The arrays of a file, read one by one when asked for. Raises MissingData and DataError."""
     require_file(path)
     try:
-        with ZipFile(path) as archive:
+        with _ListedFile(path) as file, ZipFile(file) as archive:
+            file.opening = False
             yield NpzFile(path, archive)
     except READ_ERRORS as error:
         raise DataError(f"{path}: not an npz file that can be read: {error}") from error

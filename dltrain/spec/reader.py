@@ -17,6 +17,8 @@ MAX_BYTES = 128 * 1024
 MAX_DEPTH = 100
 MAX_NODES = 8000  # a list of so many values takes half a second to read
 
+TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+
 PlaceOf = Callable[[int, int], Place]
 
 
@@ -47,6 +49,8 @@ def read_value(text: str, place_of: PlaceOf, problems: Problems) -> Node:
         line, column = (mark.line, mark.column) if mark else (0, 0)
         if mark and text[mark.index : mark.index + 1] == "\t":
             what = "a tab character; indent with spaces"
+        elif error.problem == TOO_DEEP:
+            what = TOO_DEEP
         else:
             what = f"not readable as YAML: {error.problem or error.context}"
         raise ConfigError(f"{place_of(line + 1, column + 1)}  {what}") from None
@@ -58,11 +62,22 @@ def read_value(text: str, place_of: PlaceOf, problems: Problems) -> Node:
         raise ConfigError(f"{place_of(1, 1)}  not readable as YAML") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Counts brackets as it meets them: PyYAML would look 1,024 of them ahead, at a cost that grows with the square."""
+
+    flow_level: int
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level >= MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token)
+
+
 class _Builder:
     """Builds the tree straight from the parser's events, so depth is known before anything recurses."""
 
     def __init__(self, text: str, place_of: PlaceOf, problems: Problems):
-        self.events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
+        self.events: Iterator[Any] = yaml.parse(text, Loader=_Loader)
         self.place_of = place_of
         self.problems = problems
         self.nodes = 0
@@ -80,7 +95,7 @@ class _Builder:
     def node(self, event: Any, depth: int) -> Node:
         place = self.place(event)
         if depth > MAX_DEPTH:
-            raise ConfigError(f"{place}  nested more than {MAX_DEPTH} levels deep")
+            raise ConfigError(f"{place}  {TOO_DEEP}")
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise ConfigError(f"{place}  holds more than {MAX_NODES:,} keys and values; no config needs that many")
