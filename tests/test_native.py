@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from native_calls import PLAIN, RELU, SIGMOID, TANH, WIDTHS, Call, bits_of, calls, outputs, pointwise, poisoned, values
+from native_calls import PLAIN, RELU, SIGMOID, TANH, WIDTHS, Call, bits_of, calls, pointwise, poisoned, values
 
 from dltrain.backend import native
-from dltrain.backend.compiled import FUNCTIONS, INSTRUCTION_SETS, Library, at, load
+from dltrain.backend.compiled import FUNCTIONS, INSTRUCTION_SETS, Library, load
 from dltrain.backend.device import CPU_PIECE
 from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError
@@ -184,52 +184,6 @@ def test_what_only_moves_or_masks_numbers_equals_plain_numpy_to_the_bit(kernels:
         if call.method in ("max_pool", "dropout", "example_words"):
             for found, expected in zip(call.of(kernels), call.of(PLAIN), strict=True):
                 assert found.tobytes() == expected.tobytes(), call
-
-
-@pytest.mark.parametrize("parts", [2, 3, 16])
-def test_parts_change_no_bits(parts: int, compiled: Library) -> None:
-    """Each is a call of its own; together they write everything, in whatever order they come."""
-
-    class Parted:
-        instruction_set = compiled.instruction_set
-
-        def __call__(self, work: int) -> Any:
-            return self
-
-        def __getattr__(self, name: str) -> Any:
-            function = getattr(compiled.free, name)
-            if name not in names:
-                return function
-
-            def call(*arguments: Any) -> int:
-                assert arguments[-2:] == (0, 1)
-                return sum(function(*arguments[:-2], part, parts) for part in reversed(range(parts)))
-
-            return call
-
-    names = ("conv_grad", "dense", "dense_grad")
-    some = [call for call in table() if call.method in names]
-    for call, *bits in zip(some, bits_of(compiled, some), bits_of(Parted(), some), strict=True):
-        assert bits[0] == bits[1], call
-
-
-def test_some_of_the_examples(compiled: Library) -> None:
-    """conv and conv_grad of the examples 1 to 3 of 5 touch no others."""
-    window = Window.of((4, 5), 3, 2, "same")
-    x, w, y = values(5, 4, 5, 3), values(3, 3, 3, 7, seed=1), outputs(5, *window.out_size, 7)
-    g, shape = values(*y.shape, seed=2), native._described(window, 3, 7, 1)
-    kernels, part = NativeKernels(compiled, CPU_PIECE), slice(1, 4)
-    found = np.full_like(y, 9)
-    assert compiled.free.conv(shape, 1, 4, at(x), at(w), None, True, at(found)) == 0
-    expected = np.full_like(y, 9)
-    expected[part] = kernels.conv(x[part], w, window, 1, None, RELU)
-    np.testing.assert_array_equal(found, expected)
-    dx, dw, db = np.full_like(x, 9), np.empty_like(w), np.empty(7, np.float32)
-    assert compiled.free.conv_grad(shape, 1, 4, at(g), at(x), at(w), at(y), at(dx), at(dw), at(db), 0, 1) == 0
-    of_part = kernels.conv_grad(g[part], x[part], w, y[part], window, 1, RELU, [True, True, True])
-    for a, b in zip((dx[part], dw, db), of_part, strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert (dx[[0, 4]] == 9).all()
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])

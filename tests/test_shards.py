@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from dltrain.engine import Tensor, no_grad
 from dltrain.ops import total
+from dltrain.spec import load
+from dltrain.spec.job import build_model
 from dltrain.train import shards
 from dltrain.train.shards import Crew, Tree, auto_shard_size
 
@@ -190,5 +192,7 @@ def test_the_shard_size_follows_from_model_and_batch_alone(monkeypatch: pytest.M
     for cores in (1, 64):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)), raising=False)
-        assert [auto_shard_size(conv, n) for n in (1, 20, 32, 128, 1000)] == [1, 20, 32, 32, 32]
+        assert [auto_shard_size(conv, n) for n in (1, 20, 32, 128, 1 << 20)] == [1, 20, 32, 128, 1 << 14]
+        large = build_model(load("cifar_cnn"))
+        assert [auto_shard_size(large, n) for n in (1, 20, 32, 128, 1000)] == [1, 20, 32, 32, 32]
         assert [auto_shard_size(dense, n) for n in (1, 64, 100, 128, 1001)] == [1, 64, 64, 64, 501]

@@ -1,72 +1,116 @@
-"""Idle threads share the large calls of a lone shard, and nobody sees it in the bits."""
+"""The kernels in C share the calls of a lone shard among idle threads, and nobody sees it in the bits."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import pytest
-from native_calls import RELU, outputs, values
+from native_calls import Call, bits_of, calls
 
-from dltrain.backend import Kernels, helping, share
-from dltrain.backend.compiled import load
-from dltrain.backend.device import CPU_PIECE
-from dltrain.backend.native import NativeKernels
+from dltrain.backend import idle, share
+from dltrain.backend.compiled import Library, load
 from dltrain.errors import DeviceError
 from dltrain.train.shards import Crew
-from dltrain.window import Window
 
-Array = Any
+SHARED = {
+    "conv", "conv_grad", "dense", "dense_grad", "max_pool", "max_pool_grad", "average_pool", "average_pool_grad",
+    "activate", "activate_grad",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def native() -> Kernels:
+def compiled() -> Library:
     try:
-        return NativeKernels(load(), CPU_PIECE)
+        return load()
     except DeviceError as error:
         pytest.skip(str(error))
 
 
-def calls(kernels: Kernels) -> dict[str, Array]:
-    """What conv, dense and their gradients give, for sizes on which threads do not divide evenly."""
-    found = {}
-    for channels in (5, 16):  # direct, and by Winograd's filtering
-        x, w, b = values(7, 9, 8, channels), values(3, 3, channels, 32, seed=1), values(32, seed=2)
-        window, y = Window.of((9, 8), 3, 1, "same"), outputs(7, 9, 8, 32)
-        found[f"conv {channels}"] = kernels.conv(x, w, window, 1, b, RELU)
-        for i, grad in enumerate(kernels.conv_grad(y, x, w, y, window, 1, RELU, [True, True, True])):
-            found[f"conv_grad {channels} {i}"] = grad
-    x, w, b, y = values(13, 70), values(70, 67, seed=1), values(67, seed=2), outputs(13, 67)
-    found["dense"] = kernels.dense(x, w, b, RELU)
-    for i, grad in enumerate(kernels.dense_grad(y, x, w, y, RELU, [True, True, True])):
-        found[f"dense_grad {i}"] = grad
-    return found
+@pytest.fixture(autouse=True)
+def always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(share, "WORTH_SHARING", 0)
 
 
-@pytest.mark.parametrize("threads", [2, 3, 4])
-def test_the_same_bits(threads: int, native: Kernels) -> None:
-    alone, crew, used = calls(native), Crew(threads), set()
+class Watched:
+    """A library that notes how many threads each of its functions may use."""
 
-    def counted(parts: int, work: Any) -> Any:
-        used.add(parts)
-        return Crew.share(crew, parts, work)
+    def __init__(self, compiled: Library):
+        self.compiled, self.instruction_set = compiled, compiled.instruction_set
+        self.threads: dict[str, set[int]] = {}
 
-    with patch.object(share, "WORTH_SHARING", 1), patch.object(crew, "share", counted):
-        together = crew.run(1, lambda shard: calls(native))
+    def __call__(self, work: int) -> "Watched":
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            if name in SHARED:
+                self.threads.setdefault(name, set()).add(arguments[-1])
+            return getattr(self.compiled.free, name)(*arguments)
+
+        return call
+
+
+def some() -> list[Call]:
+    return [call for call in calls() if call.method in SHARED][::3]
+
+
+def together(library: Any, threads: int, table: list[Call]) -> list[str]:
+    token = idle.set(threads - 1)
+    try:
+        return bits_of(library, table)
+    finally:
+        idle.reset(token)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 16])
+def test_the_same_bits(threads: int, compiled: Library) -> None:
+    watched, table = Watched(compiled), some()
+    for call, alone, shared in zip(table, bits_of(compiled, table), together(watched, threads, table), strict=True):
+        assert alone == shared, call
+    assert watched.threads == {name: {threads} for name in SHARED}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux lists them")
+def test_threads_of_its_own(compiled: Library) -> None:
+    """In a process that has just begun, so that nobody else's are counted: forked, it has none of its parent's."""
+    table = some()[:40]
+    expected = together(compiled, 3, table)
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        before = len(os.listdir("/proc/self/task"))
+        right = together(compiled, 3, table) == expected
+        os.write(writing, f"{right} {len(os.listdir('/proc/self/task')) - before}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 100) == b"True 2"
+
+
+def test_several_that_ask_at_once(compiled: Library) -> None:
+    """One has the helpers, the others do without."""
+    table = some()[:200]
+    expected = bits_of(compiled, table)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: together(compiled, 2, table), range(12)):
+            assert found == expected
+
+
+def test_only_a_lone_shard() -> None:
+    crew = Crew(2)
+    counts = crew.run(2, lambda shard: {"threads": np.array(share.threads_for(10))})
+    assert counts["threads"] == 2  # 1 for each of the shards, added
+    assert crew.run(1, lambda shard: {"threads": np.array(share.threads_for(10))})["threads"] == 2
+    assert share.threads_for(10) == 1
     crew.close()
-    assert used == {threads}
-    for name, expected in alone.items():
-        np.testing.assert_array_equal(together[name], expected, err_msg=name)
 
 
-def test_only_a_lone_shard_and_large_calls(native: Kernels) -> None:
-    with patch.object(share, "WORTH_SHARING", 1):
-        crew = Crew(2)
-        counts = crew.run(2, lambda shard: {"threads": np.array(share.threads_for(10))})
-        assert counts["threads"] == 2  # 1 for each of the shards, added
-        assert crew.run(1, lambda shard: {"threads": np.array(share.threads_for(10))})["threads"] == 2
-        assert share.threads_for(10) == 1 and helping.get().threads == 1
-        crew.close()
-    assert share.threads_for(share.WORTH_SHARING - 1) == 1
+def test_only_large_calls() -> None:
+    token = idle.set(3)
+    with patch.object(share, "WORTH_SHARING", 100):
+        assert (share.threads_for(99), share.threads_for(100)) == (1, 4)
+    idle.reset(token)
 
 
 def test_an_error_of_a_part_is_the_caller_s() -> None:

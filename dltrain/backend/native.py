@@ -3,9 +3,8 @@
 Each method says when it declines; then plain numpy does the work.
 """
 
-from collections.abc import Callable
 from ctypes import c_int64
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from dltrain.backend.compiled import FLOAT32, Library, at, fit
 from dltrain.backend.kernels import Activation, Kernels
 from dltrain.backend.late import Late, Needed
-from dltrain.backend.share import helping, threads_for
+from dltrain.backend.share import threads_for
 from dltrain.random import BLOCK, label
 from dltrain.window import Window
 
@@ -26,16 +25,6 @@ ACTIVATIONS = {"relu": 1, "tanh": 2, "sigmoid": 3}
 def _succeed(status: int) -> None:
     if status:
         raise MemoryError("not enough memory for a kernel's workspace")
-
-
-def _share(work: int, call: Callable[[int, int], int]) -> None:
-    """call(part, parts) for all parts of a call of so many multiplications, on idle threads where it is worth it."""
-    parts = threads_for(work)
-    if parts == 1:
-        _succeed(call(0, 1))
-    else:
-        for status in helping.get().share(parts, lambda part: call(part, parts)):
-            _succeed(status)
 
 
 @lru_cache(maxsize=256)
@@ -74,8 +63,9 @@ class NativeKernels(Kernels):
             return super().dense(x, w, bias, activation)
         y = np.empty((len(x), w.shape[1]), FLOAT32)
         relu = _is_relu(activation)
-        call = partial(self.compiled(len(x) * w.size).dense, len(x), *w.shape, at(x), at(w), at(bias), relu, at(y))
-        _share(len(x) * w.size, call)
+        work = len(x) * w.size
+        c, threads = self.compiled(work), threads_for(work)
+        _succeed(c.dense(len(x), *w.shape, at(x), at(w), at(bias), relu, at(y), threads))
         return y if relu else self.activate(activation, y)
 
     def dense_grad(
@@ -89,10 +79,8 @@ class NativeKernels(Kernels):
         dx, dw, db = _gradients(x, w, needed, late)
         work = 2 * len(x) * w.size
         y_ = y if relu else None
-        call = partial(
-            self.compiled(work).dense_grad, len(x), *w.shape, at(g), at(x), at(w), at(y_), at(dx), at(dw), at(db)
-        )
-        _share(work, call)
+        c, threads = self.compiled(work), threads_for(work)
+        _succeed(c.dense_grad(len(x), *w.shape, at(g), at(x), at(w), at(y_), at(dx), at(dw), at(db), threads))
         return dx, Late(self, (x, g)) if late else dw, db
 
     def outer(self, dw: Array, xs: list[Array], g: Array) -> None:
@@ -110,13 +98,8 @@ class NativeKernels(Kernels):
         relu = _is_relu(activation)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
         work = y.size * w.size // w.shape[-1]
-
-        def call(part: int, parts: int) -> int:
-            first, last = (len(x) * i // parts for i in (part, part + 1))
-            status: int = self.compiled(work).conv(shape, first, last, at(x), at(w), at(bias), relu, at(y))
-            return status
-
-        _share(work, call)
+        c, threads = self.compiled(work), threads_for(work)
+        _succeed(c.conv(shape, len(x), at(x), at(w), at(bias), relu, at(y), threads))
         return y if relu else self.activate(activation, y)
 
     def conv_grad(
@@ -140,10 +123,8 @@ class NativeKernels(Kernels):
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
         work = 2 * y.size * w.size // w.shape[-1]
         y_ = y if relu else None
-        call = partial(
-            self.compiled(work).conv_grad, shape, 0, len(x), at(g), at(x), at(w), at(y_), at(dx), at(dw), at(db)
-        )
-        _share(work, call)
+        c, threads = self.compiled(work), threads_for(work)
+        _succeed(c.conv_grad(shape, len(x), at(g), at(x), at(w), at(y_), at(dx), at(dw), at(db), threads))
         return dx, dw, db
 
     # --- pooling ------------------------------------------------------------------------------------------
@@ -152,38 +133,32 @@ class NativeKernels(Kernels):
         if not fit(x):
             return super().max_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        _succeed(self.compiled(x.size * POINT).max_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y)))
+        shape, work = _described(window, x.shape[-1], 0, 1), x.size * POINT
+        _succeed(self.compiled(work).max_pool(shape, len(x), at(x), at(y), threads_for(work)))
         return y
 
     def max_pool_grad(self, g: Array, x: Array, y: Array, window: Window) -> Array:
         if not fit(x, y) or g.dtype is not FLOAT32:
             return super().max_pool_grad(g, x, y, window)
         g, dx = np.ascontiguousarray(g), np.empty_like(x)
-        _succeed(
-            self.compiled(x.size * POINT).max_pool_grad(
-                _described(window, x.shape[-1], 0, 1), len(x), at(g), at(x), at(y), at(dx)
-            )
-        )
+        shape, work = _described(window, x.shape[-1], 0, 1), x.size * POINT
+        _succeed(self.compiled(work).max_pool_grad(shape, len(x), at(g), at(x), at(y), at(dx), threads_for(work)))
         return dx
 
     def average_pool(self, x: Array, window: Window) -> Array:
         if not fit(x):
             return super().average_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        _succeed(
-            self.compiled(x.size * POINT).average_pool(_described(window, x.shape[-1], 0, 1), len(x), at(x), at(y))
-        )
+        shape, work = _described(window, x.shape[-1], 0, 1), x.size * POINT
+        _succeed(self.compiled(work).average_pool(shape, len(x), at(x), at(y), threads_for(work)))
         return y
 
     def average_pool_grad(self, g: Array, window: Window) -> Array:
         if g.dtype is not FLOAT32:
             return super().average_pool_grad(g, window)
         g, dx = np.ascontiguousarray(g), np.empty((len(g), *window.in_size, g.shape[-1]), FLOAT32)
-        _succeed(
-            self.compiled(dx.size * POINT).average_pool_grad(
-                _described(window, g.shape[-1], 0, 1), len(g), at(g), at(dx)
-            )
-        )
+        shape, work = _described(window, g.shape[-1], 0, 1), dx.size * POINT
+        _succeed(self.compiled(work).average_pool_grad(shape, len(g), at(g), at(dx), threads_for(work)))
         return dx
 
     # --- number by number ---------------------------------------------------------------------------------
@@ -192,7 +167,8 @@ class NativeKernels(Kernels):
         kind = ACTIVATIONS.get(activation.name if activation else "", 0)
         if not kind or not fit(y):
             return super().activate(activation, y)
-        self.compiled(y.size * POINT).activate(kind, y.size, at(y))
+        work = y.size * POINT
+        self.compiled(work).activate(kind, y.size, at(y), threads_for(work))
         return y
 
     def activate_grad(self, activation: Activation | None, g: Array, y: Array) -> Array:
@@ -200,7 +176,8 @@ class NativeKernels(Kernels):
         if not kind or not fit(y) or g.dtype is not FLOAT32 or g.shape != y.shape:
             return super().activate_grad(activation, g, y)
         g, dx = np.ascontiguousarray(g), np.empty_like(y)
-        self.compiled(y.size * POINT).activate_grad(kind, y.size, at(g), at(y), at(dx))
+        work = y.size * POINT
+        self.compiled(work).activate_grad(kind, y.size, at(g), at(y), at(dx), threads_for(work))
         return dx
 
     def count_beyond(self, y: Array, middle: float, limit: float) -> Array:

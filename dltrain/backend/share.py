@@ -1,31 +1,14 @@
-"""Where a batch is one shard, its other threads would be idle: they share the work of large calls instead.
+"""Where a batch is one shard, the other threads would be idle: the kernels in C share the work of a call among them.
 
-A call is split into parts that do not depend on each other, so the bits are the same whoever computes which.
+A call is split into parts that do not depend on each other (c/team.h), so the bits are the same whoever computes which.
 """
 
-from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Protocol
 
-
-class Threads(Protocol):
-    threads: int
-
-    def share(self, parts: int, work: Callable[[int], Any]) -> list[Any]:
-        """[work(0), …, work(parts - 1)], in any order."""
-
-
-class Alone:
-    threads = 1
-
-    def share(self, parts: int, work: Callable[[int], Any]) -> list[Any]:
-        return [work(part) for part in range(parts)]
-
-
-helping: ContextVar[Threads] = ContextVar("helping", default=Alone())  # noqa: B039 (it has no state)
-WORTH_SHARING = 4_000_000  # multiplications: some 100 microseconds, several times what it takes to wake a thread
+idle: ContextVar[int] = ContextVar("idle", default=0)  # threads with nothing else to do
+WORTH_SHARING = 400_000  # multiplications: some 10 microseconds, several times what it takes to hand over a part
 
 
 def threads_for(work: int) -> int:
     """How many threads may compute a call of so many multiplications."""
-    return helping.get().threads if work >= WORTH_SHARING else 1
+    return 1 + idle.get() if work >= WORTH_SHARING else 1

@@ -14,20 +14,29 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from dltrain.backend import helping
+from dltrain.backend import idle
 from dltrain.nn import Conv, Model
 from dltrain.ops.total import meeting
 
 Array = Any
 Sums = dict[str, Array]
 WORTH_A_THREAD = 1 << 18  # numbers
+WORTH_A_SHARD = 50_000_000  # multiplications forward, some milliseconds of work with the way back
 
 
 def auto_shard_size(model: Model, batch_size: int) -> int:
-    """A function of the model and the batch only: 32 images fit the caches, wide matrix products want more rows."""
-    if any(isinstance(layer, Conv) for layer in model.layers):
-        return min(batch_size, 32)
-    return min(batch_size, max(64, -(-batch_size // 2)))
+    """A function of the model and the batch only: 32 images fit the caches, wide matrix products want more rows.
+
+    Small convolutional networks get larger shards: on 32 of their images Python would be busier than the kernels, which
+    share out the work of a lone shard by themselves.
+    """
+    if not any(isinstance(layer, Conv) for layer in model.layers):
+        return min(batch_size, max(64, -(-batch_size // 2)))
+    each = sum(layer.multiply_adds for layer in model.layers)
+    size = 32
+    while size * each < WORTH_A_SHARD:
+        size *= 2
+    return min(batch_size, size)
 
 
 def available_cores() -> int:
@@ -143,11 +152,11 @@ class Crew:
         Shards start in the order of their index, each in a copy of the caller's context (`no_grad`, `np.errstate`).
         """
         if count == 1:
-            token = helping.set(self)
+            token = idle.set(self.threads - 1)
             try:
                 return work(0)
             finally:
-                helping.reset(token)
+                idle.reset(token)
         permits = threading.Semaphore(self.threads)
         meet = Meeting(count, permits)
         tree = Tree(count)

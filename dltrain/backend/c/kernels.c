@@ -36,6 +36,7 @@ typedef int64_t i64;
 
 #include "shapes.h"
 #include "random.h"
+#include "team.h"
 
 /* VECTOR: bytes in a register. ROWS: the tallest tile whose accumulators, two vectors a row, fit the registers. */
 #define ISA baseline
