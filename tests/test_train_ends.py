@@ -131,9 +131,7 @@ def test_a_figure_that_does_not_exist_decides_nothing(best: str, loss: str, tmp_
         splits = {name: Split(split.inputs, split.targets[:, None] * [1.0, 1.0]) for name, split in splits.items()}
     layers = [("dense", {"units": 2, "activation": "none"})]
     early, schedule = {"patience": 1}, SCHEDULES["reduce_on_plateau"](patience=1, factor=0.5)
-    job = make_job(
-        layers, splits, loss=loss, metrics={"best": best}, early_stopping=early, schedule=schedule, epochs=4
-    )
+    job = make_job(layers, splits, loss=loss, metrics={"best": best}, early_stopping=early, schedule=schedule, epochs=4)
     result, run = train(job, tmp_path)
     assert (result["status"], result["epochs"], result["validation"][best]) == ("done", 4, None)
     assert f"best_{best}" not in run.status() and run.checkpoint("last").position.epoch == 4
