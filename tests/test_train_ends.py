@@ -235,6 +235,12 @@ def test_any_learning_rate_ends_in_words(tmp_path: Path) -> None:
                 assert run.status()["status"] == "diverged"
 
 
+def test_a_rate_that_overflows(tmp_path: Path) -> None:
+    schedule = SCHEDULES["exponential"](factor=1000.0)
+    said, _ = diverge(make_job(schedule=schedule, optimizer=OPTIMIZERS["sgd"](lr=1e-310), epochs=105), tmp_path)
+    assert "(epoch 104): the learning rate is inf; try another schedule" in said
+
+
 def test_another_error_is_a_failure(tmp_path: Path) -> None:
     class Broken(Silent):
         def stepped(self, row: Row, look: Look) -> None:
