@@ -341,6 +341,24 @@ def test_other_declined_inputs() -> None:
     assert_same(kernels, "dropout", values(3, 2), bits[:, ::2], 5, 1.5)
 
 
+def test_arrays_of_different_lengths_do_not_reach_c() -> None:
+    """It would read beyond the end of the shorter one; plain numpy refuses them."""
+    window, all_ = Window.of((4,), 2), [True] * 3
+    x, w, y, g = values(6, 4, 2), values(2, 2, 2), values(6, 3, 2), values(2, 3, 2)
+    arguments: dict[str, tuple[Any, ...]] = {
+        "cross_entropy": (values(6, 3), np.array([0, 1]), 6, 0.0),
+        "dropout": (values(6, 4), np.zeros((6, 2), np.uint16), 5, 1.5),
+        "dense_grad": (values(2, 5), values(6, 4), values(4, 5), values(6, 5), RELU, all_),
+        "outer": (values(4, 5), [values(6, 4)], values(2, 5)),
+        "conv_grad": (g, x, w, y, window, 1, RELU, all_),
+        "max_pool_grad": (g, x, y, window),
+        "average_pool_grad": (values(6, 2, 2), window),
+    }
+    for method, these in arguments.items():
+        with pytest.raises(ValueError):
+            getattr(declining(), method)(*these)
+
+
 def assert_same(kernels: NativeKernels, method: str, *arguments: Any, of: int | None = None) -> None:
     """of: how many examples of the first argument; none at all may go to C or not."""
     if of is not None:
