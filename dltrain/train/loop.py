@@ -221,7 +221,7 @@ class Training:
         progress.result = {split: row[split] for split in ("train", "validation") if split in row}
         watched = deciding(row, name := self.job.metrics.best)
         if watched == WORST and not progress.losses:
-            warn(f"{name} does not exist for these examples: no epoch counts as the best, and none as one without gain")
+            warn(f"{name} does not exist for these examples: no epoch is the best, and none ends the training early")
         best, beaten = (WORST if figure is None else figure for figure in (progress.best, progress.beaten))
         progress.losses = [*progress.losses, watched]  # a new list: a checkpoint of the epoch's middle has the old one
         if watched < beaten - (settings.min_delta if settings else 0):
