@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Interval
 # Types that signatures share. annotated_types comes with pydantic and is a hundred lines.
 Count = Annotated[int, Gt(0)]
 NonNegativeInt = Annotated[int, Ge(0)]
+Seed = Annotated[int, Interval(ge=0, le=2**64 - 1)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Rate = Annotated[float, Interval(ge=0, lt=1)]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,13 @@ def test_an_interrupted_group_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     before = (first / "status.json").read_bytes()
     assert hashes(str(group)) == hashes(whole)
     assert len(calls) == 12 and (first / "status.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("way", [lambda path: path.symlink_to("nowhere"), lambda path: path.touch()])
+def test_no_folder_to_keep_it_in(way: Callable[[Path], None], tmp_path: Path) -> None:
+    way(tmp_path / "runs")
+    said = dltrain("fit", *SHORT, "--seeds", 2, "--runs-dir", tmp_path / "runs")
+    assert (said.code, len(said.errors)) == (1, 1) and "runs: no group can be kept here (File exists)" in said.err
 
 
 def test_one_that_diverges_does_not_stop_the_others(tmp_path: Path) -> None:

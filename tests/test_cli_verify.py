@@ -1,5 +1,7 @@
 """`dltrain verify`: what a run kept is what its config gives, and every way in which it is not is noticed."""
 
+import re
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 from commands import dltrain, done, strict
 
 from dltrain.train.checkpoint import Checkpoint
+from dltrain.train.loop import Training
 from dltrain.train.rundir import RunDir
 
 BEGIN = ("fit", "smoke", "data.validation=64", "train.batch_size=32", "train.max_steps=6", "--threads", 2)
@@ -108,3 +111,42 @@ def test_a_divergence_is_repeated(tmp_path: Path) -> None:
 def test_what_cannot_be_verified(words: list[Any], message: str, run: RunDir) -> None:
     said = dltrain("verify", run.path, *words)
     assert said.code == 1 and len(said.errors) == 1 and message in said.errors[0]
+
+
+def test_it_takes_the_time_that_it_needs(tmp_path: Path) -> None:
+    """The run had finished well within its max_time; a repetition on a slower machine has not ended early."""
+    kept = RunDir(Path(done(*BEGIN, "train.max_time=1e9", "--runs-dir", tmp_path, "--json").json["run"]))
+    kept.config.write_text(re.sub("max_time: .*", "max_time: 1e-9", kept.config.read_text()))
+    before = files(kept)
+    assert done("verify", kept.path, "--json").json["weights"] == [{"step": 6, "equal": True, "difference": 0.0}]
+    assert files(kept) == before
+
+
+def test_a_repetition_that_ends_early_differs_and_writes_nothing(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(run)
+    monkeypatch.setattr(Training, "_should_stop_early", lambda training: True)
+    said = dltrain("verify", run.path)
+    assert (said.code, said.errors) == (1, ["the repeated training ended early, after step 0"])
+    assert files(run) == before
+
+
+def test_an_interrupted_comparison(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, step = files(run), Training._step
+
+    def interrupted(training: Training, batch: Any) -> None:
+        step(training, batch)
+        if training.position.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Training, "_step", interrupted)
+    said = dltrain("verify", run.path)
+    assert said.code == 130 and "interrupted after step 3; nothing was written" in said.err
+    assert "saved" not in said.err and files(run) == before
+
+
+def test_rows_of_another_environment_do_not_count(run: RunDir) -> None:
+    facts = strict(run.environment.read_text())
+    run.write_json(run.environment, facts | {"cpu": "another one"})
+    said = dltrain("verify", run.path, "--steps", 1)
+    run.write_json(run.environment, facts)
+    assert said.code == 1 and "nothing to compare steps 0 to 1 with" in said.errors[0]

@@ -1,5 +1,6 @@
 """Pictures in folders: how they are read, what is refused, and a set that is decoded ahead of the training."""
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,14 @@ def test_only_a_few_are_made_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(inputs.made) <= set(order[590:615].tolist()) and len(inputs.made) <= 25
     big = Counted(1, width=1 << 20)
     assert Ahead(big).window == 10
+
+
+def test_no_more_threads_than_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5}, raising=False)
+    ahead = Ahead(Counted(500))
+    ahead.plan(np.arange(500))
+    assert ahead[np.arange(30)][:, 0].tolist() == list(range(30)) and len(ahead._pool._threads) <= 2
 
 
 def test_several_threads_may_ask() -> None:

@@ -66,22 +66,6 @@ class Watched:
         return getattr(self._functions, name)
 
 
-class Refusing:
-    """A library of which nothing may be called."""
-
-    instruction_set = "none"
-
-    def __call__(self, work: int) -> Any:
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"{name} was called in C")
-
-
-def declining() -> NativeKernels:
-    return NativeKernels(Refusing(), CPU_PIECE)  # type: ignore[arg-type]
-
-
 def assert_close(found: list[Array], expected: list[Array], call: Call) -> None:
     assert [a.shape for a in found] == [a.shape for a in expected], call
     for f, e in zip(found, expected, strict=True):
@@ -233,18 +217,7 @@ def test_tanh_and_sigmoid_are_exact_to_a_few_units_in_the_last_place(kernels: Na
     assert np.isnan(kernels.activate(TANH, np.array([np.nan], np.float32)))
 
 
-# --- what is declined, and what is refused ----------------------------------------------------------------------------
-
-
-def test_double_precision_is_declined() -> None:
-    for call, expected in zip(table()[::7], wanted()[::7], strict=True):
-        if call.method == "example_words":
-            continue
-        with np.errstate(all="ignore"):
-            found = call.of(declining(), lambda a: a.astype(np.float64))
-        for f, e in zip(found, expected, strict=True):
-            assert f.dtype == e.dtype
-            np.testing.assert_array_equal(f, e, err_msg=str(call))
+# --- where arrays lie, and none at all --------------------------------------------------------------------------------
 
 
 def scattered(a: Array) -> Array:
@@ -272,40 +245,6 @@ def test_updates_of_views_reach_the_weights(kernels: NativeKernels) -> None:
         np.testing.assert_allclose(found, wanted_, 1e-5, err_msg=name)
 
 
-def test_other_declined_inputs() -> None:
-    """Nothing of these may reach C, where all arrays are taken to be whole and of the shapes that are described."""
-    kernels, window = declining(), Window.of((4,), 2)
-    x, w, one = values(3, 4, 2), values(2, 2, 5, seed=1), values(1, seed=2)
-    assert_same(kernels, "conv", x, w, window, 1, one, None)
-    assert_same(kernels, "conv", x, w, window, 1, None, None, of=0)
-    assert_same(kernels, "dense", x[0], values(2, 5), one, None)
-    assert_same(kernels, "dense", x, values(2, 5), None, None)  # a batch of matrices
-    assert_same(kernels, "dense", values(3, 0), values(0, 5), values(5), None)
-    assert_same(kernels, "dense_grad", values(0, 5), values(0, 2), values(2, 5), values(0, 5), None, [True] * 3)
-    assert_same(kernels, "square_sum", np.float32(3))  # a scalar is no array, though it has a dtype and flags
-    images, scale = np.zeros((2, 3, 3), np.uint8), values(3, 3)
-    assert_same(kernels, "normalise", images.astype(np.float32), None, scale, scale)
-    assert_same(kernels, "normalise", images[:, ::2], None, scale[::2].copy(), scale[::2].copy())
-    assert_same(kernels, "normalise", images, np.array([1], np.int32), scale, scale)
-    assert_same(kernels, "normalise", images, None, values(3), values(3))
-    assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 2], np.int32), 2, 0.0)
-    assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 9, 2])[::2], 2, 0.0)
-    assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 2]), np.float32(2.5), 0.0, values(2))
-    bits = np.arange(12, dtype=np.uint16).reshape(3, 4)
-    assert_same(kernels, "dropout", values(3, 2), bits[:, ::2], 5, 1.5)
-
-
-def assert_same(kernels: NativeKernels, method: str, *arguments: Any, of: int | None = None) -> None:
-    """of: how many examples of the first argument; none at all may go to C or not."""
-    if of is not None:
-        arguments = (arguments[0][:of], *arguments[1:])
-        kernels = NativeKernels(load(), CPU_PIECE)
-    found, expected = (getattr(k, method)(*arguments) for k in (kernels, PLAIN))
-    for f, e in zip(*(r if isinstance(r, tuple) else (r,) for r in (found, expected)), strict=True):
-        np.testing.assert_array_equal(f, e)
-        assert f.dtype == e.dtype and f.shape == e.shape
-
-
 def test_no_examples(kernels: NativeKernels) -> None:
     """The last shard of a batch may be small, but shapes hold down to none; sums over nothing are 0."""
     window, w, b = Window.of((4,), 2), values(2, 2, 5), values(5)
@@ -330,15 +269,3 @@ def test_no_examples(kernels: NativeKernels) -> None:
             found = call.of(kernels)
         for f, e in zip(found, call.of(PLAIN), strict=True):
             np.testing.assert_array_equal(f, e, err_msg=method)
-
-
-@pytest.mark.parametrize("target", [-1, 3, 1 << 40])
-def test_a_target_that_is_no_class(target: int, kernels: NativeKernels) -> None:
-    with pytest.raises(ValueError, match="targets go from 0 to 2"):
-        kernels.cross_entropy(values(2, 3), np.array([0, target]), 2, 0.1)
-
-
-@pytest.mark.parametrize("index", [-1, 2, 1 << 40])
-def test_an_index_outside(index: int, kernels: NativeKernels) -> None:
-    with pytest.raises(IndexError, match="outside 0 to 1"):
-        kernels.normalise(np.zeros((2, 3), np.uint8), np.array([0, index]), values(3), values(3))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
-from math import cos, pi, sqrt
+from math import cos, inf, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -175,8 +175,10 @@ POINTS: list[tuple[str, dict[str, Any], dict[float, float]]] = [
     ("constant", {}, {0: 1, 3.7: 1, 10: 1}),
     ("step", {"every": 3}, {0: 1, 2.999: 1, 3: 0.1, 5.5: 0.1, 6: 0.01, 9.1: 0.001}),
     ("step", {"every": 1, "factor": 0.5}, {0.5: 1, 1: 0.5, 9.99: 0.5**9}),
+    ("step", {"every": 2, "factor": 1000.0}, {2: 1e3, 206: inf, 207.5: inf}),
     ("exponential", {}, {0: 1, 1: 0.95, 2.5: 0.95**2.5, 10: 0.95**10}),
     ("exponential", {"factor": 0.5}, {0: 1, 0.5: sqrt(0.5), 3: 0.125}),
+    ("exponential", {"factor": 1000.0}, {2: 1e6, 102: 1e306, 103: inf, 1e9: inf}),
     ("linear", {}, {0: 1, 2.5: 0.75, 9: 0.1, 10: 0, 11: 0}),
     ("linear", {"warmup": 2, "lowest": 0.2}, {0: 0, 1: 0.5, 2: 1, 6: 0.6, 10: 0.2, 12: 0.2}),
     ("cosine", {}, {0: 1, 2.5: (1 + sqrt(0.5)) / 2, 5: 0.5, 10: 0, 11: 0}),
@@ -219,7 +221,7 @@ def test_schedule(name: str, settings: dict[str, Any], points: dict[float, float
     schedule = SCHEDULES[name](**settings)
     for epoch, factor in points.items():
         found = schedule(epoch, 10)
-        assert isinstance(found, float) and abs(found - factor) < 1e-12, epoch
+        assert isinstance(found, float) and found == pytest.approx(factor, rel=1e-12, abs=1e-12), epoch
 
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "exponential", "constant"])

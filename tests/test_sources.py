@@ -12,6 +12,7 @@ from PIL import Image
 
 from dltrain.backend import Device
 from dltrain.data import AUGMENTATIONS, SOURCES
+from dltrain.errors import ConfigError
 from dltrain.spec import build_job, loads, settle
 from dltrain.train.job import Job
 
@@ -95,6 +96,13 @@ def job(spec, device: Device) -> Job:  # type: ignore[no-untyped-def]
 def test_round_trip(spec) -> None:  # type: ignore[no-untyped-def]
     again = loads(spec.to_yaml())
     assert again.resolved() == spec.resolved() and again == spec
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if "seed" in SOURCES.settings(name)])
+def test_any_seed_that_is_accepted_will_do(name: str) -> None:
+    assert len(SOURCES[name](seed=2**64 - 1).load(Path("nowhere"))["train"])
+    with pytest.raises(ConfigError, match="seed: expected a whole number from 0 to 18446744073709551615"):
+        loads(f"data: {{type: {name}, seed: {2**64}}}\n{MODEL % 2}")
 
 
 @pytest.mark.parametrize("spec", CASES, indirect=True)

@@ -77,6 +77,19 @@ def test_refuses(text: str | bytes, message: str, tmp_path: Path) -> None:
         assert Text(path="nowhere.txt").classes
 
 
+def test_what_is_wrong_with_the_text_that_comes_along() -> None:
+    with pytest.raises(DataError, match="gz: the train part has 1,003,855 characters, which is too"):
+        Text(length=2_000_000).load(NOWHERE)
+
+
+@pytest.mark.parametrize("shares", ["0.6, 0.6", "0.5, 0.5"])
+def test_a_share_must_be_left_to_train_on(shares: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text((CONFIG % "a.txt").replace("0.1, 0.1", shares))
+    said = dltrain("validate", tmp_path / "a.yaml")
+    place, what = "a.yaml:2:65", f"{shares.replace(',', ' and')} leave nothing to train on"
+    assert said.code == 2 and said.errors == [f"{tmp_path}/{place}  data.held_out: {what}"]
+
+
 CONFIG = """
 data: {type: text, path: %s, length: 4, stride: 1, held_out: [0.1, 0.1]}
 model: {layers: [flatten, dense: 32, dense: {units: 10, activation: none}]}

@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,11 +19,12 @@ from conftest import device_of
 
 from dltrain.backend import Device
 from dltrain.data import Split
-from dltrain.errors import DivergedError, Interrupted
+from dltrain.errors import DivergedError, Interrupted, RunError
 from dltrain.nn import INITIALIZERS
 from dltrain.ops.activation import FUSED
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.random import permutation
+from dltrain.train import loop
 from dltrain.train.checkpoint import weights_sha256
 from dltrain.train.job import Job
 from dltrain.train.loop import Training, fit
@@ -102,6 +106,37 @@ def test_max_time_ends_a_training_like_any_other(tmp_path: Path) -> None:
     assert result["validation"] and result["test"] and run.checkpoint("last").position.step == 1
     unlimited, _ = train(make_job(max_time=1e9), tmp_path)
     assert unlimited["steps"] == 8
+
+
+@pytest.mark.parametrize("jump", range(40))
+def test_time_may_run_out_at_any_moment(jump: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every epoch that has begun has a step, and the end is kept. jump: which look at the clock finds it late."""
+    looks = count()
+    times = SimpleNamespace(
+        perf_counter=lambda: (number := next(looks)) * 1e-3 + (100 if number > jump else 0), monotonic=time.monotonic
+    )
+    monkeypatch.setattr(loop, "time", times)
+    settings: Row = {"optimizer": OPTIMIZERS["sgd"](lr=1e-30), "metrics": {"best": "accuracy"}, "max_time": 50}
+    result, run = train(make_job(checkpoints={"every_epochs": 10}, epochs=5, **settings), tmp_path)
+    assert result["status"] == "done" and run.checkpoint("last").position.step == result["steps"]
+    assert result["steps"] < 16 and 4 * (result["epochs"] - 1) < result["steps"] <= 4 * result["epochs"]
+
+
+@pytest.mark.parametrize(("best", "loss"), [("auc", "cross_entropy"), ("r2", "mse")])
+def test_a_figure_that_does_not_exist_decides_nothing(best: str, loss: str, tmp_path: Path) -> None:
+    """All validation targets are alike, so neither is defined."""
+    splits = {name: rows(20, classes=2) for name in ("train", "validation")}
+    splits["validation"].targets[:] = 1
+    if loss == "mse":
+        splits = {name: Split(split.inputs, split.targets[:, None] * [1.0, 1.0]) for name, split in splits.items()}
+    layers = [("dense", {"units": 2, "activation": "none"})]
+    early, schedule = {"patience": 1}, SCHEDULES["reduce_on_plateau"](patience=1, factor=0.5)
+    job = make_job(layers, splits, loss=loss, metrics={"best": best}, early_stopping=early, schedule=schedule, epochs=4)
+    result, run = train(job, tmp_path)
+    assert (result["status"], result["epochs"], result["validation"][best]) == ("done", 4, None)
+    assert f"best_{best}" not in run.status() and run.checkpoint("last").position.epoch == 4
+    with pytest.raises(RunError, match="this run has no best checkpoint yet"):
+        run.checkpoint("best")
 
 
 def test_the_rate_is_reduced_on_a_plateau(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +233,12 @@ def test_any_learning_rate_ends_in_words(tmp_path: Path) -> None:
                 assert fit(job, run, 1, Silent())["status"] == "done"
             except DivergedError:
                 assert run.status()["status"] == "diverged"
+
+
+def test_a_rate_that_overflows(tmp_path: Path) -> None:
+    schedule = SCHEDULES["exponential"](factor=1000.0)
+    said, _ = diverge(make_job(schedule=schedule, optimizer=OPTIMIZERS["sgd"](lr=1e-310), epochs=105), tmp_path)
+    assert "(epoch 104): the learning rate is inf; try another schedule" in said
 
 
 def test_another_error_is_a_failure(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class NativeKernels(Kernels):
     def dense_grad(
         self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: Needed
     ) -> tuple[Array | None, Array, Array | None]:
-        if not fit(x, w, y) or x.ndim != 2 or g.dtype is not FLOAT32 or not len(x):
+        if not fit(x, w, y) or x.ndim != 2 or g.dtype is not FLOAT32 or g.shape != y.shape or not len(x):
             return super().dense_grad(g, x, w, y, activation, needed)
         late = self.waits(needed, w)
         relu = _is_relu(activation) and not late
@@ -85,7 +85,7 @@ class NativeKernels(Kernels):
 
     def outer(self, dw: Array, xs: list[Array], g: Array) -> None:
         x = xs[0] if len(xs) == 1 else np.concatenate(xs)
-        if not fit(dw, g) or x.dtype is not FLOAT32 or x.strides[1] != 4 or not len(x):
+        if not fit(dw, g) or len(x) != len(g) or x.dtype is not FLOAT32 or x.strides[1] != 4 or not len(x):
             return super().outer(dw, xs, g)
         _succeed(self.compiled(len(x) * dw.size).outer(len(x), *dw.shape, at(x), x.strides[0] // 4, at(g), at(dw)))
 
@@ -115,7 +115,7 @@ class NativeKernels(Kernels):
     ) -> tuple[Array | None, Array, Array | None]:
         """Declines padding that reaches beyond the kernel."""
         within = all(max(pads) < e for pads, e in zip(window.padding, window.extent, strict=True))
-        if not fit(x, w, y) or g.dtype is not FLOAT32 or not within:
+        if not fit(x, w, y) or g.dtype is not FLOAT32 or g.shape != y.shape or not within:
             return super().conv_grad(g, x, w, y, window, groups, activation, needed)
         relu = _is_relu(activation)
         g = np.ascontiguousarray(g) if relu else self.activate_grad(activation, g, y)
@@ -138,7 +138,7 @@ class NativeKernels(Kernels):
         return y
 
     def max_pool_grad(self, g: Array, x: Array, y: Array, window: Window) -> Array:
-        if not fit(x, y) or g.dtype is not FLOAT32:
+        if not fit(x, y) or g.dtype is not FLOAT32 or g.shape != y.shape:
             return super().max_pool_grad(g, x, y, window)
         g, dx = np.ascontiguousarray(g), np.empty_like(x)
         shape, work = _described(window, x.shape[-1], 0, 1), x.size * POINT
@@ -154,7 +154,7 @@ class NativeKernels(Kernels):
         return y
 
     def average_pool_grad(self, g: Array, window: Window) -> Array:
-        if g.dtype is not FLOAT32:
+        if g.dtype is not FLOAT32 or g.shape[1:-1] != window.out_size:
             return super().average_pool_grad(g, window)
         g, dx = np.ascontiguousarray(g), np.empty((len(g), *window.in_size, g.shape[-1]), FLOAT32)
         shape, work = _described(window, g.shape[-1], 0, 1), dx.size * POINT
@@ -186,10 +186,10 @@ class NativeKernels(Kernels):
         return np.int64(self.compiled(y.size * POINT).count_beyond(y.size, at(y), middle, limit))
 
     def dropout(self, x: Array, bits: Array, threshold: int, scale: float) -> Array:
-        if not fit(x) or bits.strides[1] != 2:
+        each = x.size // max(1, len(x))
+        if not fit(x) or bits.shape != (len(x), each) or bits.strides[1] != 2:
             return super().dropout(x, bits, threshold, scale)
         y = np.empty_like(x)
-        each = x.size // max(1, len(x))
         self.compiled(x.size * POINT).dropout(
             len(x), each, at(x), at(bits), bits.strides[0] // 2, threshold, scale, at(y)
         )
@@ -211,7 +211,8 @@ class NativeKernels(Kernels):
     def cross_entropy(
         self, logits: Array, targets: Array, count: Array, smoothing: float, weights: Array | None = None
     ) -> tuple[Array, Array]:
-        if weights is not None or not fit(logits) or targets.dtype != np.int64 or not targets.flags.c_contiguous:
+        whole = targets.dtype == np.int64 and targets.flags.c_contiguous and targets.shape == logits.shape[:1]
+        if weights is not None or not fit(logits) or not whole:
             return super().cross_entropy(logits, targets, count, smoothing, weights)
         dx = np.empty_like(logits)
         c = self.compiled(logits.size * 8 * POINT)  # an exponential takes long

@@ -1,6 +1,7 @@
-"""Settings of the whole process that training depends on: one BLAS thread, and memory that is kept."""
+"""The whole process: the cores that it may use, and settings that training depends on."""
 
 import ctypes
+import os
 import platform
 import sys
 
@@ -8,6 +9,11 @@ from threadpoolctl import threadpool_limits
 
 # glibc's mallopt(3) parameters
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+
+
+def available_cores() -> int:
+    """Fewer than the machine has where a container, a batch system or taskset says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def settle() -> None:

@@ -42,13 +42,13 @@ def evaluate(
     """
     import numpy as np
 
-    from dltrain.backend.process import settle
+    from dltrain.backend.process import available_cores, settle
     from dltrain.data import default_data_dir
     from dltrain.spec import examples_of, restore
     from dltrain.train.examine import examine, keep
     from dltrain.train.rundir import find_run
     from dltrain.train.settings import METRICS
-    from dltrain.train.shards import Crew, available_cores
+    from dltrain.train.shards import Crew
     from dltrain.train.watcher import scores
 
     settle()

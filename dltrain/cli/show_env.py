@@ -20,10 +20,9 @@ def env(
     env.json.
     """
     from dltrain.backend import open_device
-    from dltrain.backend.process import settle
+    from dltrain.backend.process import available_cores, settle
     from dltrain.errors import DeviceError
     from dltrain.train.environment import environment
-    from dltrain.train.shards import available_cores
 
     settle()
     found = environment(open_device(device or "auto"), available_cores(), sys.argv)

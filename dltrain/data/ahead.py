@@ -1,6 +1,5 @@
 """Inputs that do not fit into memory are made by threads ahead of whoever needs them, and never many at a time."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dltrain.backend.process import available_cores
 from dltrain.data.source import OnDemand
 
 Array = NDArray[Any]
@@ -26,7 +26,7 @@ class Ahead:
     def __init__(self, inputs: OnDemand):
         self.inputs = inputs
         self.window = max(FEWEST, WINDOW // max(1, inputs.bytes_each))
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "ahead")  # they end when this object does
+        self._pool = ThreadPoolExecutor(available_cores(), "ahead")  # they end when this object does
         self._lock = Lock()
         self._order: Array = np.empty(0, np.intp)
         self._place: Array = np.empty(0, np.intp)  # of each example in the order

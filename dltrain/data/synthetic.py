@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.source import SOURCES, Source, Split
 from dltrain.random import generator
-from dltrain.registry import Count, NonNegative, NonNegativeInt, Positive
+from dltrain.registry import Count, NonNegative, Positive, Seed
 
 Array = NDArray[Any]
 
@@ -42,9 +42,7 @@ class Signals(Synthetic):
 
     classes = ("up_down", "down_up", "bump")
 
-    def __init__(
-        self, *, examples: Count = 300, length: Count = 64, noise: NonNegative = 0.3, seed: NonNegativeInt = 0
-    ):
+    def __init__(self, *, examples: Count = 300, length: Count = 64, noise: NonNegative = 0.3, seed: Seed = 0):
         self.examples, self.length, self.noise, self.seed = examples, max(length, 8), noise, seed
 
     @property
@@ -67,7 +65,7 @@ class Volumes(Synthetic):
 
     classes = ("ball", "rod", "plate")
 
-    def __init__(self, *, examples: Count = 300, size: Count = 10, noise: NonNegative = 0.3, seed: NonNegativeInt = 0):
+    def __init__(self, *, examples: Count = 300, size: Count = 10, noise: NonNegative = 0.3, seed: Seed = 0):
         self.examples, self.size, self.noise, self.seed = examples, max(size, 9), noise, seed
 
     @property
@@ -102,7 +100,7 @@ class Valley(Synthetic):
         examples: Count = 100,
         dimensions: Count = 5,
         condition: Positive = 10.0,
-        seed: NonNegativeInt = 0,
+        seed: Seed = 0,
     ):
         self.examples, self.dimensions, self.condition, self.seed = examples, dimensions, condition, seed
 

@@ -14,7 +14,7 @@ from dltrain.data.columns import Column
 from dltrain.data.files import require_file
 from dltrain.data.preprocess import Preprocessing
 from dltrain.data.source import SOURCES, OnDemand, Source, Split
-from dltrain.errors import DataError
+from dltrain.errors import DataError, SettingError
 from dltrain.registry import Count, Rate
 
 Array = NDArray[Any]
@@ -60,7 +60,7 @@ class Text(Source):
 
     path: taken from the folder where the command runs; without it 40,000 lines of Shakespeare, which come along.
     stride: characters from the start of one example to that of the next.
-    held_out: which shares of the text, at its end, are for validation and, after it, for testing.
+    held_out: which shares of the text, at its end, are for validation and, after it, for testing; below 1 in all.
     """
 
     def __init__(
@@ -71,6 +71,8 @@ class Text(Source):
         stride: Count = 3,
         held_out: tuple[Rate, Rate] = (0.05, 0.05),
     ):
+        if sum(held_out) >= 1:
+            raise SettingError("data.held_out", f"{held_out[0]:g} and {held_out[1]:g} leave nothing to train on")
         self.path = None if path is None else Path(path)
         self.length, self.stride, self.held_out = length, stride, held_out
 
@@ -122,8 +124,8 @@ class Text(Source):
         starts = np.arange(0, len(codes) - self.length, self.stride)
         if not len(starts):
             raise DataError(
-                f"{self.path}: the {name} part has {len(codes):,} characters, which is too short for {self.length} and "
-                f"the next one"
+                f"{self.path or SHIPPED}: the {name} part has {len(codes):,} characters, which is too short for "
+                f"{self.length} and the next one"
             )
         targets = codes[starts + self.length].astype(np.int64)
         return Split(Windows(codes, starts, self.length, len(self.classes)), targets)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.source import SOURCES, Source, Split
 from dltrain.random import generator
-from dltrain.registry import Count, NonNegativeInt
+from dltrain.registry import Count, Seed
 
 Array = NDArray[Any]
 Feature = Literal["x", "y", "x2", "y2", "xy", "sin_x", "sin_y"]
@@ -50,7 +50,7 @@ class Toy(Source):
         examples: Count = 500,
         noise: Noise = 0.0,
         features: Annotated[tuple[Feature, ...], MinLen(1)] = ("x", "y"),
-        seed: NonNegativeInt = 0,
+        seed: Seed = 0,
     ):
         self.examples, self.noise, self.features, self.seed = examples, noise, features, seed
 

@@ -1,5 +1,6 @@
 """Losses as a config names them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from dltrain import ops
@@ -104,37 +105,39 @@ class Hinge(Loss):
         return y
 
 
-@LOSSES.register("mse")
-class MeanSquaredError(Loss):
-    """The mean of (output - target)² over examples and numbers."""
+class _Regression(Loss):
+    """An op on numbers and those that were wanted. settings: those of the op."""
 
     classification = False
+    function: Callable[..., Any]
+
+    def __init__(self) -> None:
+        self.settings: dict[str, Any] = {}
 
     def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
-        y: Tensor = ops.mse(output, targets=targets, count=count)
+        y: Tensor = type(self).function(output, targets=targets, count=count, **self.settings)
         return y
+
+
+@LOSSES.register("mse")
+class MeanSquaredError(_Regression):
+    """The mean of (output - target)² over examples and numbers."""
+
+    function = staticmethod(ops.mse)
 
 
 @LOSSES.register("mae")
-class MeanAbsoluteError(Loss):
+class MeanAbsoluteError(_Regression):
     """The mean of |output - target| over examples and numbers: outliers count no more than they are far."""
 
-    classification = False
-
-    def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
-        y: Tensor = ops.mae(output, targets=targets, count=count)
-        return y
+    function = staticmethod(ops.mae)
 
 
 @LOSSES.register("huber")
-class Huber(Loss):
+class Huber(_Regression):
     """Half the squared error up to `delta`, and beyond it a line with the slope that it has there."""
 
-    classification = False
+    function = staticmethod(ops.huber)
 
     def __init__(self, *, delta: Positive = 1.0):
-        self.delta = delta
-
-    def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
-        y: Tensor = ops.huber(output, targets=targets, count=count, delta=self.delta)
-        return y
+        self.settings = {"delta": delta}

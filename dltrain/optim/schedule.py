@@ -39,7 +39,7 @@ class StepRate(Schedule):
         self.every, self.factor = every, factor
 
     def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
-        return float(self.factor ** int(epoch // self.every))
+        return _power(self.factor, epoch // self.every)
 
 
 @SCHEDULES.register("exponential")
@@ -50,7 +50,7 @@ class ExponentialRate(Schedule):
         self.factor = factor
 
     def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
-        return float(self.factor**epoch)
+        return _power(self.factor, epoch)
 
 
 @SCHEDULES.register("linear")
@@ -108,6 +108,13 @@ class CosineRate(Schedule):
             return epoch / self.warmup
         done = _done(epoch - self.warmup, epochs - self.warmup)
         return self.lowest + (1 - self.lowest) * (1 + cos(pi * done)) / 2
+
+
+def _power(factor: float, times: float) -> float:
+    try:
+        return float(factor**times)
+    except OverflowError:
+        return inf
 
 
 def _done(epochs: float, of: float) -> float:

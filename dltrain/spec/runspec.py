@@ -6,12 +6,10 @@
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Interval
-
 from dltrain.data import SOURCES
 from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, ActivationName, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
-from dltrain.registry import Count, Registry
+from dltrain.registry import Count, Registry, Seed
 from dltrain.spec.nodes import DEFAULT, Mapping, Node
 from dltrain.spec.paths import step, steps
 from dltrain.spec.writer import yaml_text
@@ -74,7 +72,7 @@ class RunSpec:
     text: str = field(kw_only=False, compare=False, repr=False)
     nodes: Mapping = field(kw_only=False, compare=False, repr=False)
     version: Literal[1]
-    seed: Annotated[int, Interval(ge=0, le=2**64 - 1)]
+    seed: Seed
     device: Literal["auto", "cpu", "cuda"]
     data: Annotated[Component, SOURCES] | None
     model: ModelSpec

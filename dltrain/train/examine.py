@@ -19,7 +19,6 @@ from dltrain.nn import Loss, Model
 from dltrain.ops import softmax
 from dltrain.train.evaluate import evaluate
 from dltrain.train.feed import Feed
-from dltrain.train.files import write_atomically
 from dltrain.train.metrics import calibration
 from dltrain.train.rundir import RunDir
 from dltrain.train.settings import MetricsSettings
@@ -101,7 +100,7 @@ def _judged(probabilities: Array, targets: Array) -> Array:
 def keep(examination: Examination, run: RunDir, split: str, checkpoint: str) -> None:
     """Write eval/<split>.json and the inputs of its mistakes. checkpoint: whose weights they are, "last" or "best"."""
     run.write_json(run.evaluation(split), {"split": split, "checkpoint": checkpoint} | examination.found)
-    write_atomically(run.mistakes(split), save({"inputs": np.ascontiguousarray(examination.inputs)}))
+    run.write(run.mistakes(split), save({"inputs": np.ascontiguousarray(examination.inputs)}))
 
 
 def kept(run: RunDir) -> tuple[dict[str, Any], Array] | None:

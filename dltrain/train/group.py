@@ -43,11 +43,12 @@ class Group:
         if not NAME.fullmatch(name):
             raise ConfigError(f"group name {name!r}: letters, digits, dots, dashes and underscores only, at most 100")
         stem = f"{datetime.now().strftime(STAMP)}-{name}"
+        runs.mkdir(parents=True, exist_ok=True)  # what is in its way is nothing that another name would avoid
         number = 1
         while True:
             path = runs / (stem if number == 1 else f"{stem}-{number}")
             try:
-                path.mkdir(parents=True)
+                path.mkdir()
                 break
             except FileExistsError:
                 number += 1

@@ -1,5 +1,6 @@
 """The training loop: batches, steps, epochs, evaluation, checkpoints, and every way to end."""
 
+import logging
 import shlex
 import sys
 import time
@@ -25,7 +26,7 @@ from dltrain.train.figures import Figures, Guard, StepReport, at_hand
 from dltrain.train.interrupt import farewell, interruptible
 from dltrain.train.job import Job
 from dltrain.train.memory import out_of_memory
-from dltrain.train.metrics import deciding
+from dltrain.train.metrics import WORST, deciding
 from dltrain.train.probes import LayerProbe
 from dltrain.train.progress import Position, Progress
 from dltrain.train.rundir import RunDir
@@ -35,6 +36,7 @@ from dltrain.train.step import train_step
 from dltrain.train.watcher import Watcher, epoch_line
 
 Row = dict[str, Any]
+warn = logging.getLogger("dltrain").warning
 MOST_UNREAD = 256  # steps whose figures stay on a GPU, where few are logged
 
 
@@ -101,6 +103,8 @@ class Training:
         if checkpoint:
             self._restore(checkpoint)
         self.started = time.perf_counter() - self.progress.seconds
+        self._out_of_time = False
+        self._look_at_clock()
         self._saved_at = time.monotonic()
         self.unsaved = checkpoint is None
 
@@ -122,6 +126,7 @@ class Training:
         while self.position.done < self.steps_per_epoch and not self._is_over():
             first = self.position.done * size
             self._step(order[first : first + size])
+            self._look_at_clock()
             if self._is_time_to_read():
                 self._read()
             self._stop_if_asked()
@@ -196,6 +201,7 @@ class Training:
             row["validation"] = validation
         row["seconds"] = round(sums.seconds, 3)
         layers = self._layer_rows(sums)
+        self._look_at_clock()
         # max_steps may end in the middle of an epoch: a longer training goes on as if this row had never been.
         unfinished = None if whole else self._checkpoint()
         self.run.append(self.run.metrics, row)
@@ -213,14 +219,16 @@ class Training:
         """Remember how good an epoch was; whether it is the best one so far."""
         progress, settings = self.progress, self.job.train.early_stopping
         progress.result = {split: row[split] for split in ("train", "validation") if split in row}
-        watched = deciding(row, self.job.metrics.best)
-        # A new list: a checkpoint of the epoch's middle holds the old one. JSON has no infinity.
-        progress.losses = [*progress.losses, min(watched, sys.float_info.max)]
-        if progress.beaten is None or watched < progress.beaten - (settings.min_delta if settings else 0):
+        watched = deciding(row, name := self.job.metrics.best)
+        if watched == WORST and not progress.losses:
+            warn(f"{name} does not exist for these examples: no epoch is the best, and none ends the training early")
+        best, beaten = (WORST if figure is None else figure for figure in (progress.best, progress.beaten))
+        progress.losses = [*progress.losses, watched]  # a new list: a checkpoint of the epoch's middle has the old one
+        if watched < beaten - (settings.min_delta if settings else 0):
             progress.beaten, progress.epochs_without_gain = watched, 0
-        else:
+        elif watched < WORST:
             progress.epochs_without_gain += 1
-        is_best = progress.best is None or watched < progress.best
+        is_best = watched < best
         if is_best:
             progress.best, progress.best_step = watched, self.position.step
         return is_best
@@ -232,9 +240,12 @@ class Training:
             raise Interrupted(*farewell(self.stop_signal, self.run))
 
     def _is_over(self) -> bool:
-        limit, steps = self.job.train.max_time, self.position.step
-        out_of_time = limit is not None and steps > 0 and time.perf_counter() - self.started >= limit
-        return out_of_time or steps >= self.total_steps
+        return self._out_of_time or self.position.step >= self.total_steps
+
+    def _look_at_clock(self) -> None:
+        """After steps and epochs alone: whoever asks twice in between whether it is over hears the same."""
+        limit, begun = self.job.train.max_time, self.position.step > 0
+        self._out_of_time = limit is not None and begun and time.perf_counter() - self.started >= limit
 
     def _should_stop_early(self) -> bool:
         settings = self.job.train.early_stopping

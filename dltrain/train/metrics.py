@@ -1,6 +1,7 @@
 """Figures of merit of a split, each by its definition, from all answers at once: counts, and sums in float64 in the
 order of the examples, so that neither shards nor threads can change them."""
 
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from dltrain.train.settings import HIGHER, MetricsSettings
 
 Array = NDArray[Any]
 Figure = float | None  # None where there is nothing to measure
+WORST = sys.float_info.max  # of the figures that decide; a checkpoint holds them as JSON, which has no infinity
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,11 @@ def _ratio(part: int, whole: int) -> Figure:
 
 
 def deciding(row: dict[str, Any], name: str) -> float:
-    """The figure that decides about an epoch, from its row of metrics.jsonl, such that lower is better."""
+    """The figure that decides about an epoch, from its row of metrics.jsonl, such that lower is better.
+
+    WORST where it does not exist, which makes no epoch the best one.
+    """
     found = row["validation" if "validation" in row else "train"][name]
     if found is None:
-        return float("inf")
-    return -found if name in HIGHER else float(found)
+        return WORST
+    return min(-found if name in HIGHER else float(found), WORST)

@@ -190,8 +190,7 @@ class RunDir:
         try:
             status = json.loads(self._status.read_bytes())
             TypeAdapter(_Status).validate_json(json.dumps(status, allow_nan=False))
-            best = [value for key, value in status.items() if key.startswith("best_")]
-            if not all(isinstance(value, int | float | None) for value in best):
+            if not all(isinstance(v, int | float | None) for key, v in status.items() if key.startswith("best_")):
                 raise ValueError("the best figure is no number")
         except (OSError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).splitlines()[:3])[:200]
@@ -327,8 +326,11 @@ class RunDir:
         return self.checkpoints / f"step-{step:08d}.safetensors"
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
+        self.write(path, _json(content))
+
+    def write(self, path: Path, content: bytes) -> None:
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, _json(content))
+        write_atomically(path, content)
 
     def evaluation(self, split: str) -> Path:
         return self.path / "eval" / f"{split}.json"

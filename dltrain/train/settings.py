@@ -62,7 +62,7 @@ class MetricsSettings:
     """Figures of validation and test examples; dltrain/train/metrics.py defines them.
 
     best: decides which epoch is the best one, and when to stop early. Measured on the validation examples; without
-    any, loss and accuracy of the training.
+    any, loss and accuracy of the training. Where it does not exist (auc of a single class) it decides nothing.
     report: figures that the logs hold beside the loss and the accuracy. `dltrain eval` gives all of them.
     """
 

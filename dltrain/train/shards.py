@@ -6,7 +6,6 @@ pair, and so on; where a sibling is missing the value passes up unchanged. The t
 are there, so only about log2(shards) + 1 results are alive.
 """
 
-import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from dltrain.backend import idle
+from dltrain.backend.process import available_cores as available_cores
 from dltrain.nn import Conv, Model
 from dltrain.ops.total import meeting
 
@@ -37,10 +37,6 @@ def auto_shard_size(model: Model, batch_size: int) -> int:
     while size * each < WORTH_A_SHARD:
         size *= 2
     return min(batch_size, size)
-
-
-def available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def add(a: Sums, b: Sums) -> Sums:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import to_host
-from dltrain.errors import DivergedError, RunError
+from dltrain.errors import DivergedError, Interrupted, RunError
 from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
@@ -62,12 +62,16 @@ def verify(
         found.differences += job.other_data(run.checkpoint("last"))
     if start:
         start = job.adopt(start)
-    job = replace(job, logging=replace(job.logging, every=1))  # every step is to be seen when it has been taken
+    # every step is to be seen when it has been taken, however long it takes
+    job = replace(job, logging=replace(job.logging, every=1), train=replace(job.train, max_time=None))
     rehearsal = _Rehearsal(job, run, found)
     try:
         fit(job, rehearsal, threads, rehearsal, start)
+        found.differences.append(f"the repeated training ended early, after step {rehearsal.step}")
     except _Reached:
         pass
+    except Interrupted as error:
+        raise Interrupted(f"interrupted after step {rehearsal.step}; nothing was written", error.exit_code) from None
     except DivergedError as error:
         if diverged and (diverged["step"], diverged["message"]) == (rehearsal.step, str(error)):
             found.diverged = str(error)
@@ -105,7 +109,7 @@ class _Rehearsal(RunDir, Watcher):
     def update_status(self, **changes: Any) -> None:
         pass
 
-    def write_json(self, path: Any, content: Row) -> None:
+    def write(self, path: Any, content: bytes) -> None:
         pass
 
     def note(self, line: str) -> None:
@@ -145,8 +149,8 @@ class _Rehearsal(RunDir, Watcher):
             self.found.differences.append(f"weights after step {self.step}: differ by up to {worst:.1e} of the largest")
 
     def _compare_rows(self, ours: Row, theirs: Row) -> None:
-        self.found.rows += 1
         if self.found.tolerance is None:
+            self.found.rows += 1
             ours, theirs = _without_times(ours), _without_times(theirs)
             for key in sorted(ours.keys() | theirs.keys()):
                 if json.dumps(ours.get(key)) != json.dumps(theirs.get(key)):
