@@ -1,6 +1,7 @@
 """The arithmetic of sliding windows, shared by convolution and pooling. Pure integers, no arrays."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from dltrain.errors import ShapeError
@@ -25,6 +26,7 @@ class Window:
     dilation: tuple[int, ...]
 
     @classmethod
+    @lru_cache(maxsize=256)  # an op asks for the same ones in every step
     def of(
         cls,
         in_size: tuple[int, ...],

@@ -318,6 +318,6 @@ if __name__ == "__main__":
     for compiled in libraries(sys.argv[1]):
         if "beyond" in sys.argv[2:]:
             w, g = values(1000), values(1001)
-            compiled.free.sgd(1001, at(w), at(g), 0.1)
+            compiled.free.sgd(1001, at(w), at(g), 0.1, 1)
         bits_of(compiled, calls())
         print(compiled.instruction_set)

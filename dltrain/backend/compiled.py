@@ -26,7 +26,7 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "conv_grad": (c_int, "pnpppppppn"),
     "dense": (c_int, "nnnpppipn"),
     "dense_grad": (c_int, "nnnpppppppn"),
-    "outer": (c_int, "nnnpnpp"),
+    "outer": (c_int, "nnnpnppn"),
     "max_pool": (c_int, "pnppn"),
     "max_pool_grad": (c_int, "pnppppn"),
     "average_pool": (c_int, "pnppn"),
@@ -39,10 +39,10 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "dropout": (None, "nnppnifp"),
     "normalise": (c_int, "nnnppppp"),
     "cross_entropy": (c_double, "nnppdnp"),
-    "sgd": (None, "nppf"),
-    "momentum": (None, "npppff"),
-    "nesterov": (None, "npppff"),
-    "adam": (None, "nppppddfff"),
+    "sgd": (None, "nppfn"),
+    "momentum": (None, "npppffn"),
+    "nesterov": (None, "npppffn"),
+    "adam": (None, "nppppddfffn"),
     "philox": (None, "uunuunp"),
 }
 

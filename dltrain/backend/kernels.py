@@ -40,6 +40,7 @@ class Kernels:
     """
 
     note = ""
+    shares = False  # whether a large call uses idle threads by itself
     piece_of_product = 1 << 18  # numbers of a late gradient, so that threads can share the work
     piece_of_update = 1 << 14  # numbers, so that weights, gradient and state meet in the cache between passes
     long_row: float = 64  # values in a row that a matrix product works well with

@@ -49,7 +49,8 @@ def _is_relu(activation: Activation | None) -> bool:
 class NativeKernels(Kernels):
     """Kernels in C where they fit, plain numpy elsewhere."""
 
-    piece_of_update = 1 << 18  # one pass over them: only so that threads can share the work
+    shares = True
+    piece_of_product = piece_of_update = 1 << 62  # every array in one piece
 
     def __init__(self, compiled: Library, piece_bytes: int):
         super().__init__(np, piece_bytes)
@@ -87,7 +88,9 @@ class NativeKernels(Kernels):
         x = xs[0] if len(xs) == 1 else np.concatenate(xs)
         if not fit(dw, g) or len(x) != len(g) or x.dtype is not FLOAT32 or x.strides[1] != 4 or not len(x):
             return super().outer(dw, xs, g)
-        _succeed(self.compiled(len(x) * dw.size).outer(len(x), *dw.shape, at(x), x.strides[0] // 4, at(g), at(dw)))
+        work = len(x) * dw.size
+        c, threads = self.compiled(work), threads_for(work)
+        _succeed(c.outer(len(x), *dw.shape, at(x), x.strides[0] // 4, at(g), at(dw), threads))
 
     def conv(
         self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, activation: Activation | None
@@ -244,17 +247,22 @@ class NativeKernels(Kernels):
     # --- updates ------------------------------------------------------------------------------------------
 
     def sgd(self, w: Array, g: Array, lr: float) -> None:
-        self.compiled(w.size * POINT).sgd(w.size, at(w), at(g), lr) if fit(w, g) else super().sgd(w, g, lr)
+        if not fit(w, g):
+            return super().sgd(w, g, lr)
+        work = w.size * POINT
+        self.compiled(work).sgd(w.size, at(w), at(g), lr, threads_for(work))
 
     def momentum(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
         if not fit(w, g, v):
             return super().momentum(w, g, v, momentum, lr)
-        self.compiled(w.size * POINT).momentum(w.size, at(w), at(g), at(v), momentum, lr)
+        work = w.size * POINT
+        self.compiled(work).momentum(w.size, at(w), at(g), at(v), momentum, lr, threads_for(work))
 
     def nesterov(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
         if not fit(w, g, v):
             return super().nesterov(w, g, v, momentum, lr)
-        self.compiled(w.size * POINT).nesterov(w.size, at(w), at(g), at(v), momentum, lr)
+        work = w.size * POINT
+        self.compiled(work).nesterov(w.size, at(w), at(g), at(v), momentum, lr, threads_for(work))
 
     def adam(
         self,
@@ -270,9 +278,9 @@ class NativeKernels(Kernels):
     ) -> None:
         if not fit(w, g, m, v):
             return super().adam(w, g, m, v, beta1, beta2, rate, correction, epsilon)
-        self.compiled(4 * w.size * POINT).adam(
-            w.size, at(w), at(g), at(m), at(v), beta1, beta2, rate, correction, epsilon
-        )
+        work = 4 * w.size * POINT
+        c, threads = self.compiled(work), threads_for(work)
+        c.adam(w.size, at(w), at(g), at(m), at(v), beta1, beta2, rate, correction, epsilon, threads)
 
 
 def _a_row(bias: Array | None, w: Array) -> bool:

@@ -6,7 +6,7 @@ A call is split into parts that do not depend on each other (c/team.h), so the b
 from contextvars import ContextVar
 
 idle: ContextVar[int] = ContextVar("idle", default=0)  # threads with nothing else to do
-WORTH_SHARING = 400_000  # multiplications: some 10 microseconds, several times what it takes to hand over a part
+WORTH_SHARING = 1_500_000  # multiplications: some 30 microseconds, several times what it takes to hand over a part
 
 
 def threads_for(work: int) -> int:

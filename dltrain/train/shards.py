@@ -8,12 +8,13 @@ are there, so only about log2(shards) + 1 results are alive.
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from dltrain.backend import idle
+from dltrain.backend import idle, kernels
 from dltrain.backend.process import available_cores as available_cores
 from dltrain.nn import Conv, Model
 from dltrain.ops.total import meeting
@@ -148,11 +149,8 @@ class Crew:
         Shards start in the order of their index, each in a copy of the caller's context (`no_grad`, `np.errstate`).
         """
         if count == 1:
-            token = idle.set(self.threads - 1)
-            try:
+            with self._lent():
                 return work(0)
-            finally:
-                idle.reset(token)
         permits = threading.Semaphore(self.threads)
         meet = Meeting(count, permits)
         tree = Tree(count)
@@ -190,6 +188,9 @@ class Crew:
         """
         if len(items) == 1 or sum(_size(item) for item in items) < WORTH_A_THREAD:
             return [work(item) for item in items]
+        if kernels(_first(items[0])).shares:
+            with self._lent():
+                return [work(item) for item in items]
         return self.share(len(items), lambda number: work(items[number]))
 
     def share(self, parts: int, work: Callable[[int], Any]) -> list[Any]:
@@ -218,6 +219,15 @@ class Crew:
             raise errors[0]
         return found
 
+    @contextmanager
+    def _lent(self) -> Iterator[None]:
+        """Inside, kernels may use the other threads."""
+        token = idle.set(self.threads - 1)
+        try:
+            yield
+        finally:
+            idle.reset(token)
+
     def _worker(self, index: int) -> "queue.SimpleQueue[Callable[[], None] | None]":
         while len(self._workers) <= index:
             jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -231,9 +241,13 @@ class Crew:
         self._workers.clear()
 
 
+def _first(item: Any) -> Array:
+    """An array, or the first of a tuple of arrays."""
+    return item[0] if isinstance(item, tuple) else item
+
+
 def _size(item: Any) -> int:
-    """How many numbers an array has, or the first of a tuple of arrays."""
-    return int((item[0] if isinstance(item, tuple) else item).size)
+    return int(_first(item).size)
 
 
 def _serve(jobs: "queue.SimpleQueue[Callable[[], None] | None]") -> None:

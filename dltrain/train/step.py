@@ -114,7 +114,8 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Arra
     sums |= scores(job, output, mixture[0][1])
     sums["loss"] = loss.data
     parameters = job.model.trainable_parameters()
-    for name, gradient in zip(parameters, gradients(loss, list(parameters.values()), late=True), strict=True):
+    late = job.train.accumulate == 1  # else inputs and gradients of several batches would have to be kept
+    for name, gradient in zip(parameters, gradients(loss, list(parameters.values()), late=late), strict=True):
         sums[f"gradient/{name}"] = gradient
     return sums
 
