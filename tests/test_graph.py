@@ -80,5 +80,9 @@ def test_the_forms(tmp_path: Path) -> None:
     assert len(re.findall(" -> ", text)) == 9 and text.count("{") == text.count("}")
     done("graph", "smoke", "--output", tmp_path / "smoke.svg")
     assert ElementTree.parse(tmp_path / "smoke.svg").getroot().tag.endswith("svg")
+    before = (tmp_path / "smoke.svg").read_text()
+    (tmp_path / "smoke.svg").unlink()
+    said = done("graph", "smoke", "--json", "--output", tmp_path / "smoke.svg")
+    assert said.json["vertices"] and (tmp_path / "smoke.svg").read_text() == before
     wrong = dltrain("graph", "smoke", "--output", tmp_path / "nowhere" / "smoke.svg")
     assert wrong.code == 1 and "cannot be written" in wrong.errors[0]

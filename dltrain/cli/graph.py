@@ -33,17 +33,16 @@ def graph(
     title, vertices = _capture(config, runs_dir, data_dir)
     if output and form == "text":
         form = "dot" if output.suffix == ".dot" else "svg"
+    text = "" if form == "text" else svg_file(vertices, title) if form == "svg" else to_dot(vertices)
+    if output:
+        write_output(output, text.encode())
+        console.info(f"wrote {output}")
     if json:
         console.result_json({"vertices": [vertex.to_json() for vertex in vertices]})
     elif form == "text":
         console.result_table(*graph_rows(vertices))
-    else:
-        text = svg_file(vertices, title) if form == "svg" else to_dot(vertices)
-        if output:
-            write_output(output, text.encode())
-            console.info(f"wrote {output}")
-        else:
-            console.result_text(text.rstrip())
+    elif not output:
+        console.result_text(text.rstrip())
 
 
 def _capture(text: str, runs_dir: Path, data_dir: Path | None) -> tuple[str, Any]:
