@@ -29,6 +29,11 @@ STEP = re.compile(r"step-([0-9]{8,16})\.safetensors")
 warn = logging.getLogger("dltrain").warning
 
 
+def name_of(config: str | Path) -> str:
+    """What a run of this config is called unless said otherwise: as it, without what a run's name may not hold."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config).stem).lstrip("._-")[:100] or "run"
+
+
 @dataclass
 class _Status:
     """What others rely on in a status.json, should there be these keys."""
