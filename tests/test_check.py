@@ -124,6 +124,7 @@ HUGE = "model.init={normal: {std: 1e30}}"
 MSE = ("loss=mse", "model.layers.4.units=1")
 FAULTS = {
     "more in a batch than there is": Fault(start.shapes, "warned", ("train.batch_size=1000",)),
+    "more in a step than there is": Fault(start.shapes, "warned", ("train.accumulate=8",)),
     "relu on the output": Fault(start.output, "failed", ("model.layers.4.activation=relu",)),
     "softmax before cross_entropy": Fault(start.output, "failed", ("model.layers.4.activation=softmax",)),
     "sigmoid for negative numbers": Fault(
@@ -225,6 +226,29 @@ def test_what_is_not_finite_is_judged(std: str, tmp_path: Path) -> None:
     assert failed["penalty"]["values"]["penalty"] is None
     assert None in failed["first update"]["values"]["ratios"].values()
     assert failed["learns by heart"]["found"] == "the loss is not finite"
+
+
+def test_the_steps_of_an_epoch_are_those_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CHECKS", (start.shapes,))
+    (finding,) = check(tmp_path, ("train.accumulate=4",), None)["findings"]
+    assert finding["values"]["steps_per_epoch"] == 2 and "480 examples, 2 steps an epoch" in finding["found"]
+
+
+@pytest.mark.parametrize("rate", [0, 0.1])
+def test_a_network_that_gives_back_its_input(rate: float, tmp_path: Path) -> None:
+    """At evaluation, or always: the checks judge it, and it is trained, evaluated and asked like others."""
+    points = {f"x_{split}": np.random.default_rng(0).normal(size=(60, 3)) for split in ("train", "test")}
+    np.savez(tmp_path / "points.npz", **points, y_train=np.arange(60) % 3, y_test=np.arange(60) % 3)
+    (tmp_path / "net.yaml").write_text(CONFIG)
+    config = (tmp_path / "net.yaml", f"data.path={tmp_path / 'points.npz'}", f"model.layers=[dropout: {rate}]")
+    findings = dltrain("check", *config, "--json").json["findings"]
+    found = {finding["check"]: finding["status"] for finding in findings}
+    assert (found["activations"], found["learns by heart"]) == ("passed", "failed") and len(found) == len(CHECKS)
+    run = done("fit", *config, "--max-steps", 2, "--runs-dir", tmp_path, "--json").json
+    assert dltrain("eval", run["run"], "--json").code == 0
+    np.savez(tmp_path / "x.npz", x=np.log([[0.5, 0.3, 0.2]]))
+    (answer,) = done("predict", run["run"], tmp_path / "x.npz", "--json").json["predictions"]
+    assert answer["class"] == "0" and sum(answer["probabilities"].values()) == pytest.approx(1)
 
 
 def test_on_a_gpu(tmp_path: Path) -> None:

@@ -18,21 +18,20 @@ def shapes(subject: Subject) -> Finding:
     """Shapes, parameters, and how the training is cut into steps."""
     job, size = subject.job, subject.train.size
     counted = summarise(job.model, job.kinds, job.train.batch_size)
-    steps = -(-size // job.train.batch_size)
     shape = " → ".join("×".join(map(str, s)) for s in (job.model.in_shape, job.model.out_shape))
     memory = counted["activation_bytes"] / 2**20
     found = f"{shape} in {len(job.model.layers)} layers, {counted['total']:,} parameters; {size:,} examples, "
-    found += f"{steps:,} steps an epoch; outputs take {memory:,.0f} MiB a batch"
+    found += f"{job.steps_per_epoch:,} steps an epoch; outputs take {memory:,.0f} MiB a batch"
     return judged(
         "shapes",
         found,
         (
-            job.train.batch_size > size,
+            job.train.step_size > size,
             "warned",
-            f"train.batch_size {job.train.batch_size} is more than there is: each epoch is one step",
+            f"a step takes {job.train.step_size:,} examples, more than there are: each epoch is one step",
         ),
         parameters=counted["total"],
-        steps_per_epoch=steps,
+        steps_per_epoch=job.steps_per_epoch,
     )
 
 
@@ -90,9 +89,10 @@ def activations(subject: Subject) -> Finding:
     layer: the loss tells its units apart.
     """
     traces = [t for t in subject.trace.layers if t.layer.observed]
-    traces = traces if traces[-1].output.any() else traces[:-1]
+    if traces and not traces[-1].output.any():
+        traces.pop()
     if not traces:
-        return Finding("activations", "passed", "the only layer starts at 0")
+        return Finding("activations", "passed", "no layer but one that starts at 0")
     rows = [(t.layer.name, float(t.output.mean()), _spread(t)) for t in traces]
     text = ", ".join(f"{name} {mean:.2g} ± {spread:.2g}" for name, mean, spread in rows)
     spreads = [spread for _, _, spread in rows]

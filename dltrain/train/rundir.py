@@ -217,14 +217,11 @@ class RunDir:
 
     def recorded_environment(self) -> dict[str, Any]:
         """What env.json says; nothing where it cannot be read."""
-        try:
-            facts = json.loads(self.environment.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            facts = None
-        if not isinstance(facts, dict):
-            warn(f"{self.environment}: cannot be read")
-            return {}
-        return facts
+        with suppress(OSError, ValueError, RecursionError):
+            if isinstance(facts := json.loads(self.environment.read_bytes()), dict):
+                return facts
+        warn(f"{self.environment}: cannot be read")
+        return {}
 
     def result(self) -> dict[str, Any]:
         """What a finished or broken off `fit` prints of this run."""
