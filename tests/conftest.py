@@ -12,7 +12,11 @@ import standin
 
 from dltrain import backend
 from dltrain.backend import Device, Kernels, open_device
+from dltrain.backend.compiled import load
+from dltrain.backend.device import CPU_PIECE
+from dltrain.backend.native import NativeKernels
 from dltrain.engine import OPS
+from dltrain.errors import DeviceError
 from dltrain.train import loop
 
 # The strict stand-in for CuPy, and with `pytest -m gpu` CuPy itself on an NVIDIA GPU.
@@ -50,6 +54,15 @@ def chosen_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Kernels]:
     of = backend.device._kernels_of
     monkeypatch.setitem(of, np.ndarray, of[np.ndarray])
     return lambda: of[np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def native() -> NativeKernels:
+    """The C kernels for this processor; tests that need them are skipped where there are none."""
+    try:
+        return NativeKernels(load(), CPU_PIECE)
+    except DeviceError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -70,6 +70,12 @@ def test_the_gradients_of_a_run(tmp_path: Path) -> None:
     assert all(float(node.get("x", 0)) + float(node.get("width", 0)) <= wide for node in root.iter())
 
 
+def test_a_run_that_was_tried_without_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLTRAIN_DATA", str(tmp_path))
+    run = done("fit", "mnist_lenet5", "--smoke", "--runs-dir", tmp_path, "--json").json["run"]
+    assert done("graph", run, "--json").json["vertices"][-1]["gradient"] == 1
+
+
 def test_the_forms(tmp_path: Path) -> None:
     table = done("graph", "smoke").out.splitlines()
     assert table[0].split() == ["layer", "op", "of", "shape", "parameters"] and len(table) == 7
