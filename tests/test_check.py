@@ -228,6 +228,12 @@ def test_what_is_not_finite_is_judged(std: str, tmp_path: Path) -> None:
     assert failed["learns by heart"]["found"] == "the loss is not finite"
 
 
+def test_balanced_classes_are_not_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CHECKS", (examples.classes,))
+    (finding,) = check(tmp_path, (), None)["findings"]
+    assert finding["found"] == "3; each has 160 training examples"
+
+
 def test_the_steps_of_an_epoch_are_those_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "CHECKS", (start.shapes,))
     (finding,) = check(tmp_path, ("train.accumulate=4",), None)["findings"]
