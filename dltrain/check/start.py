@@ -8,6 +8,7 @@ import numpy as np
 from dltrain.backend import to_host
 from dltrain.check.finding import WEIGHTS, Finding, judged
 from dltrain.check.subject import LayerTrace, Subject, rms
+from dltrain.nn import shape_text
 from dltrain.nn.summary import summarise
 from dltrain.train.step import penalise
 
@@ -18,7 +19,7 @@ def shapes(subject: Subject) -> Finding:
     """Shapes, parameters, and how the training is cut into steps."""
     job, size = subject.job, subject.train.size
     counted = summarise(job.model, job.kinds, job.train.batch_size)
-    shape = " → ".join("×".join(map(str, s)) for s in (job.model.in_shape, job.model.out_shape))
+    shape = " → ".join(shape_text(s) for s in (job.model.in_shape, job.model.out_shape))
     memory = counted["activation_bytes"] / 2**20
     found = f"{shape} in {len(job.model.layers)} layers, {counted['total']:,} parameters; {size:,} examples, "
     found += f"{job.steps_per_epoch:,} steps an epoch; outputs take {memory:,.0f} MiB a batch"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # rich is imported where something is shown, so that `--help`
 
 FINDING_INDENT = 25  # columns before what a check has found
 BLOCKS = "▁▂▃▄▅▆▇█"
-NUMBER = re.compile(r"([-–\d][-–+.,\d e%×·±/()]*([kKMG]?i?B|m?s)?)?")  # with a unit or a few signs; or nothing
+NUMBER = re.compile(r"([-–\d][-–+.,\d e%=×·±/()]*([kKMG]?i?B|m?s)?)?")  # with a unit or a few signs; or nothing
 WIDEST = 10_000  # columns of a table in a pipe
 _quiet = False
 _tracebacks = False
