@@ -17,6 +17,8 @@ from dltrain.backend.device import CPU_PIECE
 from dltrain.backend.native import NativeKernels
 from dltrain.engine import OPS
 from dltrain.errors import DeviceError
+from dltrain.registry import PLUGINS
+from dltrain.spec.schema import REGISTRIES
 from dltrain.train import loop
 
 # The strict stand-in for CuPy, and with `pytest -m gpu` CuPy itself on an NVIDIA GPU.
@@ -93,3 +95,13 @@ def scratch_ops() -> Iterator[None]:
     yield
     OPS.clear()
     OPS.update(before)
+
+
+@pytest.fixture
+def scratch_registries(scratch_ops: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a plugin registers inside a test is gone after it."""
+    for each in REGISTRIES:
+        monkeypatch.setattr(each, "_entries", dict(each._entries))
+    before = list(PLUGINS)
+    yield
+    PLUGINS[:] = before

@@ -89,6 +89,7 @@ def test_where_there_is_no_curve_there_is_no_picture(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("scratch_registries")
 def test_the_command_it_names_has_the_options_that_were_given(tmp_path: Path) -> None:
     plugin = Path(__file__).parent.parent / "docs" / "plugin_example.py"
     options = [f"--plugin={plugin}", f"--data-dir={tmp_path}", "--device=cpu"]

@@ -88,11 +88,9 @@ class RunDir:
         draft = cls._draft(runs)
         try:
             draft.checkpoints.mkdir()
-            write_atomically(draft.config, config.encode())
-            write_atomically(draft.source, source.encode())
-            write_atomically(draft.environment, _json(environment))
-            for log in (draft.metrics, draft.layers):
-                write_atomically(log, b"")
+            new = {draft.config: config.encode(), draft.source: source.encode(), draft.metrics: b"", draft.layers: b""}
+            for file, content in (new | {draft.environment: _json(environment)}).items():
+                write_atomically(file, content)
             draft.update_status(status="running", **_here(), started=_now(), **({"smoke": True} if smoke else {}))
             stem = f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
             for number in range(1, 1000):
