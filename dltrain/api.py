@@ -17,12 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import apply, default_data_dir
 from dltrain.errors import DataError
-from dltrain.report.tensorboard import TensorBoard
+from dltrain.report.tensorboard import TensorBoard, required
 from dltrain.spec import Restored, RunSpec, new_run, restore
 from dltrain.spec import load as load_spec
 from dltrain.train.evaluate import predict
 from dltrain.train.loop import fit
-from dltrain.train.rundir import RunDir, find_run
+from dltrain.train.rundir import RunDir, find_run, name_of
 from dltrain.train.shards import available_cores
 from dltrain.train.watcher import Watcher
 
@@ -32,7 +32,7 @@ RUNS = Path("runs")
 
 def load(config: str | Path, overrides: Iterable[str] = ()) -> "Experiment":
     """A config file, or a shipped config by its name, with changes such as "train.epochs=5". Raises ConfigError."""
-    return Experiment(load_spec(config, list(overrides)), Path(config).stem)
+    return Experiment(load_spec(config, list(overrides)), name_of(config))
 
 
 class Experiment:
@@ -55,6 +55,8 @@ class Experiment:
         DivergedError …, all of them DltrainError.
         """
         settle_process()
+        if self.spec.logging.tensorboard:
+            required()
         threads = threads or available_cores()
         where = Path(runs_dir), Path(data_dir) if data_dir else default_data_dir()
         job, directory = new_run(self.spec, name or self.name, *where, threads)

@@ -1,4 +1,4 @@
-"""Everything that a user can be told. Whatever is not one of these is a bug and shows a traceback."""
+"""Everything that a user can be told. Whatever is not one of these is a bug: a line says so, --debug shows where."""
 
 
 class DltrainError(Exception):

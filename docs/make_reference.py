@@ -68,12 +68,19 @@ def commands_page() -> str:
     lines = [GENERATED, "# Commands", "", "What `dltrain COMMAND --help` prints."]
     group: Any = typer.main.get_command(app)
     with group.make_context("dltrain", [], resilient_parsing=True, terminal_width=80) as context:
-        for name in group.list_commands(context):
-            command = group.get_command(context, name)
-            with command.make_context(name, [], context, resilient_parsing=True, terminal_width=80) as inner:
-                text = inner.get_help()
-            lines += ["", f"## dltrain {name}", "", "```", text.strip(), "```"]
+        lines += _helps(group, context)
     return "\n".join(line.rstrip() for line in "\n".join(lines).split("\n")) + "\n"
+
+
+def _helps(group: Any, context: Any) -> list[str]:
+    """Those of a group's commands; a group among them is followed by its own."""
+    lines: list[str] = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        with command.make_context(name, [], context, resilient_parsing=True, terminal_width=80) as inner:
+            lines += ["", f"## {inner.command_path}", "", "```", inner.get_help().strip(), "```"]
+            lines += _helps(command, inner) if hasattr(command, "list_commands") else []
+    return lines
 
 
 def _doc(target: Any) -> list[str]:

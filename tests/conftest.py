@@ -12,7 +12,13 @@ import standin
 
 from dltrain import backend
 from dltrain.backend import Device, Kernels, open_device
+from dltrain.backend.compiled import load
+from dltrain.backend.device import CPU_PIECE
+from dltrain.backend.native import NativeKernels
 from dltrain.engine import OPS
+from dltrain.errors import DeviceError
+from dltrain.registry import PLUGINS
+from dltrain.spec.schema import REGISTRIES
 from dltrain.train import loop
 
 # The strict stand-in for CuPy, and with `pytest -m gpu` CuPy itself on an NVIDIA GPU.
@@ -52,6 +58,15 @@ def chosen_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Kernels]:
     return lambda: of[np.ndarray]
 
 
+@pytest.fixture(scope="session")
+def native() -> NativeKernels:
+    """The C kernels for this processor; tests that need them are skipped where there are none."""
+    try:
+        return NativeKernels(load(), CPU_PIECE)
+    except DeviceError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture
 def inside_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """During a training step the stand-in refuses to give values to the host."""
@@ -80,3 +95,13 @@ def scratch_ops() -> Iterator[None]:
     yield
     OPS.clear()
     OPS.update(before)
+
+
+@pytest.fixture
+def scratch_registries(scratch_ops: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a plugin registers inside a test is gone after it."""
+    for each in REGISTRIES:
+        monkeypatch.setattr(each, "_entries", dict(each._entries))
+    before = list(PLUGINS)
+    yield
+    PLUGINS[:] = before

@@ -1,5 +1,7 @@
 """The Python API trains and answers as the command line does."""
 
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from commands import done
 import dltrain
 from dltrain.data import Digits
 from dltrain.errors import ConfigError, DataError, RunError
+from dltrain.spec import shipped_configs
 
 CHANGES = ["train.max_steps=20", "seed=3"]
 
@@ -30,11 +33,27 @@ def test_load_fit_predict(tmp_path: Path) -> None:
     assert (answers.argmax(axis=1) == test.targets).mean() == pytest.approx(run.result["test"]["accuracy"], abs=1e-9)
     np.savez(tmp_path / "x.npz", x=test.inputs[:3])
     printed = done("predict", run.path, tmp_path / "x.npz", "--json").json["predictions"]
-    for row, answer in zip(printed, answers, strict=False):
+    for row, answer in zip(printed, answers[:3], strict=True):
         np.testing.assert_allclose(list(row["probabilities"].values()), answer, rtol=1e-4, atol=1e-7)
 
     for again in (dltrain.load_run(run.path), dltrain.load_run(run.path.name, runs_dir=tmp_path, checkpoint="best")):
         assert np.array_equal(again.predict(test.inputs[:128].tolist()), answers[:128])
+
+
+def test_a_run_is_called_as_its_config(tmp_path: Path) -> None:
+    """As from the command line: without what a run's name may not hold."""
+    shutil.copy(shipped_configs()["smoke"], tmp_path / "my conf.yaml")
+    run = dltrain.load(tmp_path / "my conf.yaml", ["train.max_steps=1"]).fit(runs_dir=tmp_path / "runs")
+    said = done("fit", tmp_path / "my conf.yaml", "--max-steps", 1, "--runs-dir", tmp_path / "runs", "--json").json
+    names = [Path(path).name.split("-", 2)[2] for path in (run.path, said["run"])]
+    assert names[0] == "my-conf" and names[1].startswith("my-conf")
+
+
+def test_what_is_not_installed_is_said_before_there_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ConfigError, match="tensorboard"):
+        dltrain.load("smoke", ["train.max_steps=1", "logging.tensorboard=true"]).fit(runs_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_mistakes_are_errors_with_a_message(tmp_path: Path) -> None:

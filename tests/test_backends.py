@@ -51,3 +51,10 @@ def test_a_wrong_kernel_is_found_in_its_layer(layer: str, monkeypatch: pytest.Mo
 def test_backends_that_do_not_exist(names: str) -> None:
     said = dltrain("check", "smoke", f"--backends={names or ','}")
     assert said.code == 2 and "expected two or three of numpy, native, cupy, as in numpy,cupy" in said.errors[0]
+
+
+@pytest.mark.usefixtures("chosen_kernels")
+@pytest.mark.parametrize("option", [["--samples", "s.png"], ["--device", "cpu"], ["--kernels", "numpy"]], ids=" ".join)
+def test_what_backends_cannot_be_given_beside(option: list[str]) -> None:
+    said = dltrain("check", "smoke", "--backends", "numpy,native", *option)
+    assert said.code == 2 and said.errors[0].endswith(f"leave out {option[0]}")

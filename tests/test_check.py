@@ -93,6 +93,17 @@ def negative_targets(data: Arrays) -> None:
     data["y_train"] -= 1
 
 
+def all_zero(data: Arrays) -> None:
+    numbers(data)
+    data["y_train"][:] = 0
+
+
+def large_numbers(data: Arrays) -> None:
+    numbers(data)
+    for split in ("train", "test"):
+        data[f"y_{split}"] = 5e5 + 1e5 * data[f"y_{split}"]
+
+
 def floats_far_out(data: Arrays) -> None:
     for split in ("train", "test"):
         data[f"x_{split}"] = data[f"x_{split}"].astype(np.float32)
@@ -109,9 +120,11 @@ class Fault:
     change: Callable[[Arrays], None] | None = None
 
 
+HUGE = "model.init={normal: {std: 1e30}}"
 MSE = ("loss=mse", "model.layers.4.units=1")
 FAULTS = {
     "more in a batch than there is": Fault(start.shapes, "warned", ("train.batch_size=1000",)),
+    "more in a step than there is": Fault(start.shapes, "warned", ("train.accumulate=8",)),
     "relu on the output": Fault(start.output, "failed", ("model.layers.4.activation=relu",)),
     "softmax before cross_entropy": Fault(start.output, "failed", ("model.layers.4.activation=softmax",)),
     "sigmoid for negative numbers": Fault(
@@ -136,6 +149,12 @@ FAULTS = {
     "a learning rate too high": Fault(start.first_update, "failed", ("optimizer.lr=10",)),
     "a learning rate too low": Fault(start.first_update, "failed", ("optimizer.lr=1e-8",)),
     "a learning rate that learns nothing": Fault(one_batch_by_heart, "failed", ("optimizer={type: sgd, lr: 1e-7}",)),
+    "weights of 1e30 before an update": Fault(start.first_update, "failed", (HUGE,)),
+    "weights of 1e30 to be learnt from": Fault(one_batch_by_heart, "failed", (HUGE,)),
+    "a penalty of weights of 1e30": Fault(start.penalty, "failed", (HUGE, "penalty.l2=1e-20")),
+    "a penalty beside a loss of 0": Fault(
+        start.penalty, "failed", (*MSE, "+model.layers.4.init=zeros", "penalty.l2=1e-3"), all_zero
+    ),
     "all about the penalty": Fault(start.penalty, "failed", ("penalty.l2=10",)),
     "a penalty by proximal steps": Fault(start.penalty, "failed", ("penalty={l1: 1, method: proximal}",)),
     "a penalty of a norm": Fault(start.penalty, "failed", ("penalty={norm: 10, p: 3, over: model}",)),
@@ -182,6 +201,60 @@ def test_a_wrong_derivative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert finding["status"] == "failed"
     assert [text.split(":")[0] for text in finding["values"]["wrong"]] == ["conv1", "dense1"]
     assert set(finding["values"]["errors"]) == {"max_pool1", "flatten1", "dense2", "loss"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "change"),
+    [((HUGE,), None), (("model.init=zeros",), None), (MSE, large_numbers)],
+    ids=["huge", "zeros", "large targets"],
+)
+def test_right_derivatives_pass_whatever_the_numbers(
+    overrides: tuple[str, ...], change: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "CHECKS", (gradient_check,))
+    (finding,) = check(tmp_path, overrides, change)["findings"]
+    assert finding["status"] == "passed" and finding["values"]["wrong"] == []
+
+
+@pytest.mark.parametrize("std", ["1e15", "1e30"])
+def test_what_is_not_finite_is_judged(std: str, tmp_path: Path) -> None:
+    """The loss, all after it, and JSON knows no nan."""
+    found = check(tmp_path, (f"model.init={{normal: {{std: {std}}}}}", "penalty.l2=1e9"), None)["findings"]
+    failed = {finding["check"]: finding for finding in found if finding["status"] == "failed"}
+    assert {"loss at start", "gradients", "first update", "penalty", "learns by heart"} <= failed.keys()
+    assert failed["loss at start"]["values"]["loss"] is None
+    assert failed["penalty"]["values"]["penalty"] is None
+    assert None in failed["first update"]["values"]["ratios"].values()
+    assert failed["learns by heart"]["found"] == "the loss is not finite"
+
+
+def test_balanced_classes_are_not_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CHECKS", (examples.classes,))
+    (finding,) = check(tmp_path, (), None)["findings"]
+    assert finding["found"] == "3; each has 160 training examples"
+
+
+def test_the_steps_of_an_epoch_are_those_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CHECKS", (start.shapes,))
+    (finding,) = check(tmp_path, ("train.accumulate=4",), None)["findings"]
+    assert finding["values"]["steps_per_epoch"] == 2 and "480 examples, 2 steps an epoch" in finding["found"]
+
+
+@pytest.mark.parametrize("rate", [0, 0.1])
+def test_a_network_that_gives_back_its_input(rate: float, tmp_path: Path) -> None:
+    """At evaluation, or always: the checks judge it, and it is trained, evaluated and asked like others."""
+    points = {f"x_{split}": np.random.default_rng(0).normal(size=(60, 3)) for split in ("train", "test")}
+    np.savez(tmp_path / "points.npz", **points, y_train=np.arange(60) % 3, y_test=np.arange(60) % 3)
+    (tmp_path / "net.yaml").write_text(CONFIG)
+    config = (tmp_path / "net.yaml", f"data.path={tmp_path / 'points.npz'}", f"model.layers=[dropout: {rate}]")
+    findings = dltrain("check", *config, "--json").json["findings"]
+    found = {finding["check"]: finding["status"] for finding in findings}
+    assert (found["activations"], found["learns by heart"]) == ("passed", "failed") and len(found) == len(CHECKS)
+    run = done("fit", *config, "--max-steps", 2, "--runs-dir", tmp_path, "--json").json
+    assert dltrain("eval", run["run"], "--json").code == 0
+    np.savez(tmp_path / "x.npz", x=np.log([[0.5, 0.3, 0.2]]))
+    (answer,) = done("predict", run["run"], tmp_path / "x.npz", "--json").json["predictions"]
+    assert answer["class"] == "0" and sum(answer["probabilities"].values()) == pytest.approx(1)
 
 
 def test_on_a_gpu(tmp_path: Path) -> None:

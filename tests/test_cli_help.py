@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import done
 
+from dltrain.cli import console
 from dltrain.cli.app import app
 from dltrain.spec import build_model, loads
 
@@ -94,3 +95,18 @@ def test_the_code_in_the_readme_prints_what_it_says(
     for _, code in blocks("python"):
         exec(code, {})
         assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", code)
+
+
+def test_numbers_stand_to_the_right_and_names_to_the_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """Run names begin with a digit and are names all the same."""
+    columns = ["run", "loss", "share", "memory", "size"]
+    rows = [
+        ["20261123-060905-id", 0.5, "5.0%", "1.00 MiB", "3×3"],
+        ["20261123-060905-longer", 1234, "100.0%", "", "–"],
+    ]
+    console.result_table(columns, rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "run                      loss   share    memory  size",
+        "20261123-060905-id        0.5    5.0%  1.00 MiB   3×3",
+        "20261123-060905-longer  1,234  100.0%               –",
+    ]

@@ -1,6 +1,7 @@
 """`dltrain compare` and `dltrain runs --html`: what differs, and whether it differs by more than chance."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -110,6 +111,10 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, tuple[str, str]]]] = [
     ({"train": {"epochs": 3, "early_stopping": {"patience": 2}}}, {"train.early_stopping": ("none", "patience 2")}),
     ({"model": {"layers": [LAYERS[0] | {"channels": 9}, LAYERS[1]]}},
      {"model.layers.conv1.channels": ("8", "9")}),
+    ({"model": {"layers": LAYERS[::-1]}}, {"model.layers": ("conv 8, dense 10", "dense 10, conv 8")}),
+    ({"model": {"layers": [LAYERS[0] | {"name": "a"}, LAYERS[1]]}},
+     {"model.layers": (json.dumps(LAYERS), json.dumps([LAYERS[0] | {"name": "a"}, LAYERS[1]]))}),
+    ({"mixup": 0.2}, {"mixup": ("—", "0.2")}),
     ({"model": {"layers": LAYERS[1:]}}, {"model.layers": ("conv 8, dense 10", "dense 10")}),
 ]  # fmt: skip
 
@@ -134,12 +139,27 @@ trees = st.recursive(
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["data", "model"]), trees), min_size=2, max_size=3))
 def test_any_configs_can_be_compared(configs: list[Any]) -> None:
-    """Every difference is told: configs that are told alike are alike, but for what has no text."""
+    """Every difference is told: configs that are told alike are alike, but for empty dictionaries."""
     told = differing(configs)
     assert len({tuple(found) for found in told}) == 1 and all(isinstance(v, str) for f in told for v in f.values())
-    assert all(len({found[key] for found in told}) > 1 or key for key in told[0])
-    if all(config == configs[0] for config in configs):
-        assert told[0] == {}
+    assert all(len({found[key] for found in told}) > 1 for key in told[0])
+    for (a, told_a), (b, told_b) in combinations(zip(configs, told, strict=True), 2):
+        assert without_empty(a) == without_empty(b) if told_a == told_b else a != b
+
+
+def without_empty(value: Any) -> Any:
+    if isinstance(value, list):
+        return [without_empty(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in ((key, without_empty(item)) for key, item in value.items()) if item != {}}
+
+
+def test_settings_that_only_one_kind_has_are_told_where_they_differ_within_it() -> None:
+    """Else runs of different settings would be taken for repetitions of one."""
+    optimizers = [{"type": "momentum", "lr": 0.1, "momentum": m} for m in (0.9, 0.5)]
+    told = differing([BASE, *(BASE | {"optimizer": optimizer} for optimizer in optimizers)])
+    assert [list(found) for found in told] == [["optimizer"]] * 3 and len({found["optimizer"] for found in told}) == 3
 
 
 @pytest.mark.parametrize(

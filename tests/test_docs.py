@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from commands import dltrain, done, strict
 
+from dltrain.train.rundir import RunDir
 from dltrain.train.settings import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,12 +57,20 @@ def test_the_generated_pages_are_current(name: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("COLUMNS", "80")
     page = (DOCS / "reference" / name).read_text(encoding="utf-8")
     assert page == make_reference["PAGES"][name](), "run: python docs/make_reference.py"
+    if name == "commands.md":
+        assert "## dltrain data download\n\n```\nUsage: dltrain data download [OPTIONS] " in page
 
 
 def test_the_links_lead_somewhere() -> None:
     for page in [*DOCS.rglob("*.md"), ROOT / "README.md"]:
         for target in re.findall(r"\]\(([^)#]*)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert not target or "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_page_can_be_found() -> None:
+    text = (DOCS / "README.md").read_text(encoding="utf-8")
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"]({page})" not in text} == set()
 
 
 def test_every_number_has_a_definition(tmp_path: Path) -> None:
@@ -76,4 +85,5 @@ def test_every_number_has_a_definition(tmp_path: Path) -> None:
             fields |= strict(line).keys() - {"event"}
     fields |= strict((run / "eval" / "test.json").read_text())["per_class"][0].keys() - {"class", "examples"}
     assert [field for field in sorted(fields) if f"`{field}`" not in text] == []
-    assert [path.name for path in run.iterdir() if f"`{path.name}" not in directory] == []
+    paths = {*run.iterdir(), *(path for path in vars(RunDir(run)).values() if isinstance(path, Path))} - {run}
+    assert [path.name for path in paths if f"`{path.name}" not in directory] == []

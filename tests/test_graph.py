@@ -70,6 +70,12 @@ def test_the_gradients_of_a_run(tmp_path: Path) -> None:
     assert all(float(node.get("x", 0)) + float(node.get("width", 0)) <= wide for node in root.iter())
 
 
+def test_a_run_that_was_tried_without_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLTRAIN_DATA", str(tmp_path))
+    run = done("fit", "mnist_lenet5", "--smoke", "--runs-dir", tmp_path, "--json").json["run"]
+    assert done("graph", run, "--json").json["vertices"][-1]["gradient"] == 1
+
+
 def test_the_forms(tmp_path: Path) -> None:
     table = done("graph", "smoke").out.splitlines()
     assert table[0].split() == ["layer", "op", "of", "shape", "parameters"] and len(table) == 7
@@ -80,5 +86,9 @@ def test_the_forms(tmp_path: Path) -> None:
     assert len(re.findall(" -> ", text)) == 9 and text.count("{") == text.count("}")
     done("graph", "smoke", "--output", tmp_path / "smoke.svg")
     assert ElementTree.parse(tmp_path / "smoke.svg").getroot().tag.endswith("svg")
+    before = (tmp_path / "smoke.svg").read_text()
+    (tmp_path / "smoke.svg").unlink()
+    said = done("graph", "smoke", "--json", "--output", tmp_path / "smoke.svg")
+    assert said.json["vertices"] and (tmp_path / "smoke.svg").read_text() == before
     wrong = dltrain("graph", "smoke", "--output", tmp_path / "nowhere" / "smoke.svg")
     assert wrong.code == 1 and "cannot be written" in wrong.errors[0]

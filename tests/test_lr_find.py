@@ -1,5 +1,6 @@
 """`dltrain lr-find`: a rate where the loss falls, and no rate where the curve says nothing."""
 
+import shlex
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -29,10 +30,11 @@ def test_a_curve_with_a_valley(lowest_at: float) -> None:
     [
         ([2.3] * STEPS, "at no rate does the loss fall by more than 0%"),
         (list(np.geomspace(2.3, 9, STEPS)), "at no rate does the loss fall"),
+        ([0.0] * STEPS, "at no rate does the loss fall by more than 0%"),
         ([2.3, 5.0, 9.0], "breaks down within 4 steps"),
         (list(np.linspace(2.3, 0.1, STEPS)), "still falls at a rate of 1.0e+01"),
     ],
-    ids=["flat", "rising", "broken", "falling"],
+    ids=["flat", "rising", "nothing to learn", "broken", "falling"],
 )
 def test_an_unusable_curve(losses: list[float], message: str) -> None:
     rate, reason = lowest_of(list(RATES[: len(losses)]), np.array(losses))
@@ -73,3 +75,25 @@ def test_for_people(tmp_path: Path) -> None:
     assert sum("⠁" <= letter <= "⣿" for letter in said.out) > 60
     bad = dltrain("lr-find", "smoke", "model.init=zeros")
     assert bad.code == 0 and "no suggestion" in bad.out and "try:" not in bad.out
+
+
+def test_a_training_of_few_steps_has_a_loss_at_its_end() -> None:
+    for steps in (1, 2, 3):
+        tried = done("lr-find", "smoke", f"train.max_steps={steps}", "--json").json["tried"]
+        assert tried and all(loss is not None for _, loss in tried)
+
+
+def test_where_there_is_no_curve_there_is_no_picture(tmp_path: Path) -> None:
+    said = dltrain("lr-find", "smoke", "model.init={normal: {std: 1e30}}", "--svg", tmp_path / "a.svg")
+    assert said.code == 0 and "a.svg is not written: there is no curve" in said.err and "no suggestion" in said.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("scratch_registries")
+def test_the_command_it_names_has_the_options_that_were_given(tmp_path: Path) -> None:
+    plugin = Path(__file__).parent.parent / "docs" / "plugin_example.py"
+    options = [f"--plugin={plugin}", f"--data-dir={tmp_path}", "--device=cpu"]
+    hint = done("lr-find", plugin.with_suffix(".yaml"), "train.epochs=1", *options).out.splitlines()[-1]
+    assert hint.startswith(f"try: dltrain fit {plugin.with_suffix('.yaml')} train.epochs=1 optimizer.lr=")
+    done(*shlex.split(hint)[2:], "--runs-dir", tmp_path)
+    assert shlex.split(hint)[-3:] == options

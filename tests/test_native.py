@@ -44,14 +44,6 @@ def kernels(compiled: Library) -> NativeKernels:
     return NativeKernels(compiled, CPU_PIECE)
 
 
-@pytest.fixture
-def best() -> NativeKernels:
-    try:
-        return NativeKernels(load(), CPU_PIECE)
-    except DeviceError as error:
-        pytest.skip(str(error))
-
-
 class Watched:
     """A library that notes which functions are called."""
 
@@ -100,9 +92,9 @@ def test_python_and_c_agree_on_every_function() -> None:
     ]  # fmt: skip
 
 
-def test_the_table_is_complete(best: NativeKernels) -> None:
+def test_the_table_is_complete(native: NativeKernels) -> None:
     """Every method that is overridden, every function in C, and nothing declined but padding beyond the kernel."""
-    watched = Watched(best.compiled)
+    watched = Watched(native.compiled)
     kernels, declined = NativeKernels(watched, CPU_PIECE), []  # type: ignore[arg-type]
     seen = set()
     for call in table():
@@ -226,11 +218,11 @@ def scattered(a: Array) -> Array:
 
 
 @pytest.mark.parametrize("change", [scattered, np.asfortranarray], ids=["scattered", "columns first"])
-def test_numbers_that_do_not_lie_in_a_row(change: Any, best: NativeKernels) -> None:
+def test_numbers_that_do_not_lie_in_a_row(change: Any, native: NativeKernels) -> None:
     """Copied or declined, whichever of the arguments it is."""
     for call, expected in zip(table()[::11], wanted()[::11], strict=True):
         for only in [a for a in call.arguments if isinstance(a, np.ndarray) and a.dtype == np.float32]:
-            assert_close(call.of(best, lambda a, only=only: change(a) if a is only else a), expected, call)
+            assert_close(call.of(native, lambda a, only=only: change(a) if a is only else a), expected, call)
 
 
 def test_updates_of_views_reach_the_weights(kernels: NativeKernels) -> None:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
 
@@ -21,15 +20,8 @@ EXAMPLE, CONFIG = DOCS / "plugin_example.py", DOCS / "plugin_example.yaml"
 
 
 @pytest.fixture(autouse=True)
-def forgotten(scratch_ops: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """What a test registers is gone after it."""
-    for each in REGISTRIES:
-        monkeypatch.setattr(each, "_entries", dict(each._entries))
-    monkeypatch.setattr(registry, "PLUGINS", registry.PLUGINS)
+def forgotten(scratch_registries: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    before = list(registry.PLUGINS)
-    yield
-    registry.PLUGINS[:] = before
 
 
 def forget() -> None:

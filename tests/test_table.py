@@ -194,7 +194,8 @@ def test_penguins_from_training_to_predicting(tmp_path):
 ,5500,Biscoe,15,,48
 male,3700,Dream,18.5,195,49
 """
-    rows = done("predict", written(tmp_path, table), "--runs-dir", tmp_path / "runs", "--json").json["predictions"]
+    asked = written(tmp_path, table, "P.CSV")
+    rows = done("predict", asked, "--runs-dir", tmp_path / "runs", "--json").json["predictions"]
     assert [row["class"] for row in rows] == ["Gentoo", "Chinstrap"]
     assert [row["input"].rpartition(":")[2] for row in rows] == ["2", "3"]
     # the whole file, target included: what predict says agrees with what eval counted

@@ -9,9 +9,19 @@ import standin
 from commands import dltrain, done
 from PIL import Image
 
-from dltrain.nn import Context
+from dltrain.nn import Context, Model
+from dltrain.report import features
+from dltrain.report.features import feature_grid
 from dltrain.spec import examples_of, restore
 from dltrain.train.rundir import RunDir
+
+TWO = """
+data: {type: npz, path: two.npz}
+model: {layers: [flatten, {dense: {units: 1, activation: none}}]}
+loss: binary_cross_entropy
+optimizer: {type: adam, lr: 1e-3}
+train: {max_steps: 2, batch_size: 20}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +72,40 @@ def test_the_numbers_are_those_of_the_network(run: Path, tmp_path: Path) -> None
     assert row["activations"] == pytest.approx(np.sort(values)[::-1][:8], abs=1e-5)
 
 
-def outputs(restored: Any) -> Any:
+def test_a_convolution_is_measured_by_what_it_passes_on(run: Path) -> None:
+    found = done("visualize", run, "--layer", "conv1", "--unit", "2", "--unit", "5", "--json").json
+    restored = restore(RunDir(run), "last", "cpu")
+    values = outputs(restored, layers=1).mean(axis=(1, 2))
+    for row in found["units"]:
+        best = np.sort(values[:, row["unit"]])[::-1][:8]
+        assert row["activations"] == pytest.approx(best, abs=1e-5) and best.min() >= 0
+
+
+def test_the_one_output_for_two_classes_is_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Path
+) -> None:
+    named = []
+
+    def draw(title: str, found: Any, feed: Any, learned: Any, names: Any) -> Any:
+        named.append(list(names))
+        return feature_grid(title, found, feed, learned, names)
+
+    monkeypatch.setattr(features, "feature_grid", draw)
+    rng = np.random.default_rng(0)
+    images, y = rng.integers(0, 255, (60, 6, 6, 1)).astype(np.uint8), np.arange(60) % 2
+    np.savez(tmp_path / "two.npz", x_train=images, y_train=y, x_test=images, y_test=y, class_names=["no", "yes"])
+    (tmp_path / "two.yaml").write_text(TWO)
+    two = done("fit", tmp_path / "two.yaml", f"data.path={tmp_path / 'two.npz'}", "--runs-dir", tmp_path, "--json")
+    done("visualize", two.json["run"], "--layer", "dense1")
+    done("visualize", run, "--layer", "dense2", "--unit", "0")
+    assert named == [["yes"], list("0123456789")]
+
+
+def outputs(restored: Any, layers: int | None = None) -> Any:
+    """What the first so many layers, or all of them, make of the training examples."""
     feed, _ = examples_of(restored, "train", Path())
-    return restored.model(feed.examples(np.arange(feed.size))[0], Context()).data
+    model = Model(restored.model.layers[:layers], restored.model.in_shape)
+    return model(feed.examples(np.arange(feed.size))[0], Context()).data
 
 
 @pytest.mark.parametrize(

@@ -7,21 +7,9 @@ import pytest
 from native_calls import PLAIN, values
 
 from dltrain.backend import Kernels
-from dltrain.backend.compiled import load
-from dltrain.backend.device import CPU_PIECE
-from dltrain.backend.native import NativeKernels
-from dltrain.errors import DeviceError
 from dltrain.window import Window
 
 Array = Any
-
-
-@pytest.fixture(scope="module")
-def native() -> Kernels:
-    try:
-        return NativeKernels(load(), CPU_PIECE)
-    except DeviceError as error:
-        pytest.skip(str(error))
 
 
 def results(kernels: Kernels, *arrays: Array) -> list[Array]:

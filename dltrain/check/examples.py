@@ -29,8 +29,10 @@ def classes(subject: Subject) -> Finding:
     absent = {split: [names[i] for i in np.flatnonzero(c == 0)] for split, c in counts.items()}
     train = counts["train"]
     few, many = int(train.argmin()), int(train.argmax())
-    found = f"{len(names)}; the rarest, {names[few]}, has {train[few]:,} training examples, "
-    found += f"the commonest, {names[many]}, {train[many]:,}"
+    found = f"{len(names)}; each has {train[few]:,} training examples"
+    if train[few] < train[many]:
+        found = f"{len(names)}; the rarest, {names[few]}, has {train[few]:,} training examples, "
+        found += f"the commonest, {names[many]}, {train[many]:,}"
     elsewhere = "; ".join(f"{split} has no {', '.join(a)}" for split, a in absent.items() if a and split != "train")
     return judged(
         "classes",

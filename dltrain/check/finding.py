@@ -1,9 +1,11 @@
 """What a check has to say."""
 
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 Status = Literal["passed", "warned", "failed"]
+WEIGHTS = "look at model.init: he_normal suits relu, glorot_uniform suits tanh and sigmoid"
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,9 @@ class Finding:
     values: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """null stands for a figure that is not finite."""
+        found: dict[str, Any] = _finite(asdict(self))
+        return found
 
 
 def judged(check: str, found: str, *problems: tuple[bool, Status, str], **values: Any) -> Finding:
@@ -26,3 +30,11 @@ def judged(check: str, found: str, *problems: tuple[bool, Status, str], **values
         if there:
             return Finding(check, status, found, advice, values)
     return Finding(check, "passed", found, "", values)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

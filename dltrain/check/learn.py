@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import to_host
-from dltrain.check.finding import Finding, judged
+from dltrain.check.finding import WEIGHTS, Finding, judged
 from dltrain.check.subject import Subject, without_dropout
 from dltrain.engine import Tensor, gradients
 from dltrain.nn import Context
@@ -32,6 +32,8 @@ def one_batch_by_heart(subject: Subject) -> Finding:
     goal = 0.0 if subject.class_names is not None else KNOWN
     own = memorise(subject, subject.job.optimizer, goal)
     what = "are wrong" if subject.class_names is not None else "of their variance is left"
+    if not np.isfinite(own.start):
+        return Finding("learns by heart", "failed", "the loss is not finite", f"nothing can be learnt; {WEIGHTS}")
     found = f"of {min(EXAMPLES, subject.train.size)} examples {own.left:.0%} {what} after {own.steps} steps"
     advice = ""
     if not own.left <= goal:
@@ -46,7 +48,7 @@ def one_batch_by_heart(subject: Subject) -> Finding:
         (not own.left <= own.start / 2, "failed", advice),
         (own.left > goal, "warned", advice),
         steps=own.steps,
-        left=own.left if np.isfinite(own.left) else None,
+        left=own.left,
     )
 
 

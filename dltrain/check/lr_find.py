@@ -102,7 +102,7 @@ def _climb(job: Job, crew: Crew, rate: float) -> list[Trial]:
     trials: list[Trial] = []
     while not trials or (rate <= HIGHEST and not trials[-1].is_worse_than(min(trials, key=lambda trial: trial.loss))):
         losses = np.array(_train(job, crew, [rate * height for height in shape]))
-        trials.append(Trial(rate, losses[-(-steps * 3 // 4) :] if len(losses) == steps else losses[:0]))
+        trials.append(Trial(rate, losses[steps * 3 // 4 :] if len(losses) == steps else losses[:0]))
         rate *= FACTOR
     return trials
 
@@ -147,7 +147,7 @@ def lowest_of(rates: list[float], smooth: NDArray[Any]) -> tuple[float | None, s
     if len(smooth) < 2 * WINDOW:
         return None, f"no suggestion: the training breaks down within {len(smooth) + 1} steps, even at tiny rates"
     start, lowest = float(smooth[: 2 * WINDOW].mean()), int(smooth.argmin())
-    fall = 1 - float(smooth[lowest]) / start
+    fall = 1 - float(smooth[lowest]) / start if start else 0.0
     if fall < FALL:
         little = f"{max(fall, 0):.0%}"
         return None, f"no suggestion: at no rate does the loss fall by more than {little}; `dltrain check` may say why"

@@ -9,9 +9,10 @@ from dltrain.backend import open_device
 from dltrain.check.finding import Finding, judged
 from dltrain.check.subject import Subject
 from dltrain.engine import GradientMismatch, Tensor, gradcheck
-from dltrain.nn import Context, Layer
+from dltrain.nn import Context, Layer, Parameter
 from dltrain.random import generator
 
+Array = Any
 TOLERANCE = 1e-5
 # A kink (the 0 of a relu, a tie of a maximum) between the two points of a difference is no mistake. Nearer points
 # are less likely to have one between them; a wrong gradient is wrong at every distance.
@@ -19,7 +20,11 @@ EPSILONS = (1e-6, 1e-8, 1e-9)
 
 
 def gradient_check(subject: Subject) -> Finding:
-    """Two examples of random values go through each layer by itself; see engine/gradcheck.py."""
+    """Two examples of random values go through each layer by itself; see engine/gradcheck.py.
+
+    The weights are random too, of usual size whatever model.init says: beside huge ones a small difference is lost in
+    rounding, and weights that are all 0 leave every relu at its kink.
+    """
     errors: dict[str, float] = {}
     wrong: list[str] = []
     for layer in subject.job.model.layers:
@@ -45,8 +50,7 @@ def _worst_error(subject: Subject, layer: Layer) -> float:
     device = open_device(subject.job.device.name, np.float64)
     twin = copy(layer)
     names = list(layer.parameters)
-    values = [device.asarray(np.asarray(p.draw(_rng(subject, f"{layer.name}.{n}")), np.float64))
-              for n, p in layer.parameters.items()]  # fmt: skip
+    values = [device.asarray(_values(p, _rng(subject, f"{layer.name}.{n}"))) for n, p in layer.parameters.items()]
     x = device.asarray(_rng(subject, layer.name).standard_normal((2, *layer.in_shape)))
     context = Context(training=True, words=subject.words(2))
 
@@ -58,11 +62,20 @@ def _worst_error(subject: Subject, layer: Layer) -> float:
     return _nearer_and_nearer(function, x, *values)
 
 
+def _values(parameter: Parameter, rng: np.random.Generator) -> Array:
+    if parameter.kind == "weight":
+        return rng.standard_normal(parameter.shape) / max(1, parameter.fan_in) ** 0.5
+    return np.asarray(parameter.draw(rng), np.float64)
+
+
 def _of_the_loss(subject: Subject) -> float:
     job = subject.job
     device = open_device(job.device.name, np.float64)
     output = device.asarray(_rng(subject, "loss").standard_normal((4, *job.model.out_shape)))
-    targets = device.asarray(subject.train.targets()[:4])
+    known = subject.train.targets()
+    if subject.class_names is None:  # of the size of the outputs, for the same reason
+        known = (known - known.mean(axis=0)) / (known.std(axis=0) + 1e-30)
+    targets = device.asarray(known[:4])
     return _nearer_and_nearer(lambda y: job.loss(y, targets, job.loss.count(targets)), output[: len(targets)])
 
 

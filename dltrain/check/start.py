@@ -6,34 +6,33 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import to_host
-from dltrain.check.finding import Finding, judged
+from dltrain.check.finding import WEIGHTS, Finding, judged
 from dltrain.check.subject import LayerTrace, Subject, rms
+from dltrain.nn import shape_text
 from dltrain.nn.summary import summarise
 from dltrain.train.step import penalise
 
 Array = Any
-WEIGHTS = "look at model.init: he_normal suits relu, glorot_uniform suits tanh and sigmoid"
 
 
 def shapes(subject: Subject) -> Finding:
     """Shapes, parameters, and how the training is cut into steps."""
     job, size = subject.job, subject.train.size
     counted = summarise(job.model, job.kinds, job.train.batch_size)
-    steps = -(-size // job.train.batch_size)
-    shape = " → ".join("×".join(map(str, s)) for s in (job.model.in_shape, job.model.out_shape))
+    shape = " → ".join(shape_text(s) for s in (job.model.in_shape, job.model.out_shape))
     memory = counted["activation_bytes"] / 2**20
     found = f"{shape} in {len(job.model.layers)} layers, {counted['total']:,} parameters; {size:,} examples, "
-    found += f"{steps:,} steps an epoch; outputs take {memory:,.0f} MiB a batch"
+    found += f"{job.steps_per_epoch:,} steps an epoch; outputs take {memory:,.0f} MiB a batch"
     return judged(
         "shapes",
         found,
         (
-            job.train.batch_size > size,
+            job.train.step_size > size,
             "warned",
-            f"train.batch_size {job.train.batch_size} is more than there is: each epoch is one step",
+            f"a step takes {job.train.step_size:,} examples, more than there are: each epoch is one step",
         ),
         parameters=counted["total"],
-        steps_per_epoch=steps,
+        steps_per_epoch=job.steps_per_epoch,
     )
 
 
@@ -73,12 +72,12 @@ def loss_at_start(subject: Subject) -> Finding:
     low = "better than guessing before the first step: does the input contain the answer?"
     return judged(
         "loss at start",
-        f"{found}{guess:.4g}",
+        f"{found}{guess:.4g}; up to {warn:.4g} is usual",
         (not np.isfinite(loss), "failed", advice),
         (loss > fail, "failed", advice),
         (loss > warn, "warned", advice),
         (loss < guess / 2, "warned", low),
-        loss=_number(loss),
+        loss=loss,
         guess=guess,
     )
 
@@ -91,9 +90,10 @@ def activations(subject: Subject) -> Finding:
     layer: the loss tells its units apart.
     """
     traces = [t for t in subject.trace.layers if t.layer.observed]
-    traces = traces if traces[-1].output.any() else traces[:-1]
+    if traces and not traces[-1].output.any():
+        traces.pop()
     if not traces:
-        return Finding("activations", "passed", "the only layer starts at 0")
+        return Finding("activations", "passed", "no layer but one that starts at 0")
     rows = [(t.layer.name, float(t.output.mean()), _spread(t)) for t in traces]
     text = ", ".join(f"{name} {mean:.2g} ± {spread:.2g}" for name, mean, spread in rows)
     spreads = [spread for _, _, spread in rows]
@@ -106,7 +106,7 @@ def activations(subject: Subject) -> Finding:
         (lowest < 1e-3 * first or first < 1e-6, "failed", f"the examples become all alike; {WEIGHTS}"),
         (highest > 30 * first, "warned", f"they grow from layer to layer; {WEIGHTS}"),
         (lowest < first / 30, "warned", f"the differences between examples fade; {WEIGHTS}"),
-        layers={name: {"mean": _number(mean), "spread": _number(spread)} for name, mean, spread in rows},
+        layers={name: {"mean": mean, "spread": spread} for name, mean, spread in rows},
     )
 
 
@@ -167,7 +167,7 @@ def gradient_depth(subject: Subject) -> Finding:
         (ratio > 1e4, "failed", explode),
         (ratio < 1e-2, "warned", vanish),
         (ratio > 1e2, "warned", explode),
-        norms={name: _number(norm) for name, norm in norms.items()},
+        norms=norms,
     )
 
 
@@ -182,16 +182,17 @@ def first_update(subject: Subject) -> Finding:
     for name, parameter in weights.items():
         w, g = {name: parameter.data.copy()}, {name: job.device.asarray(subject.trace.gradients[name])}
         job.optimizer.update(w, g, job.optimizer.new_state(w), job.optimizer.lr, 1)
-        if size := float(rms_of(job, parameter.data)):
-            ratios[name] = float(rms_of(job, w[name] - parameter.data)) / size
+        if size := rms(to_host(parameter.data)):
+            ratios[name] = rms(to_host(w[name] - parameter.data)) / size
     if not ratios:
         return Finding("first update", "passed", "there are no weights, or they start at 0")
-    name = max(ratios, key=lambda key: ratios[key])
+    name = max(ratios, key=lambda key: (np.isnan(ratios[key]), ratios[key]))
     lr = job.optimizer.lr
     return judged(
         "first update",
         f"‖Δw‖ / ‖w‖ is at most {ratios[name]:.2g} ({name}) at optimizer.lr {lr:g}",
-        (not ratios[name] < 1, "failed", "one step replaces the weights; lower optimizer.lr (`dltrain lr-find`)"),
+        (not np.isfinite(ratios[name]), "failed", f"the gradient is not finite; {WEIGHTS}"),
+        (ratios[name] >= 1, "failed", "one step replaces the weights; lower optimizer.lr (`dltrain lr-find`)"),
         (ratios[name] > 0.2, "warned", "large steps; a lower optimizer.lr or a warm-up may help"),
         (ratios[name] < 1e-6, "failed", "the weights hardly move; raise optimizer.lr (`dltrain lr-find`)"),
         (ratios[name] < 1e-5, "warned", "small steps; a higher optimizer.lr would be quicker (`dltrain lr-find`)"),
@@ -202,13 +203,15 @@ def first_update(subject: Subject) -> Finding:
 def penalty(subject: Subject) -> Finding:
     """What penalties there are, those of layers included, must not be what the training is about."""
     value = sum(float(to_host(term)) for term in penalise(subject.job)[0])
-    share = value / subject.trace.loss if subject.trace.loss > 0 else 0.0
+    loss = subject.trace.loss if np.isfinite(subject.trace.loss) else subject.guess
+    beside = f", {value / loss:.2g} times the loss" if loss > 0 else ""
     advice = "the training would mostly shrink weights; use a smaller penalty"
     return judged(
         "penalty",
-        f"{value:.4g}, {share:.2g} times the loss" if value else "none",
-        (share > 10, "failed", advice),
-        (share > 1, "warned", advice),
+        f"{value:.4g}{beside}" if value else "none",
+        (not np.isfinite(value), "failed", f"it is not finite: use a smaller penalty; {WEIGHTS}"),
+        (value > 10 * loss, "failed", advice),
+        (value > loss, "warned", advice),
         penalty=value,
     )
 
@@ -217,14 +220,6 @@ def _spread(t: LayerTrace) -> float:
     return rms(t.output.std(axis=0, dtype=np.float64))
 
 
-def rms_of(job: Any, x: Array) -> Any:
-    return job.device.xp.sqrt((x * x).mean())
-
-
 def _all_alike(w: Array) -> bool:
     """Whether all units, the last axis, have the same weights."""
     return w.shape[-1] > 1 and bool((w == w[..., :1]).all())
-
-
-def _number(value: float) -> float | None:
-    return value if np.isfinite(value) else None

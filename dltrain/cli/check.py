@@ -37,8 +37,12 @@ def check(
     Exit code 1 if anything failed.
     """
     from dltrain.check import Subject, run_checks
+    from dltrain.errors import ConfigError
 
     if backends:
+        given = {"--samples": samples, "--device": device, "--kernels": kernels != "auto"}
+        if beside := [option for option, value in given.items() if value]:
+            raise ConfigError(f"--backends compares and does nothing else: leave out {', '.join(beside)}")
         _compare(config, overrides, data_dir, backends, json)
         return
     subject = Subject(prepare(config, overrides, data_dir, device))

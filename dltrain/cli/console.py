@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import traceback
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # rich is imported where something is shown, so that `--help`
 
 FINDING_INDENT = 25  # columns before what a check has found
 BLOCKS = "▁▂▃▄▅▆▇█"
+NUMBER = re.compile(r"([-–\d][-–+.,\d e%=×·±/()]*([kKMG]?i?B|m?s)?)?")  # with a unit or a few signs; or nothing
 WIDEST = 10_000  # columns of a table in a pipe
 _quiet = False
 _tracebacks = False
@@ -99,7 +101,7 @@ def result_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     rows = [[show(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(map(show, columns)):
-        numeric = all(row[i] == "" or row[i][0] in "0123456789-–" for row in rows) and bool(rows)
+        numeric = all(NUMBER.fullmatch(row[i]) for row in rows) and bool(rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))

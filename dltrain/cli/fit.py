@@ -1,6 +1,5 @@
 """`dltrain fit CONFIG`, `dltrain fit --resume RUN`"""
 
-import re
 import sys
 from contextlib import nullcontext, suppress
 from json import loads
@@ -99,7 +98,7 @@ def fit(
     from dltrain.errors import ConfigError
     from dltrain.spec import Override
     from dltrain.train.group import find_group
-    from dltrain.train.rundir import RunDir, find_run
+    from dltrain.train.rundir import RunDir, find_run, name_of
     from dltrain.train.shards import available_cores
 
     words = [*(overrides or [])]
@@ -117,7 +116,7 @@ def fit(
             if config is None or resume:
                 raise ConfigError("--seeds and --vary make a new group and want a CONFIG; --resume GROUP continues one")
             words += [change.text for change in changes]
-            group = new_group(config, words, seeds, vary or [], runs_dir, name or _run_name(config), smoke)
+            group = new_group(config, words, seeds, vary or [], runs_dir, name or name_of(config), smoke)
         train_group(
             group, Start(group.path, *place, group.smoke), lambda start: _train(start, False, progress, False), json
         )
@@ -134,7 +133,7 @@ def fit(
         wanted = "--resume auto wants the CONFIG as well" if resume else "Missing argument 'CONFIG'"
         raise ConfigError(f"{wanted}; `dltrain fit --help` shows how")
     elif folds is None:
-        start.begin(config, name or _run_name(config), [*words, *changes], look_for_unfinished=resume == "auto")
+        start.begin(config, name or name_of(config), [*words, *changes], look_for_unfinished=resume == "auto")
         runs = [result := _train(start, profile, progress, json)]
     else:
         cuts = [f"data.fold={{number: {number}, of: {folds}}}" for number in range(1, folds + 1)]
@@ -142,7 +141,7 @@ def fit(
         runs = []
         for number, cut in enumerate(cuts, start=1):
             changed = [*words, *changes, Override(cut, "--folds")]
-            fold_name = f"{name or _run_name(config)}-fold{number}"
+            fold_name = f"{name or name_of(config)}-fold{number}"
             start.begin(config, fold_name, changed, look_for_unfinished=resume == "auto")
             runs.append(_train(start, profile, progress, json))
         result = _together(runs)
@@ -326,11 +325,6 @@ def _report(run: "RunDir", ended_by: BaseException | None = None) -> None:
     for advice in record.advice[:ADVICE]:
         console.advice(advice.text, advice.remedy, advice.serious)
     console.info(f"report      {run.report}")
-
-
-def _run_name(config: str) -> str:
-    """The config's own name without what a run's name may not hold."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config).stem).lstrip("._-")[:100] or "run"
 
 
 def _show_profile(report: dict[str, Any]) -> None:

@@ -33,17 +33,16 @@ def graph(
     title, vertices = _capture(config, runs_dir, data_dir)
     if output and form == "text":
         form = "dot" if output.suffix == ".dot" else "svg"
+    text = "" if form == "text" else svg_file(vertices, title) if form == "svg" else to_dot(vertices)
+    if output:
+        write_output(output, text.encode())
+        console.info(f"wrote {output}")
     if json:
         console.result_json({"vertices": [vertex.to_json() for vertex in vertices]})
     elif form == "text":
         console.result_table(*graph_rows(vertices))
-    else:
-        text = svg_file(vertices, title) if form == "svg" else to_dot(vertices)
-        if output:
-            write_output(output, text.encode())
-            console.info(f"wrote {output}")
-        else:
-            console.result_text(text.rstrip())
+    elif not output:
+        console.result_text(text.rstrip())
 
 
 def _capture(text: str, runs_dir: Path, data_dir: Path | None) -> tuple[str, Any]:
@@ -54,10 +53,9 @@ def _capture(text: str, runs_dir: Path, data_dir: Path | None) -> tuple[str, Any
     from dltrain.backend.process import settle
     from dltrain.check import Subject
     from dltrain.data import default_data_dir
-    from dltrain.errors import RunError
     from dltrain.nn import Context
     from dltrain.nn.graph import capture, outline
-    from dltrain.spec import build_job, describe
+    from dltrain.spec import build_job, describe, load_weights
     from dltrain.spec import settle as settle_spec
 
     settle()
@@ -65,12 +63,10 @@ def _capture(text: str, runs_dir: Path, data_dir: Path | None) -> tuple[str, Any
     device = open_device("cpu")
     if run is None:
         return text, outline(model, device, spec.loss.build() if spec.data else None)
-    job = build_job(settle_spec(spec, device), device, data_dir or default_data_dir())
+    smoke = run.last_status().get("smoke") is True
+    job = build_job(settle_spec(spec, device), device, data_dir or default_data_dir(), smoke)
     subject = Subject(job)
-    try:
-        job.model.load(run.checkpoint("last").weights, device)
-    except (KeyError, ValueError) as error:
-        raise RunError(f"{run.path}: the checkpoint does not fit the run's own config ({error})") from None
+    load_weights(job.model, run, run.checkpoint("last"), device)
     x, targets = subject.train.examples(subject.first_batch)
     context = Context(training=True, words=subject.words(len(targets)))
     loss = partial(job.loss, targets=targets, count=len(targets))

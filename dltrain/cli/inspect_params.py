@@ -46,17 +46,15 @@ EXPLAINED = ["parameters =", "output size =", "multiply-adds", "memory", "sees"]
 
 
 def _cells(row: dict[str, Any], explain: bool) -> list[Any]:
-    cells = [row["name"], row["type"], _shape(row["output_shape"])]
+    from dltrain.nn import shape_text
+
+    cells = [row["name"], row["type"], shape_text(row["output_shape"])]
     cells += [row["parameters"], row["trainable"], f"{row['share']:.1%}"]
     if explain:
         memory, field = _mib(row["activation_bytes"]), row["receptive_field"]
         cells += [row["arithmetic"], row["output_size"], row["multiply_adds"], memory]
-        cells += [_shape(field) if field else "all"]
+        cells += [shape_text(field) if field else "all"]
     return cells
-
-
-def _shape(shape: list[int]) -> str:
-    return "×".join(map(str, shape))
 
 
 def _mib(size: int) -> str:

@@ -40,7 +40,9 @@ def lr_find(
         found = find_rate(job, crew)
     finally:
         crew.close()
-    if svg and found.rates:
+    if svg and not found.rates:
+        console.warning(f"{svg} is not written: there is no curve")
+    elif svg:
         title = f"{Path(config).stem}: loss while the learning rate grows"
         write_output(svg, svg_curve(title, found.rates, found.losses, found.smooth, found.suggestion))
         console.info(f"wrote {svg}")
@@ -56,4 +58,7 @@ def lr_find(
     console.result_text(f"\n{found.reason}")
     if found.suggestion is not None:
         changes = [*(overrides or []), f"optimizer.lr={found.suggestion:.2g}"]
-        console.result_text(f"try: {shlex.join(['dltrain', 'fit', config, *changes])}")
+        options = [f"--plugin={path}" for path in plugin or []]
+        options += [f"--data-dir={data_dir}"] if data_dir else []
+        options += [f"--device={device}"] if device else []
+        console.result_text(f"try: {shlex.join(['dltrain', 'fit', config, *changes, *options])}")

@@ -97,13 +97,14 @@ def _read(inputs: list[Path], learned: Any) -> tuple[list[str], Any]:
     names: list[str] = []
     parts = []
     for path in inputs:
-        if path.suffix == ".npz":
+        ending = path.suffix.lower()
+        if ending == ".npz":
             part = read_inputs(path, learned.input_shape)
             names += [f"{path}[{i}]" for i in range(len(part))]
-        elif path.suffix == ".csv":
+        elif ending == ".csv":
             lines, part = read_rows(path, learned)
             names += [f"{path}:{line}" for line in lines]
-        elif path.suffix == ".txt":
+        elif ending == ".txt":
             part = read_ending(path, learned)
             names.append(str(path))
         else:

@@ -21,6 +21,7 @@ def validate(
 
     Reads no data and allocates no weights.
     """
+    from dltrain.nn import shape_text
     from dltrain.spec import build_model, load
 
     spec = load(config, overrides or [])
@@ -32,9 +33,5 @@ def validate(
         console.result_text(spec.to_yaml().rstrip())
     else:
         layers = f"{len(model.layers)} {'layer' if len(model.layers) == 1 else 'layers'}"
-        shapes = f"{_shape(model.in_shape)} → {_shape(model.out_shape)}"
+        shapes = f"{shape_text(model.in_shape)} → {shape_text(model.out_shape)}"
         console.result_text(f"{config}: valid; {layers}, {shapes}, {parameters:,} parameters")
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))

@@ -48,7 +48,8 @@ def visualize(
     """Show what excites the units of a layer.
 
     For each unit an input made by gradient ascent, and beside it the training examples that excite it most. The
-    numbers are the unit's activation before its activation function, for conv the mean over the image.
+    numbers are what the unit gives: for conv the mean over the image after the activation function, for dense, and
+    with --minimize, before it.
     """
     from dltrain.backend.process import settle
     from dltrain.data import default_data_dir
@@ -81,7 +82,8 @@ def visualize(
     if output is None:
         path.parent.mkdir(exist_ok=True)
     is_last = layers[layer] is model.layers[-1]
-    names = learned.classes if is_last and learned.classes else [f"unit {i}" for i in range(units)]
+    # binary_cross_entropy has one output for two classes: the logit of the second one.
+    names = learned.classes[-units:] if is_last and learned.classes else [f"unit {i}" for i in range(units)]
     write_picture(path, feature_grid(title, found, feed, learned, names))
     console.info(f"wrote {path}")
     if json:

@@ -7,12 +7,12 @@ from dltrain.nn.init import INITIALIZERS, Initializer
 from dltrain.nn.layer import LAYERS, Context, Layer
 from dltrain.nn.loss import LOSSES, Loss
 from dltrain.nn.model import Model
-from dltrain.nn.parameter import Parameter
+from dltrain.nn.parameter import Parameter, shape_text
 from dltrain.nn.penalty import Penalty
 from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool
 
 __all__ = [
     "INITIALIZERS", "LAYERS", "LOSSES", "ActivationName", "AveragePool", "Context", "Conv", "Dense", "Dropout",
     "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Initializer", "Layer", "Loss", "MaxPool", "Model", "Parameter",
-    "Penalty",
+    "Penalty", "shape_text",
 ]  # fmt: skip

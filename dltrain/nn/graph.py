@@ -13,6 +13,7 @@ from dltrain.engine import Tensor, ancestors, gradients
 from dltrain.nn.layer import Context
 from dltrain.nn.loss import Loss
 from dltrain.nn.model import Model
+from dltrain.nn.parameter import shape_text
 
 Array = Any
 EXAMPLES = 2  # in the batch that makes an outline; every value shows N in their place
@@ -39,7 +40,7 @@ class Vertex:
 
     @property
     def shape_text(self) -> str:
-        return "×".join(map(str, self.shape)) or "1 number"
+        return shape_text(self.shape) or "1 number"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -26,6 +26,7 @@ class Model:
 
     def outputs(self, x: Any, context: Context) -> Iterator[tuple[Layer, Tensor]]:
         """Every layer with its output, computed as it is asked for."""
+        x = x if isinstance(x, Tensor) else Tensor(x)  # a layer that changes nothing gives it back
         for layer in self.layers:
             x = layer(x, context)
             if context.tap is not None and layer.observed:

@@ -1,5 +1,6 @@
 """A parameter: what training may change."""
 
+from collections.abc import Iterable
 from math import prod
 from typing import Any, Literal
 
@@ -11,6 +12,11 @@ from dltrain.nn.init import Initializer
 
 Array = Any
 Shape = tuple[int, ...]
+
+
+def shape_text(shape: Iterable[int | str]) -> str:
+    """`32×32×3`"""
+    return "×".join(map(str, shape))
 
 
 class Parameter(Tensor):

@@ -1,5 +1,6 @@
 """Runs beside each other: what differs in their configs, and whether their results differ by more than chance."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, sqrt
@@ -115,7 +116,7 @@ def differing(configs: Sequence[Any]) -> list[dict[str, str]]:
     """Of each config the entries that are not the same in all, as text; all have the same keys.
 
     What only some configs have is told by the nearest thing above it that all have: another layer by `model.layers`,
-    the settings of another optimizer by `optimizer.type`.
+    the settings of another optimizer by `optimizer.type`. Configs that differ are never told alike.
     """
     leaves = [_flat(config) for config in configs]
     told: dict[str, None] = {}
@@ -127,12 +128,14 @@ def differing(configs: Sequence[Any]) -> list[dict[str, str]]:
                 told[key] = None
             continue
         parent = key
-        while any(_below(config, parent) is None for config in configs):
+        while "." in parent and any(_below(config, parent) is MISSING for config in configs):
             parent = parent.rpartition(".")[0]
-        kinds = {found.get(f"{parent}.type") for found in leaves}
-        told[f"{parent}.type" if len(kinds) > 1 else parent] = None
+        kinds = [found.get(f"{parent}.type") for found in leaves]
+        values = {(kind, found.get(key)) for kind, found in zip(kinds, leaves, strict=True)}
+        told[f"{parent}.type" if 1 < len(set(kinds)) == len(values) else parent] = None
     keys = [key for key in told if not any(key.startswith(other + ".") for other in told)]
-    return [{key: _text(_below(config, key)) for key in keys} for config in configs]
+    columns = [_texts([_below(config, key) for config in configs]) for key in keys]
+    return [dict(zip(keys, texts, strict=True)) for texts in zip(*columns, strict=True)] or [{} for _ in configs]
 
 
 def _items(value: Any) -> list[tuple[str, Any]] | None:
@@ -145,23 +148,28 @@ def _items(value: Any) -> list[tuple[str, Any]] | None:
 
 
 def _flat(value: Any, path: str = "") -> dict[str, str]:
-    """`{"optimizer.lr": "0.001", "model.layers.conv1.channels": "32"}`"""
+    """`{"optimizer.lr": "0.001", "model.layers.conv1.channels": "32"}`; of layers their order, too."""
     items = _items(value)
     if items is None:
-        return {path: _text(value)}
-    found: dict[str, str] = {}
+        return {path: json.dumps(value)}
+    found: dict[str, str] = {path: json.dumps([key for key, _ in items])} if isinstance(value, list) else {}
     for key, item in items:
         found |= _flat(item, f"{path}.{key}" if path else key)
     return found
 
 
 def _below(value: Any, path: str) -> Any:
-    """What stands at a path; None where there is nothing, "none" for an entry without a value."""
-    for part in path.split(".") if path else ():
+    """What stands at a path, or MISSING."""
+    for part in path.split("."):
         value = dict(_items(value) or ()).get(part, MISSING)
-        if value is MISSING:
-            return None
-    return "none" if value is None else value
+    return value
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    """In few words; whole, where these do not tell them apart."""
+    whole = ["—" if value is MISSING else json.dumps(value) for value in values]
+    short = ["—" if value is MISSING else _text(value) for value in values]
+    return short if len(set(short)) == len(set(whole)) else whole
 
 
 def _text(value: Any) -> str:

@@ -39,7 +39,7 @@ BATCH = 256
 class Feature:
     """A unit, the input made for it and what that gives; the examples that give most, best first, and what.
 
-    Inputs are normalised, (H, W, C); activation: before the layer's activation function, mean over positions.
+    Inputs are normalised, (H, W, C); activation: see Probe.
     """
 
     unit: int
@@ -60,14 +60,16 @@ class Feature:
 class Probe:
     """The model up to a layer, seen from one of its units.
 
-    The activation function is left out: where it is flat, as relu is for an inactive unit, there is nothing to follow,
-    and a higher value before it never means a lower one after it.
+    Where a unit looks at one position of many, what counts is the mean of what it passes on, after the activation
+    function: before it, a blank image is the best for a relu unit that most of an image speaks against. Otherwise the
+    activation function is left out: where it is flat, as relu is for an inactive unit, there is nothing to follow, and
+    a higher value before it never means a lower one after it.
     """
 
     def __init__(self, model: Model, layer: Layer, sign: float):
         at = next(i for i, known in enumerate(model.layers) if known is layer)
         last = copy(layer)
-        if layer.parameters and layer.activation is not None:
+        if layer.parameters and layer.activation is not None and (sign < 0 or len(layer.out_shape) == 1):
             last.fused, last.finish = None, lambda y: y  # type: ignore[attr-defined]
         self.model = Model([*model.layers[:at], last], model.in_shape)
         self.sign = sign

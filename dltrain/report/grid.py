@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dltrain.data import Preprocessing
 from dltrain.errors import DataError
+from dltrain.nn import shape_text
 from dltrain.train.files import write_output
 
 Array = Any
@@ -37,8 +38,7 @@ class Row:
 def to_pixels(x: Array, preprocessing: Preprocessing) -> Array:
     """Normalised inputs (N, H, W, C) as uint8 (N, H, W, 3). Raises DataError where they are no images."""
     if x.ndim != 4 or x.shape[-1] not in (1, 3):
-        shape = "×".join(map(str, x.shape[1:]))
-        raise DataError(f"no picture: examples of shape {shape} are no images with 1 or 3 channels")
+        raise DataError(f"no picture: examples of shape {shape_text(x.shape[1:])} are no images with 1 or 3 channels")
     values = x * np.array(preprocessing.std) + np.array(preprocessing.mean)
     pixels = np.clip(values * (255 / preprocessing.white), 0, 255).round().astype(np.uint8)
     return np.broadcast_to(pixels, (*pixels.shape[:-1], 3)) if pixels.shape[-1] == 1 else pixels

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedErro
 from markupsafe import Markup
 
 from dltrain import __version__
+from dltrain.nn import shape_text
 from dltrain.report import graph, sections
 from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
 from dltrain.report.record import Record, believed
@@ -48,7 +49,7 @@ def report_page(record: Record) -> str:
         mistakes=sections.mistakes(record),
         weights=sections.weights(record),
         filters=sections.first_filters(record),
-        layers=sections.layer_table(record, _shape),
+        layers=sections.layer_table(record, shape_text),
         graph=sections.graph(record),
         model=record.description.get("model"),
         rules=len(RULES),
@@ -84,10 +85,6 @@ def _classes() -> str:
     return "".join(f".{look}{{--look:var(--{look})}}" for look in looks) + "".join(
         f"td.{cell}{{background:var(--{cell});color:var(--on-{cell})}}" for cell in cells
     )
-
-
-def _shape(shape: Any) -> str:
-    return "×".join(map(str, shape))
 
 
 def _command(words: Any) -> str | None:

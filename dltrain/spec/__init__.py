@@ -7,6 +7,7 @@ from dltrain.spec.job import (
     cuts_of,
     describe,
     examples_of,
+    load_weights,
     new_run,
     require_plugins,
     restore,
@@ -20,6 +21,6 @@ from dltrain.spec.shipped import find_config, shipped_configs
 
 __all__ = [
     "Component", "ModelSpec", "Override", "Restored", "RunSpec", "build_job", "build_model", "build_source",
-    "cuts_of", "describe", "differences", "examples_of", "find_config", "load", "loads", "look", "new_run", "replace",
-    "require_plugins", "restore", "resumed", "rewritten", "settle", "shipped_configs",
+    "cuts_of", "describe", "differences", "examples_of", "find_config", "load", "load_weights", "loads", "look",
+    "new_run", "replace", "require_plugins", "restore", "resumed", "rewritten", "settle", "shipped_configs",
 ]  # fmt: skip

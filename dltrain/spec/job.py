@@ -169,11 +169,16 @@ def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
     spec = loads(checkpoint.config, filename=str(run.config))
     device = open_device(device_name or "auto")
     model = build_layers(spec, checkpoint.preprocessing.input_shape)  # not from the data set: it may be elsewhere
+    load_weights(model, run, checkpoint, device)
+    return Restored(spec, device, model, _loss(spec, checkpoint.preprocessing, device), checkpoint)
+
+
+def load_weights(model: Model, run: RunDir, checkpoint: Checkpoint, device: Device) -> None:
+    """Raises RunError where they do not fit."""
     try:
         model.load(checkpoint.weights, device)
     except (KeyError, ValueError) as error:
         raise RunError(f"{run.path}: the checkpoint does not fit the run's own config ({error})") from None
-    return Restored(spec, device, model, _loss(spec, checkpoint.preprocessing, device), checkpoint)
 
 
 def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[Feed, bool]:

@@ -29,6 +29,11 @@ STEP = re.compile(r"step-([0-9]{8,16})\.safetensors")
 warn = logging.getLogger("dltrain").warning
 
 
+def name_of(config: str | Path) -> str:
+    """What a run of this config is called unless said otherwise: as it, without what a run's name may not hold."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config).stem).lstrip("._-")[:100] or "run"
+
+
 @dataclass
 class _Status:
     """What others rely on in a status.json, should there be these keys."""
@@ -83,11 +88,9 @@ class RunDir:
         draft = cls._draft(runs)
         try:
             draft.checkpoints.mkdir()
-            write_atomically(draft.config, config.encode())
-            write_atomically(draft.source, source.encode())
-            write_atomically(draft.environment, _json(environment))
-            for log in (draft.metrics, draft.layers):
-                write_atomically(log, b"")
+            new = {draft.config: config.encode(), draft.source: source.encode(), draft.metrics: b"", draft.layers: b""}
+            for file, content in (new | {draft.environment: _json(environment)}).items():
+                write_atomically(file, content)
             draft.update_status(status="running", **_here(), started=_now(), **({"smoke": True} if smoke else {}))
             stem = f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
             for number in range(1, 1000):
@@ -212,14 +215,11 @@ class RunDir:
 
     def recorded_environment(self) -> dict[str, Any]:
         """What env.json says; nothing where it cannot be read."""
-        try:
-            facts = json.loads(self.environment.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            facts = None
-        if not isinstance(facts, dict):
-            warn(f"{self.environment}: cannot be read")
-            return {}
-        return facts
+        with suppress(OSError, ValueError, RecursionError):
+            if isinstance(facts := json.loads(self.environment.read_bytes()), dict):
+                return facts
+        warn(f"{self.environment}: cannot be read")
+        return {}
 
     def result(self) -> dict[str, Any]:
         """What a finished or broken off `fit` prints of this run."""
