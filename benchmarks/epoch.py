@@ -22,7 +22,7 @@ import record
 from sides import KERNELS, TORCH_MODES, built_kernels
 
 from dltrain.data import default_data_dir
-from dltrain.train.rundir import find_run
+from dltrain.train.find import find_run
 from dltrain.train.shards import available_cores
 
 Side = Callable[[str, int, int | None], dict[str, float]]

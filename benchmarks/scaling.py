@@ -27,7 +27,7 @@ import record
 
 from dltrain.backend.process import settle as settle_process
 from dltrain.spec import build_model, load
-from dltrain.train.rundir import find_run
+from dltrain.train.find import find_run
 from dltrain.train.shards import available_cores
 
 HERE = Path(__file__).parent

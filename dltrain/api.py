@@ -21,8 +21,9 @@ from dltrain.report.tensorboard import TensorBoard
 from dltrain.spec import Restored, RunSpec, new_run, restore
 from dltrain.spec import load as load_spec
 from dltrain.train.evaluate import predict
+from dltrain.train.find import find_run
 from dltrain.train.loop import fit
-from dltrain.train.rundir import RunDir, find_run
+from dltrain.train.rundir import RunDir
 from dltrain.train.shards import available_cores
 from dltrain.train.watcher import Watcher
 

@@ -47,9 +47,9 @@ def fit(
         str | None,
         typer.Option(
             "--resume",
-            metavar="RUN",
+            metavar="RUN|GROUP",
             help="Continue a run (or a group of runs), to the bits of one that was never interrupted; takes no CONFIG. "
-            "auto: the newest unfinished run of CONFIG, or else a new one.",
+            "auto: the newest unfinished one of CONFIG, or else a new one.",
         ),
     ] = None,
     name: Annotated[
@@ -73,7 +73,9 @@ def fit(
     ] = False,
     folds: Annotated[
         int | None,
-        typer.Option("--folds", metavar="K", min=2, help="Cross-validation: K runs, each validated on another K-th."),
+        typer.Option(
+            "--folds", metavar="K", min=2, help="Cross-validation, a group of K runs, each validated on another K-th."
+        ),
     ] = None,
     plugin: Plugins = None,
     seeds: Annotated[
@@ -98,8 +100,7 @@ def fit(
     from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError
     from dltrain.spec import Override
-    from dltrain.train.group import find_group
-    from dltrain.train.rundir import RunDir, find_run
+    from dltrain.train.find import find_group, find_run
     from dltrain.train.shards import available_cores
 
     words = [*(overrides or [])]
@@ -107,56 +108,45 @@ def fit(
     changes: list[Any] = [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
     changes += [Override("train.epochs=1", "--smoke")] if smoke else []
     place = data_dir or default_data_dir(), threads or available_cores(), kernels
-    group = find_group(resume, runs_dir) if resume else None
-    if group or seeds or vary:
-        if folds or profile:
-            raise ConfigError(f"{'--folds' if folds else '--profile'} is for runs by themselves, not for a group")
-        if group and (config or name or changes or seeds or vary):
+    group = find_group(resume, runs_dir) if resume and resume != "auto" else None
+    if group or seeds or vary or folds:
+        if profile:
+            raise ConfigError("--profile is for runs by themselves, not for a group")
+        if group and (config or name or changes or seeds or vary or folds):
             raise ConfigError(f"{group.path} is a group: it continues as it was planned, without changes")
         if group is None:
-            if config is None or resume:
-                raise ConfigError("--seeds and --vary make a new group and want a CONFIG; --resume GROUP continues one")
+            if config is None or resume not in (None, "auto"):
+                raise ConfigError("--seeds, --folds and --vary make a new group of runs and want a CONFIG")
             words += [change.text for change in changes]
-            group = new_group(config, words, seeds, vary or [], runs_dir, name or _run_name(config), smoke)
-        train_group(
-            group, Start(group.path, *place, group.smoke), lambda start: _train(start, False, progress, False), json
-        )
+            varied, called = (seeds, folds, vary or []), name or _run_name(config)
+            group = new_group(config, words, *varied, runs_dir, called, smoke, look_for_unfinished=resume == "auto")
+        train_group(group, Start(group.path, *place, group.smoke), lambda start: _train_member(start, progress), json)
         return
     start = Start(runs_dir, *place, smoke)
     if resume is not None and resume != "auto":
-        for flag, given in (("--name", name), ("--smoke", smoke), ("--folds", folds)):
+        for flag, given in (("--name", name), ("--smoke", smoke)):
             if given:
                 raise ConfigError(f"{flag} is for a new run, not for one that continues")
         words = [config, *words] if config else words
         start.resume(find_run(resume, runs_dir), [*words, *changes])
-        runs = [result := _train(start, profile, progress, json)]
     elif config is None:
         wanted = "--resume auto wants the CONFIG as well" if resume else "Missing argument 'CONFIG'"
         raise ConfigError(f"{wanted}; `dltrain fit --help` shows how")
-    elif folds is None:
-        start.begin(config, name or _run_name(config), [*words, *changes], look_for_unfinished=resume == "auto")
-        runs = [result := _train(start, profile, progress, json)]
     else:
-        cuts = [f"data.fold={{number: {number}, of: {folds}}}" for number in range(1, folds + 1)]
-        changes.append(Override("data.validation=0", "--folds"))
-        runs = []
-        for number, cut in enumerate(cuts, start=1):
-            changed = [*words, *changes, Override(cut, "--folds")]
-            fold_name = f"{name or _run_name(config)}-fold{number}"
-            start.begin(config, fold_name, changed, look_for_unfinished=resume == "auto")
-            runs.append(_train(start, profile, progress, json))
-        result = _together(runs)
+        start.begin(config, name or _run_name(config), [*words, *changes], look_for_unfinished=resume == "auto")
+    result = _train(start, profile, progress, json)
     if json:
         console.result_json(result)
     else:
-        for one in runs:
-            console.result_text(_summary(one))
-            if profile and not start.finished:
-                _show_profile(loads(RunDir(Path(one["run"])).profile.read_bytes()))
-        if folds is not None:
-            console.result_text(_spread(result))
-    for one in runs:
-        _report(RunDir(Path(one["run"])))
+        console.result_text(_summary(result))
+        if profile and not start.finished:
+            _show_profile(loads(start.run.profile.read_bytes()))
+    _report(start.run)
+
+
+def _train_member(start: "Start", progress: ProgressStyle) -> None:
+    _train(start, profile=False, progress=progress, json=False)
+    _report(start.run)
 
 
 def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -> dict[str, Any]:
@@ -289,27 +279,6 @@ def _unfinished(spec: "RunSpec", runs_dir: Path, smoke: bool) -> "RunDir | None"
             if not differences(spec, load(run.config)) and run.is_free():
                 return run
     return None
-
-
-def _together(folds: list[dict[str, Any]]) -> dict[str, Any]:
-    """The results of all folds; the mean and the sample's standard deviation of every figure over them."""
-    from statistics import mean, stdev
-
-    overall: dict[str, Any] = {"folds": folds, "mean": {}, "deviation": {}}
-    for split in ("train", "validation", "test"):
-        names = folds[0].get(split, {})
-        values = {name: [fold[split][name] for fold in folds if fold[split][name] is not None] for name in names}
-        for key, function in (("mean", mean), ("deviation", stdev)):
-            overall[key] |= {split: {n: function(v) for n, v in values.items() if len(v) > 1}} if names else {}
-    return overall
-
-
-def _spread(result: dict[str, Any]) -> str:
-    lines = []
-    for split, means in result["mean"].items():
-        spread = [f"{name} {value:.4f} ± {result['deviation'][split][name]:.4f}" for name, value in means.items()]
-        lines.append(f"{split:<10}  {'  '.join(spread)}")
-    return "\n".join([f"mean and deviation of {len(result['folds'])} folds", *lines])
 
 
 def _report(run: "RunDir", ended_by: BaseException | None = None) -> None:

@@ -38,7 +38,7 @@ def verify(
     from dltrain.data import default_data_dir
     from dltrain.spec import build_job, load, require_plugins
     from dltrain.train.environment import differences, environment
-    from dltrain.train.rundir import find_run
+    from dltrain.train.find import find_run
     from dltrain.train.shards import available_cores
     from dltrain.train.verify import verify as repeat
 

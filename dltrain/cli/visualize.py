@@ -56,7 +56,7 @@ def visualize(
     from dltrain.report.features import feature_grid, visualise
     from dltrain.report.grid import write_picture
     from dltrain.spec import examples_of, restore
-    from dltrain.train.rundir import find_run
+    from dltrain.train.find import find_run
     from dltrain.train.shards import available_cores
 
     settle()

@@ -30,8 +30,9 @@ from dltrain.spec.shipped import find_config
 from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.environment import environment
 from dltrain.train.feed import Feed
+from dltrain.train.find import find_run
 from dltrain.train.job import Job
-from dltrain.train.rundir import RunDir, find_run
+from dltrain.train.rundir import RunDir
 from dltrain.train.shards import auto_shard_size
 
 

@@ -350,33 +350,6 @@ def all_runs(runs: Path) -> list[RunDir]:
     return sorted(found, key=lambda run: run.path.name)
 
 
-def find_run(text: str | None, runs: Path) -> RunDir:
-    """A path, a run's name, a unique part of it, or `latest`; None is the newest. Raises RunError."""
-    run = _found(text, runs)
-    run.require_own_files()
-    return run
-
-
-def _found(text: str | None, runs: Path) -> RunDir:
-    if text is not None and os.path.isfile(os.path.join(text, "config.yaml")):  # False even for what cannot be a path
-        return RunDir(Path(text))
-    known = all_runs(runs)
-    if text is None or text == "latest":
-        if not known:
-            raise RunError(f"there is no run in {runs}; start one with: dltrain fit CONFIG")
-        return max(known, key=lambda run: (run.config.stat().st_mtime_ns, run.path.name))
-    exact = [run for run in known if run.path.name == text]
-    found = exact or [run for run in known if text in run.path.name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(run.path.name for run in found[-5:])
-        raise RunError(f"{text!r} fits {len(found)} runs in {runs}: {names}; give more of the name")
-    if os.path.isdir(text):
-        raise RunError(f"{text} is no run directory: it has no config.yaml")
-    raise RunError(f"no run {text!r} in {runs}; `dltrain runs` lists those that exist")
-
-
 def _sweep_drafts(runs: Path) -> None:
     """Remove directories that were being made when their process was killed."""
     for draft in runs.glob(".new-*"):
