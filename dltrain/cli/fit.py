@@ -158,7 +158,6 @@ def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -
 
     run = start.run
     if start.finished:
-        console.info(f"run {run.path} is finished; a larger train.epochs or train.max_steps would continue it")
         return run.result()
 
     job = start.job
@@ -216,13 +215,15 @@ class Start:
         console.info(f"run {self.run.path}: {parameters:,} parameters, {device.name}")
         if chosen:
             console.info(f"device auto: {chosen}")
+        if (steps := self.job.total_steps) < (planned := spec.train.epochs * self.job.steps_per_epoch):
+            console.info(f"train.max_steps ends it after {steps:,} of {planned:,} steps")
         for split, feed in self.job.feeds.items():
             console.info(f"{split}: {_content(feed.size, self.job.class_counts(split))}")
 
     def resume(self, run: "RunDir", changes: list[Any]) -> None:
         from dltrain.backend import choose_kernels, open_device
         from dltrain.errors import ConfigError, RunError
-        from dltrain.spec import build_job, resumed, rewritten
+        from dltrain.spec import build_job, ending, resumed, rewritten, stretched
         from dltrain.train.environment import differences, environment
 
         self.run = run
@@ -232,6 +233,7 @@ class Start:
         status = run.last_status()
         if status.get("status") == "done" and not changed:
             self.finished = True
+            console.info(f"run {run.path} is finished, {ending(spec, self.checkpoint) or 'with all its steps'}")
             return
         recorded = run.recorded_environment()
         if self.kernels == "auto" and recorded.get("kernels") == "numpy":
@@ -247,10 +249,15 @@ class Start:
                 raise RunError(f"{run.path}: {'; '.join(data)}; bring back the old ones or start a new run")
             others += data  # pictures, say, may be decoded differently there
             self.checkpoint = self.job.adopt(self.checkpoint)
+        other_rates = stretched(self.job, self.checkpoint) if self.checkpoint else None
         note = {"changed": {path: list(values) for path, values in changed.items()}, "environment": others}
+        note |= {"schedule": other_rates} if other_rates else {}
         run.reopen(self.checkpoint, note, rewritten(spec) if changed else None)
         where = f"after step {step:,}" if self.checkpoint else "from the start: it has no checkpoint yet"
-        console.info(f"run {run.path} continues {where}")
+        ended = ending(spec, self.checkpoint)
+        console.info(f"run {run.path} continues {where}{f', with nothing left to train: {ended}' if ended else ''}")
+        if other_rates and not ended:
+            console.info(other_rates)
         if others:
             console.info("the environment has changed, so equal bits are not promised from here on:")
             console.info("\n".join(f"  {line}" for line in others))
