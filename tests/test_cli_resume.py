@@ -87,7 +87,7 @@ def test_what_may_not_change(words: list[Any], code: int, message: str, tmp_path
     ],
 )
 def test_a_schedule_that_spans_the_training(schedule: str, words: list[str], said: str | None, tmp_path: Path) -> None:
-    """What it says is true: the weights are those of the longer training from the start, or it says that they are not."""
+    """The weights are those of the longer training from the start, or it says that they are not."""
     quick = (*BEGIN[:3], "train.max_steps=6", "checkpoint.every_steps=2", "optimizer.lr=0.01", f"schedule={schedule}")
     run = RunDir(Path(done(*quick, "--runs-dir", tmp_path, "--json").json["run"]))
     longer = done("fit", "--resume", run.path, *words, "--json")
@@ -144,6 +144,30 @@ def test_damage_is_named(tmp_path: Path) -> None:
         path.write_bytes(b"")
     said = dltrain("fit", "--resume", run.path, "train.max_steps=9")
     assert said.code == 1 and "no intact checkpoint" in said.errors[0], "damaged is not absent"
+    for path in run.checkpoints.iterdir():
+        path.unlink()
+    gone = dltrain("fit", "--resume", run.path)
+    for errors in (said.errors, gone.errors):
+        assert errors[0].endswith(f"; to train it again: dltrain fit {run.config}")
+
+
+@pytest.mark.parametrize("damage", [b"garbage\n", b"garbage", b'{"event": "step", "step"', b"[1]\n"])
+def test_rows_behind_damage_are_cut_off_so_that_new_ones_can_be_read(damage: bytes, tmp_path: Path) -> None:
+    run = stopped(tmp_path)
+    lines = run.metrics.read_bytes().splitlines(keepends=True)
+    run.metrics.write_bytes(lines[0] + damage + b"".join(lines[2:]))
+    said = done("fit", "--resume", run.path)
+    assert f"{run.metrics}: had " in said.err and "rows are missing" in said.err
+    assert [row["step"] for row in run.rows(run.metrics)] == [1, 5, 6, 6]
+    assert run.metrics.read_bytes().endswith(b"\n") and "damaged" not in done("report", run.path).err
+
+
+def test_a_missing_status_is_written_anew(tmp_path: Path) -> None:
+    run = stopped(tmp_path)
+    done("fit", "--resume", run.path)
+    (run.path / "status.json").unlink()
+    said = done("fit", "--resume", run.path)
+    assert "nothing left to train" in said.err and run.status()["status"] == "done"
 
 
 def test_another_environment_is_told(tmp_path: Path) -> None:

@@ -93,6 +93,17 @@ def test_runs_by_name_and_those_that_only_differ_in_seed_or_logging(runs: Path) 
     assert variant["results"]["test loss"]["count"] == 3
 
 
+def test_a_damaged_run_does_not_stop_the_others(runs: Path) -> None:
+    damaged = next(runs.glob("*-d"))
+    (damaged / "status.json").unlink()
+    said = done("compare", runs, "--json")
+    assert sum(len(variant["runs"]) for variant in said.json["variants"]) == 9
+    assert said.err == (
+        f"warning: {damaged.name} is left out: {damaged / 'status.json'}: cannot be read (No such file or directory); "
+        f"to have it written anew: dltrain fit --resume {damaged}\n"
+    )
+
+
 @pytest.mark.parametrize("words", [["20261"], ["nowhere"], []])
 def test_what_cannot_be_compared(words: list[str], tmp_path: Path) -> None:
     said = dltrain("compare", *words, "--runs-dir", tmp_path)

@@ -26,6 +26,7 @@ def compare(
     Runs that differ in their seed or fold alone become one row with mean ± standard deviation. A difference of less
     than two standard errors is "within the spread"; with fewer than three runs on either side it is "unknown".
     """
+    from dltrain.errors import DltrainError
     from dltrain.report.comparison import compare as put_beside
     from dltrain.report.overview import write_comparison
     from dltrain.report.record import Record, believed
@@ -33,9 +34,15 @@ def compare(
     from dltrain.train.find import find_runs
 
     found = {run.path.resolve(): run for name in runs for run in find_runs(name, runs_dir)}
-    with believed(*found.values()):
-        records = [Record.read(run) for run in found.values()]
-        comparison = put_beside(records, [look(run.config) for run in found.values()])
+    records = []
+    for run in found.values():
+        try:
+            with believed(run):
+                records.append((Record.read(run), look(run.config)))
+        except DltrainError as error:
+            console.warning(f"{run.path.name} is left out: {error}")
+    with believed(*(record.run for record, _ in records)):
+        comparison = put_beside([record for record, _ in records], [config for _, config in records])
         if html is not None:
             write_comparison(comparison, html)
             console.info(f"wrote {html}")
