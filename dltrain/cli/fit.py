@@ -219,6 +219,8 @@ class Start:
             console.info(f"train.max_steps ends it after {steps:,} of {planned:,} steps")
         for split, feed in self.job.feeds.items():
             console.info(f"{split}: {_content(feed.size, self.job.class_counts(split))}")
+        if len(self.job.feeds) == 1:
+            console.info("no examples to validate or test on; data.validation: 0.1 and data.test: 0.2 would cut some")
 
     def resume(self, run: "RunDir", changes: list[Any]) -> None:
         from dltrain.backend import choose_kernels, open_device

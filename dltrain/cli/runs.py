@@ -38,7 +38,7 @@ def runs(
             continue
         group = {"group": run.path.parent.name} if is_group(run.path.parent) else {}
         row = {"run": run.path.name, **group, "status": status["status"]}
-        shown = ("started", "epochs", "steps", *(f"best_{metric}" for metric in METRICS), "test")
+        shown = ("started", "epochs", "steps", "smoke", *(f"best_{metric}" for metric in METRICS), "test")
         row |= {key: status[key] for key in shown if status.get(key) is not None}
         rows.append(row)
     if html is not None:
@@ -55,5 +55,7 @@ def runs(
     else:
         keys = [*(["group"] if any("group" in row for row in rows) else []), "run", "status", "epochs", "steps"]
         keys += [f"best_{metric}" for metric in METRICS if metric == "loss" or any(f"best_{metric}" in r for r in rows)]
+        for row in rows:
+            row["status"] += " (smoke)" if row.get("smoke") else ""
         table = [[*(row.get(key) for key in keys), row.get("test", {}).get("accuracy")] for row in rows]
         console.result_table([*(key.replace("_", " ") for key in keys), "test accuracy"], table)

@@ -1,7 +1,9 @@
 """What RUN and GROUP mean on the command line: a path, a name, a part of a name."""
 
+import logging
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from dltrain.errors import RunError
@@ -10,6 +12,7 @@ from dltrain.train.rundir import RunDir, all_runs
 
 DATE = re.compile(r"\d{8}-\d{6}-")
 MOST_NAMED = 5
+warn = logging.getLogger("dltrain").warning
 
 
 def find_run(text: str | None, runs: Path) -> RunDir:
@@ -30,6 +33,9 @@ def find_run(text: str | None, runs: Path) -> RunDir:
             raise RunError(f"{text!r} is a group of {len(members)} runs: {_names(members)}; name one of them")
         run = RunDir(_only(text, single or found, runs))
     run.require_own_files()
+    with suppress(RunError):
+        if text in (None, "latest") and run.status().get("smoke"):
+            warn(f"the newest run, {run.path}, is of --smoke: two batches, perhaps of made-up data")
     return run
 
 
