@@ -229,7 +229,6 @@ def test_a_path_is_asked_for_as_one() -> None:
         loads("data: {type: npz, path: [a]}\nmodel: {layers: [relu]}\n", "c.yaml")
 
 
-
 def test_booleans_are_true_and_false_only() -> None:
     text = "model: {{input: [4, 4, 1], layers: [conv: {{channels: 2, bias: {}}}]}}"
     assert loads(text.format("true")).model.layers[0].settings["bias"] is True
