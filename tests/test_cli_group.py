@@ -117,7 +117,9 @@ def test_a_group_among_the_runs(tmp_path: Path) -> None:
         name,
         None,
     ]
-    assert done("runs", "--runs-dir", tmp_path).out.split()[0] == "group"
+    page = tmp_path / "runs.html"
+    assert done("runs", "--runs-dir", tmp_path, "--html", page).out.split()[0] == "group"
+    assert page.read_text().count(f"of {name}</div>") == 2
     (variant,) = done("compare", "twins", "--runs-dir", tmp_path, "--json").json["variants"]
     assert variant["runs"] == [run["run"] for run in found["runs"]]
     varied = done("fit", *SHORT, "--vary", "train.epochs=1,2", "--runs-dir", tmp_path, "--json").json

@@ -104,6 +104,13 @@ def test_a_damaged_run_does_not_stop_the_others(runs: Path) -> None:
     )
 
 
+def test_runs_that_are_all_damaged_are_runs(tmp_path: Path) -> None:
+    write_run(tmp_path, "a")
+    (next(tmp_path.glob("*-a")) / "status.json").write_text("{")
+    said = done("runs", "--runs-dir", tmp_path)
+    assert "no runs in" not in said.out and "status.json: cannot be read" in said.err
+
+
 @pytest.mark.parametrize("words", [["20261"], ["nowhere"], []])
 def test_what_cannot_be_compared(words: list[str], tmp_path: Path) -> None:
     said = dltrain("compare", *words, "--runs-dir", tmp_path)
