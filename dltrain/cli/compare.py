@@ -34,13 +34,17 @@ def compare(
     from dltrain.train.find import find_runs
 
     found = {run.path.resolve(): run for name in runs for run in find_runs(name, runs_dir)}
-    records = []
+    records, problems = [], []
     for run in found.values():
         try:
             with believed(run):
                 records.append((Record.read(run), look(run.config)))
         except DltrainError as error:
-            console.warning(f"{run.path.name} is left out: {error}")
+            problems.append((run, error))
+    for run, problem in problems:
+        if len(records) < 2:
+            raise problem
+        console.warning(f"{run.path.name} is left out: {problem}")
     with believed(*(record.run for record, _ in records)):
         comparison = put_beside([record for record, _ in records], [config for _, config in records])
         if html is not None:
