@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.spec import load
-from dltrain.train.rundir import RunDir, find_run
+from dltrain.train.find import find_run
+from dltrain.train.rundir import RunDir
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 

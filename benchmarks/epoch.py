@@ -21,9 +21,9 @@ from typing import Any
 import record
 from sides import KERNELS, TORCH_MODES, built_kernels
 
+from dltrain.backend.process import available_cores
 from dltrain.data import default_data_dir
-from dltrain.train.rundir import find_run
-from dltrain.train.shards import available_cores
+from dltrain.train.find import find_run
 
 Side = Callable[[str, int, int | None], dict[str, float]]
 

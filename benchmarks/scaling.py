@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 import record
 
+from dltrain.backend.process import available_cores
 from dltrain.backend.process import settle as settle_process
 from dltrain.spec import build_model, load
-from dltrain.train.rundir import find_run
-from dltrain.train.shards import available_cores
+from dltrain.train.find import find_run
 
 HERE = Path(__file__).parent
 BASE = {"batch": 64, "image": 32, "width": 32, "depth": 4}

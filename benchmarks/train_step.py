@@ -17,7 +17,7 @@ import record
 from nets import NETS, Net
 from sides import KERNELS, TORCH_MODES, Side, built_kernels, modes_for
 
-from dltrain.train.shards import available_cores
+from dltrain.backend.process import available_cores
 
 WARM = 2  # steps at the start of every turn that are not counted: caches and threads come back from another's
 # How far the losses of the first steps may differ, relatively. From the second on they have been through backward and

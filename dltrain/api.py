@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dltrain.backend.process import available_cores
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import apply, default_data_dir
 from dltrain.errors import DataError
@@ -21,9 +22,9 @@ from dltrain.report.tensorboard import TensorBoard, required
 from dltrain.spec import Restored, RunSpec, new_run, restore
 from dltrain.spec import load as load_spec
 from dltrain.train.evaluate import predict
+from dltrain.train.find import find_run
 from dltrain.train.loop import fit
-from dltrain.train.rundir import RunDir, find_run, name_of
-from dltrain.train.shards import available_cores
+from dltrain.train.rundir import RunDir, name_of
 from dltrain.train.watcher import Watcher
 
 Row = dict[str, Any]

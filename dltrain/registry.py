@@ -20,6 +20,8 @@ Seed = Annotated[int, Interval(ge=0, le=2**64 - 1)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Rate = Annotated[float, Interval(ge=0, lt=1)]
+FILE_PATH = "a path"
+FilePath = Annotated[str, FILE_PATH]  # of a file or folder
 
 REQUIRED = inspect.Parameter.empty
 

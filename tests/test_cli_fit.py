@@ -70,9 +70,10 @@ def test_the_hash_is_over_the_weights_in_the_checkpoint(smoke: Said, run: Path) 
 
 
 def test_in_a_pipe_each_epoch_is_a_line(smoke: Said, run: Path, tmp_path: Path) -> None:
-    first, train, validation, test, *epochs, last = smoke.err.splitlines()
+    first, ends, train, validation, test, *epochs, last = smoke.err.splitlines()
     assert last == f"report      {run / 'report.html'}"
     assert first == f"run {run}: 1,370 parameters, cpu" and len(epochs) == 1
+    assert ends == "train.max_steps ends it after 40 of 540 steps"
     assert train.startswith("train: 3,441 examples (0 ") and validation.startswith("validation: 382 examples (0 ")
     assert test == "test: 1,797 examples (0 178, 1 182, 2 177, 3 183, 4 181, 5 182, 6 181, 7 179, 8 174, 9 180)"
     said = done("fit", "smoke", "~train.max_steps", "train.epochs=3", "data.validation=3700", "--runs-dir", tmp_path)
@@ -201,6 +202,21 @@ def write_regression(folder: Path, config: str = REGRESSION, **splits: int) -> P
     path = folder / "regression.yaml"
     path.write_text(config.format(path=folder / "data.npz"))
     return path
+
+
+def test_what_there_is_to_train_on_is_told(tmp_path: Path) -> None:
+    """Made-up data, a part without any other, an end before the last epoch; later, that the run is of `--smoke`."""
+    config, alone = write_regression(tmp_path, train=40), "no examples to validate or test on; data.validation: 0.1"
+    assert alone in done("fit", config, "--runs-dir", tmp_path / "runs").err
+    said = done("fit", config, "data.test=8", "--max-steps", 1, "--runs-dir", tmp_path / "runs")
+    assert alone not in said.err and "train.max_steps ends it after 1 of " in said.err
+    said = done("fit", "mnist_lenet5", "--smoke", "--data-dir", tmp_path, "--runs-dir", tmp_path / "smoke")
+    assert said.err.startswith(
+        "warning: data: made up for --smoke, with the shapes of mnist, whose files are not here\n"
+    )
+    assert "is of --smoke: two batches" in done("report", "--runs-dir", tmp_path / "smoke").err
+    assert "done (smoke)" in done("runs", "--runs-dir", tmp_path / "smoke").out
+    assert "smoke" not in done("report", "--runs-dir", tmp_path / "runs").err
 
 
 def test_regression_has_no_accuracy_and_a_set_without_parts_none_of_theirs(tmp_path: Path) -> None:

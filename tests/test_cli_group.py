@@ -10,6 +10,7 @@ import pytest
 from commands import dltrain, done
 
 from dltrain.train import loop
+from dltrain.train.rundir import RunDir
 
 SHORT = ("smoke", "train.max_steps=4", "train.batch_size=32")
 
@@ -75,10 +76,11 @@ def test_one_that_diverges_does_not_stop_the_others(tmp_path: Path) -> None:
         ([*SHORT, "--vary", "optimizer.lr=0.1,fast"], "optimizer.lr: expected a number above 0"),
         ([*SHORT, "--vary", "optimizer.lr"], "write it as KEY=VALUE"),
         (["--seeds", "2"], "want a CONFIG"),
-        ([*SHORT, "--seeds", "2", "--folds", "3"], "--folds is for runs by themselves"),
+        ([*SHORT, "--seeds", "2", "--resume", "x"], "want a CONFIG"),
+        ([*SHORT, "--seeds", "2", "--profile"], "--profile is for runs by themselves"),
         ([*SHORT, "--seeds", "2", "--name", "a/b"], "group name 'a/b'"),
     ],
-    ids=["value", "vary", "config", "folds", "name"],
+    ids=["value", "vary", "config", "resume", "profile", "name"],
 )
 def test_what_is_refused_leaves_nothing(words: list[str], message: str, tmp_path: Path) -> None:
     said = dltrain("fit", *words, "--runs-dir", tmp_path / "runs")
@@ -89,3 +91,36 @@ def test_a_group_is_continued_as_planned(tmp_path: Path) -> None:
     group = done("fit", *SHORT, "--seeds", 2, "--runs-dir", tmp_path, "--smoke", "--json").json["group"]
     said = dltrain("fit", "--resume", group, "--max-steps", 9)
     assert said.code == 2 and "continues as it was planned" in said.errors[0]
+
+
+def test_auto_takes_the_unfinished_group_of_the_same_plan(tmp_path: Path) -> None:
+    words = ("fit", *SHORT, "--seeds", 2, "--runs-dir", tmp_path, "--resume", "auto", "--json")
+    first = done(*words).json
+    last = RunDir(Path(first["runs"][1]["run"]))
+    assert done(*words).json["group"] != first["group"], "a finished one is not taken"
+    last.update_status(status="interrupted")
+    assert done(*words, "optimizer.lr=1e-3").json["group"] != first["group"], "another plan is another group"
+    last.hold()
+    assert done(*words).json["group"] != first["group"], "somebody trains it"
+    last.release()
+    assert done(*words).json == first
+
+
+def test_a_group_among_the_runs(tmp_path: Path) -> None:
+    """Its members have reports; `runs` tells whose they are; the group is compared by its name."""
+    found = done("fit", *SHORT, "--seeds", 2, "--name", "twins", "--runs-dir", tmp_path, "--json").json
+    done("fit", *SHORT, "--runs-dir", tmp_path, "--json")
+    assert all((Path(run["run"]) / "report.html").is_file() for run in found["runs"]) and found["mean"]["test"]
+    name = Path(found["group"]).name
+    assert [row.get("group") for row in done("runs", "--runs-dir", tmp_path, "--json").json["runs"]] == [
+        name,
+        name,
+        None,
+    ]
+    page = tmp_path / "runs.html"
+    assert done("runs", "--runs-dir", tmp_path, "--html", page).out.split()[0] == "group"
+    assert page.read_text().count(f"of {name}</div>") == 2
+    (variant,) = done("compare", "twins", "--runs-dir", tmp_path, "--json").json["variants"]
+    assert variant["runs"] == [run["run"] for run in found["runs"]]
+    varied = done("fit", *SHORT, "--vary", "train.epochs=1,2", "--runs-dir", tmp_path, "--json").json
+    assert set(varied) == {"group", "runs"}, "a mean over different settings says nothing"

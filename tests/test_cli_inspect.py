@@ -7,7 +7,7 @@ from subprocess import run as run_process
 from typing import Any
 
 import pytest
-from commands import done, strict
+from commands import dltrain, done, strict
 
 Row = dict[str, Any]
 
@@ -82,6 +82,16 @@ def test_a_run_counts_as_its_config_does(tmp_path: Path) -> None:
     expected = done("inspect-params", "smoke", "--json").out
     for words in ([run], ["latest", "--runs-dir", tmp_path], [Path(run).name[:-1], "--runs-dir", tmp_path]):
         assert done("inspect-params", *words, "--json").out == expected
+
+
+def test_a_config_with_changes(tmp_path: Path) -> None:
+    found = done("inspect-params", "cifar_cnn", "model.layers.conv3.channels=8", "--json").json
+    assert next(row["output_shape"] for row in found["layers"] if row["name"] == "conv3") == [16, 16, 8]
+    assert "N×16×16×8" in done("graph", "cifar_cnn", "model.layers.conv3.channels=8").out
+    done("fit", "smoke", "--max-steps", 1, "--runs-dir", tmp_path)
+    for command in ("inspect-params", "graph"):
+        said = dltrain(command, "latest", "seed=1", "--runs-dir", tmp_path)
+        assert said.code == 2 and "KEY=VALUE changes a CONFIG" in said.errors[0]
 
 
 def test_no_weights_are_allocated() -> None:

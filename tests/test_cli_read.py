@@ -129,7 +129,8 @@ def test_a_data_set_that_has_changed(tmp_path: Path) -> None:
     found = done("eval", "--runs-dir", tmp_path / "runs", "--json").json
     assert tuple(found) == ("run", "split", "loss", "mae", "r2", "examples") and found["examples"] == 10
     said = dltrain("eval", "--runs-dir", tmp_path / "runs", "--split", "validation")
-    assert (said.code, said.errors) == (1, ["the data set has no validation split"])
+    remedy = "--split says which to take; data.validation: 0.2 in the config would cut one for the next training"
+    assert (said.code, said.errors) == (1, [f"the data set has no validation split, only train and test: {remedy}"])
     x, y = np.ones((4, 3)), np.ones((4, 2))
     np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x * 1e38, y_test=y)
     said = dltrain("eval", "--runs-dir", tmp_path / "runs")

@@ -75,6 +75,53 @@ def test_what_may_not_change(words: list[Any], code: int, message: str, tmp_path
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == files
 
 
+@pytest.mark.parametrize(
+    ("schedule", "words", "said"),
+    [
+        # 6 steps an epoch; half a cosine over 6 steps is nearly down, over 12 it is halfway
+        ("cosine", ["train.max_steps=12"], "now ends at step 12 instead of 6: learning rate 0.00067 -> 0.005"),
+        ("{type: cosine, warmup: 5}", ["train.max_steps=12"], None),  # the first steps are the same
+        ("cosine", ["train.epochs=9"], None),  # max_steps ends it all the same
+    ],
+)
+def test_a_schedule_that_spans_the_training(schedule: str, words: list[str], said: str | None, tmp_path: Path) -> None:
+    """The weights are those of the longer training from the start, or it says that they are not."""
+    quick = (*BEGIN[:3], "train.max_steps=6", "checkpoint.every_steps=2", "optimizer.lr=0.01", f"schedule={schedule}")
+    run = RunDir(Path(done(*quick, "--runs-dir", tmp_path, "--json").json["run"]))
+    longer = done("fit", "--resume", run.path, *words, "--json")
+    whole = done(*quick, *words, "--runs-dir", tmp_path, "--json").json
+    assert (longer.json["weights_sha256"] == whole["weights_sha256"]) == (said is None)
+    assert (said is None) == ("the schedule now" not in longer.err) and (said or "") in longer.err
+    assert ("schedule" in run.status()["resumed"][0]) == (said is not None)
+
+
+@pytest.mark.parametrize(
+    ("train", "change", "said"),
+    [
+        ("epochs: 1", ["train.max_steps=9999"], "ended by train.epochs; a larger one continues it"),
+        ("epochs: 1, max_steps: 69", ["logging.every=2"], "ended by train.max_steps and train.epochs; larger ones"),
+        ("epochs: 1, early_stopping: {patience: 1, min_delta: 99}, max_steps: 300", ["train.epochs=2"], None),
+        (
+            "epochs: 9, early_stopping: {patience: 1, min_delta: 99}",
+            ["train.epochs=10"],
+            "ended by train.early_stopping",
+        ),
+    ],
+)
+def test_nothing_is_left_to_train(train: str, change: list[str], said: str | None, tmp_path: Path) -> None:
+    """The key that bounds it is named, of a finished run and of one whose change does not help."""
+    config = tmp_path / "a.yaml"
+    config.write_text(
+        "data: {type: penguins, validation: 0.2}\nmodel: {layers: [dense: {units: 3, activation: none}]}\n"
+        f"train: {{batch_size: 4, {train}}}\n"
+    )
+    run = done("fit", config, "--runs-dir", tmp_path, "--json").json["run"]
+    if said:
+        assert f"is finished, {said}" in done("fit", "--resume", run).err
+    told = done("fit", "--resume", run, *change).err
+    assert (f", with nothing left to train: {said}" in told) if said else ("nothing left" not in told)
+
+
 def test_an_edited_config_is_noticed(tmp_path: Path) -> None:
     run = stopped(tmp_path)
     run.config.write_text(run.config.read_text().replace("lr: 0.01 ", "lr: 0.02 "))
@@ -94,6 +141,30 @@ def test_damage_is_named(tmp_path: Path) -> None:
         path.write_bytes(b"")
     said = dltrain("fit", "--resume", run.path, "train.max_steps=9")
     assert said.code == 1 and "no intact checkpoint" in said.errors[0], "damaged is not absent"
+    for path in run.checkpoints.iterdir():
+        path.unlink()
+    gone = dltrain("fit", "--resume", run.path)
+    for errors in (said.errors, gone.errors):
+        assert errors[0].endswith(f"; to train it again: dltrain fit {run.config}")
+
+
+@pytest.mark.parametrize("damage", [b"garbage\n", b"garbage", b'{"event": "step", "step"', b"[1]\n"])
+def test_rows_behind_damage_are_cut_off_so_that_new_ones_can_be_read(damage: bytes, tmp_path: Path) -> None:
+    run = stopped(tmp_path)
+    lines = run.metrics.read_bytes().splitlines(keepends=True)
+    run.metrics.write_bytes(lines[0] + damage + b"".join(lines[2:]))
+    said = done("fit", "--resume", run.path)
+    assert f"{run.metrics}: had " in said.err and "rows are missing" in said.err
+    assert [row["step"] for row in run.rows(run.metrics)] == [1, 5, 6, 6]
+    assert run.metrics.read_bytes().endswith(b"\n") and "damaged" not in done("report", run.path).err
+
+
+def test_a_missing_status_is_written_anew(tmp_path: Path) -> None:
+    run = stopped(tmp_path)
+    done("fit", "--resume", run.path)
+    (run.path / "status.json").unlink()
+    said = done("fit", "--resume", run.path)
+    assert "nothing left to train" in said.err and run.status()["status"] == "done"
 
 
 def test_another_environment_is_told(tmp_path: Path) -> None:

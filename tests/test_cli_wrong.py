@@ -224,7 +224,9 @@ def test_damaged_data() -> None:
         check(dltrain("fit", config, "--runs-dir", "runs"), 1, "data.npz: not an npz file that can be read")
     Path("data.npz").unlink()
     for words in (["fit"], ["validate"], ["fit", "--smoke"]):
-        check(dltrain(*words, config), 1, "data.npz: no such file (a path is taken from the folder where the command")
+        said = dltrain(*words, config)
+        check(said, 2, "data.npz: no such file (a path is taken from the folder where the command")
+        assert said.errors[0].startswith(f"{config}:1:") and "  data.path: data.npz" in said.errors[0]
     assert not Path("runs").exists()
 
 

@@ -89,9 +89,27 @@ def test_runs_by_name_and_those_that_only_differ_in_seed_or_logging(runs: Path) 
     names = [run.path.name for run in all_runs(runs) if run.path.name[16:].startswith("a")]
     write_run(runs, "quiet", 7, accuracy=0.91, logging={"every": 5})
     said = done("compare", *names, "quiet", "--runs-dir", runs)
-    assert said.err == "the configs differ in the seed alone\n" and len(said.out.splitlines()) == 2
+    assert said.err == "the configs differ in the seed or the fold alone\n" and len(said.out.splitlines()) == 2
     (variant,) = done("compare", *names, *names, "--runs-dir", runs, "--json").json["variants"]
     assert variant["results"]["test loss"]["count"] == 3
+
+
+def test_a_damaged_run_does_not_stop_the_others(runs: Path) -> None:
+    damaged = next(runs.glob("*-d"))
+    (damaged / "status.json").unlink()
+    said = done("compare", runs, "--json")
+    assert sum(len(variant["runs"]) for variant in said.json["variants"]) == 9
+    assert said.err == (
+        f"warning: {damaged.name} is left out: {damaged / 'status.json'}: cannot be read (No such file or directory); "
+        f"to have it written anew: dltrain fit --resume {damaged}\n"
+    )
+
+
+def test_runs_that_are_all_damaged_are_runs(tmp_path: Path) -> None:
+    write_run(tmp_path, "a")
+    (next(tmp_path.glob("*-a")) / "status.json").write_text("{")
+    said = done("runs", "--runs-dir", tmp_path)
+    assert "no runs in" not in said.out and "status.json: cannot be read" in said.err
 
 
 @pytest.mark.parametrize("words", [["20261"], ["nowhere"], []])

@@ -27,18 +27,20 @@ def config(tmp_path: Path) -> Path:
 
 def test_folds(config: Path, tmp_path: Path) -> None:
     said = done("fit", config, "--folds", 3, "--runs-dir", tmp_path / "runs", "--json").json
-    assert list(said) == ["folds", "mean", "deviation"] and len(said["folds"]) == 3
+    assert list(said) == ["group", "runs", "mean", "deviation"] and len(said["runs"]) == 3
     for split in ("train", "validation", "test"):
         for name in said["mean"][split]:
-            values = [fold[split][name] for fold in said["folds"]]
+            values = [fold[split][name] for fold in said["runs"]]
             assert said["mean"][split][name] == pytest.approx(mean(values))
             assert said["deviation"][split][name] == pytest.approx(stdev(values))
     assert list(said["mean"]["validation"]) == ["loss", "accuracy", "f1"]
-    names = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    names = sorted(path.name for path in Path(said["group"]).iterdir() if path.is_dir())
     assert [name.rpartition("-")[2] for name in names] == ["fold1", "fold2", "fold3"]
+    (row,) = done("compare", said["group"], "--json").json["variants"]
+    assert len(row["runs"]) == 3 and row["settings"] == {}, "folds are repetitions, as seeds are"
 
     held = []
-    for number, fold in enumerate(said["folds"], start=1):
+    for number, fold in enumerate(said["runs"], start=1):
         spec = load(Path(fold["run"]) / "config.yaml")
         assert spec.data and spec.data.common["fold"] == Fold(number=number, of=3)
         cuts = Cuts(test=44, fold=Fold(number=number, of=3), stratified=True)
@@ -47,16 +49,16 @@ def test_folds(config: Path, tmp_path: Path) -> None:
         assert evaluated["loss"] == fold["validation"]["loss"] and evaluated["examples"] == 100
     rows = np.concatenate(held)
     assert len(np.unique(np.nan_to_num(rows), axis=0)) > 290, "each fold has others"
-    again = done("fit", Path(said["folds"][1]["run"]) / "config.yaml", "--runs-dir", tmp_path / "again", "--json").json
-    assert again["weights_sha256"] == said["folds"][1]["weights_sha256"], "the config of a fold repeats it"
+    again = done("fit", Path(said["runs"][1]["run"]) / "config.yaml", "--runs-dir", tmp_path / "again", "--json").json
+    assert again["weights_sha256"] == said["runs"][1]["weights_sha256"], "the config of a fold repeats it"
 
 
 def test_in_words(config: Path, tmp_path: Path) -> None:
     said = done("fit", config, "--folds", 2, "--smoke", "--name", "x", "--runs-dir", tmp_path / "runs")
-    *_, title, train, validation, test = said.out.splitlines()
-    assert title == "mean and deviation of 2 folds" and said.out.count("weights     sha256") == 2
+    header, first, second, _, title, train, validation, test, _, group = said.out.splitlines()
+    assert header.split()[:2] == ["run", "status"] and [first[:5], second[:5]] == ["fold1", "fold2"]
+    assert title == "mean and deviation of 2 runs" and group == f"group {next((tmp_path / 'runs').iterdir())}"
     assert all(" ± " in line for line in (train, validation, test)) and validation.startswith("validation  loss ")
-    assert {path.name.partition("-x-")[2] for path in (tmp_path / "runs").iterdir()} == {"fold1", "fold2"}
 
 
 def test_wrong(config: Path, tmp_path: Path) -> None:
@@ -64,5 +66,6 @@ def test_wrong(config: Path, tmp_path: Path) -> None:
     assert dltrain("fit", config, "--folds", 1, *runs).code == 2
     said = dltrain("fit", config, "--folds", 301, *runs)
     assert said.code == 2 and "300 training examples cannot be cut into 301 pieces" in said.errors[0]
-    said = dltrain("fit", "vgg16", "--folds", 2, *runs)
-    assert said.code == 2 and not (tmp_path / "runs").exists()
+    assert list((tmp_path / "runs").iterdir()) == [], "a plan that can never begin is not kept"
+    said = dltrain("fit", "vgg16", "--folds", 2, "--runs-dir", tmp_path / "none")
+    assert said.code == 2 and not (tmp_path / "none").exists()

@@ -289,6 +289,25 @@ def test_a_logarithmic_chart_has_even_decades() -> None:
     assert np.allclose(np.diff([float(y) for y, _ in ticks]), np.diff([float(y) for y, _ in ticks])[0])
 
 
+@pytest.mark.parametrize("values", [(0.07, 2.0), (0.3, 7.0), (1.1, 30.0), (0.9, 1.05), (2.0, 2.0)])
+def test_no_curve_ends_beyond_the_labels(values: tuple[float, float]) -> None:
+    svg = str(line_chart([Line("a", list(enumerate(values)), "first")], about="x", x_ticks=[0, 1], log=True))
+    ticks = [float(name.replace("−", "-")) for name in re.findall(r'<text x="-5" [^>]*>([^<]+)</text>', svg)]
+    assert len(ticks) >= 3 and ticks[0] <= min(values) and ticks[-1] >= max(values)
+
+
+def test_plots_are_alike_and_say_what_their_axis_counts() -> None:
+    """Whether lines have labels or not; a lone point has one, too, and the axis has its name behind its last number."""
+    widths = set()
+    for lines in ([Line("", [(0, 1), (1, 2)], "first")], [Line("training", [(1, 1.0)], "first", True)]):
+        svg = str(line_chart(lines, about="x", x_ticks=[0, 1]))
+        widths |= set(re.findall(r'class="plot"><rect x="0" y="0" width="([\d.]+)"', svg))
+        ((x, y),) = re.findall(r'<text x="([\d.]+)" y="([\d.]+)">epoch</text>', svg)
+        assert float(y) == pytest.approx(float(re.findall(r'y="([\d.]+)" class="[^"]*">1</text>', svg)[-1]), abs=1)
+        assert float(x) > float(re.findall(r'<text x="([\d.]+)" [^>]*>1</text>', svg)[-1])
+    assert len(widths) == 1 and 'class="end first">training</text>' in svg
+
+
 def test_thin_lines_keep_their_mean() -> None:
     points = [(float(i), float(i % 7)) for i in range(1000)]
     thinned = thin(points, 100)

@@ -16,7 +16,7 @@ from builders import checkpoint, make_job, new_run, train
 from dltrain.errors import ConfigError, RunError
 from dltrain.train import rundir
 from dltrain.train.progress import Position
-from dltrain.train.rundir import RunDir, all_runs, find_run
+from dltrain.train.rundir import RunDir, all_runs
 
 # --- creating --------------------------------------------------------------------------------------------------------
 
@@ -224,72 +224,3 @@ def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
 
 
 # --- finding ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    folder = tmp_path / "runs"
-    for i, name in enumerate(["20260101-100000-digits", "20260101-100000-digits-2", "20260102-000000-cifar"]):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "config.yaml").write_text("")
-        os.utime(folder / name / "config.yaml", (1000 + i, 1000 + i))
-    (folder / ".new-abc").mkdir()
-    (folder / ".new-abc" / "config.yaml").write_text("")
-    (folder / "empty").mkdir()
-    (folder / "notes.txt").write_text("")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        (None, "20260102-000000-cifar"),
-        ("latest", "20260102-000000-cifar"),
-        ("cifar", "20260102-000000-cifar"),
-        ("20260101-100000-digits", "20260101-100000-digits"),  # a whole name, although it is a part of another one
-        ("digits-2", "20260101-100000-digits-2"),
-    ],
-)
-def test_a_run_is_found_by_name_or_part_of_it(text: str | None, name: str, runs: Path) -> None:
-    assert find_run(text, runs).path == runs / name
-
-
-def test_a_run_is_found_by_its_path_wherever_it_is(runs: Path, tmp_path: Path) -> None:
-    moved = tmp_path / "kept"
-    (runs / "20260102-000000-cifar").rename(moved)
-    assert find_run(str(moved), runs).path == moved
-    assert find_run(str(moved) + "/", tmp_path / "nowhere").path == moved
-
-
-def test_the_newest_is_told_by_time_not_by_name(runs: Path) -> None:
-    os.utime(runs / "20260101-100000-digits" / "config.yaml", (2000, 2000))
-    assert find_run(None, runs).path.name == "20260101-100000-digits"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("digits", "'digits' fits 2 runs in .*: 20260101-100000-digits, 20260101-100000-digits-2; give more"),
-        ("20260", "fits 3 runs"),
-        ("mnist", "no run 'mnist' in .*`dltrain runs` lists"),
-        pytest.param("x" * 5000, "no run", id="too long for a path"),
-        ("a\0b", "no run"),
-        ("", "fits 3 runs"),
-    ],
-)
-def test_what_is_said_where_none_is_found(text: str, said: str, runs: Path) -> None:
-    with pytest.raises(RunError, match=said):
-        find_run(text, runs)
-
-
-def test_a_directory_that_is_no_run(runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"is no run directory: it has no config\.yaml"):
-        find_run(str(runs / "empty"), runs)
-    for text in (None, "latest"):
-        with pytest.raises(RunError, match=r"there is no run in .*; start one with: dltrain fit CONFIG"):
-            find_run(text, tmp_path / "nowhere")
-
-
-def test_all_runs_are_listed_oldest_first(runs: Path, tmp_path: Path) -> None:
-    assert [run.path.name[9:] for run in all_runs(runs)] == ["100000-digits", "100000-digits-2", "000000-cifar"]
-    assert all_runs(tmp_path / "nowhere") == []

@@ -224,6 +224,11 @@ def test_words_stay_words(text: str) -> None:
     assert spec.data and spec.data.settings["path"] == text
 
 
+def test_a_path_is_asked_for_as_one() -> None:
+    with pytest.raises(ConfigError, match=r"c.yaml:1:25  data.path: expected a path, got the list \[a\]"):
+        loads("data: {type: npz, path: [a]}\nmodel: {layers: [relu]}\n", "c.yaml")
+
+
 def test_booleans_are_true_and_false_only() -> None:
     text = "model: {{input: [4, 4, 1], layers: [conv: {{channels: 2, bias: {}}}]}}"
     assert loads(text.format("true")).model.layers[0].settings["bias"] is True

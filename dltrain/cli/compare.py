@@ -12,7 +12,7 @@ KEYS = 6  # columns of settings in the table
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN|FOLDER…", help="Runs, or folders of runs.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN|GROUP|FOLDER…", help="Runs, groups, or folders of runs.")],
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE.html", help="Also as a page, with curves over each other.")
     ] = None,
@@ -23,23 +23,30 @@ def compare(
 ) -> None:
     """Compare runs: what differs, and what came out.
 
-    Runs that differ in their seed alone become one row with mean ± standard deviation. A difference of less than two
-    standard errors is "within the spread"; with fewer than three seeds on either side it is "unknown".
+    Runs that differ in their seed or fold alone become one row with mean ± standard deviation. A difference of less
+    than two standard errors is "within the spread"; with fewer than three runs on either side it is "unknown".
     """
+    from dltrain.errors import DltrainError
     from dltrain.report.comparison import compare as put_beside
     from dltrain.report.overview import write_comparison
     from dltrain.report.record import Record, believed
     from dltrain.spec import look
-    from dltrain.train.rundir import all_runs, find_run
+    from dltrain.train.find import find_runs
 
-    found = {}
-    for name in runs:
-        members = all_runs(Path(name)) if "\0" not in name else []
-        for run in members or [find_run(name, runs_dir)]:
-            found[run.path.resolve()] = run
-    with believed(*found.values()):
-        records = [Record.read(run) for run in found.values()]
-        comparison = put_beside(records, [look(run.config) for run in found.values()])
+    found = {run.path.resolve(): run for name in runs for run in find_runs(name, runs_dir)}
+    records, problems = [], []
+    for run in found.values():
+        try:
+            with believed(run):
+                records.append((Record.read(run), look(run.config)))
+        except DltrainError as error:
+            problems.append((run, error))
+    for run, problem in problems:
+        if len(records) < 2:
+            raise problem
+        console.warning(f"{run.path.name} is left out: {problem}")
+    with believed(*(record.run for record, _ in records)):
+        comparison = put_beside([record for record, _ in records], [config for _, config in records])
         if html is not None:
             write_comparison(comparison, html)
             console.info(f"wrote {html}")
@@ -56,7 +63,7 @@ def compare(
         curve = console.sparkline([loss for _, loss in variant.curve], 12)
         rows.append([*(variant.settings[key] for key in shown), len(variant.records), *results, curve, variant.verdict])
     if not comparison.differs:
-        console.info("the configs differ in the seed alone")
+        console.info("the configs differ in the seed or the fold alone")
     console.result_table(columns, rows)
 
 

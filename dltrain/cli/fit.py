@@ -46,9 +46,9 @@ def fit(
         str | None,
         typer.Option(
             "--resume",
-            metavar="RUN",
+            metavar="RUN|GROUP",
             help="Continue a run (or a group of runs), to the bits of one that was never interrupted; takes no CONFIG. "
-            "auto: the newest unfinished run of CONFIG, or else a new one.",
+            "auto: the newest unfinished one of CONFIG, or else a new one.",
         ),
     ] = None,
     name: Annotated[
@@ -72,7 +72,9 @@ def fit(
     ] = False,
     folds: Annotated[
         int | None,
-        typer.Option("--folds", metavar="K", min=2, help="Cross-validation: K runs, each validated on another K-th."),
+        typer.Option(
+            "--folds", metavar="K", min=2, help="Cross-validation, a group of K runs, each validated on another K-th."
+        ),
     ] = None,
     plugin: Plugins = None,
     seeds: Annotated[
@@ -94,68 +96,57 @@ def fit(
     Everything about the training is kept in a new run directory: configs, logs, checkpoints. A run that was
     interrupted or killed continues with --resume.
     """
+    from dltrain.backend.process import available_cores
     from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError
     from dltrain.spec import Override
-    from dltrain.train.group import find_group
-    from dltrain.train.rundir import RunDir, find_run, name_of
-    from dltrain.train.shards import available_cores
+    from dltrain.train.find import find_group, find_run
+    from dltrain.train.rundir import name_of
 
     words = [*(overrides or [])]
     flags = {"device": ("--device", device), "seed": ("--seed", seed), "train.max_steps": ("--max-steps", max_steps)}
     changes: list[Any] = [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
     changes += [Override("train.epochs=1", "--smoke")] if smoke else []
     place = data_dir or default_data_dir(), threads or available_cores(), kernels
-    group = find_group(resume, runs_dir) if resume else None
-    if group or seeds or vary:
-        if folds or profile:
-            raise ConfigError(f"{'--folds' if folds else '--profile'} is for runs by themselves, not for a group")
-        if group and (config or name or changes or seeds or vary):
+    group = find_group(resume, runs_dir) if resume and resume != "auto" else None
+    if group or seeds or vary or folds:
+        if profile:
+            raise ConfigError("--profile is for runs by themselves, not for a group")
+        if group and (config or name or changes or seeds or vary or folds):
             raise ConfigError(f"{group.path} is a group: it continues as it was planned, without changes")
         if group is None:
-            if config is None or resume:
-                raise ConfigError("--seeds and --vary make a new group and want a CONFIG; --resume GROUP continues one")
+            if config is None or resume not in (None, "auto"):
+                raise ConfigError("--seeds, --folds and --vary make a new group of runs and want a CONFIG")
             words += [change.text for change in changes]
-            group = new_group(config, words, seeds, vary or [], runs_dir, name or name_of(config), smoke)
-        train_group(
-            group, Start(group.path, *place, group.smoke), lambda start: _train(start, False, progress, False), json
-        )
+            varied, called = (seeds, folds, vary or []), name or name_of(config)
+            group = new_group(config, words, *varied, runs_dir, called, smoke, look_for_unfinished=resume == "auto")
+        train_group(group, Start(group.path, *place, group.smoke), lambda start: _train_member(start, progress), json)
         return
     start = Start(runs_dir, *place, smoke)
     if resume is not None and resume != "auto":
-        for flag, given in (("--name", name), ("--smoke", smoke), ("--folds", folds)):
+        for flag, given in (("--name", name), ("--smoke", smoke)):
             if given:
                 raise ConfigError(f"{flag} is for a new run, not for one that continues")
         words = [config, *words] if config else words
         start.resume(find_run(resume, runs_dir), [*words, *changes])
-        runs = [result := _train(start, profile, progress, json)]
     elif config is None:
         wanted = "--resume auto wants the CONFIG as well" if resume else "Missing argument 'CONFIG'"
         raise ConfigError(f"{wanted}; `dltrain fit --help` shows how")
-    elif folds is None:
-        start.begin(config, name or name_of(config), [*words, *changes], look_for_unfinished=resume == "auto")
-        runs = [result := _train(start, profile, progress, json)]
     else:
-        cuts = [f"data.fold={{number: {number}, of: {folds}}}" for number in range(1, folds + 1)]
-        changes.append(Override("data.validation=0", "--folds"))
-        runs = []
-        for number, cut in enumerate(cuts, start=1):
-            changed = [*words, *changes, Override(cut, "--folds")]
-            fold_name = f"{name or name_of(config)}-fold{number}"
-            start.begin(config, fold_name, changed, look_for_unfinished=resume == "auto")
-            runs.append(_train(start, profile, progress, json))
-        result = _together(runs)
+        start.begin(config, name or name_of(config), [*words, *changes], look_for_unfinished=resume == "auto")
+    result = _train(start, profile, progress, json)
     if json:
         console.result_json(result)
     else:
-        for one in runs:
-            console.result_text(_summary(one))
-            if profile and not start.finished:
-                _show_profile(loads(RunDir(Path(one["run"])).profile.read_bytes()))
-        if folds is not None:
-            console.result_text(_spread(result))
-    for one in runs:
-        _report(RunDir(Path(one["run"])))
+        console.result_text(_summary(result))
+        if profile and not start.finished:
+            _show_profile(loads(start.run.profile.read_bytes()))
+    _report(start.run)
+
+
+def _train_member(start: "Start", progress: ProgressStyle) -> None:
+    _train(start, profile=False, progress=progress, json=False)
+    _report(start.run)
 
 
 def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -> dict[str, Any]:
@@ -167,7 +158,6 @@ def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -
 
     run = start.run
     if start.finished:
-        console.info(f"run {run.path} is finished; a larger train.epochs or train.max_steps would continue it")
         return run.result()
 
     job = start.job
@@ -225,13 +215,17 @@ class Start:
         console.info(f"run {self.run.path}: {parameters:,} parameters, {device.name}")
         if chosen:
             console.info(f"device auto: {chosen}")
+        if (steps := self.job.total_steps) < (planned := spec.train.epochs * self.job.steps_per_epoch):
+            console.info(f"train.max_steps ends it after {steps:,} of {planned:,} steps")
         for split, feed in self.job.feeds.items():
             console.info(f"{split}: {_content(feed.size, self.job.class_counts(split))}")
+        if len(self.job.feeds) == 1:
+            console.info("no examples to validate or test on; data.validation: 0.1 and data.test: 0.2 would cut some")
 
     def resume(self, run: "RunDir", changes: list[Any]) -> None:
         from dltrain.backend import choose_kernels, open_device
         from dltrain.errors import ConfigError, RunError
-        from dltrain.spec import build_job, resumed, rewritten
+        from dltrain.spec import build_job, ending, resumed, rewritten, stretched
         from dltrain.train.environment import differences, environment
 
         self.run = run
@@ -241,6 +235,7 @@ class Start:
         status = run.last_status()
         if status.get("status") == "done" and not changed:
             self.finished = True
+            console.info(f"run {run.path} is finished, {ending(spec, self.checkpoint) or 'with all its steps'}")
             return
         recorded = run.recorded_environment()
         if self.kernels == "auto" and recorded.get("kernels") == "numpy":
@@ -256,10 +251,15 @@ class Start:
                 raise RunError(f"{run.path}: {'; '.join(data)}; bring back the old ones or start a new run")
             others += data  # pictures, say, may be decoded differently there
             self.checkpoint = self.job.adopt(self.checkpoint)
+        other_rates = stretched(self.job, self.checkpoint) if self.checkpoint else None
         note = {"changed": {path: list(values) for path, values in changed.items()}, "environment": others}
+        note |= {"schedule": other_rates} if other_rates else {}
         run.reopen(self.checkpoint, note, rewritten(spec) if changed else None)
         where = f"after step {step:,}" if self.checkpoint else "from the start: it has no checkpoint yet"
-        console.info(f"run {run.path} continues {where}")
+        ended = ending(spec, self.checkpoint)
+        console.info(f"run {run.path} continues {where}{f', with nothing left to train: {ended}' if ended else ''}")
+        if other_rates and not ended:
+            console.info(other_rates)
         if others:
             console.info("the environment has changed, so equal bits are not promised from here on:")
             console.info("\n".join(f"  {line}" for line in others))
@@ -288,27 +288,6 @@ def _unfinished(spec: "RunSpec", runs_dir: Path, smoke: bool) -> "RunDir | None"
             if not differences(spec, load(run.config)) and run.is_free():
                 return run
     return None
-
-
-def _together(folds: list[dict[str, Any]]) -> dict[str, Any]:
-    """The results of all folds; the mean and the sample's standard deviation of every figure over them."""
-    from statistics import mean, stdev
-
-    overall: dict[str, Any] = {"folds": folds, "mean": {}, "deviation": {}}
-    for split in ("train", "validation", "test"):
-        names = folds[0].get(split, {})
-        values = {name: [fold[split][name] for fold in folds if fold[split][name] is not None] for name in names}
-        for key, function in (("mean", mean), ("deviation", stdev)):
-            overall[key] |= {split: {n: function(v) for n, v in values.items() if len(v) > 1}} if names else {}
-    return overall
-
-
-def _spread(result: dict[str, Any]) -> str:
-    lines = []
-    for split, means in result["mean"].items():
-        spread = [f"{name} {value:.4f} ± {result['deviation'][split][name]:.4f}" for name, value in means.items()]
-        lines.append(f"{split:<10}  {'  '.join(spread)}")
-    return "\n".join([f"mean and deviation of {len(result['folds'])} folds", *lines])
 
 
 def _report(run: "RunDir", ended_by: BaseException | None = None) -> None:

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, ConfigOrRun, DataDir, Debug, Json, Plugins, Quiet, RunsDir
+from dltrain.cli.app import RUNS, ConfigOrRun, DataDir, Debug, Json, Overrides, Plugins, Quiet, RunsDir
 
 
 def graph(
     config: ConfigOrRun,
+    overrides: Overrides = None,
     form: Annotated[Literal["text", "dot", "svg"], typer.Option("--format", help="How to show it.")] = "text",
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write it there: DOT if it ends in .dot, else SVG.")
@@ -30,7 +31,7 @@ def graph(
     from dltrain.report.graph import graph_rows, svg_file, to_dot
     from dltrain.train.files import write_output
 
-    title, vertices = _capture(config, runs_dir, data_dir)
+    title, vertices = _capture(config, overrides or [], runs_dir, data_dir)
     if output and form == "text":
         form = "dot" if output.suffix == ".dot" else "svg"
     text = "" if form == "text" else svg_file(vertices, title) if form == "svg" else to_dot(vertices)
@@ -45,7 +46,7 @@ def graph(
         console.result_text(text.rstrip())
 
 
-def _capture(text: str, runs_dir: Path, data_dir: Path | None) -> tuple[str, Any]:
+def _capture(text: str, overrides: list[str], runs_dir: Path, data_dir: Path | None) -> tuple[str, Any]:
     """(a title, the vertices). Of a config before it has weights or data; with a run it goes back again."""
     from functools import partial
 
@@ -59,7 +60,7 @@ def _capture(text: str, runs_dir: Path, data_dir: Path | None) -> tuple[str, Any
     from dltrain.spec import settle as settle_spec
 
     settle()
-    spec, model, run = describe(text, runs_dir)
+    spec, model, run = describe(text, runs_dir, overrides)
     device = open_device("cpu")
     if run is None:
         return text, outline(model, device, spec.loss.build() if spec.data else None)

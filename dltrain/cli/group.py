@@ -1,7 +1,9 @@
-"""`dltrain fit --seeds N --vary KEY=A,B,…`: several runs, one after the other, that can be continued."""
+"""`dltrain fit --seeds N --folds K --vary KEY=A,B,…`: several runs, one after the other, that can be continued."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from dltrain.cli import console
@@ -11,34 +13,57 @@ if TYPE_CHECKING:
     from dltrain.train.group import Group
 
 ENDED = ("done", "diverged")
+REPEATED = ("seed=", "data.fold=")  # members that differ in these alone train the same thing again
 
 
 def new_group(
-    config: str, words: list[str], seeds: int | None, varied: Sequence[str], runs_dir: Path, name: str, smoke: bool
+    config: str,
+    words: list[str],
+    seeds: int | None,
+    folds: int | None,
+    varied: Sequence[str],
+    runs_dir: Path,
+    name: str,
+    smoke: bool,
+    look_for_unfinished: bool,
 ) -> "Group":
     """The plan on disk, once every config in it has been checked. Raises ConfigError, RunError."""
     from dltrain.errors import RunError
     from dltrain.spec import load
     from dltrain.spec.vary import variants
-    from dltrain.train.group import Group, Member
+    from dltrain.train.group import Group, Member, all_groups
 
+    words = [*words, *(["data.validation=0"] if folds else [])]  # a fold is what validates
     spec = load(config, words)
-    found = variants(varied, range(spec.seed, spec.seed + seeds) if seeds else ())
+    found = variants(varied, range(spec.seed, spec.seed + seeds) if seeds else (), folds or 0)
     members = [Member(variant.label, [*words, *variant.changes]) for variant in found]
     for member in members:
         load(config, member.changes)
+    for path in reversed(all_groups(runs_dir)) if look_for_unfinished else ():
+        with suppress(RunError, OSError):
+            group, same = Group.read(path), (spec.text.encode(), members, smoke)
+            if (group.source.read_bytes(), group.members, group.smoke) == same and _is_waiting(group):
+                return group
     try:
         return Group.create(runs_dir, name, spec.text, members, smoke)
     except OSError as error:
         raise RunError(f"{runs_dir}: no group can be kept here ({error.strerror}); --runs-dir says where") from None
 
 
-def train_group(group: "Group", start: "Start", train: Callable[["Start"], dict[str, Any]], json: bool) -> None:
+def _is_waiting(group: "Group") -> bool:
+    """Whether something is left to train and nobody is at it."""
+    runs = [group.run_of(member) for member in group.members]
+    left = [run for run in runs if run is None or run.last_status().get("status") not in ENDED]
+    return bool(left) and all(run is None or run.is_free() for run in left)
+
+
+def train_group(group: "Group", start: "Start", train: Callable[["Start"], None], json: bool) -> None:
     """Train what has not ended yet, each member in its own run. One that diverges does not stop the others.
 
     Raises DivergedError at the end where there was one, or whatever stopped the group.
     """
-    from dltrain.errors import DivergedError
+    from dltrain.errors import ConfigError, DivergedError
+    from dltrain.train.rundir import all_runs
 
     results: dict[str, dict[str, Any]] = {}
     for number, member in enumerate(group.members, start=1):
@@ -53,7 +78,10 @@ def train_group(group: "Group", start: "Start", train: Callable[["Start"], dict[
                 train(start)
             except DivergedError as error:
                 console.error(str(error))
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, ConfigError) and not all_runs(group.path):
+                    rmtree(group.path)  # a plan that can never begin
+                    raise
                 console.info(f"what is finished is kept; to go on: dltrain fit --resume {group.path}")
                 raise
             run = group.run_of(member)
@@ -65,8 +93,12 @@ def train_group(group: "Group", start: "Start", train: Callable[["Start"], dict[
 
 
 def _show(group: "Group", results: dict[str, dict[str, Any]], json: bool) -> None:
+    done = [result for result in results.values() if result["status"] == "done"]
+    first, *others = (set(member.changes) for member in group.members)
+    repeats = all(change.startswith(REPEATED) for other in others for change in first ^ other)
+    spread = _spread(done) if repeats and len(done) > 1 else {}
     if json:
-        console.result_json({"group": str(group.path), "runs": list(results.values())})
+        console.result_json({"group": str(group.path), "runs": list(results.values()), **spread})
         return
     split = next((s for s in ("test", "validation") if all(s in r for r in results.values())), "train")
     rows = []
@@ -74,4 +106,23 @@ def _show(group: "Group", results: dict[str, dict[str, Any]], json: bool) -> Non
         found = result.get(split, {})
         rows.append([label, result["status"], result.get("epochs"), found.get("loss"), found.get("accuracy")])
     console.result_table(["run", "status", "epochs", f"{split} loss", f"{split} accuracy"], rows)
+    if spread:
+        console.result_text(f"\nmean and deviation of {len(done)} runs")
+        for split, means in spread["mean"].items():
+            figures = [f"{name} {value:.4f} ± {spread['deviation'][split][name]:.4f}" for name, value in means.items()]
+            console.result_text(f"{split:<10}  {'  '.join(figures)}")
     console.result_text(f"\ngroup {group.path}")
+
+
+def _spread(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean and the sample's standard deviation of every figure over the runs."""
+    from statistics import mean, stdev
+
+    spread: dict[str, Any] = {"mean": {}, "deviation": {}}
+    for split in ("train", "validation", "test"):
+        found = [result[split] for result in results if split in result]
+        names = dict.fromkeys(name for figures in found for name in figures)
+        values = {name: [figures[name] for figures in found if figures.get(name) is not None] for name in names}
+        for key, function in (("mean", mean), ("deviation", stdev)):
+            spread[key] |= {split: {n: function(v) for n, v in values.items() if len(v) > 1}} if found else {}
+    return spread

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, ConfigOrRun, Debug, Json, Plugins, Quiet, RunsDir
+from dltrain.cli.app import RUNS, ConfigOrRun, Debug, Json, Overrides, Plugins, Quiet, RunsDir
 
 
 def inspect_params(
     config: ConfigOrRun,
+    overrides: Overrides = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the arithmetic, multiply-adds, memory and receptive fields.")
     ] = False,
@@ -26,7 +27,7 @@ def inspect_params(
     from dltrain.nn.summary import summarise
     from dltrain.spec import describe
 
-    spec, model, _ = describe(config, runs_dir)
+    spec, model, _ = describe(config, runs_dir, overrides or [])
     kinds = {layer.common["name"]: layer.type for layer in spec.model.layers}
     found = summarise(model, kinds, spec.train.batch_size)
     if json:

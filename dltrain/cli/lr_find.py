@@ -28,11 +28,12 @@ def lr_find(
     Trains a copy with a rate that grows from 1e-6 to 10, and from where the loss falls on with some rates for a few
     steps each. Keeps nothing.
     """
+    from dltrain.backend.process import available_cores
     from dltrain.check.lr_find import find_rate
     from dltrain.cli.check import prepare
     from dltrain.report.curve import svg_curve, text_curve
     from dltrain.train.files import write_output
-    from dltrain.train.shards import Crew, available_cores
+    from dltrain.train.shards import Crew
 
     job = prepare(config, overrides, data_dir, device)
     crew = Crew(threads or available_cores())

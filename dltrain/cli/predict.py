@@ -72,7 +72,7 @@ def predict(
 def _split_arguments(arguments: list[str], runs_dir: Path) -> tuple[Any, list[Path]]:
     """The first argument is a run unless it is a file."""
     from dltrain.errors import ConfigError, DataError, RunError
-    from dltrain.train.rundir import find_run
+    from dltrain.train.find import find_run
 
     named = not os.path.isfile(arguments[0])
     try:

@@ -23,6 +23,7 @@ def runs(
     A run that cannot be read is named; the others are listed all the same.
     """
     from dltrain.errors import RunError
+    from dltrain.train.group import is_group
     from dltrain.train.rundir import all_runs
     from dltrain.train.settings import METRICS
 
@@ -35,8 +36,9 @@ def runs(
         except RunError as error:
             damaged.append({"run": run.path.name, "problem": str(error)})
             continue
-        row = {"run": run.path.name, "status": status["status"]}
-        shown = ("started", "epochs", "steps", *(f"best_{metric}" for metric in METRICS), "test")
+        group = {"group": run.path.parent.name} if is_group(run.path.parent) else {}
+        row = {"run": run.path.name, **group, "status": status["status"]}
+        shown = ("started", "epochs", "steps", "smoke", *(f"best_{metric}" for metric in METRICS), "test")
         row |= {key: status[key] for key in shown if status.get(key) is not None}
         rows.append(row)
     if html is not None:
@@ -48,10 +50,12 @@ def runs(
         console.warning(f"{entry['run']}: {entry['problem']}")
     if json:
         console.result_json({"runs": rows, "damaged": damaged})
-    elif not rows:
+    elif not known:
         console.result_text(f"no runs in {runs_dir}; start one with: dltrain fit CONFIG")
     else:
-        keys = ["run", "status", "epochs", "steps"]
+        keys = [*(["group"] if any("group" in row for row in rows) else []), "run", "status", "epochs", "steps"]
         keys += [f"best_{metric}" for metric in METRICS if metric == "loss" or any(f"best_{metric}" in r for r in rows)]
+        for row in rows:
+            row["status"] += " (smoke)" if row.get("smoke") else ""
         table = [[*(row.get(key) for key in keys), row.get("test", {}).get("accuracy")] for row in rows]
         console.result_table([*(key.replace("_", " ") for key in keys), "test accuracy"], table)

@@ -34,12 +34,11 @@ def verify(
     In another environment weights may differ by 1e-5 of an array's largest value for each step, by 1e-2 at most.
     """
     from dltrain.backend import choose_kernels, open_device
-    from dltrain.backend.process import settle
+    from dltrain.backend.process import available_cores, settle
     from dltrain.data import default_data_dir
     from dltrain.spec import build_job, load, require_plugins
     from dltrain.train.environment import differences, environment
-    from dltrain.train.rundir import find_run
-    from dltrain.train.shards import available_cores
+    from dltrain.train.find import find_run
     from dltrain.train.verify import verify as repeat
 
     settle()

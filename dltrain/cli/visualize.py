@@ -51,14 +51,13 @@ def visualize(
     numbers are what the unit gives: for conv the mean over the image after the activation function, for dense, and
     with --minimize, before it.
     """
-    from dltrain.backend.process import settle
+    from dltrain.backend.process import available_cores, settle
     from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError, DataError
     from dltrain.report.features import feature_grid, visualise
     from dltrain.report.grid import write_picture
     from dltrain.spec import examples_of, restore
-    from dltrain.train.rundir import find_run
-    from dltrain.train.shards import available_cores
+    from dltrain.train.find import find_run
 
     settle()
     directory = find_run(run, runs_dir)

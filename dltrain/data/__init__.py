@@ -15,7 +15,7 @@ from dltrain.data.ahead import Ahead
 from dltrain.data.augment import AUGMENTATIONS, Augmentation
 from dltrain.data.columns import Column
 from dltrain.data.digits import Digits
-from dltrain.data.files import MissingData, default_data_dir
+from dltrain.data.files import MissingData, MissingPath, default_data_dir
 from dltrain.data.npz import Npz, read_inputs
 from dltrain.data.prepare import Prepared, generated, load_split, prepare
 from dltrain.data.preprocess import Preprocessing, apply, read_rows
@@ -25,7 +25,8 @@ from dltrain.data.table import Penguins
 from dltrain.data.text import read_ending
 
 __all__ = [
-    "AUGMENTATIONS", "SOURCES", "Ahead", "Augmentation", "Column", "Cuts", "Digits", "Fold", "MissingData", "Npz",
-    "OnDemand", "Penguins", "Prepared", "Preprocessing", "Source", "Split", "apply", "class_weights",
-    "default_data_dir", "generated", "load_split", "prepare", "read_ending", "read_inputs", "read_rows",
+    "AUGMENTATIONS", "SOURCES", "Ahead", "Augmentation", "Column", "Cuts", "Digits", "Fold", "MissingData",
+    "MissingPath", "Npz", "OnDemand", "Penguins", "Prepared", "Preprocessing", "Source", "Split", "apply",
+    "class_weights", "default_data_dir", "generated", "load_split", "prepare", "read_ending", "read_inputs",
+    "read_rows",
 ]  # fmt: skip

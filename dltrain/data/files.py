@@ -12,6 +12,14 @@ class MissingData(DataError):
     """Files that were never there, as against damaged ones: `fit --smoke` goes on with generated examples."""
 
 
+class MissingPath(MissingData):
+    """Nothing is at a path that a setting gives. The spec adds the position, and takes `path` away."""
+
+    def __init__(self, path: Path, what: str):
+        super().__init__(f"{path}: no such {what} (a path is taken from the folder where the command runs)")
+        self.path: Path | None = path
+
+
 def default_data_dir() -> Path:
     """The folder that holds one folder for each data set: DLTRAIN_DATA, else `dltrain` in the user's cache folder."""
     if chosen := os.environ.get("DLTRAIN_DATA"):
@@ -24,7 +32,7 @@ def default_data_dir() -> Path:
 def require_file(path: Path) -> None:
     """Raises MissingData where there is none; a pipe, which would be waited for, is none."""
     if not path.is_file():
-        raise MissingData(f"{path}: no such file (a path is taken from the folder where the command runs)")
+        raise MissingPath(path, "file")
 
 
 def require_files(data_dir: Path, data: str, folder: str, names: Collection[str], where_from: str) -> Path:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dltrain.data.ahead import read_all
-from dltrain.data.files import MissingData
+from dltrain.data.files import MissingPath
 from dltrain.data.images import read_image
 from dltrain.data.source import SOURCES, OnDemand, Source, Split
 from dltrain.errors import DataError
-from dltrain.registry import Count, NonNegativeInt
+from dltrain.registry import Count, FilePath, NonNegativeInt
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm"}
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}  # folder -> split
@@ -52,7 +52,7 @@ class ImageFolder(Source):
     """
 
     def __init__(
-        self, *, path: str, size: tuple[Count, Count], channels: Literal[1, 3] = 3, memory: NonNegativeInt = 512
+        self, *, path: FilePath, size: tuple[Count, Count], channels: Literal[1, 3] = 3, memory: NonNegativeInt = 512
     ):
         self.path, self.memory = Path(path), memory << 20
         self._shape = (*size, channels)
@@ -69,7 +69,7 @@ class ImageFolder(Source):
     def _places(self) -> dict[str, Path]:
         """The folder of each split that there is."""
         if not self.path.is_dir():
-            raise MissingData(f"{self.path}: no such folder (a path is taken from the folder where the command runs)")
+            raise MissingPath(self.path, "folder")
         inside = {SPLITS[folder.name]: folder for folder in _folders(self.path) if folder.name in SPLITS}
         places = inside if "train" in inside else {"train": self.path}
         classes = _folders(places["train"])

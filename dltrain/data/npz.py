@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dltrain.data.npz_file import Header, open_npz
 from dltrain.data.source import SOURCES, Source, Split
 from dltrain.errors import DataError
+from dltrain.registry import FilePath
 
 SPLITS = ("train", "validation", "test")
 ARRAYS = (*(f"{letter}_{split}" for split in SPLITS for letter in "xy"), "class_names")
@@ -27,7 +28,7 @@ class Npz(Source):
     path: taken from the folder where the command runs.
     """
 
-    def __init__(self, *, path: str):
+    def __init__(self, *, path: FilePath):
         self.path = Path(path)
 
     @property

@@ -47,7 +47,9 @@ def load_split(source: Source, data_dir: Path, name: str, *, cuts: Cuts = WHOLE,
     """One of the splits that `prepare` gives, for `eval`: needs the files of that split only."""
     splits = cut(source.load(data_dir, only=cuts.needs(name)), cuts, seed)
     if name not in splits:
-        raise DataError(f"the data set has no {name} split")
+        others = " and ".join(cut(source.load(data_dir), cuts, seed))
+        remedy = f"; data.{name}: 0.2 in the config would cut one for the next training" if name != "train" else ""
+        raise DataError(f"the data set has no {name} split, only {others}: --split says which to take{remedy}")
     return splits[name]
 
 

@@ -150,8 +150,9 @@ def common_settings(
 ) -> None:
     """The settings that every data set takes.
 
-    test: how many examples, or which fraction, to cut from the training part for testing.
-    validation: how many, or which fraction of the others, to cut for validation.
+    test: how many examples, or which fraction, to cut from the training part for testing; with 0 there are those alone
+    that the data set has of its own.
+    validation: how many, or which fraction of the others, to cut for validation; the same.
     fold: which piece of a cross-validation validates instead.
     stratified: whether all these have classes in the proportions of the training part.
     class_weights: a number for each class, by which its examples count; "balanced" lets every class count the same in

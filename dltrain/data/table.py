@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dltrain.data.columns import Column, Table, described, encoded, in_order, is_missing, is_number, numbers, read_table
 from dltrain.data.source import SOURCES, Source, Split
 from dltrain.errors import DataError, SettingError
+from dltrain.registry import FilePath
 
 Missing = Literal["fill", "drop"]
 Task = Literal["auto", "classification", "regression"]
@@ -31,9 +32,9 @@ class Csv(Source):
     def __init__(
         self,
         *,
-        path: str,
+        path: FilePath,
         target: str,
-        test_path: str | None = None,
+        test_path: FilePath | None = None,
         task: Task = "auto",
         ignore: tuple[str, ...] = (),
         categorical: tuple[str, ...] = (),

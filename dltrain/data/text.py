@@ -15,7 +15,7 @@ from dltrain.data.files import require_file
 from dltrain.data.preprocess import Preprocessing
 from dltrain.data.source import SOURCES, OnDemand, Source, Split
 from dltrain.errors import DataError, SettingError
-from dltrain.registry import Count, Rate
+from dltrain.registry import Count, FilePath, Rate
 
 Array = NDArray[Any]
 SHIPPED = "shakespeare.txt.gz"
@@ -66,7 +66,7 @@ class Text(Source):
     def __init__(
         self,
         *,
-        path: str | None = None,
+        path: FilePath | None = None,
         length: Count = 40,
         stride: Count = 3,
         held_out: tuple[Rate, Rate] = (0.05, 0.05),

@@ -38,9 +38,10 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     log: bool = False,
     wide: bool = False,
+    axis: str = "epoch",
 ) -> Markup:
     """Lines over numbers. about: what a reader who cannot see it is told. log: a logarithmic vertical axis. wide: for a
-    chart that fills the page.
+    chart that fills the page. axis: what is written behind the numbers of the horizontal axis.
 
     At least one line has a value that can be drawn: above 0 where the axis is logarithmic.
     """
@@ -63,7 +64,7 @@ def line_chart(
     chart.x_labels = [{"value": tick, "label": number(tick)} for tick in x_ticks]
     for line in drawn:
         chart.add(line.label, list(line.points), show_dots=line.dots, dots_size=2)
-    chart.add_xml_filter(lambda root: _finish(root, about, drawn))
+    chart.add_xml_filter(lambda root: _finish(root, about, drawn, axis))
     return Markup(chart.render(is_unicode=True))
 
 
@@ -118,14 +119,15 @@ def _drawable(points: Points, log: bool) -> list[tuple[float, float]]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten between the values, at most six; 1, 2 and 5 times them where there would be fewer than three, and
-    where those are too few as well, round numbers at even distances."""
+    """Powers of ten between the values, at most six; where there would be fewer than three, 1, 2 and 5 times them, to
+    the next below and above; and where those are too few as well, round numbers at even distances."""
     exponents = range(floor(log10(low)), ceil(log10(high)) + 1)
     tens = [10.0**e for e in exponents if low <= 10.0**e <= high]
     if len(tens) < 3:
         fine = [m * 10.0**e for e in exponents for m in (1, 2, 5)]
-        inside = [tick for tick in fine if low <= tick <= high]
-        return inside if len(inside) > 2 else [tick for tick in nice_ticks(low, high, 4) if tick > 0]
+        first = max((i for i, tick in enumerate(fine) if tick <= low), default=0)
+        around = fine[first : next(i for i, tick in enumerate(fine) if tick >= high) + 1]
+        return around if len(around) > 3 else [tick for tick in nice_ticks(low, high, 4) if tick > 0]
     return tens[:: ceil(len(tens) / 6)]
 
 
@@ -139,11 +141,13 @@ def _plain(height: int, right: float) -> dict[str, Any]:
 
 
 def _label_space(lines: Sequence[Line]) -> float:
-    return 12 + LETTER * max((len(line.label) for line in lines), default=0)
+    """No less than most charts need, so that the plots of a column are alike."""
+    return 12 + LETTER * max(len("validation"), *(len(line.label) for line in lines))
 
 
-def _finish(root: Element, about: str, lines: Sequence[Line]) -> Element:
-    """Take out pygal's styles, scripts and empty layers; name the looks; write the labels at the ends of the lines."""
+def _finish(root: Element, about: str, lines: Sequence[Line], axis: str = "") -> Element:
+    """Take out pygal's styles, scripts and empty layers; name the looks; write the labels at the ends of the lines and
+    of the horizontal axis."""
     root.attrib.pop("id", None)
     root.set("role", "img")
     root.set("aria-label", about)
@@ -159,11 +163,14 @@ def _finish(root: Element, about: str, lines: Sequence[Line]) -> Element:
         groups = [g for g in root.iter("g") if f"serie-{number} " in (g.get("class") or "")]
         for group in groups:  # one with the line, one with its dots
             group.set("class", f"series {line.look}")
-        path = next((p for group in groups for p in group.iter("path") if p.get("d")), None)
-        if path is not None and line.label:
-            x, y = (float(value.lstrip("ML")) for value in path.get("d", "").split()[-2:])
+        lasts = [p.get("d", "").split()[-2:] for group in groups for p in group.iter("path") if p.get("d")]
+        lasts += [[c.get("cx", ""), c.get("cy", "")] for group in groups for c in group.iter("circle")]  # a lone point
+        if lasts and line.label:
+            x, y = (float(value.lstrip("ML")) for value in lasts[0])
             ends.append((x, y, line))
-    height = float(next(plot.iter("rect")).get("height", 0))
+    width, height = (float(next(plot.iter("rect")).get(key, 0)) for key in ("width", "height"))
+    if axis:
+        SubElement(plot, "text", {"x": f"{width + 5:.1f}", "y": f"{height + LINE + 1:.1f}"}).text = axis
     right = max((x for x, _, _ in ends), default=0.0)
     for (x, y, line), at in zip(ends, _apart([y for _, y, _ in ends], height), strict=True):
         if abs(at - y) > 4 or right - x > 4:

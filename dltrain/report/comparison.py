@@ -38,7 +38,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Variant:
-    """Runs whose configs differ in the seed alone.
+    """Runs whose configs differ in the seed, or the number of the fold, alone.
 
     settings: what sets it apart, key -> value as text. results: "test accuracy" -> its spread, where any run has it.
     verdict: on what is judged, beside the best variant. curve: (epoch, mean loss over the runs).
@@ -59,8 +59,8 @@ class Variant:
 
 @dataclass(frozen=True)
 class Comparison:
-    """differs: the keys in which the configs differ, the seed apart. judged: the result that decides, such as "test
-    accuracy"; None where there is none. curves: of which loss, "validation" or "train".
+    """differs: the keys in which the configs differ, but for seed and number of the fold. judged: the result that
+    decides, such as "test accuracy"; None where there is none. curves: of which loss, "validation" or "train".
     """
 
     differs: list[str]
@@ -118,6 +118,7 @@ def differing(configs: Sequence[Any]) -> list[dict[str, str]]:
     What only some configs have is told by the nearest thing above it that all have: another layer by `model.layers`,
     the settings of another optimizer by `optimizer.type`. Configs that differ are never told alike.
     """
+    configs = [_without_fold_number(config) for config in configs]
     leaves = [_flat(config) for config in configs]
     told: dict[str, None] = {}
     for key in dict.fromkeys(key for found in leaves for key in found):
@@ -136,6 +137,14 @@ def differing(configs: Sequence[Any]) -> list[dict[str, str]]:
     keys = [key for key in told if not any(key.startswith(other + ".") for other in told)]
     columns = [_texts([_below(config, key) for config in configs]) for key in keys]
     return [dict(zip(keys, texts, strict=True)) for texts in zip(*columns, strict=True)] or [{} for _ in configs]
+
+
+def _without_fold_number(config: Any) -> Any:
+    """Of a cross-validation only into how many folds it cuts; they are repetitions, as seeds are."""
+    data = config.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("fold"), dict):
+        return config
+    return config | {"data": data | {"fold": {"of": data["fold"].get("of")}}}
 
 
 def _items(value: Any) -> list[tuple[str, Any]] | None:

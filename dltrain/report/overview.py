@@ -15,6 +15,7 @@ from dltrain.report.palette import depth_class
 from dltrain.report.record import Record, believed
 from dltrain.report.sections import duration
 from dltrain.train.files import write_output
+from dltrain.train.group import is_group
 from dltrain.train.rundir import RunDir
 
 CURVES = 12  # variants whose curves are drawn, the best ones
@@ -56,6 +57,7 @@ def _row(record: Record, to: Path) -> dict[str, Any]:
     seconds = sum(row["seconds"] for row in record.epochs)
     return {
         "name": record.name,
+        "group": record.run.path.parent.name if is_group(record.run.path.parent) else None,
         "link": _link(record.run, to),
         "status": record.status["status"],
         "epochs": record.status.get("epochs"),

@@ -1,6 +1,7 @@
 """What each part of a report shows, made from a run's record. A part that has nothing to show is None or empty."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 from typing import Any
@@ -76,8 +77,18 @@ def headline(record: Record) -> list[tuple[str, str, str]]:
 # --- learning -----------------------------------------------------------------------------------------------------
 
 
-def learning(record: Record) -> list[tuple[str, str, Markup]]:
-    """(title, unit, chart) of loss, accuracy and learning rate."""
+@dataclass(frozen=True)
+class Figure:
+    """wide: the chart once more, across two columns; of the last one of an odd number."""
+
+    title: str
+    unit: str
+    chart: Markup
+    wide: Markup | None = None
+
+
+def learning(record: Record) -> list[Figure]:
+    """Loss, accuracy and learning rate."""
     if not record.steps and not record.epochs:
         return []
     per_epoch = _steps_per_epoch(record)
@@ -93,7 +104,7 @@ def learning(record: Record) -> list[tuple[str, str, Markup]]:
         places = zip(at, record.epochs, strict=True)
         return [(step / per_epoch, row[split].get(key)) for step, row in places if split in row]
 
-    shown = []
+    shown: list[tuple[str, str, list[Line], dict[str, Any]]] = []
     for title, unit, key in (("Loss", "mean per example", "loss"), ("Accuracy", "share that is right", "accuracy")):
         lines = [Line("each step", steps(key), "faint")] if len(record.epochs) < 2 else []
         if len(record.epochs) > 1:
@@ -105,13 +116,20 @@ def learning(record: Record) -> list[tuple[str, str, Markup]]:
         if not lines:
             continue
         log = key == "loss" and min(values) > 0 and max(values) > 30 * min(values)
-        chart = charts.line_chart(lines, about=title, x_ticks=ticks, log=log)
-        shown.append((title, unit + (", log scale" if log else ""), chart))
+        shown.append((title, unit + (", log scale" if log else ""), lines, {"x_ticks": ticks, "log": log}))
     if rate := steps("lr"):
         top = max(y for _, y in rate if y is not None)
-        chart = charts.line_chart([Line("", rate, "first")], about="Learning rate", x_ticks=ticks, y_range=(0.0, top))
-        shown.append(("Learning rate", "", chart))
-    return shown
+        shown.append(("Learning rate", "", [Line("", rate, "first")], {"x_ticks": ticks, "y_range": (0.0, top)}))
+    return _drawn(shown)
+
+
+def _drawn(shown: Sequence[tuple[str, str, list[Line], dict[str, Any]]]) -> list[Figure]:
+    figures = []
+    for left, (title, unit, lines, how) in zip(reversed(range(len(shown))), shown, strict=True):
+        alone = len(shown) % 2 == 1 and left == 0
+        wide = charts.line_chart(lines, about=title, wide=True, **how) if alone else None
+        figures.append(Figure(title, unit, charts.line_chart(lines, about=title, **how), wide))
+    return figures
 
 
 def _steps_per_epoch(record: Record) -> float:
@@ -124,16 +142,14 @@ def _steps_per_epoch(record: Record) -> float:
 # --- inside the layers --------------------------------------------------------------------------------------------
 
 
-def layer_charts(record: Record) -> list[tuple[str, str, Markup]]:
-    """(title, unit, chart) of the whole gradient over the steps, and of each layer's gradient and updates."""
+def layer_charts(record: Record) -> list[Figure]:
+    """The whole gradient over the steps, and each layer's gradient and updates."""
     shown = []
     points = [(row["step"] / _steps_per_epoch(record), row["gradient_norm"]) for row in record.steps]
     if any(norm for _, norm in points):
         ticks = charts.epoch_ticks(points[-1][0])
-        chart = charts.line_chart(
-            [Line("", charts.thin(points), "first")], about="Gradient norm", x_ticks=ticks, log=True
-        )
-        shown.append(("Whole gradient", "‖g‖ at each step, log scale", chart))
+        whole = [Line("", charts.thin(points), "first")]
+        shown.append(("Whole gradient", "‖g‖ at each step, log scale", whole, {"x_ticks": ticks, "log": True}))
     for title, unit, key in (
         ("Gradient of each layer", "‖g‖, log scale", "gradient_norm"),
         ("Updates beside weights", "‖Δw‖ / ‖w‖, log scale", "update_ratio"),
@@ -141,8 +157,8 @@ def layer_charts(record: Record) -> list[tuple[str, str, Markup]]:
         lines = _over_epochs(record, key)
         if lines:
             ticks = charts.epoch_ticks(max(row["epoch"] for row in record.layers))
-            shown.append((title, unit, charts.line_chart(lines, about=title, x_ticks=ticks, log=True)))
-    return shown
+            shown.append((title, unit, lines, {"x_ticks": ticks, "log": True}))
+    return _drawn(shown)
 
 
 def _over_epochs(record: Record, key: str) -> list[Line]:
@@ -261,6 +277,7 @@ def calibration(record: Record) -> Markup | None:
         about="Share that is right over the confidence of the network",
         x_ticks=[0, 0.25, 0.5, 0.75, 1],
         y_range=(0.0, 1.0),
+        axis="confidence",
     )
 
 
@@ -302,6 +319,7 @@ def answers(record: Record) -> Markup | None:
         ],
         about="Outputs over targets",
         x_ticks=charts.nice_ticks(low, high),
+        axis="target",
     )
 
 

@@ -15,12 +15,13 @@ from dltrain.spec.job import (
 )
 from dltrain.spec.load import load, loads, look, replace
 from dltrain.spec.override import Override
-from dltrain.spec.resume import differences, resumed, rewritten
+from dltrain.spec.resume import differences, ending, resumed, rewritten, stretched
 from dltrain.spec.runspec import Component, ModelSpec, RunSpec
 from dltrain.spec.shipped import find_config, shipped_configs
 
 __all__ = [
     "Component", "ModelSpec", "Override", "Restored", "RunSpec", "build_job", "build_model", "build_source",
-    "cuts_of", "describe", "differences", "examples_of", "find_config", "load", "load_weights", "loads", "look",
-    "new_run", "replace", "require_plugins", "restore", "resumed", "rewritten", "settle", "shipped_configs",
+    "cuts_of", "describe", "differences", "ending", "examples_of", "find_config", "load", "load_weights", "loads",
+    "look", "new_run", "replace", "require_plugins", "restore", "resumed", "rewritten", "settle", "shipped_configs",
+    "stretched",
 ]  # fmt: skip

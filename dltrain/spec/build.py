@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from dltrain.data import Source
+from dltrain.data import MissingPath, Source
 from dltrain.errors import ConfigError, SettingError, ShapeError
 from dltrain.nn import Layer, Loss, Model
 from dltrain.spec.runspec import RunSpec
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 def placed(build: Callable[Concatenate[RunSpec, P], T]) -> Callable[Concatenate[RunSpec, P], T]:
-    """What is built from a spec says of a setting that does not suit the data where it was written."""
+    """What is built from a spec says where a setting was written that does not suit the data, or leads nowhere."""
 
     @wraps(build)
     def with_place(spec: RunSpec, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -23,6 +24,12 @@ def placed(build: Callable[Concatenate[RunSpec, P], T]) -> Callable[Concatenate[
             return build(spec, *args, **kwargs)
         except SettingError as error:
             raise ConfigError(f"{spec.position(error.setting)}  {error}") from None
+        except MissingPath as error:
+            for key, value in spec.data.settings.items() if spec.data else ():
+                if error.path and isinstance(value, str) and Path(value) == error.path:
+                    error.args = (f"{spec.position(f'data.{key}')}  data.{key}: {error}",)
+                    error.path, error.exit_code = None, 2
+            raise
 
     return with_place
 

@@ -1,7 +1,9 @@
 """RunSpec -> everything a training needs, and a saved run -> the model it trained."""
 
 import json
+import logging
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from dataclasses import replace as with_changes
 from pathlib import Path
@@ -30,9 +32,12 @@ from dltrain.spec.shipped import find_config
 from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.environment import environment
 from dltrain.train.feed import Feed
+from dltrain.train.find import find_run
 from dltrain.train.job import Job
-from dltrain.train.rundir import RunDir, find_run
+from dltrain.train.rundir import RunDir
 from dltrain.train.shards import auto_shard_size
+
+warn = logging.getLogger("dltrain").warning
 
 
 def settle(spec: RunSpec, device: Device) -> RunSpec:
@@ -125,6 +130,7 @@ def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prep
         if not smoke:
             raise
         prepared = generated(source, examples=2 * batch, **settings)
+        warn(f"data: made up for --smoke, with the shapes of {spec.data.type}, whose files are not here")
     if not smoke:
         return prepared
     limits = {"train": 2 * batch, "validation": batch, "test": batch}
@@ -196,7 +202,7 @@ def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[Feed, b
     return Feed(found, learned, (), restored.device), restored.checkpoint.data_sha256.get(split, here) == here
 
 
-def describe(text: str, runs: Path) -> tuple[RunSpec, Model, RunDir | None]:
+def describe(text: str, runs: Path, overrides: Iterable[str] = ()) -> tuple[RunSpec, Model, RunDir | None]:
     """The spec, and the model without weights, of CONFIG|RUN on the command line: a config file, a shipped config
     or a run, which comes third. A run's model is known even where its data set is gone.
     Raises ConfigError, DataError, RunError."""
@@ -208,9 +214,11 @@ def describe(text: str, runs: Path) -> tuple[RunSpec, Model, RunDir | None]:
             run = find_run(text, runs)
         except RunError as no_run:
             raise ConfigError(f"{no_config}; {no_run}") from None
+        if overrides:
+            raise ConfigError(f"{run.path} is a run, which is what it is; KEY=VALUE changes a CONFIG") from None
         require_plugins(run)
         path = run.config
-    spec = load(path)
+    spec = load(path, overrides)
     try:
         return spec, build_model(spec), run
     except MissingData:

@@ -1,6 +1,7 @@
 """A run that goes on: its own config, with changes where a continued training allows them."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from dltrain.errors import ConfigError
@@ -11,6 +12,7 @@ from dltrain.spec.override import Override
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import RunSpec
 from dltrain.train.checkpoint import Checkpoint
+from dltrain.train.job import Job
 from dltrain.train.rundir import RunDir
 from dltrain.train.settings import RESUMABLE
 
@@ -42,6 +44,43 @@ def differences(before: RunSpec, after: RunSpec) -> Changes:
     """Every value that is not the same in both, None where there is none."""
     old, new = (dict(_leaves(spec.resolved(), "")) for spec in (before, after))
     return {path: (old.get(path), new.get(path)) for path in old | new if old.get(path) != new.get(path)}
+
+
+def ending(spec: RunSpec, checkpoint: Checkpoint | None) -> str:
+    """Which keys leave nothing to train after a checkpoint, and what to do; nothing where something is left."""
+    if checkpoint is None:
+        return ""
+    train, where, progress = spec.train, checkpoint.position, checkpoint.progress
+    stopping = train.early_stopping
+    ended = {
+        "train.max_steps": train.max_steps is not None and where.step >= train.max_steps,
+        "train.epochs": where.epoch >= train.epochs and not checkpoint.epoch,
+        "train.early_stopping": stopping is not None and progress.epochs_without_gain >= stopping.patience,
+        "train.max_time": train.max_time is not None and progress.seconds >= train.max_time,
+    }
+    keys = [key for key, so in ended.items() if so]
+    larger = "; larger ones continue it" if len(keys) > 1 else "; a larger one continues it"
+    return f"ended by {' and '.join(keys)}{larger if {*keys} <= {*RESUMABLE} else ''}" if keys else ""
+
+
+def stretched(job: Job, checkpoint: Checkpoint) -> str | None:
+    """What is to be said where the schedule spans the training and the training is longer or shorter now: the steps
+    taken had other learning rates than the same steps of a training that begins with this length."""
+    trained = loads(checkpoint.config).train
+    before = replace(job, train=replace(job.train, epochs=trained.epochs, max_steps=trained.max_steps))
+    step, losses = checkpoint.position.step, checkpoint.progress.losses
+
+    def rate(of: Job, steps: int) -> float:
+        done, planned = steps / of.steps_per_epoch, of.total_steps / of.steps_per_epoch
+        return float(of.optimizer.lr * of.schedule(done, planned, losses))
+
+    if step == 0 or rate(before, step - 1) == rate(job, step - 1):
+        return None
+    return (
+        f"the schedule now ends at step {job.total_steps:,} instead of {before.total_steps:,}: learning rate "
+        f"{rate(before, step - 1):.2g} -> {rate(job, step):.2g}; the weights will not be those of a training that had "
+        f"{job.total_steps:,} steps from the start"
+    )
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
 from pydantic import BeforeValidator
 
 from dltrain import data, nn
-from dltrain.registry import Registry, settings_of
+from dltrain.registry import FILE_PATH, Registry, settings_of
 from dltrain.spec.nodes import Scalar
 
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,30})")
@@ -111,6 +111,8 @@ def describe(annotation: Any) -> str:
         return f"settings ({', '.join(settings_of(annotation))})"
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
+        if FILE_PATH in parts:
+            return FILE_PATH
         return " ".join([describe(parts[0]), *filter(None, map(limits, parts[1:]))])
     if origin is Literal:
         *others, last = map(str, parts)

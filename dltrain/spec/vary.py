@@ -1,4 +1,4 @@
-"""`--vary KEY=a,b,c` and `--seeds N`: one config becomes several."""
+"""`--vary KEY=a,b,c`, `--seeds N` and `--folds K`: one config becomes several."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,6 +8,7 @@ from itertools import product
 from dltrain.errors import ConfigError
 
 OPENING = "[{"
+MOST_LETTERS = 90  # of a label, so that a run's name has room for it and a number
 
 
 @dataclass(frozen=True)
@@ -18,28 +19,49 @@ class Variant:
     changes: tuple[str, ...]
 
 
-def variants(varied: Iterable[str], seeds: Sequence[int]) -> list[Variant]:
-    """Every combination of the values of each `KEY=a,b,c` and of the seeds. Raises ConfigError."""
-    axes = [*map(_axis, varied), *([[("seed", str(seed)) for seed in seeds]] if seeds else [])]
-    found = [
-        Variant("-".join(_label(*change) for change in chosen), tuple(f"{key}={value}" for key, value in chosen))
-        for chosen in product(*axes)
-    ]
-    labels = [variant.label for variant in found]
-    for label in labels:
-        if labels.count(label) > 1:
+@dataclass(frozen=True)
+class _Axis:
+    """asked: what the user typed. values: a word for the label and the value, of each."""
+
+    asked: str
+    key: str
+    values: Sequence[tuple[str, str]]
+
+
+def variants(varied: Iterable[str], seeds: Sequence[int] = (), folds: int = 0) -> list[Variant]:
+    """Every combination of the values of each `KEY=a,b,c`, of the folds and of the seeds. Raises ConfigError."""
+    cuts = [(f"fold{number}", f"{{number: {number}, of: {folds}}}") for number in range(1, folds + 1)]
+    counted = [_Axis("--folds", "data.fold", cuts), _Axis("--seeds", "seed", [(f"seed{n}", str(n)) for n in seeds])]
+    axes = [*map(_axis, varied), *(axis for axis in counted if axis.values)]
+    for i, axis in enumerate(axes):
+        if other := next((before for before in axes[:i] if before.key == axis.key), None):
+            raise ConfigError(f"{other.asked} and {axis.asked} both vary {axis.key}; use one of them")
+    found: list[Variant] = []
+    for chosen in product(*(axis.values for axis in axes)):
+        changes = tuple(f"{axis.key}={value}" for axis, (_, value) in zip(axes, chosen, strict=True))
+        label = "-".join(word for word, _ in chosen)[:MOST_LETTERS]
+        if any(changes == variant.changes for variant in found):
             raise ConfigError(f"--vary: {label} is asked for twice")
+        found.append(Variant(_untaken(label, {variant.label for variant in found}), changes))
     return found
 
 
-def _axis(text: str) -> list[tuple[str, str]]:
+def _untaken(label: str, taken: set[str]) -> str:
+    """The label; or with the first number that sets it apart."""
+    number, name = 1, label
+    while name in taken:
+        name = f"{label}-{(number := number + 1)}"
+    return name
+
+
+def _axis(text: str) -> _Axis:
     key, equals, values = text.partition("=")
     if not key or not equals:
         raise ConfigError(f"--vary {text}: write it as KEY=VALUE,VALUE,…, for example optimizer.lr=1e-3,3e-3")
     found = list(_split(values))
     if not all(found):
         raise ConfigError(f"--vary {text}: a value is missing beside a comma")
-    return [(key, value) for value in found]
+    return _Axis(f"--vary {text}", key, [(_word(key, value), value) for value in found])
 
 
 def _split(text: str) -> Iterator[str]:
@@ -58,7 +80,7 @@ def _split(text: str) -> Iterator[str]:
     yield text[start:].strip()
 
 
-def _label(key: str, value: str) -> str:
+def _word(key: str, value: str) -> str:
     """`adam` of optimizer.type=adam, but `lr0.01` of optimizer.lr=0.01."""
-    word = value if value[:1].isalpha() and key != "seed" else key.rpartition(".")[2] + value
-    return re.sub(r"[^A-Za-z0-9._]+", "-", word).strip("-.")[:40]
+    word = value if re.match("[A-Za-z]", value) and key != "seed" else key.rpartition(".")[2] + value
+    return re.sub(r"[^A-Za-z0-9._]+", "-", word.replace("e+", "e")).strip("-._")[:40]

@@ -5,6 +5,7 @@ never changes and what has become of it stands in the runs, so a group can be co
 """
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -75,10 +76,9 @@ class Group:
 
 
 def is_group(path: Path) -> bool:
-    return (path / GROUP).is_file()
+    return os.path.isfile(path / GROUP)  # False even for what cannot be a path
 
 
-def find_group(text: str, runs: Path) -> Group | None:
-    """The group of that path or name; None where there is none."""
-    found = [path for path in (Path(text), runs / text) if "\0" not in text and is_group(path)]
-    return Group.read(found[0]) if found else None
+def all_groups(runs: Path) -> list[Path]:
+    """Oldest first."""
+    return sorted(path for path in (runs.iterdir() if runs.is_dir() else []) if is_group(path))

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import secrets
+import shlex
 import shutil
 import socket
 import stat
@@ -12,6 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +185,10 @@ class RunDir:
 
     def status(self) -> dict[str, Any]:
         """What status.json says, with a run whose process is gone shown as crashed. Raises RunError."""
-        status = self._read_status()
+        try:
+            status = self._read_status()
+        except RunError as error:
+            raise RunError(f"{error}; to have it written anew: dltrain fit --resume {self.path}") from None
         here = status.get("host") == socket.gethostname()
         if status["status"] == "running" and here and is_held(self.path) is False:
             status["status"] = "crashed"
@@ -196,7 +201,7 @@ class RunDir:
             if not all(isinstance(v, int | float | None) for key, v in status.items() if key.startswith("best_")):
                 raise ValueError("the best figure is no number")
         except (OSError, ValueError, RecursionError) as error:
-            reason = " ".join(str(error).splitlines()[:3])[:200]
+            reason = getattr(error, "strerror", None) or " ".join(str(error).splitlines()[:3])[:200]
             raise RunError(f"{self._status}: cannot be read ({reason})") from None
         return status  # type: ignore[no-any-return]
 
@@ -239,23 +244,16 @@ class RunDir:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
 
     def rows(self, path: Path) -> list[dict[str, Any]]:
-        """The lines of a log. A torn last line, left by a crash, is dropped, and what follows damage; both are told."""
+        """The lines of a log. A torn last line, left by a crash, is dropped, or what follows damage; that is told."""
         try:
-            lines = path.read_bytes().split(b"\n")
+            content = path.read_bytes()
         except OSError:
             return []
-        rows = []
-        if lines.pop():
+        rows, length = _readable(content)
+        if left := content[length:].count(b"\n"):
+            warn(f"{path}:{len(rows) + 1}: damaged; {left} lines from here on are left out")
+        elif length < len(content):
             warn(f"{path}: the last line was never finished and is left out")
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError
-            except (ValueError, RecursionError):
-                warn(f"{path}:{number}: damaged; {len(lines) - number + 1} lines from here on are left out")
-                break
-            rows.append(row)
         return rows
 
     def log_lengths(self) -> dict[str, int]:
@@ -269,11 +267,11 @@ class RunDir:
             except FileNotFoundError:
                 write_atomically(log, content := b"")
             length = lengths.get(log.name, 0)
-            if len(content) < length:
-                warn(f"{log}: has {len(content):,} bytes, but had {length:,} when it was saved; rows are missing")
-                length = content.rfind(b"\n") + 1
-            if len(content) > length:
-                files.cut(log, length)
+            _, readable = _readable(content[:length])  # what is written behind damage would never be read
+            if readable < length:
+                warn(f"{log}: had {length:,} bytes when it was saved, of which {readable:,} are left; rows are missing")
+            if len(content) > readable:
+                files.cut(log, readable)
 
     # --- checkpoints ----------------------------------------------------------------------------------------
 
@@ -306,17 +304,20 @@ class RunDir:
         """
         if isinstance(which, int):
             return Checkpoint.read(self._checkpoint_path(which))
-        if which == "last":
-            for step in reversed(self.saved_steps()):
-                try:
-                    return Checkpoint.read(self._checkpoint_path(step))
-                except RunError as error:
-                    if step == self.saved_steps()[0]:
-                        raise
-                    warn(f"{error}; taking the one before it")
+        again = f"to train it again: dltrain fit {shlex.quote(str(self.config))}"
+        steps = self.saved_steps()
+        for step in reversed(steps) if which == "last" else ():
+            try:
+                return Checkpoint.read(self._checkpoint_path(step))
+            except RunError as error:
+                if step == steps[0]:
+                    raise RunError(f"{error}; {again}") from None
+                warn(f"{error}; taking the one before it")
         if not isinstance(named := self._read_status().get(which), str):
             raise RunError(f"{self.path}: this run has no {which} checkpoint yet")
-        return Checkpoint.read(self.checkpoints / Path(named).name)
+        if not (path := self.checkpoints / Path(named).name).exists():
+            raise RunError(f"{path}: there is no such checkpoint; {again}")
+        return Checkpoint.read(path)
 
     def has_checkpoint(self) -> bool:
         """Whether there is one, or once was."""
@@ -350,31 +351,19 @@ def all_runs(runs: Path) -> list[RunDir]:
     return sorted(found, key=lambda run: run.path.name)
 
 
-def find_run(text: str | None, runs: Path) -> RunDir:
-    """A path, a run's name, a unique part of it, or `latest`; None is the newest. Raises RunError."""
-    run = _found(text, runs)
-    run.require_own_files()
-    return run
-
-
-def _found(text: str | None, runs: Path) -> RunDir:
-    if text is not None and os.path.isfile(os.path.join(text, "config.yaml")):  # False even for what cannot be a path
-        return RunDir(Path(text))
-    known = all_runs(runs)
-    if text is None or text == "latest":
-        if not known:
-            raise RunError(f"there is no run in {runs}; start one with: dltrain fit CONFIG")
-        return max(known, key=lambda run: (run.config.stat().st_mtime_ns, run.path.name))
-    exact = [run for run in known if run.path.name == text]
-    found = exact or [run for run in known if text in run.path.name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(run.path.name for run in found[-5:])
-        raise RunError(f"{text!r} fits {len(found)} runs in {runs}: {names}; give more of the name")
-    if os.path.isdir(text):
-        raise RunError(f"{text} is no run directory: it has no config.yaml")
-    raise RunError(f"no run {text!r} in {runs}; `dltrain runs` lists those that exist")
+def _readable(content: bytes) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a log before the first line that is torn or damaged, and how many bytes they take."""
+    rows, length = [], 0
+    for line in BytesIO(content):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(row, dict) or not line.endswith(b"\n"):
+            break
+        rows.append(row)
+        length += len(line)
+    return rows, length
 
 
 def _sweep_drafts(runs: Path) -> None:

@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 from dltrain.backend import idle, kernels
-from dltrain.backend.process import available_cores as available_cores
 from dltrain.nn import Conv, Model
 from dltrain.ops.total import meeting
 

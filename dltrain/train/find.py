@@ -1,0 +1,96 @@
+"""What RUN and GROUP mean on the command line: a path, a name, a part of a name."""
+
+import logging
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from dltrain.errors import RunError
+from dltrain.train.group import Group, all_groups, is_group
+from dltrain.train.rundir import RunDir, all_runs
+
+DATE = re.compile(r"\d{8}-\d{6}-")
+MOST_NAMED = 5
+warn = logging.getLogger("dltrain").warning
+
+
+def find_run(text: str | None, runs: Path) -> RunDir:
+    """A path, a run's name with or without its date, a unique part of it, or `latest`; None is the newest.
+
+    Raises RunError.
+    """
+    if text is None or text == "latest":
+        known = all_runs(runs)
+        if not known:
+            raise RunError(f"there is no run in {runs}; start one with: dltrain fit CONFIG")
+        run = max(known, key=lambda run: (run.config.stat().st_mtime_ns, run.path.name))
+    else:
+        found = _fitting(text, runs)
+        single = [path for path in found if not is_group(path)]
+        if len(found) == 1 and not single:
+            members = [run.path for run in all_runs(found[0])]
+            raise RunError(f"{text!r} is a group of {len(members)} runs: {_names(members)}; name one of them")
+        run = RunDir(_only(text, single or found, runs))
+    run.require_own_files()
+    with suppress(RunError):
+        if text in (None, "latest") and run.status().get("smoke"):
+            warn(f"the newest run, {run.path}, is of --smoke: two batches, perhaps of made-up data")
+    return run
+
+
+def find_group(text: str, runs: Path) -> Group | None:
+    """The group that a text means where a run may be meant as well; None where it means no group. Raises RunError."""
+    found = [] if text == "latest" else _fitting(text, runs)
+    groups = [path for path in found if is_group(path)]
+    if len(groups) == 1 and all(groups[0] in (path, path.parent) for path in found):
+        return Group.read(groups[0])
+    if groups:
+        _only(text, found, runs)
+    return None
+
+
+def find_runs(text: str, runs: Path) -> list[RunDir]:
+    """A run; or all that are in a folder or a group, which any part of their names means that fits no other. Raises
+    RunError."""
+    if text != "latest" and os.path.isdir(text) and (members := all_runs(Path(text))):
+        return members
+    found = [] if text == "latest" else _fitting(text, runs)
+    groups = {path if is_group(path) else path.parent for path in found}
+    if len(groups) == 1 and is_group(group := groups.pop()) and (len(found) > 1 or found[0] == group):
+        return all_runs(group)
+    if any(map(is_group, found)):
+        _only(text, found, runs)
+    return [find_run(text, runs)]
+
+
+def _fitting(text: str, runs: Path) -> list[Path]:
+    """Runs and groups: the one of that path, or those of that name, or of that name without their date, or those with
+    that part in their name."""
+    for path in (text, os.path.join(runs, text)):
+        if os.path.isfile(os.path.join(path, "config.yaml")) or is_group(Path(path)):
+            return [Path(path)]
+    known = [*all_groups(runs), *(run.path for run in all_runs(runs))]
+    for found in (
+        [path for path in known if path.name == text],
+        [path for path in known if DATE.sub("", path.name, count=1) == text],
+    ):
+        if found:
+            return found
+    return [path for path in known if text in path.name]
+
+
+def _only(text: str, found: list[Path], runs: Path) -> Path:
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RunError(f"{text!r} fits {len(found)} runs in {runs}: {_names(found)}; give more of the name")
+    if os.path.isdir(text):
+        raise RunError(f"{text} is no run directory: it has no config.yaml")
+    raise RunError(f"no run {text!r} in {runs}; `dltrain runs` lists those that exist")
+
+
+def _names(paths: list[Path]) -> str:
+    """With its group before a member, which is the same as its path from the folder of runs."""
+    names = [f"{path.parent.name}/{path.name}" if is_group(path.parent) else path.name for path in paths]
+    return ", ".join([*(["…"] if len(names) > MOST_NAMED else []), *names[-MOST_NAMED:]])
