@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dltrain.backend.process import available_cores
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import apply, default_data_dir
 from dltrain.errors import DataError
@@ -52,13 +51,12 @@ class Experiment:
     ) -> "Run":
         """Train, test and keep everything in a new run directory, as `dltrain fit` does, in silence.
 
-        threads: all cores unless given; changes no bits. Raises what the command would say: ConfigError, DataError,
-        DivergedError …, all of them DltrainError.
+        threads: as many as are fastest unless given; changes no bits. Raises what the command would say: ConfigError,
+        DataError, DivergedError …, all of them DltrainError.
         """
         settle_process()
         if self.spec.logging.tensorboard:
             required()
-        threads = threads or available_cores()
         where = Path(runs_dir), Path(data_dir) if data_dir else default_data_dir()
         job, directory = new_run(self.spec, name or self.name, *where, threads)
         fit(job, directory, threads, TensorBoard(directory.tensorboard) if job.logging.tensorboard else Watcher())

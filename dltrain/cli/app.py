@@ -79,7 +79,7 @@ KernelsName = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        "--threads", metavar="N", min=1, max=256, help="Shards computed at once; changes no bits. [default: all cores]"
+        "--threads", metavar="N", min=1, max=256, help="They change no bits. [default: all cores; fit tries fewer]"
     ),
 ]
 Run = Annotated[

@@ -96,7 +96,6 @@ def fit(
     Everything about the training is kept in a new run directory: configs, logs, checkpoints. A run that was
     interrupted or killed continues with --resume.
     """
-    from dltrain.backend.process import available_cores
     from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError
     from dltrain.spec import Override
@@ -107,7 +106,7 @@ def fit(
     flags = {"device": ("--device", device), "seed": ("--seed", seed), "train.max_steps": ("--max-steps", max_steps)}
     changes: list[Any] = [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
     changes += [Override("train.epochs=1", "--smoke")] if smoke else []
-    place = data_dir or default_data_dir(), threads or available_cores(), kernels
+    place = data_dir or default_data_dir(), threads, kernels
     group = find_group(resume, runs_dir) if resume and resume != "auto" else None
     if group or seeds or vary or folds:
         if profile:
@@ -186,7 +185,7 @@ class Start:
     run: "RunDir"
     job: "Job"
 
-    def __init__(self, runs_dir: Path, data_dir: Path, threads: int, kernels: str, smoke: bool):
+    def __init__(self, runs_dir: Path, data_dir: Path, threads: int | None, kernels: str, smoke: bool):
         from dltrain.backend.process import settle
 
         settle()

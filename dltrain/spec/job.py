@@ -96,7 +96,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
 
 
 def new_run(
-    spec: RunSpec, name: str, runs_dir: Path, data_dir: Path, threads: int, smoke: bool = False
+    spec: RunSpec, name: str, runs_dir: Path, data_dir: Path, threads: int | None, smoke: bool = False
 ) -> tuple[Job, RunDir]:
     """What a training needs, and a new directory that keeps it. Raises RunError where no run can be kept, and what
     `build_job` raises."""

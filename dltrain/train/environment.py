@@ -11,13 +11,14 @@ from threadpoolctl import threadpool_info
 
 from dltrain import __version__
 from dltrain.backend import Device
+from dltrain.backend.process import available_cores
 from dltrain.registry import PLUGINS
 
 VARIABLES = ("OPENBLAS_", "OMP_", "MKL_", "CUPY_", "CUBLAS_", "NPY_", "NVIDIA_TF32", "DLTRAIN_")
 HARMLESS = {"threads", "command", "cores", "platform", "kernels_note"}
 
 
-def environment(device: Device, threads: int, command: list[str]) -> dict[str, Any]:
+def environment(device: Device, threads: int | None, command: list[str]) -> dict[str, Any]:
     """Versions, machine, BLAS and the variables that change what is computed."""
     blas = [
         {key: info.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
@@ -37,7 +38,7 @@ def environment(device: Device, threads: int, command: list[str]) -> dict[str, A
         "kernels": device.kernels.name,
         **({"kernels_note": device.kernels.note} if device.kernels.note else {}),
         "dtype": device.dtype.name,
-        "threads": threads,
+        "threads": threads or available_cores(),
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},
         "plugins": list(PLUGINS),
         "command": command,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import all_to_host, to_host
-from dltrain.backend.process import settle
+from dltrain.backend.process import available_cores, settle
 from dltrain.errors import DivergedError, Interrupted, RunError
 from dltrain.train.checkpoint import Checkpoint, weights_sha256
 from dltrain.train.diverged import ranges
@@ -27,6 +27,7 @@ from dltrain.train.interrupt import farewell, interruptible
 from dltrain.train.job import Job
 from dltrain.train.memory import out_of_memory
 from dltrain.train.metrics import WORST, deciding
+from dltrain.train.pace import Pace
 from dltrain.train.probes import LayerProbe
 from dltrain.train.progress import Position, Progress
 from dltrain.train.rundir import RunDir
@@ -40,18 +41,22 @@ warn = logging.getLogger("dltrain").warning
 MOST_UNREAD = 256  # steps whose figures stay on a GPU, where few are logged
 
 
-def fit(job: Job, run: RunDir, threads: int, watcher: Watcher, checkpoint: Checkpoint | None = None) -> Row:
+def fit(job: Job, run: RunDir, threads: int | None, watcher: Watcher, checkpoint: Checkpoint | None = None) -> Row:
     """Train to the end and return the run's result; status.json and the logs tell the same.
 
+    threads: as many as are fastest, up to the cores there are, unless given; changes no bits.
     checkpoint: where an earlier training of this run is continued.
     Raises DivergedError, Interrupted, or what went wrong otherwise, after status.json has said so.
     """
     settle()
-    crew = Crew(threads if job.device.is_cpu else 1)  # a GPU is shared by all threads, and its memory too
+    most = (threads or available_cores()) if job.device.is_cpu else 1  # a GPU and its memory are shared by all threads
+    crew = Crew(most)
     training = None
     status = "failed"
     try:
         training = Training(job, run, crew, watcher, checkpoint)
+        if threads is None:
+            training.pace = Pace(crew, run.note)
         run.write_json(run.description, job.describe())
         with interruptible(training), np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
             training.run_epochs()
@@ -97,6 +102,7 @@ class Training:
         self._unread: list[tuple[Position, Any, Figures]] = []  # steps taken: where each began, its batch, its figures
         self._unread_since = 0.0
         self.stop_signal: int | None = None
+        self.pace: Pace | None = None
         self.config = run.config.read_text(encoding="utf-8")
         job.model.initialise(job.seed, job.device)
         self.state = job.optimizer.new_state({name: p.data for name, p in job.model.trainable_parameters().items()})
@@ -125,10 +131,13 @@ class Training:
         size = self.job.train.step_size
         while self.position.done < self.steps_per_epoch and not self._is_over():
             first = self.position.done * size
-            self._step(order[first : first + size])
+            began, batch = time.perf_counter(), order[first : first + size]
+            self._step(batch)
             self._look_at_clock()
             if self._is_time_to_read():
                 self._read()
+            if self.pace and len(batch) == size:
+                self.pace.stepped(time.perf_counter() - began)
             self._stop_if_asked()
             self._save_if_due()
         self._read()
