@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dltrain.backend import Device, open_device
+from dltrain.backend import Device, kernels, open_device
 from dltrain.data import (
     Cuts,
     MissingData,
@@ -46,7 +46,8 @@ def settle(spec: RunSpec, device: Device) -> RunSpec:
     if spec.device == "auto":
         settled["device"] = device.name
     if spec.train.shard_size == "auto":
-        settled["train.shard_size"] = auto_shard_size(build_model(spec), spec.train.batch_size)
+        shares = kernels(device.xp.empty(0)).shares
+        settled["train.shard_size"] = auto_shard_size(build_model(spec), spec.train.batch_size, shares)
     return replace(spec, settled)
 
 

@@ -24,17 +24,18 @@ WORTH_A_THREAD = 1 << 18  # numbers
 WORTH_A_SHARD = 50_000_000  # multiplications forward, some milliseconds of work with the way back
 
 
-def auto_shard_size(model: Model, batch_size: int) -> int:
-    """A function of the model and the batch only: 32 images fit the caches, wide matrix products want more rows.
+def auto_shard_size(model: Model, batch_size: int, shares: bool) -> int:
+    """A function of the model, the batch and the kind of kernels: 32 images fit the caches, wide matrix products want
+    more rows.
 
-    Small convolutional networks get larger shards: on 32 of their images Python would be busier than the kernels, which
-    share out the work of a lone shard by themselves.
+    shares: whether the kernels share out a lone shard's work by themselves. Then small convolutional networks get
+    larger shards, for on 32 of their images Python would be busier than the kernels.
     """
     if not any(isinstance(layer, Conv) for layer in model.layers):
         return min(batch_size, max(64, -(-batch_size // 2)))
     each = sum(layer.multiply_adds for layer in model.layers)
     size = 32
-    while size * each < WORTH_A_SHARD:
+    while shares and size * each < WORTH_A_SHARD:
         size *= 2
     return min(batch_size, size)
 
