@@ -22,8 +22,8 @@ class EarlyStopping:
 class TrainSettings:
     """Length and cutting of the training.
 
-    shard_size: examples that are computed together; part of what decides the bits, so "auto" becomes a
-    number, a function of model and batch size only, when the config is resolved.
+    shard_size: examples that are computed together; part of what decides the bits, so "auto" becomes a number when the
+    config is resolved, a function of model, batch size and kind of kernels only.
     accumulate: batches whose gradients are added up before the weights change: the same update as with batches so
     many times as large, in the memory of one.
     clip_norm: gradients are scaled down so that their joint L2 norm is at most this.

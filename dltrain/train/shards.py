@@ -1,6 +1,6 @@
 """A batch is computed in shards, on several threads, and gives the same bits whatever their number.
 
-A shard is a fixed run of examples whose size comes from the config, never from the machine. Its results enter a
+A shard is a fixed run of examples whose size comes from the config, never from the number of cores. Its results enter a
 binary tree by the shard's index, so every sum has one order: shard i is added to i^1, their sum to that of the next
 pair, and so on; where a sibling is missing the value passes up unchanged. The tree adds as soon as both siblings
 are there, so only about log2(shards) + 1 results are alive.
