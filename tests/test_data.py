@@ -195,6 +195,7 @@ LABELS = np.zeros(6, np.uint8)
         {"train_images": gzip.compress(idx(IMAGES))[:-9]},
         {"train_images": gzip.compress(idx(IMAGES)[:-1])},
         {"train_images": gzip.compress(idx(IMAGES) + b"\0")},
+        {"train_images": gzip.compress(idx(IMAGES)) + gzip.compress(b"")},
         {"train_images": gzip.compress(idx(IMAGES)[:9])},
         {"train_images": gzip.compress(idx(LABELS))},
         {"train_images": gzip.compress(idx(IMAGES[:5]))},

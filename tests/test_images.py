@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from dltrain.data import Preprocessing
 from dltrain.data.images import read_image
@@ -56,9 +56,20 @@ def test_damaged_images_give_only_data_errors(ending, tmp_path):
     assert refused > 50
 
 
-@pytest.mark.parametrize(
-    "name", ["missing.png", "text.png", "sixteen.png", "bomb.png", "flat.png", "other.tiff", "folder", "pipe"]
-)
+REFUSED = {
+    "missing.png": "no such file",
+    "text.png": "it begins otherwise",
+    "sixteen.png": "more than 8 bits",
+    "bomb.png": "decompression bomb",
+    "flat.png": "it would unpack to",
+    "parts.png": "cut into far too many parts",
+    "other.tiff": "it begins otherwise",
+    "folder": "no such file",
+    "pipe": "no such file",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
 def test_refuses_images(name, tmp_path, monkeypatch):
     path = tmp_path / name
     match name:
@@ -71,13 +82,18 @@ def test_refuses_images(name, tmp_path, monkeypatch):
             monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
         case "flat.png":
             Image.new("RGB", (4000, 3000)).save(path)  # 36 MB in 35 kB
+        case "parts.png":
+            notes = PngImagePlugin.PngInfo()
+            for _ in range(50_000):
+                notes.add(b"teXt", b"")
+            Image.fromarray(PICTURE).save(path, pnginfo=notes)
         case "other.tiff":
             Image.fromarray(PICTURE).save(path)
         case "folder":
             path.mkdir()
         case "pipe":
             os.mkfifo(path)
-    with pytest.raises(DataError, match=name):
+    with pytest.raises(DataError, match=f"{name}.*{REFUSED[name]}"):
         read_image(path, (6, 5, 3))
 
 

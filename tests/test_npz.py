@@ -174,3 +174,11 @@ def test_read_inputs(tmp_path, arrays):
 def test_read_inputs_refuses(tmp_path, arrays, message):
     with pytest.raises(DataError, match=message):
         read_inputs(write(tmp_path / "a.npz", **arrays), (4, 3, 1))
+
+
+def test_refuses_a_long_list_of_members(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for i in range(2000):
+            archive.writestr(f"{i}.npy", b"")
+    with pytest.raises(DataError, match=r"its list of members has [\d,]+ bytes"):
+        Npz(path=str(tmp_path / "a.npz")).load(tmp_path)

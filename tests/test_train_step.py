@@ -1,6 +1,7 @@
 """One step, taken apart: what is penalised, clipped, drawn at random and fed; and what an evaluation counts."""
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from builders import EVERY_LAYER, SMALL, images, make_job, rows, train, weights_of
 from conftest import device_of
 
-from dltrain.backend import Device, to_host
+from dltrain.backend import Device, Kernels, to_host
 from dltrain.data import AUGMENTATIONS, Split
 from dltrain.engine import no_grad
 from dltrain.nn import Context, Penalty
@@ -305,3 +306,17 @@ def test_predictions_are_probabilities(device: Device) -> None:
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-12)
     logits = to_host(job.model(device.asarray(x), Context()).data)
     np.testing.assert_allclose(found, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), rtol=1e-9)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_gradients_wait_for_the_whole_batch_only_where_it_is_in_memory(
+    accumulate: int, crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `Late` gradient keeps the inputs of its layer: those of several batches must never be kept together."""
+    monkeypatch.setattr(sys.modules[Kernels.__module__], "LARGE", 1)
+    made = []
+    waits = Kernels.waits
+    monkeypatch.setattr(Kernels, "waits", lambda self, *of: made.append(waits(self, *of)) or made[-1])
+    job = ready(batch_size=12, accumulate=accumulate, device=device_of(np.float64, "cpu"))
+    take_step(job, crew, np.arange(12))
+    assert made and any(made) == (accumulate == 1)

@@ -50,7 +50,8 @@ class NativeKernels(Kernels):
     """Kernels in C where they fit, plain numpy elsewhere."""
 
     shares = True
-    piece_of_product = piece_of_update = 1 << 62  # every array in one piece
+    piece_of_product = 1 << 62  # every array in one piece
+    piece_of_update = 1 << 18  # for the rules that numpy computes here too; the others go over them in one pass
 
     def __init__(self, compiled: Library, piece_bytes: int):
         super().__init__(np, piece_bytes)

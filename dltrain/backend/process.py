@@ -1,7 +1,6 @@
 """The whole process: the cores that it may use, and settings that training depends on."""
 
 import ctypes
-import gc
 import os
 import platform
 import sys
@@ -21,8 +20,6 @@ def settle() -> None:
     """Call once, before training or evaluating."""
     # A product split over BLAS threads adds in another order, so its bits would depend on their number.
     threadpool_limits(limits=1, user_api="blas")
-    # What was imported stays: the garbage collector need not look at it again and again.
-    gc.freeze()
     # A thread that comes back from array work would wait 5 ms for a busy one to hand over the interpreter.
     sys.setswitchinterval(1e-4)
     if platform.libc_ver()[0] == "glibc":
