@@ -196,4 +196,4 @@ def test_the_shard_size_follows_from_model_and_batch_alone(monkeypatch: pytest.M
         assert [auto_shard_size(conv, n, False) for n in (1, 20, 32, 128, 1000)] == [1, 20, 32, 32, 32]
         large = build_model(load("cifar_cnn"))
         assert [auto_shard_size(large, n, True) for n in (1, 20, 32, 128, 1000)] == [1, 20, 32, 32, 32]
-        assert [auto_shard_size(dense, n, True) for n in (1, 64, 100, 128, 1001)] == [1, 64, 64, 64, 501]
+        assert [auto_shard_size(dense, n, True) for n in (1, 64, 100, 128, 1001)] == [1, 64, 100, 128, 501]

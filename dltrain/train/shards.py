@@ -29,10 +29,11 @@ def auto_shard_size(model: Model, batch_size: int, shares: bool) -> int:
     more rows.
 
     shares: whether the kernels share out a lone shard's work by themselves. Then small convolutional networks get
-    larger shards, for on 32 of their images Python would be busier than the kernels.
+    larger shards, for on 32 of their images Python would be busier than the kernels, and so do dense ones, whose
+    weights are packed once for each shard.
     """
     if not any(isinstance(layer, Conv) for layer in model.layers):
-        return min(batch_size, max(64, -(-batch_size // 2)))
+        return min(batch_size, max(256 if shares else 64, -(-batch_size // 2)))
     each = sum(layer.multiply_adds for layer in model.layers)
     size = 32
     while shares and size * each < WORTH_A_SHARD:
