@@ -14,6 +14,7 @@ from dltrain.data.source import OnDemand
 Array = NDArray[Any]
 WINDOW = 1 << 25  # bytes of examples that are made ahead
 FEWEST = 64  # examples that are made ahead, however large
+RUN = 16  # examples that a thread makes at a time: the work of handing out is done once for all of them
 
 
 class Ahead:
@@ -25,20 +26,21 @@ class Ahead:
 
     def __init__(self, inputs: OnDemand):
         self.inputs = inputs
-        self.window = max(FEWEST, WINDOW // max(1, inputs.bytes_each))
+        self.window = max(FEWEST, WINDOW // max(1, inputs.bytes_each)) // RUN  # in runs
         self._pool = ThreadPoolExecutor(available_cores(), "ahead")  # they end when this object does
         self._lock = Lock()
         self._order: Array = np.empty(0, np.intp)
-        self._place: Array = np.empty(0, np.intp)  # of each example in the order
-        self._next = 0  # the first place in the order that is not begun
-        self._begun: dict[int, Future[Array]] = {}  # by example, until it is handed out
+        self._place = np.full(len(inputs), -1)  # of each example in the order
+        self._next = 0  # the first run that is not begun
+        self._begun: dict[int, Future[Array]] = {}  # by run, until all its examples are handed out
+        self._left: dict[int, int] = {}  # examples of each of these that are not
 
     def plan(self, order: Array) -> None:
         """The examples will be asked for in about this order, each once."""
         with self._lock:
             for begun in self._begun.values():
                 begun.cancel()
-            self._begun.clear()
+            self._begun, self._left = {}, {}
             self._order, self._next = order, 0
             self._place = np.full(len(self.inputs), -1)
             self._place[order] = np.arange(len(order))
@@ -46,21 +48,40 @@ class Ahead:
     def __getitem__(self, indices: Array) -> Array:
         if self.inputs.quick:
             return self.inputs[indices]
+        examples = np.empty((len(indices), *self.inputs.shape[1:]), self.inputs.dtype)
+        for rows, made, which in self._requested(indices):
+            examples[rows] = made.result()[which]
+        return examples
+
+    def _requested(self, indices: Array) -> list[tuple[Array, "Future[Array]", Array]]:
+        """Rows of the answer, who makes them, and which of what that makes they are."""
+        found = []
         with self._lock:
+            places = self._place[indices]
             if len(self._order):
-                self._begin(self._place[indices])
-            found = [self._begun.pop(i) if i in self._begun else self._submit(i) for i in map(int, indices)]
-        return np.stack([example.result() for example in found])
+                self._begin(int(places.min()) // RUN, int(places.max()) // RUN)
+            for run in np.unique(places // RUN):
+                rows = np.flatnonzero(places // RUN == run)
+                if run in self._begun:
+                    found.append((rows, self._begun[run], places[rows] % RUN))
+                    self._left[run] -= len(rows)
+                    if self._left[run] <= 0:
+                        del self._begun[run], self._left[run]
+                else:
+                    pieces = np.split(rows, range(RUN, len(rows), RUN))
+                    found += [(piece, self._submit(indices[piece]), np.arange(len(piece))) for piece in pieces]
+        return found
 
-    def _submit(self, index: int) -> "Future[Array]":
-        return self._pool.submit(self.inputs.example, index)
+    def _submit(self, indices: Array) -> "Future[Array]":
+        return self._pool.submit(lambda: np.stack([self.inputs.example(i) for i in map(int, indices)]))
 
-    def _begin(self, places: Array) -> None:
-        """Those up to `window` examples after these; who starts in the middle of the order skips what comes before."""
-        self._next = max(self._next, int(places.min()) - self.window)
-        end = min(len(self._order), int(places.max()) + 1 + self.window)
-        for i in map(int, self._order[self._next : end]):
-            self._begun[i] = self._submit(i)
+    def _begin(self, first: int, last: int) -> None:
+        """Those up to `window` runs after these; who starts in the middle of the order skips what comes before."""
+        self._next = max(self._next, first - self.window)
+        end = last + 1 + self.window
+        for run in range(self._next, min(-(-len(self._order) // RUN), end)):
+            members = self._order[run * RUN :][:RUN]
+            self._begun[run], self._left[run] = self._submit(members), len(members)
         self._next = max(self._next, end)
 
 

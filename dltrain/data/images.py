@@ -1,6 +1,7 @@
 """Image files as inputs of a trained network."""
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -39,14 +40,14 @@ def read_image(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
                 twice = 2 * max(shape[:2])
                 file.draft(MODES[shape[2]], (twice, twice))  # a JPEG far larger than needed is not decoded in full
                 unpacked = file.width * file.height * len(file.getbands())
-                if unpacked > max(LARGE, 100 * path.stat().st_size):
+                if unpacked > max(LARGE, 100 * pieces.size):
                     raise ValueError(
                         f"it would unpack to {unpacked:,} bytes, far more than its own size; make it smaller"
                     )
-                picture = _converted(ImageOps.exif_transpose(file), MODES[shape[2]])
+                picture = _converted(file, MODES[shape[2]])
                 if picture.size != (shape[1], shape[0]):
                     picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-                pixels: NDArray[Any] = np.array(picture, np.uint8)
+                pixels = np.frombuffer(picture.tobytes(), np.uint8)
     except READ_ERRORS as error:
         what = "it begins otherwise" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{path}: not an image that can be read ({', '.join(FORMATS)}): {what}") from error
@@ -58,7 +59,8 @@ class _Pieces(io.FileIO):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        self.left = 10_000 + path.stat().st_size // 64
+        self.size = os.fstat(self.fileno()).st_size
+        self.left = 10_000 + self.size // 64
 
     def read(self, size: int | None = -1, /) -> Any:
         self.left -= 1
@@ -68,8 +70,9 @@ class _Pieces(io.FileIO):
 
 
 def _converted(picture: Image.Image, mode: str) -> Image.Image:
+    ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith(("I", "F")):
         raise ValueError(f"its pixels have more than 8 bits (mode {picture.mode}); save it with 8 bits a channel")
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-    return picture.convert(mode)
+    return picture if picture.mode == mode else picture.convert(mode)
