@@ -2,6 +2,7 @@
 
 import ctypes
 import ctypes.util
+import platform
 import re
 from functools import cache
 from pathlib import Path
@@ -235,6 +236,14 @@ def test_updates_of_views_reach_the_weights(kernels: NativeKernels) -> None:
         getattr(kernels, name)(found[0], g, found[1], *settings)
         getattr(PLAIN, name)(wanted_[0], g, wanted_[1], *settings)
         np.testing.assert_allclose(found, wanted_, 1e-5, err_msg=name)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="others compute with tiny numbers as fast")
+def test_tiny_moments_become_0_and_nothing_else_does(kernels: NativeKernels) -> None:
+    w, m, v = (np.full(100_003, start, np.float32) for start in (1, 1e-40, 1e-40))
+    kernels.adam(w, np.zeros_like(w), m, v, 0.9, 0.999, 0.1, 1.5, 1e-8)
+    assert not m.any() and not v.any() and (w == 1).all()
+    assert (np.full(1000, 1e-40, np.float32) * np.float32(0.5)).all(), "the mode is this kernel's alone"
 
 
 def test_no_examples(kernels: NativeKernels) -> None:
