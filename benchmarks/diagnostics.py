@@ -64,8 +64,8 @@ class Turns(Watcher):
         self._previous = time.perf_counter()
 
     def switch(self, on: bool) -> None:
-        step.observe = observe if on else unseen
-        LayerProbe.add = self._add if on else unadded  # type: ignore[method-assign]
+        vars(step)["observe"] = observe if on else unseen
+        LayerProbe.add = self._add if on else unadded  # type: ignore[assignment,method-assign]
 
     def finished_epoch(self, row: dict[str, Any], layers: list[Any]) -> None:
         self._previous = time.perf_counter()

@@ -23,9 +23,9 @@ BRIEF = 500_000  # multiplications that take some 10 microseconds
 _TYPES = {"p": c_void_p, "n": c_int64, "f": c_float, "d": c_double, "i": c_int, "u": c_uint64}
 FUNCTIONS: dict[str, tuple[Any, str]] = {
     "conv": (c_int, "pnpppipn"),
-    "conv_grad": (c_int, "pnpppppppn"),
+    "conv_grad": (c_int, "pnpppippppn"),
     "dense": (c_int, "nnnpppipn"),
-    "dense_grad": (c_int, "nnnpppppppn"),
+    "dense_grad": (c_int, "nnnpppippppn"),
     "outer": (c_int, "nnnpnppn"),
     "max_pool": (c_int, "pnppn"),
     "max_pool_grad": (c_int, "pnppppn"),

@@ -42,8 +42,9 @@ def _described(window: Window, channels: int, filters: int, groups: int) -> Any:
     return (c_int64 * len(numbers))(*numbers)
 
 
-def _is_relu(activation: Activation | None) -> bool:
-    return activation is not None and activation.name == "relu"
+def _kind(activation: Activation | None) -> int:
+    """What C calls it; 0 where there is none, or one that numpy computes."""
+    return ACTIVATIONS.get(activation.name, 0) if activation else 0
 
 
 class NativeKernels(Kernels):
@@ -64,11 +65,11 @@ class NativeKernels(Kernels):
         if not fit(x, w, bias) or x.ndim != 2 or not x.size or x.shape[1:] != w.shape[:1] or not _a_row(bias, w):
             return super().dense(x, w, bias, activation)
         y = np.empty((len(x), w.shape[1]), FLOAT32)
-        relu = _is_relu(activation)
+        kind = _kind(activation)
         work = len(x) * w.size
         c, threads = self.compiled(work), threads_for(work)
-        _succeed(c.dense(len(x), *w.shape, at(x), at(w), at(bias), relu, at(y), threads))
-        return y if relu else self.activate(activation, y)
+        _succeed(c.dense(len(x), *w.shape, at(x), at(w), at(bias), kind, at(y), threads))
+        return y if kind else self.activate(activation, y)
 
     def dense_grad(
         self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: Needed
@@ -76,13 +77,13 @@ class NativeKernels(Kernels):
         if not fit(x, w, y) or x.ndim != 2 or g.dtype is not FLOAT32 or g.shape != y.shape or not len(x):
             return super().dense_grad(g, x, w, y, activation, needed)
         late = self.waits(needed, w)
-        relu = _is_relu(activation) and not late
-        g = np.ascontiguousarray(g) if relu else self.activate_grad(activation, g, y)
+        kind = 0 if late else _kind(activation)
+        g = np.ascontiguousarray(g) if kind else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed, late)
         work = 2 * len(x) * w.size
-        y_ = y if relu else None
+        y_ = y if kind else None
         c, threads = self.compiled(work), threads_for(work)
-        _succeed(c.dense_grad(len(x), *w.shape, at(g), at(x), at(w), at(y_), at(dx), at(dw), at(db), threads))
+        _succeed(c.dense_grad(len(x), *w.shape, at(g), at(x), at(w), kind, at(y_), at(dx), at(dw), at(db), threads))
         return dx, Late(self, (x, g)) if late else dw, db
 
     def outer(self, dw: Array, xs: list[Array], g: Array) -> None:
@@ -99,12 +100,12 @@ class NativeKernels(Kernels):
         if not fit(x, w, bias) or not _a_row(bias, w):
             return super().conv(x, w, window, groups, bias, activation)
         y = np.empty((len(x), *window.out_size, w.shape[-1]), FLOAT32)
-        relu = _is_relu(activation)
+        kind = _kind(activation)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
         work = y.size * w.size // w.shape[-1]
         c, threads = self.compiled(work), threads_for(work)
-        _succeed(c.conv(shape, len(x), at(x), at(w), at(bias), relu, at(y), threads))
-        return y if relu else self.activate(activation, y)
+        _succeed(c.conv(shape, len(x), at(x), at(w), at(bias), kind, at(y), threads))
+        return y if kind else self.activate(activation, y)
 
     def conv_grad(
         self,
@@ -121,14 +122,14 @@ class NativeKernels(Kernels):
         within = all(max(pads) < e for pads, e in zip(window.padding, window.extent, strict=True))
         if not fit(x, w, y) or g.dtype is not FLOAT32 or g.shape != y.shape or not within:
             return super().conv_grad(g, x, w, y, window, groups, activation, needed)
-        relu = _is_relu(activation)
-        g = np.ascontiguousarray(g) if relu else self.activate_grad(activation, g, y)
+        kind = _kind(activation)
+        g = np.ascontiguousarray(g) if kind else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
         work = 2 * y.size * w.size // w.shape[-1]
-        y_ = y if relu else None
+        y_ = y if kind else None
         c, threads = self.compiled(work), threads_for(work)
-        _succeed(c.conv_grad(shape, len(x), at(g), at(x), at(w), at(y_), at(dx), at(dw), at(db), threads))
+        _succeed(c.conv_grad(shape, len(x), at(g), at(x), at(w), kind, at(y_), at(dx), at(dw), at(db), threads))
         return dx, dw, db
 
     # --- pooling ------------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ class NativeKernels(Kernels):
     # --- number by number ---------------------------------------------------------------------------------
 
     def activate(self, activation: Activation | None, y: Array) -> Array:
-        kind = ACTIVATIONS.get(activation.name if activation else "", 0)
+        kind = _kind(activation)
         if not kind or not fit(y):
             return super().activate(activation, y)
         work = y.size * POINT
@@ -176,7 +177,7 @@ class NativeKernels(Kernels):
         return y
 
     def activate_grad(self, activation: Activation | None, g: Array, y: Array) -> Array:
-        kind = ACTIVATIONS.get(activation.name if activation else "", 0)
+        kind = _kind(activation)
         if not kind or not fit(y) or g.dtype is not FLOAT32 or g.shape != y.shape:
             return super().activate_grad(activation, g, y)
         g, dx = np.ascontiguousarray(g), np.empty_like(y)
