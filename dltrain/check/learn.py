@@ -58,7 +58,7 @@ def memorise(subject: Subject, optimizer: Optimizer, goal: float) -> Attempt:
     model = without_dropout(job.model)
     x, targets = subject.train.examples(subject.first_batch[:EXAMPLES])
     words = subject.words(len(targets))
-    parameters = dict(model.trainable_parameters())
+    parameters = dict(model.trainable_parameters)
     weights = {name: p.data for name, p in parameters.items()}
     state = optimizer.new_state(weights)
     start = best = float("inf")

@@ -116,7 +116,7 @@ def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
     feed, size = job.feeds["train"], job.train.step_size
     losses: list[float] = []
     job.model.initialise(job.seed, job.device)
-    state = job.optimizer.new_state({name: p.data for name, p in job.model.trainable_parameters().items()})
+    state = job.optimizer.new_state({name: p.data for name, p in job.model.trainable_parameters.items()})
     epoch, order = 0, np.empty(0, np.intp)
     with np.errstate(all="ignore"):  # what is not finite ends it
         for step, rate in enumerate(rates, start=1):

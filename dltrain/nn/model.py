@@ -1,6 +1,7 @@
 """A model: layers one after the other."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from dltrain.backend import Device
@@ -39,6 +40,7 @@ class Model:
             for name, parameter in layer.parameters.items():
                 yield f"{layer.name}.{name}", parameter
 
+    @cached_property
     def trainable_parameters(self) -> dict[str, Parameter]:
         """Those that training changes, by name, in the order of the layers."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.trainable}

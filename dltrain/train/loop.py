@@ -105,7 +105,7 @@ class Training:
         self.pace: Pace | None = None
         self.config = run.config.read_text(encoding="utf-8")
         job.model.initialise(job.seed, job.device)
-        self.state = job.optimizer.new_state({name: p.data for name, p in job.model.trainable_parameters().items()})
+        self.state = job.optimizer.new_state({name: p.data for name, p in job.model.trainable_parameters.items()})
         if checkpoint:
             self._restore(checkpoint)
         self.started = time.perf_counter() - self.progress.seconds

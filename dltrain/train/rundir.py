@@ -28,6 +28,7 @@ from dltrain.train.lock import Lock, is_held
 GROUP = "group.json"  # in a folder that holds the runs of a group
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 STEP = re.compile(r"step-([0-9]{8,16})\.safetensors")
+LINE = json.JSONEncoder(allow_nan=False)  # of a log
 warn = logging.getLogger("dltrain").warning
 
 
@@ -236,7 +237,7 @@ class RunDir:
 
     def append(self, path: Path, *rows: dict[str, Any]) -> None:
         """Add lines of strict JSON to metrics.jsonl or layers.jsonl."""
-        files.append(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        files.append(path, "".join(LINE.encode(row) + "\n" for row in rows))
 
     def note(self, line: str) -> None:
         """A line in train.log, for people."""

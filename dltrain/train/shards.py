@@ -8,11 +8,10 @@ are there, so only about log2(shards) + 1 results are alive.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from dltrain.backend import idle, kernels
 from dltrain.nn import Conv, Model
@@ -20,6 +19,7 @@ from dltrain.ops.total import meeting
 
 Array = Any
 Sums = dict[str, Array]
+T = TypeVar("T")
 WORTH_A_THREAD = 1 << 18  # numbers
 WORTH_A_SHARD = 50_000_000  # multiplications forward, some milliseconds of work with the way back
 
@@ -150,8 +150,7 @@ class Crew:
         Shards start in the order of their index, each in a copy of the caller's context (`no_grad`, `np.errstate`).
         """
         if count == 1:
-            with self._lent():
-                return work(0)
+            return self._lent(partial(work, 0))
         permits = threading.Semaphore(self.threads)
         meet = Meeting(count, permits)
         tree = Tree(count)
@@ -190,8 +189,7 @@ class Crew:
         if len(items) == 1 or sum(_size(item) for item in items) < WORTH_A_THREAD:
             return [work(item) for item in items]
         if kernels(_first(items[0])).shares:
-            with self._lent():
-                return [work(item) for item in items]
+            return self._lent(lambda: [work(item) for item in items])
         return self.share(len(items), lambda number: work(items[number]))
 
     def share(self, parts: int, work: Callable[[int], Any]) -> list[Any]:
@@ -220,12 +218,11 @@ class Crew:
             raise errors[0]
         return found
 
-    @contextmanager
-    def _lent(self) -> Iterator[None]:
-        """Inside, kernels may use the other threads."""
+    def _lent(self, work: Callable[[], T]) -> T:
+        """What work gives, in which kernels may use the other threads."""
         token = idle.set(self.threads - 1)
         try:
-            yield
+            return work()
         finally:
             idle.reset(token)
 

@@ -38,7 +38,7 @@ def train_step(
     weighed = job.loss.class_weights is not None
     count = job.loss.count(job.feeds["train"].targets_of(batch)) if weighed else len(batch)
     sums = crew.run(-(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard, count))
-    parameters = job.model.trainable_parameters()
+    parameters = job.model.trainable_parameters
     terms, penalty_gradients = penalise(job)
     grads = _complete({name: sums[f"gradient/{name}"] for name in parameters}, crew)
     for name, gradient in penalty_gradients.items():
@@ -113,7 +113,7 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Arra
     loss = _loss(job, output, mixture, count)
     sums |= scores(job, output, mixture[0][1])
     sums["loss"] = loss.data
-    parameters = job.model.trainable_parameters()
+    parameters = job.model.trainable_parameters
     late = job.train.accumulate == 1  # else inputs and gradients of several batches would have to be kept
     for name, gradient in zip(parameters, gradients(loss, list(parameters.values()), late=late), strict=True):
         sums[f"gradient/{name}"] = gradient
