@@ -34,7 +34,7 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "activate": (None, "inpn"),
     "activate_grad": (None, "inpppn"),
     "count_beyond": (c_int64, "npff"),
-    "square_sum": (c_double, "np"),
+    "square_sum": (c_double, "npn"),
     "observe": (c_double, "nnpp"),
     "dropout": (None, "nnppnifp"),
     "normalise": (c_int, "nnnppppp"),

@@ -235,7 +235,10 @@ class NativeKernels(Kernels):
         )
 
     def square_sum(self, x: Array) -> Array:
-        return np.float64(self.compiled(x.size * POINT).square_sum(x.size, at(x))) if fit(x) else super().square_sum(x)
+        if not fit(x):
+            return super().square_sum(x)
+        work = x.size * POINT
+        return np.float64(self.compiled(work).square_sum(x.size, at(x), threads_for(work)))
 
     def example_words(
         self, seed: int, purpose: str, layer: str, *, epoch: int, step: int, first: int, examples: int, words_each: int
