@@ -72,6 +72,12 @@ class Window:
         """Input positions that one window reaches over: (kernel - 1) * dilation + 1."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
+    @property
+    def tiles(self) -> bool:
+        """Whether each input position lies under exactly one window."""
+        each = zip(self.in_size, self.out_size, self.stride, self.kernel, self.dilation, strict=True)
+        return all(i == o * s and s == k and d == 1 for i, o, s, k, d in each) and not any(map(any, self.padding))
+
     def explain(self) -> str:
         """The output size as a formula, one term for each different dimension."""
         terms = []

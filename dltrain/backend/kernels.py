@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from dltrain.backend.late import LARGE, LATE, Late, Needed
-from dltrain.backend.views import flipped_window, inside, pad, sliding, taps
+from dltrain.backend.views import flipped_window, inside, pad, sliding, swept, taps
 from dltrain.random import example_words
 from dltrain.window import Window
 
@@ -43,6 +43,7 @@ class Kernels:
     shares = False  # whether a large call uses idle threads by itself
     piece_of_product = 1 << 18  # numbers of a late gradient, so that threads can share the work
     piece_of_update = 1 << 14  # numbers, so that weights, gradient and state meet in the cache between passes
+    short_run = 16  # neighbouring numbers under a window that are too few to be copied by themselves
     long_row: float = 64  # values in a row that a matrix product works well with
 
     def __init__(self, xp: ModuleType, piece_bytes: int):
@@ -104,8 +105,9 @@ class Kernels:
                         part[...] = xp.matmul(rows, matrix).reshape(part.shape)
                     else:
                         part += xp.matmul(rows, matrix).reshape(part.shape)
-            if bias is not None:
-                out += bias
+            if bias is not None:  # by lines: a bias of few channels is a short run
+                lines = out.reshape(-1, out.shape[-2] * out.shape[-1])
+                lines += xp.tile(bias, out.shape[-2])
             self.activate(activation, out)
         return y
 
@@ -184,7 +186,14 @@ class Kernels:
         examples = max(1, min(len(x), self.piece_bytes // (prod(shape) * groups * x.dtype.itemsize)))
         padded = xp.zeros((examples, *window.padded_size, x.shape[-1]), x.dtype)
         middle, views = inside(padded, window), sliding(xp, padded, view_of)  # views: (n, *out_size, *kernel, C)
-        copies = [xp.empty((examples, *views.shape[1:-1], channels), x.dtype) for _ in range(groups)]
+        sizes, half = (*views.shape[:-1], channels), x.ndim - 1
+        if view_of.kernel[-1] * channels < self.short_run:  # then lines of positions are copied instead
+            turned = [
+                xp.empty(sizes[half:] + sizes[:half], x.dtype) for _ in range(groups)
+            ]  # (*kernel, C, n, *out_size)
+            copies = [copy.transpose(*range(half, 2 * half), *range(half)) for copy in turned]
+        else:
+            copies = [xp.empty(sizes, x.dtype) for _ in range(groups)]
         for first in range(0, len(x), examples):
             n = min(examples, len(x) - first)
             xp.copyto(middle[:n], x[first : first + n])
@@ -196,12 +205,7 @@ class Kernels:
 
     def max_pool(self, x: Array, window: Window) -> Array:
         """The largest value under each window; padding never wins."""
-        padded = pad(self.xp, x, window, -self.xp.inf)
-        parts = [padded[(slice(None), *where)] for _, where in taps(window)]
-        y = parts[0].copy()
-        for part in parts[1:]:
-            self.xp.maximum(y, part, out=y)
-        return y
+        return swept(self.xp.maximum, pad(self.xp, x, window, -self.xp.inf), window)
 
     def max_pool_grad(self, g: Array, x: Array, y: Array, window: Window) -> Array:
         """The gradient goes to the first position, in reading order, that holds the maximum."""
@@ -223,15 +227,16 @@ class Kernels:
 
     def average_pool(self, x: Array, window: Window) -> Array:
         """The mean of what lies under each window; padding is not counted."""
-        padded = pad(self.xp, x, window, 0)
-        y = self.xp.zeros((len(x), *window.out_size, x.shape[-1]), x.dtype)
-        for _, where in taps(window):
-            y += padded[(slice(None), *where)]
+        y = swept(self.xp.add, pad(self.xp, x, window, 0), window)
         y *= self._shares(window, x.dtype)
         return y
 
     def average_pool_grad(self, g: Array, window: Window) -> Array:
         share = g * self._shares(window, g.dtype)
+        if window.tiles:
+            for axis in range(len(window.kernel), 0, -1):
+                share = self.xp.repeat(share, window.kernel[axis - 1], axis)
+            return share
         dx = self.xp.zeros((len(g), *window.padded_size, g.shape[-1]), g.dtype)
         for _, where in taps(window):
             dx[(slice(None), *where)] += share

@@ -1,6 +1,6 @@
 """Windows as views of padded arrays: what the plain kernels slide, without copying."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from types import ModuleType
 from typing import Any
@@ -10,16 +10,16 @@ from dltrain.window import Window
 Array = Any
 
 
+def meets(window: Window, dimension: int, position: int) -> slice:
+    """Where in a dimension of the padded input a position in the kernel meets all outputs."""
+    stride, first = window.stride[dimension], position * window.dilation[dimension]
+    return slice(first, first + (window.out_size[dimension] - 1) * stride + 1, stride)
+
+
 def taps(window: Window) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
     """Each position in the kernel, and where in the padded input it meets all outputs."""
     for position in product(*(range(k) for k in window.kernel)):
-        yield (
-            position,
-            tuple(
-                slice(p * d, p * d + (o - 1) * s + 1, s)
-                for p, d, o, s in zip(position, window.dilation, window.out_size, window.stride, strict=True)
-            ),
-        )
+        yield position, tuple(meets(window, dimension, p) for dimension, p in enumerate(position))
 
 
 def pad(xp: ModuleType, x: Array, window: Window, value: float) -> Array:
@@ -35,6 +35,17 @@ def inside(padded: Array, window: Window) -> Array:
     """The part of a padded array that is not padding: a view."""
     spatial = (slice(before, before + i) for (before, _), i in zip(window.padding, window.in_size, strict=True))
     return padded[(slice(None), *spatial)]
+
+
+def swept(combine: Callable[..., Array], padded: Array, window: Window) -> Array:
+    """What `combine`, a function of two arrays, makes of all that lies under each window: (n, *padded_size, C) ->
+    (n, *out_size, C). One dimension after the other: fewer passes, and that over the first one goes by whole lines."""
+    for axis, kernel in enumerate(window.kernel):
+        parts = [padded[(*[slice(None)] * (axis + 1), meets(window, axis, position))] for position in range(kernel)]
+        padded = combine(parts[0], parts[1]) if kernel > 1 else parts[0].copy()
+        for part in parts[2:]:
+            combine(padded, part, out=padded)
+    return padded
 
 
 def sliding(xp: ModuleType, padded: Array, window: Window) -> Array:
