@@ -187,10 +187,9 @@ class Kernels:
         padded = xp.zeros((examples, *window.padded_size, x.shape[-1]), x.dtype)
         middle, views = inside(padded, window), sliding(xp, padded, view_of)  # views: (n, *out_size, *kernel, C)
         sizes, half = (*views.shape[:-1], channels), x.ndim - 1
-        if view_of.kernel[-1] * channels < self.short_run:  # then lines of positions are copied instead
-            turned = [
-                xp.empty(sizes[half:] + sizes[:half], x.dtype) for _ in range(groups)
-            ]  # (*kernel, C, n, *out_size)
+        if view_of.kernel[-1] * channels < self.short_run:
+            # then lines of positions are copied instead: (*kernel, C, n, *out_size) in memory
+            turned = [xp.empty(sizes[half:] + sizes[:half], x.dtype) for _ in range(groups)]
             copies = [copy.transpose(*range(half, 2 * half), *range(half)) for copy in turned]
         else:
             copies = [xp.empty(sizes, x.dtype) for _ in range(groups)]
