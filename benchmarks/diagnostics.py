@@ -37,7 +37,7 @@ class Enough(Exception):
 
 
 def unseen(layer: Layer, y: Any) -> Sums:
-    return {f"sum/{layer.name}": y[(0,) * (y.ndim - 1)], f"square/{layer.name}": 0.0}
+    return {f"sum/{layer.name}": y[(0,) * (y.ndim - 1)].copy(), f"square/{layer.name}": 0.0}
 
 
 def unadded(probe: LayerProbe, sums: Sums, examples: int) -> None:

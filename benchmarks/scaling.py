@@ -184,7 +184,10 @@ def tables(figures: dict[str, Any]) -> str:
     lines[-1] += ", ".join(
         f"{name} {sweep['slope']:.2f}" for name, sweep in figures["sweeps"].items() if sweep["slope"] is not None
     )
-    lines[-1] += ". The last three columns share out the time in which threads were busy."
+    lines[-1] += (
+        ". The last three columns share out the time in which threads were busy. Above 100%: where channels fill "
+        "vectors, Winograd's minimal filtering needs fewer multiplications than are counted."
+    )
     if simulation := figures["simulated_speed_up"]:
         lines += [
             "",

@@ -186,7 +186,7 @@ def test_only_a_few_are_made_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     ahead._pool.shutdown()
     assert set(inputs.made) <= set(order[560:640].tolist()), "its run, two before and two after it"
     big = Counted(1, width=1 << 20)
-    assert Ahead(big).window == 2
+    assert (Ahead(big).run, Ahead(big).window) == (1, 32)
 
 
 def test_no_more_threads_than_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

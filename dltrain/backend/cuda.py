@@ -115,6 +115,7 @@ class CudaKernels(Kernels):
 
     piece_of_update = 1 << 62  # every array in one piece
     long_row = inf  # im2col of whole kernels: one matrix product
+    short_run = 0  # which takes rows alone
 
     def waits(self, needed: Needed, w: Array) -> bool:
         """Never: a batch is one shard, and those of accumulated batches do not fit into memory together."""

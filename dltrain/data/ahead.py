@@ -14,7 +14,7 @@ from dltrain.data.source import OnDemand
 Array = NDArray[Any]
 WINDOW = 1 << 25  # bytes of examples that are made ahead
 FEWEST = 64  # examples that are made ahead, however large
-RUN = 16  # examples that a thread makes at a time: the work of handing out is done once for all of them
+RUN, RUN_BYTES = 16, 1 << 16  # at most so much does a thread make at a time: small examples are handed out together
 
 
 class Ahead:
@@ -26,7 +26,9 @@ class Ahead:
 
     def __init__(self, inputs: OnDemand):
         self.inputs = inputs
-        self.window = max(FEWEST, WINDOW // max(1, inputs.bytes_each)) // RUN  # in runs
+        each = max(1, inputs.bytes_each)
+        self.run = max(1, min(RUN, RUN_BYTES // each))  # examples
+        self.window = max(FEWEST, WINDOW // each) // self.run  # in runs
         self._pool = ThreadPoolExecutor(available_cores(), "ahead")  # they end when this object does
         self._lock = Lock()
         self._order: Array = np.empty(0, np.intp)
@@ -59,16 +61,16 @@ class Ahead:
         with self._lock:
             places = self._place[indices]
             if len(self._order):
-                self._begin(int(places.min()) // RUN, int(places.max()) // RUN)
-            for run in np.unique(places // RUN):
-                rows = np.flatnonzero(places // RUN == run)
+                self._begin(int(places.min()) // self.run, int(places.max()) // self.run)
+            for run in np.unique(places // self.run):
+                rows = np.flatnonzero(places // self.run == run)
                 if run in self._begun:
-                    found.append((rows, self._begun[run], places[rows] % RUN))
+                    found.append((rows, self._begun[run], places[rows] % self.run))
                     self._left[run] -= len(rows)
                     if self._left[run] <= 0:
                         del self._begun[run], self._left[run]
                 else:
-                    pieces = np.split(rows, range(RUN, len(rows), RUN))
+                    pieces = np.split(rows, range(self.run, len(rows), self.run))
                     found += [(piece, self._submit(indices[piece]), np.arange(len(piece))) for piece in pieces]
         return found
 
@@ -79,8 +81,8 @@ class Ahead:
         """Those up to `window` runs after these; who starts in the middle of the order skips what comes before."""
         self._next = max(self._next, first - self.window)
         end = last + 1 + self.window
-        for run in range(self._next, min(-(-len(self._order) // RUN), end)):
-            members = self._order[run * RUN :][:RUN]
+        for run in range(self._next, min(-(-len(self._order) // self.run), end)):
+            members = self._order[run * self.run :][: self.run]
             self._begun[run], self._left[run] = self._submit(members), len(members)
         self._next = max(self._next, end)
 

@@ -28,16 +28,15 @@ class Optimizer:
     def pieces(
         self, parameters: dict[str, Array], gradients: dict[str, Array], state: dict[str, Array]
     ) -> list[tuple[Array, Array, list[Array]]]:
-        """(weights, gradient, slots) for `update_one`, those of large arrays flat and in pieces; in any order."""
+        """(weights, gradient, slots) for `update_one`, all flat and in pieces that may be updated in any order."""
         found = []
         for name, parameter in parameters.items():
-            arrays = parameter, gradients[name], *(state[f"{name}/{s}"] for s in self.slots)
+            flat = [a.reshape(-1) for a in (parameter, gradients[name], *(state[f"{name}/{s}"] for s in self.slots))]
             size = kernels(parameter).piece_of_update
             if parameter.size <= size:
-                w, g, *slots = arrays
+                w, g, *slots = flat
                 found.append((w, g, slots))
                 continue
-            flat = [a.reshape(-1) for a in arrays]
             for start in range(0, parameter.size, size):
                 w, g, *slots = (a[start : start + size] for a in flat)
                 found.append((w, g, slots))
