@@ -1,6 +1,8 @@
 """The kernels in C share the calls of a lone shard among idle threads, and nobody sees it in the bits."""
 
 import os
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,14 +14,14 @@ import numpy as np
 import pytest
 from native_calls import Call, bits_of, calls
 
-from dltrain.backend import idle, share
+from dltrain.backend import Idle, idle, share
 from dltrain.backend.compiled import Library, load
 from dltrain.errors import DeviceError
 from dltrain.train.shards import Crew
 
 SHARED = {
     "conv", "conv_grad", "dense", "dense_grad", "max_pool", "max_pool_grad", "average_pool", "average_pool_grad",
-    "activate", "activate_grad", "outer", "sgd", "momentum", "nesterov", "adam",
+    "activate", "activate_grad", "outer", "square_sum", "sgd", "momentum", "nesterov", "adam",
 }  # fmt: skip
 
 
@@ -56,11 +58,11 @@ class Watched:
 
 
 def some() -> list[Call]:
-    return [call for call in calls() if call.method in SHARED][::3]
+    return [call for call in calls() if call.method in SHARED][::2]
 
 
 def together(library: Any, threads: int, table: list[Call]) -> list[str]:
-    token = idle.set(threads - 1)
+    token = idle.set(Idle(threads - 1))
     try:
         return bits_of(library, table)
     finally:
@@ -100,17 +102,23 @@ def test_several_that_ask_at_once(compiled: Library, monkeypatch: pytest.MonkeyP
             assert found == expected
 
 
-def test_only_a_lone_shard() -> None:
-    crew = Crew(2)
-    counts = crew.run(2, lambda shard: {"threads": np.array(share.threads_for(10))})
-    assert counts["threads"] == 2  # 1 for each of the shards, added
+def test_only_threads_without_a_shard() -> None:
+    crew, both = Crew(2), threading.Barrier(2, timeout=30)
+
+    def work(shard: int) -> dict[str, Any]:
+        both.wait()
+        found = share.threads_for(10)
+        both.wait()
+        return {"threads": np.array(found)}
+
+    assert crew.run(2, work)["threads"] == 2  # 1 for each of the shards, added
     assert crew.run(1, lambda shard: {"threads": np.array(share.threads_for(10))})["threads"] == 2
     assert share.threads_for(10) == 1
     crew.close()
 
 
 def test_only_large_calls() -> None:
-    token = idle.set(3)
+    token = idle.set(Idle(3))
     with patch.object(share, "WORTH_SHARING", 100):
         assert (share.threads_for(99), share.threads_for(100)) == (1, 4)
     idle.reset(token)
@@ -126,4 +134,17 @@ def test_an_error_of_a_part_is_the_caller_s() -> None:
     assert crew.share(2, work) == [0, 1]
     with pytest.raises(MemoryError, match="part 2"):
         crew.share(4, work)
+    crew.close()
+
+
+def test_who_has_no_shard_left_helps_with_the_others() -> None:
+    crew = Crew(2)
+
+    def work(shard: int) -> dict[str, Any]:
+        patience = time.monotonic() + 30
+        while shard == 2 and idle.get().threads < 1 and time.monotonic() < patience:
+            time.sleep(0.001)
+        return {"helpers": np.array([idle.get().threads])}
+
+    assert crew.run(3, work)["helpers"] == 1, "none until two shards are done"
     crew.close()

@@ -3,9 +3,9 @@
 from dltrain.backend.device import Device, all_to_host, array_module, choose_kernels, kernels, open_device, to_host
 from dltrain.backend.kernels import Activation, Kernels
 from dltrain.backend.late import LATE, Late
-from dltrain.backend.share import idle
+from dltrain.backend.share import Idle, idle
 
 __all__ = [
-    "LATE", "Activation", "Device", "Kernels", "Late", "all_to_host", "array_module", "choose_kernels", "idle",
+    "LATE", "Activation", "Device", "Idle", "Kernels", "Late", "all_to_host", "array_module", "choose_kernels", "idle",
     "kernels", "open_device", "to_host",
 ]  # fmt: skip

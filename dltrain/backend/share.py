@@ -1,14 +1,23 @@
-"""Where a batch is one shard, the other threads would be idle: the kernels in C share the work of a call among them.
+"""A step with no shards left to begin has idle threads: the kernels in C share the work of a call among them.
 
 A call is split into parts that do not depend on each other (c/team.h), so the bits are the same whoever computes which.
 """
 
 from contextvars import ContextVar
 
-idle: ContextVar[int] = ContextVar("idle", default=0)  # threads with nothing else to do
+
+class Idle:
+    """threads: so many have nothing else to do. It may change at any moment."""
+
+    def __init__(self, threads: int):
+        self.threads = threads
+
+
+_nobody = Idle(0)
+idle: ContextVar[Idle] = ContextVar("idle", default=_nobody)
 WORTH_SHARING = 1_500_000  # multiplications: some 30 microseconds, several times what it takes to hand over a part
 
 
 def threads_for(work: int) -> int:
     """How many threads may compute a call of so many multiplications."""
-    return 1 + idle.get() if work >= WORTH_SHARING else 1
+    return 1 + idle.get().threads if work >= WORTH_SHARING else 1

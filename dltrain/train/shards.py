@@ -6,6 +6,7 @@ pair, and so on; where a sibling is missing the value passes up unchanged. The t
 are there, so only about log2(shards) + 1 results are alive.
 """
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from dltrain.backend import idle, kernels
+from dltrain.backend import Idle, idle, kernels
 from dltrain.nn import Conv, Model
 from dltrain.ops.total import meeting
 
@@ -156,9 +157,11 @@ class Crew:
         tree = Tree(count)
         errors: list[BaseException | None] = [None] * count
         finished = threading.Semaphore(0)
+        rest, running = Idle(0), itertools.count(count - 1, -1)  # next() is atomic
 
         def compute(shard: int) -> None:
             try:
+                idle.set(rest)
                 meeting.set(partial(meet.total, shard))
                 tree.enter(shard, work(shard))
                 meet.leave()
@@ -166,6 +169,7 @@ class Crew:
                 errors[shard] = error
                 meet.abort()
             finally:
+                rest.threads = max(0, self.threads - next(running))  # who has no shard left helps with the others'
                 permits.release()
                 finished.release()
 
@@ -220,7 +224,7 @@ class Crew:
 
     def _lent(self, work: Callable[[], T]) -> T:
         """What work gives, in which kernels may use the other threads."""
-        token = idle.set(self.threads - 1)
+        token = idle.set(Idle(self.threads - 1))
         try:
             return work()
         finally:
