@@ -107,7 +107,7 @@ class Kernels:
                         part += xp.matmul(rows, matrix).reshape(part.shape)
             if bias is not None:  # by lines: a bias of few channels is a short run
                 lines = out.reshape(-1, out.shape[-2] * out.shape[-1])
-                lines += xp.tile(bias, out.shape[-2])
+                lines += xp.tile(xp.broadcast_to(bias, out.shape[-1:]), out.shape[-2])
             self.activate(activation, out)
         return y
 
