@@ -15,7 +15,7 @@ import torch
 import torch_twin
 from nets import NETS
 
-from dltrain.backend import open_device
+from dltrain.backend import Scripts, open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
 from dltrain.spec import build_job
@@ -69,7 +69,7 @@ def main() -> None:
     losses = []
     for step in range(1, arguments.steps + 1):
         batch = order[(step - 1) * size : step * size]
-        taken = train_step(job, crew, batch, Moment(job.seed, 1, step), job.optimizer.lr, state, False)
+        taken = train_step(job, crew, Scripts(), batch, Moment(job.seed, 1, step), job.optimizer.lr, state, False)
         ours = taken.report(probes).data_loss
         examples = feed.examples(batch)
         losses.append([ours, *(side.step(*examples) for side in theirs)])

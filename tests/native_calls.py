@@ -246,14 +246,15 @@ def pointwise() -> Iterator[Call]:
         yield Call("example_words", f"{settings}", ((1 << 64) - 3, "dropout", "layer"), settings=settings)
     for size, middle in product((1, 17, 5000), (0.0, 0.5)):
         yield Call("count_beyond", f"{size} numbers", (values(size), middle, 0.9))
+        yield Call("times", f"{size} numbers", (values(size), values()))
     for size in (1, 3, 63, 64, 65, 100, 4095, 4096, 4097, 9000):
         yield Call("square_sum", f"{size} numbers", (values(size),), size)
         w, g, m, v = (values(size, seed=seed) for seed in range(4))
         yield Call("sgd", f"{size} weights", (w, g, 0.1), 2)
         yield Call("momentum", f"{size} weights", (w, g, v, 0.9, 0.1), 3)
         yield Call("nesterov", f"{size} weights", (w, g, v, 0.9, 0.1), 4)
-        yield Call("adam", f"{size} weights", (w, g, m, v * v, 0.9, 0.999, 0.01, 1.5, 1e-8), 8)
-        yield Call("adam", f"{size} weights, first step", (w, g, 0 * m, 0 * v, 0.9, 0.999, 0.01, 31.6, 1e-8), 8)
+        yield Call("adam", f"{size} weights", (w, g, m, v * v, 0.9, 0.999, 0.01, 1000, 1e-8), 8)
+        yield Call("adam", f"{size} weights, first step", (w, g, 0 * m, 0 * v, 0.9, 0.999, 0.01, 1, 1e-8), 8)
     for shape in [(1,), (5, 1), (300, 3), (4, 3, 31), (257, 32), (9, 33), (2, 150, 64), (3, 65), (2, 2, 2, 200)]:
         yield Call("observe", f"{shape}", (values(*shape),), int(np.prod(shape)))
     for shape in [(1, 1), (3, 5), (4, 3, 7), (5, 64), (2, 3, 5, 31)]:
@@ -271,6 +272,7 @@ def pointwise() -> Iterator[Call]:
         logits, targets = values(n, classes) * 4, rng.integers(0, classes, n)
         targets[0], targets[-1] = 0, classes - 1
         yield Call("cross_entropy", f"{n} of {classes}, {smoothing}", (logits, targets, 2 * n, smoothing), n * classes)
+        yield Call("count_right", f"{n} of {classes}", (np.round(logits) if smoothing else logits, targets))
 
 
 def calls() -> list[Call]:
@@ -318,6 +320,6 @@ if __name__ == "__main__":
     for compiled in libraries(sys.argv[1]):
         if "beyond" in sys.argv[2:]:
             w, g = values(1000), values(1001)
-            compiled.free.sgd(1001, at(w), at(g), 0.1, 1)
+            compiled.free["sgd"](1001, at(w), at(g), 0.1, 1)
         bits_of(compiled, calls())
         print(compiled.instruction_set)

@@ -28,10 +28,10 @@ def small_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def install(most: int) -> None:
         plain = step._train_shard
 
-        def limited(job: Job, batch: Any, moment: Any, shard: int, count: Any) -> Any:
+        def limited(job: Job, batch: Any, moment: Any, shard: int, *more: Any) -> Any:
             if min(len(batch), job.shard_size) > most:
                 raise MemoryError("Out of memory allocating 1,234 bytes (allocated so far: 5,678 bytes).")
-            return plain(job, batch, moment, shard, count)
+            return plain(job, batch, moment, shard, *more)
 
         monkeypatch.setattr(step, "_train_shard", limited)
 

@@ -18,10 +18,7 @@ class Refusing:
 
     instruction_set = "none"
 
-    def __call__(self, work: int) -> Any:
-        return self
-
-    def __getattr__(self, name: str) -> Any:
+    def __call__(self, name: str, work: int) -> Any:
         raise AssertionError(f"{name} was called in C")
 
 

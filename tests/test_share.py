@@ -45,14 +45,11 @@ class Watched:
         self.compiled, self.instruction_set = compiled, compiled.instruction_set
         self.threads: dict[str, set[int]] = {}
 
-    def __call__(self, work: int) -> "Watched":
-        return self
-
-    def __getattr__(self, name: str) -> Any:
+    def __call__(self, name: str, work: int) -> Any:
         def call(*arguments: Any) -> Any:
             if name in SHARED:
                 self.threads.setdefault(name, set()).add(arguments[-1])
-            return getattr(self.compiled.free, name)(*arguments)
+            return self.compiled.free[name](*arguments)
 
         return call
 

@@ -6,7 +6,6 @@
 import ctypes
 import importlib.util
 from ctypes import c_double, c_float, c_int, c_int64, c_uint64, c_void_p
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,43 +18,50 @@ REBUILD = "to have them, install dltrain again on a machine with a C compiler (g
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 BRIEF = 500_000  # multiplications that take some 10 microseconds
 
-# p pointer to an array or NULL, n integer, u unsigned, f float, d double, i int
-_TYPES = {"p": c_void_p, "n": c_int64, "f": c_float, "d": c_double, "i": c_int, "u": c_uint64}
+# An array: p is read, o only written, c changed. n integer, u unsigned, f float, d double, i int, w a Window, t how
+# many threads may compute it. Numbers that are others in every step: s the step's, e the epoch's, l the learning rate.
+READ, WRITTEN, CHANGED = "poc"
+THREADS, STEP, EPOCH, LR = "tsel"
+ARRAYS = READ + WRITTEN + CHANGED
+_TYPES = dict.fromkeys(ARRAYS + "w", c_void_p) | {"n": c_int64, "u": c_uint64, "f": c_float, "d": c_double, "i": c_int}
+_TYPES |= {THREADS: c_int64, STEP: c_uint64, EPOCH: c_uint64, LR: c_double}
 FUNCTIONS: dict[str, tuple[Any, str]] = {
-    "conv": (c_int, "pnpppipn"),
-    "conv_grad": (c_int, "pnpppippppn"),
-    "dense": (c_int, "nnnpppipn"),
-    "dense_grad": (c_int, "nnnpppippppn"),
-    "outer": (c_int, "nnnpnppn"),
-    "max_pool": (c_int, "pnppn"),
-    "max_pool_grad": (c_int, "pnppppn"),
-    "average_pool": (c_int, "pnppn"),
-    "average_pool_grad": (c_int, "pnppn"),
-    "activate": (None, "inpn"),
-    "activate_grad": (None, "inpppn"),
-    "count_beyond": (c_int64, "npff"),
-    "square_sum": (c_double, "npn"),
-    "observe": (c_double, "nnpp"),
-    "dropout": (None, "nnppnifp"),
-    "normalise": (c_int, "nnnppppp"),
-    "cross_entropy": (c_double, "nnppdnp"),
-    "sgd": (None, "nppfn"),
-    "momentum": (None, "npppffn"),
-    "nesterov": (None, "npppffn"),
-    "adam": (None, "nppppddfffn"),
-    "philox": (None, "uunuunp"),
+    "conv": (c_int, "wnpppiot"),
+    "conv_grad": (c_int, "wnpppipooot"),
+    "dense": (c_int, "nnnpppiot"),
+    "dense_grad": (c_int, "nnnpppipooot"),
+    "outer": (c_int, "nnnpnpot"),
+    "max_pool": (c_int, "wnpot"),
+    "max_pool_grad": (c_int, "wnpppot"),
+    "average_pool": (c_int, "wnpot"),
+    "average_pool_grad": (c_int, "wnpot"),
+    "activate": (None, "inct"),
+    "activate_grad": (None, "inppot"),
+    "count_beyond": (None, "npffo"),
+    "count_right": (None, "nnppo"),
+    "square_sum": (None, "npot"),
+    "observe": (None, "nnpoo"),
+    "times": (None, "nppo"),
+    "dropout": (None, "nnppnifo"),
+    "normalise": (c_int, "nnnppppo"),
+    "cross_entropy": (c_int, "nnppdnoo"),
+    "sgd": (None, "ncplt"),
+    "momentum": (None, "ncpcflt"),
+    "nesterov": (None, "ncpcflt"),
+    "adam": (None, "ncpccddlsft"),
+    "philox": (None, "uunseno"),
 }
 
 
 class Library:
-    """The C functions for one instruction set, twice: as attributes of `free`, which let other threads run Python
-    meanwhile, and of `brief`, which do not: for short calls, where to hand over the interpreter and to get it back
-    would take longer than the call.
+    """The C functions for one instruction set by name, twice: those in `free` let other threads run Python meanwhile,
+    those in `brief` do not: for short calls, where to hand over the interpreter and to get it back would take longer
+    than the call.
     """
 
     def __init__(self, path: str, instruction_set: str | None = None):
         """instruction_set: the best that this machine runs unless given. Raises DeviceError."""
-        self.free, self.brief = SimpleNamespace(), SimpleNamespace()
+        self.free, self.brief = dict[str, Any](), dict[str, Any]()
         try:
             found = ctypes.CDLL(path)
             runs = INSTRUCTION_SETS[: found.instruction_sets()]
@@ -66,13 +72,13 @@ class Library:
                 for name, (result, arguments) in FUNCTIONS.items():
                     function = getattr(loaded, name if name == "philox" else f"{name}_{self.instruction_set}")
                     function.restype, function.argtypes = result, [_TYPES[letter] for letter in arguments]
-                    setattr(functions, name, function)
+                    functions[name] = function
         except (OSError, AttributeError) as error:
             raise DeviceError(f"the kernels in C cannot be loaded ({error}); {REBUILD}") from None
 
-    def __call__(self, work: int) -> SimpleNamespace:
-        """The functions to call for so many multiplications."""
-        return self.free if work > BRIEF else self.brief
+    def __call__(self, name: str, work: int) -> Any:
+        """The function to call for so many multiplications."""
+        return (self.free if work > BRIEF else self.brief)[name]
 
 
 def load(instruction_set: str | None = None) -> Library:
@@ -96,6 +102,12 @@ def at(array: Array | None) -> c_void_p | None:
     if array is None:
         return None
     return c_void_p.from_address(id(array) + _HEADER) if _FAST else c_void_p(array.ctypes.data)
+
+
+def address(array: Array) -> int:
+    """Where the array's numbers begin."""
+    pointer = at(array)
+    return (pointer and pointer.value) or 0
 
 
 def fit(*arrays: Array | None) -> bool:

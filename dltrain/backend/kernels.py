@@ -8,12 +8,12 @@ with N examples, C input channels, K output channels.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod
+from math import prod, sqrt
 from types import ModuleType
 from typing import Any
 
 from dltrain.backend.late import LARGE, LATE, Late, Needed
-from dltrain.backend.views import flipped_window, inside, pad, sliding, swept, taps
+from dltrain.backend.views import along_first, flipped_window, inside, pad, sliding, swept, taps
 from dltrain.random import example_words
 from dltrain.window import Window
 
@@ -181,7 +181,7 @@ class Kernels:
         xp, channels = self.xp, x.shape[-1] // groups
         # Slices of the kernel only where they fill a matrix product; a whole kernel otherwise.
         sliced = prod(window.kernel[1:]) * channels >= self.long_row
-        view_of = _along_first(window) if sliced else window
+        view_of = along_first(window) if sliced else window
         shape = (*view_of.out_size, prod(view_of.kernel) * channels)
         examples = max(1, min(len(x), self.piece_bytes // (prod(shape) * groups * x.dtype.itemsize)))
         padded = xp.zeros((examples, *window.padded_size, x.shape[-1]), x.dtype)
@@ -263,6 +263,18 @@ class Kernels:
         """How many values are further than `limit` from the middle."""
         return (self.xp.abs(y - middle) > limit).sum()
 
+    def count_right(self, logits: Array, targets: Array) -> Array:
+        """How many rows of the logits (N, C) are largest at their target."""
+        return (logits.argmax(axis=1) == targets).sum()
+
+    def times(self, x: Array, factor: Array) -> Array:
+        """factor: one number, as an array of 0 dimensions."""
+        return x * factor
+
+    def one_like(self, x: Array) -> Array:
+        """1 for each value: what a gradient begins with."""
+        return self.xp.ones_like(x)
+
     def dropout(self, x: Array, bits: Array, threshold: int, scale: float) -> Array:
         """x · scale where the bits are at least the threshold, 0 elsewhere. bits: (N, values of an example) uint16."""
         masked = x * (bits >= threshold).reshape(x.shape)
@@ -336,11 +348,11 @@ class Kernels:
         v: Array,
         beta1: float,
         beta2: float,
-        rate: float,
-        correction: float,
+        lr: float,
+        step: int,
         epsilon: float,
     ) -> None:
-        """m, v: the moments; rate: lr / (1 - β1^t); correction: 1 / √(1 - β2^t)."""
+        """m, v: the moments."""
         m *= beta1
         m += (1 - beta1) * g
         v *= beta2
@@ -348,10 +360,10 @@ class Kernels:
         square *= 1 - beta2
         v += square
         root = self.xp.sqrt(v)
-        root *= correction
+        root *= 1 / sqrt(1 - beta2**step)
         root += epsilon
         change = m / root
-        change *= rate
+        change *= lr / (1 - beta1**step)
         w -= change
 
 
@@ -359,20 +371,6 @@ def _channels(x: Array, group: int, groups: int) -> Array:
     """The part of the last axis that belongs to a group."""
     size = x.shape[-1] // groups
     return x[..., group * size : (group + 1) * size]
-
-
-def _along_first(window: Window) -> Window:
-    """The window of one slice of the kernel, at every position of the first dimension of the padded input."""
-    (first, *_), n = window.padded_size, len(window.kernel)
-    one = (1,) * n
-    return Window(
-        in_size=window.in_size,
-        out_size=(first, *window.out_size[1:]),
-        kernel=(1, *window.kernel[1:]),
-        stride=(1, *window.stride[1:]),
-        padding=window.padding,
-        dilation=(*one[:1], *window.dilation[1:]),
-    )
 
 
 def _slices(unrolled: Array, window: Window, sliced: bool) -> list[tuple[Array, slice]]:

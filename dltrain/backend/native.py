@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend.compiled import FLOAT32, Library, at, fit
+from dltrain.backend.compiled import ARRAYS, FLOAT32, FUNCTIONS, THREADS, Library, at, fit
 from dltrain.backend.kernels import Activation, Kernels
 from dltrain.backend.late import Late, Needed
+from dltrain.backend.script import writing
 from dltrain.backend.share import threads_for
 from dltrain.random import BLOCK, label
 from dltrain.window import Window
@@ -20,11 +21,6 @@ Array = Any
 POINT = 8  # multiplications that take as long as to read a number from the second-level cache and write one
 
 ACTIVATIONS = {"relu": 1, "tanh": 2, "sigmoid": 3}
-
-
-def _succeed(status: int) -> None:
-    if status:
-        raise MemoryError("not enough memory for a kernel's workspace")
 
 
 @lru_cache(maxsize=256)
@@ -59,6 +55,26 @@ class NativeKernels(Kernels):
         self.name = f"native {compiled.instruction_set}"
         self.compiled = compiled
 
+    def _call(self, name: str, work: int, *arguments: Any) -> int:
+        """A function in C, with arrays as they are and without its last argument, the threads for so many
+        multiplications. Returns what it does: 0, or 1 when it could not be done.
+        """
+        _, letters = FUNCTIONS[name]
+        passed = [at(a) if letter in ARRAYS else a for letter, a in zip(letters, arguments, strict=False)]
+        if letters[-1] == THREADS:
+            passed.append(threads_for(work))
+        function = self.compiled(name, work)
+        status: int = function(*passed) or 0
+        script = writing.get()
+        if script is not None:
+            script.note(function, letters, arguments, work)
+        return status
+
+    def _run(self, name: str, work: int, *arguments: Any) -> None:
+        """The same for a function that needs room to work in. Raises MemoryError."""
+        if self._call(name, work, *arguments):
+            raise MemoryError("not enough memory for a kernel's workspace")
+
     # --- dense and convolution ----------------------------------------------------------------------------
 
     def dense(self, x: Array, w: Array, bias: Array | None, activation: Activation | None) -> Array:
@@ -66,9 +82,7 @@ class NativeKernels(Kernels):
             return super().dense(x, w, bias, activation)
         y = np.empty((len(x), w.shape[1]), FLOAT32)
         kind = _kind(activation)
-        work = len(x) * w.size
-        c, threads = self.compiled(work), threads_for(work)
-        _succeed(c.dense(len(x), *w.shape, at(x), at(w), at(bias), kind, at(y), threads))
+        self._run("dense", len(x) * w.size, len(x), *w.shape, x, w, bias, kind, y)
         return y if kind else self.activate(activation, y)
 
     def dense_grad(
@@ -80,19 +94,15 @@ class NativeKernels(Kernels):
         kind = 0 if late else _kind(activation)
         g = np.ascontiguousarray(g) if kind else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed, late)
-        work = 2 * len(x) * w.size
-        y_ = y if kind else None
-        c, threads = self.compiled(work), threads_for(work)
-        _succeed(c.dense_grad(len(x), *w.shape, at(g), at(x), at(w), kind, at(y_), at(dx), at(dw), at(db), threads))
+        y_, work = y if kind else None, 2 * len(x) * w.size
+        self._run("dense_grad", work, len(x), *w.shape, g, x, w, kind, y_, dx, dw, db)
         return dx, Late(self, (x, g)) if late else dw, db
 
     def outer(self, dw: Array, xs: list[Array], g: Array) -> None:
         x = xs[0] if len(xs) == 1 else np.concatenate(xs)
         if not fit(dw, g) or len(x) != len(g) or x.dtype is not FLOAT32 or x.strides[1] != 4 or not len(x):
             return super().outer(dw, xs, g)
-        work = len(x) * dw.size
-        c, threads = self.compiled(work), threads_for(work)
-        _succeed(c.outer(len(x), *dw.shape, at(x), x.strides[0] // 4, at(g), at(dw), threads))
+        self._run("outer", len(x) * dw.size, len(x), *dw.shape, x, x.strides[0] // 4, g, dw)
 
     def conv(
         self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, activation: Activation | None
@@ -102,9 +112,7 @@ class NativeKernels(Kernels):
         y = np.empty((len(x), *window.out_size, w.shape[-1]), FLOAT32)
         kind = _kind(activation)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
-        work = y.size * w.size // w.shape[-1]
-        c, threads = self.compiled(work), threads_for(work)
-        _succeed(c.conv(shape, len(x), at(x), at(w), at(bias), kind, at(y), threads))
+        self._run("conv", y.size * w.size // w.shape[-1], shape, len(x), x, w, bias, kind, y)
         return y if kind else self.activate(activation, y)
 
     def conv_grad(
@@ -126,10 +134,8 @@ class NativeKernels(Kernels):
         g = np.ascontiguousarray(g) if kind else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
-        work = 2 * y.size * w.size // w.shape[-1]
-        y_ = y if kind else None
-        c, threads = self.compiled(work), threads_for(work)
-        _succeed(c.conv_grad(shape, len(x), at(g), at(x), at(w), kind, at(y_), at(dx), at(dw), at(db), threads))
+        y_, work = y if kind else None, 2 * y.size * w.size // w.shape[-1]
+        self._run("conv_grad", work, shape, len(x), g, x, w, kind, y_, dx, dw, db)
         return dx, dw, db
 
     # --- pooling ------------------------------------------------------------------------------------------
@@ -138,32 +144,28 @@ class NativeKernels(Kernels):
         if not fit(x):
             return super().max_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        shape, work = _described(window, x.shape[-1], 0, 1), x.size * POINT
-        _succeed(self.compiled(work).max_pool(shape, len(x), at(x), at(y), threads_for(work)))
+        self._run("max_pool", x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), x, y)
         return y
 
     def max_pool_grad(self, g: Array, x: Array, y: Array, window: Window) -> Array:
         if not fit(x, y) or g.dtype is not FLOAT32 or g.shape != y.shape:
             return super().max_pool_grad(g, x, y, window)
         g, dx = np.ascontiguousarray(g), np.empty_like(x)
-        shape, work = _described(window, x.shape[-1], 0, 1), x.size * POINT
-        _succeed(self.compiled(work).max_pool_grad(shape, len(x), at(g), at(x), at(y), at(dx), threads_for(work)))
+        self._run("max_pool_grad", x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), g, x, y, dx)
         return dx
 
     def average_pool(self, x: Array, window: Window) -> Array:
         if not fit(x):
             return super().average_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        shape, work = _described(window, x.shape[-1], 0, 1), x.size * POINT
-        _succeed(self.compiled(work).average_pool(shape, len(x), at(x), at(y), threads_for(work)))
+        self._run("average_pool", x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), x, y)
         return y
 
     def average_pool_grad(self, g: Array, window: Window) -> Array:
         if g.dtype is not FLOAT32 or g.shape[1:-1] != window.out_size:
             return super().average_pool_grad(g, window)
         g, dx = np.ascontiguousarray(g), np.empty((len(g), *window.in_size, g.shape[-1]), FLOAT32)
-        shape, work = _described(window, g.shape[-1], 0, 1), dx.size * POINT
-        _succeed(self.compiled(work).average_pool_grad(shape, len(g), at(g), at(dx), threads_for(work)))
+        self._run("average_pool_grad", dx.size * POINT, _described(window, g.shape[-1], 0, 1), len(g), g, dx)
         return dx
 
     # --- number by number ---------------------------------------------------------------------------------
@@ -172,8 +174,7 @@ class NativeKernels(Kernels):
         kind = _kind(activation)
         if not kind or not fit(y):
             return super().activate(activation, y)
-        work = y.size * POINT
-        self.compiled(work).activate(kind, y.size, at(y), threads_for(work))
+        self._call("activate", y.size * POINT, kind, y.size, y)
         return y
 
     def activate_grad(self, activation: Activation | None, g: Array, y: Array) -> Array:
@@ -181,24 +182,44 @@ class NativeKernels(Kernels):
         if not kind or not fit(y) or g.dtype is not FLOAT32 or g.shape != y.shape:
             return super().activate_grad(activation, g, y)
         g, dx = np.ascontiguousarray(g), np.empty_like(y)
-        work = y.size * POINT
-        self.compiled(work).activate_grad(kind, y.size, at(g), at(y), at(dx), threads_for(work))
+        self._call("activate_grad", y.size * POINT, kind, y.size, g, y, dx)
         return dx
 
     def count_beyond(self, y: Array, middle: float, limit: float) -> Array:
         if not fit(y):
             return super().count_beyond(y, middle, limit)
-        return np.int64(self.compiled(y.size * POINT).count_beyond(y.size, at(y), middle, limit))
+        count = np.empty((), np.int64)
+        self._call("count_beyond", y.size * POINT, y.size, y, middle, limit, count)
+        return count
+
+    def count_right(self, logits: Array, targets: Array) -> Array:
+        if not fit(logits) or not _a_class_each(targets, logits) or not logits.size:
+            return super().count_right(logits, targets)
+        count = np.empty((), np.int64)
+        self._call("count_right", logits.size * POINT, *logits.shape, logits, targets, count)
+        return count
 
     def dropout(self, x: Array, bits: Array, threshold: int, scale: float) -> Array:
         each = x.size // max(1, len(x))
         if not fit(x) or bits.shape != (len(x), each) or bits.strides[1] != 2:
             return super().dropout(x, bits, threshold, scale)
         y = np.empty_like(x)
-        self.compiled(x.size * POINT).dropout(
-            len(x), each, at(x), at(bits), bits.strides[0] // 2, threshold, scale, at(y)
-        )
+        self._call("dropout", x.size * POINT, len(x), each, x, bits, bits.strides[0] // 2, threshold, scale, y)
         return y
+
+    def times(self, x: Array, factor: Array) -> Array:
+        if not fit(x, factor) or factor.ndim:
+            return super().times(x, factor)
+        y = np.empty_like(x)
+        self._call("times", x.size * POINT, x.size, x, factor, y)
+        return y
+
+    def one_like(self, x: Array) -> Array:
+        one = super().one_like(x)
+        script = writing.get()
+        if script is not None:
+            script.constant(one)
+        return one
 
     def normalise(self, images: Array, index: Array | None, scale: Array, shift: Array) -> Array:
         """Declines all but bytes."""
@@ -208,45 +229,43 @@ class NativeKernels(Kernels):
             return super().normalise(images, index, scale, shift)
         index = None if index is None else np.ascontiguousarray(index)
         y = np.empty((len(images if index is None else index), *images.shape[1:]), FLOAT32)
-        c = self.compiled(y.size * POINT)
-        if c.normalise(len(y), scale.size, len(images), at(images), at(index), at(scale), at(shift), at(y)):
+        sizes = len(y), scale.size, len(images)
+        if self._call("normalise", y.size * POINT, *sizes, images, index, scale, shift, y):
             raise IndexError(f"an index is outside 0 to {len(images) - 1}")
         return y
 
     def cross_entropy(
         self, logits: Array, targets: Array, count: Array, smoothing: float, weights: Array | None = None
     ) -> tuple[Array, Array]:
-        whole = targets.dtype == np.int64 and targets.flags.c_contiguous and targets.shape == logits.shape[:1]
-        if weights is not None or not fit(logits) or not whole:
+        if weights is not None or not fit(logits) or not _a_class_each(targets, logits):
             return super().cross_entropy(logits, targets, count, smoothing, weights)
-        dx = np.empty_like(logits)
-        c = self.compiled(logits.size * 8 * POINT)  # an exponential takes long
-        loss = c.cross_entropy(*logits.shape, at(logits), at(targets), smoothing, count, at(dx))
-        if loss == -1:
+        loss, dx = np.empty((), FLOAT32), np.empty_like(logits)
+        work = logits.size * 8 * POINT  # an exponential takes long
+        if self._call("cross_entropy", work, *logits.shape, logits, targets, smoothing, count, loss, dx):
             raise ValueError(f"a target is no class: targets go from 0 to {logits.shape[1] - 1}")
-        return FLOAT32.type(loss), dx
+        return loss, dx
 
     def observe(self, y: Array) -> tuple[Array, Array]:
         if not fit(y):
             return super().observe(y)
-        sums = np.empty(y.shape[-1], FLOAT32)
-        return sums, np.float64(
-            self.compiled(y.size * POINT).observe(y.size // y.shape[-1], y.shape[-1], at(y), at(sums))
-        )
+        sums, squares = np.empty(y.shape[-1], FLOAT32), np.empty((), np.float64)
+        self._call("observe", y.size * POINT, y.size // y.shape[-1], y.shape[-1], y, sums, squares)
+        return sums, squares
 
     def square_sum(self, x: Array) -> Array:
         if not fit(x):
             return super().square_sum(x)
-        work = x.size * POINT
-        return np.float64(self.compiled(work).square_sum(x.size, at(x), threads_for(work)))
+        total = np.empty((), np.float64)
+        self._call("square_sum", x.size * POINT, x.size, x, total)
+        return total
 
     def example_words(
         self, seed: int, purpose: str, layer: str, *, epoch: int, step: int, first: int, examples: int, words_each: int
     ) -> Array:
         each = -(-words_each // BLOCK)  # blocks
         words = np.empty((examples, each * BLOCK), np.uint64)
-        philox = self.compiled(words.size * 4 * POINT).philox
-        philox(seed, label(purpose, layer), first * each, step, epoch, examples * each, at(words))
+        work = words.size * 4 * POINT
+        self._call("philox", work, seed, label(purpose, layer), first * each, step, epoch, examples * each, words)
         return words[:, :words_each]
 
     # --- updates ------------------------------------------------------------------------------------------
@@ -254,20 +273,17 @@ class NativeKernels(Kernels):
     def sgd(self, w: Array, g: Array, lr: float) -> None:
         if not fit(w, g):
             return super().sgd(w, g, lr)
-        work = w.size * POINT
-        self.compiled(work).sgd(w.size, at(w), at(g), lr, threads_for(work))
+        self._call("sgd", w.size * POINT, w.size, w, g, lr)
 
     def momentum(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
         if not fit(w, g, v):
             return super().momentum(w, g, v, momentum, lr)
-        work = w.size * POINT
-        self.compiled(work).momentum(w.size, at(w), at(g), at(v), momentum, lr, threads_for(work))
+        self._call("momentum", w.size * POINT, w.size, w, g, v, momentum, lr)
 
     def nesterov(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
         if not fit(w, g, v):
             return super().nesterov(w, g, v, momentum, lr)
-        work = w.size * POINT
-        self.compiled(work).nesterov(w.size, at(w), at(g), at(v), momentum, lr, threads_for(work))
+        self._call("nesterov", w.size * POINT, w.size, w, g, v, momentum, lr)
 
     def adam(
         self,
@@ -277,19 +293,21 @@ class NativeKernels(Kernels):
         v: Array,
         beta1: float,
         beta2: float,
-        rate: float,
-        correction: float,
+        lr: float,
+        step: int,
         epsilon: float,
     ) -> None:
         if not fit(w, g, m, v):
-            return super().adam(w, g, m, v, beta1, beta2, rate, correction, epsilon)
-        work = 4 * w.size * POINT
-        c, threads = self.compiled(work), threads_for(work)
-        c.adam(w.size, at(w), at(g), at(m), at(v), beta1, beta2, rate, correction, epsilon, threads)
+            return super().adam(w, g, m, v, beta1, beta2, lr, step, epsilon)
+        self._call("adam", 4 * w.size * POINT, w.size, w, g, m, v, beta1, beta2, lr, step, epsilon)
 
 
 def _a_row(bias: Array | None, w: Array) -> bool:
     return bias is None or bias.shape == w.shape[-1:]
+
+
+def _a_class_each(targets: Array, logits: Array) -> bool:
+    return targets.dtype == np.int64 and bool(targets.flags.c_contiguous) and targets.shape == logits.shape[:1]
 
 
 def _gradients(x: Array, w: Array, needed: Needed, late: bool = False) -> tuple[Array | None, Array, Array | None]:

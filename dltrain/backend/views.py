@@ -73,3 +73,17 @@ def flipped_window(window: Window) -> Window | None:
     if any(amount < 0 for pair in padding for amount in pair):
         return None
     return Window(window.out_size, window.in_size, window.kernel, window.stride, padding, window.dilation)
+
+
+def along_first(window: Window) -> Window:
+    """The window of one slice of the kernel, at every position of the first dimension of the padded input."""
+    (first, *_), n = window.padded_size, len(window.kernel)
+    one = (1,) * n
+    return Window(
+        in_size=window.in_size,
+        out_size=(first, *window.out_size[1:]),
+        kernel=(1, *window.kernel[1:]),
+        stride=(1, *window.stride[1:]),
+        padding=window.padding,
+        dilation=(*one[:1], *window.dilation[1:]),
+    )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dltrain.backend import Scripts
 from dltrain.errors import DivergedError
 from dltrain.train.feed import Moment
 from dltrain.train.job import Job
@@ -117,7 +118,7 @@ def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
     losses: list[float] = []
     job.model.initialise(job.seed, job.device)
     state = job.optimizer.new_state({name: p.data for name, p in job.model.trainable_parameters.items()})
-    epoch, order = 0, np.empty(0, np.intp)
+    scripts, epoch, order = Scripts(), 0, np.empty(0, np.intp)
     with np.errstate(all="ignore"):  # what is not finite ends it
         for step, rate in enumerate(rates, start=1):
             if not len(order):
@@ -125,7 +126,7 @@ def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
                 order = feed.order(job.seed, epoch)
             batch, order = order[:size], order[size:]
             try:
-                figures = train_step(job, crew, batch, Moment(job.seed, epoch, step), rate, state, False)
+                figures = train_step(job, crew, scripts, batch, Moment(job.seed, epoch, step), rate, state, False)
             except DivergedError:
                 break
             report = figures.report({})

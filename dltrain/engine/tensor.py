@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import LATE, array_module
+from dltrain.backend import LATE, array_module, kernels
 from dltrain.errors import DltrainError
 
 Array = Any  # numpy.ndarray, or its twin on another device
@@ -115,7 +115,7 @@ def gradients(loss: Tensor, targets: Sequence[Tensor], keep_graph: bool = False,
         if any(t is not None and _key(t) in needed for t in node.inputs):
             needed.update((node.id, i) for i in range(node.outputs))
 
-    arrived = {_key(loss): array_module(loss.data).ones_like(loss.data)}
+    arrived = {_key(loss): kernels(loss.data).one_like(loss.data)}
     while nodes:
         node = nodes.pop()
         outputs = [(node.id, i) for i in range(node.outputs)]

@@ -45,6 +45,11 @@ class Model:
         """Those that training changes, by name, in the order of the layers."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.trainable}
 
+    @cached_property
+    def multiply_adds(self) -> int:
+        """Of all layers, forward, for one example."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
     def initialise(self, seed: int, device: Device) -> None:
         """Give every parameter its initial values. They depend on the seed and the parameter's name alone."""
         for name, parameter in self.named_parameters():

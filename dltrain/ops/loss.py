@@ -23,8 +23,9 @@ def cross_entropy(
     q is 1 for the target; with label smoothing s it is 1 - s + s/C there and s/C elsewhere (Szegedy et al., 2016).
     Stable: log softmax is computed as x - max - log Σ e^(x - max).
     """
-    y, gradient = kernels(logits).cross_entropy(logits, targets, count, label_smoothing, weights)
-    return y, (lambda g: gradient * g,)
+    k = kernels(logits)
+    y, gradient = k.cross_entropy(logits, targets, count, label_smoothing, weights)
+    return y, (lambda g: k.times(gradient, g),)
 
 
 @op

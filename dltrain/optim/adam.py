@@ -1,6 +1,5 @@
 """Adam (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1)."""
 
-from math import sqrt
 from typing import Any
 
 from dltrain.backend import kernels
@@ -25,8 +24,7 @@ class Adam(Optimizer):
 
     def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
         m, v = slots
-        rate, correction = lr / (1 - self.beta1**step), 1 / sqrt(1 - self.beta2**step)
-        kernels(w).adam(w, g, m, v, self.beta1, self.beta2, rate, correction, self.epsilon)
+        kernels(w).adam(w, g, m, v, self.beta1, self.beta2, lr, step, self.epsilon)
 
 
 @OPTIMIZERS.register("adamw")

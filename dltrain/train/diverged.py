@@ -9,6 +9,7 @@ from dltrain.engine import no_grad
 from dltrain.nn import Layer
 from dltrain.train.feed import Moment
 from dltrain.train.job import Job
+from dltrain.train.mixup import mixed_examples
 from dltrain.train.step import forward
 
 Array = Any
@@ -32,7 +33,9 @@ def ranges(job: Job, batch: Array | None, moment: Moment) -> dict[str, Any]:
     if batch is not None:
         with no_grad(), np.errstate(all="ignore"):
             for shard in range(-(-len(batch) // job.shard_size)):
-                forward(job, batch, moment, shard, tap)
+                first = shard * job.shard_size
+                x, _ = mixed_examples(job.feeds["train"], batch, first, job.shard_size, moment, job.mixup)
+                forward(job, x, first, moment, tap)
         for name, parts in outputs.items():
             found[name]["output"] = _range(parts)
     return found

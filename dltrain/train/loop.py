@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import all_to_host, to_host
+from dltrain.backend import Scripts, all_to_host, to_host
 from dltrain.backend.process import available_cores, settle
 from dltrain.errors import DivergedError, Interrupted, RunError
 from dltrain.train.checkpoint import Checkpoint, weights_sha256
@@ -90,6 +90,7 @@ class Training:
 
     def __init__(self, job: Job, run: RunDir, crew: Crew, watcher: Watcher, checkpoint: Checkpoint | None = None):
         self.job, self.run, self.crew, self.watcher = job, run, crew, watcher
+        self.scripts = Scripts()
         self.feed = job.feeds["train"]
         self.steps_per_epoch, self.total_steps = job.steps_per_epoch, job.total_steps
         self.epochs = ceil(self.total_steps / self.steps_per_epoch)
@@ -160,7 +161,7 @@ class Training:
         measure = before.done % self.job.diagnostics.update_every == 0
         figures = None
         try:
-            figures = train_step(self.job, self.crew, batch, moment, lr, self.state, measure, self._guard)
+            figures = train_step(self.job, self.crew, self.scripts, batch, moment, lr, self.state, measure, self._guard)
         except MemoryError:
             if self.job.device.is_cpu:
                 raise

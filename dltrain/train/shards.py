@@ -35,9 +35,8 @@ def auto_shard_size(model: Model, batch_size: int, shares: bool) -> int:
     """
     if not any(isinstance(layer, Conv) for layer in model.layers):
         return min(batch_size, max(256 if shares else 64, -(-batch_size // 2)))
-    each = sum(layer.multiply_adds for layer in model.layers)
     size = 32
-    while shares and size * each < WORTH_A_SHARD:
+    while shares and size * model.multiply_adds < WORTH_A_SHARD:
         size *= 2
     return min(batch_size, size)
 
@@ -151,7 +150,7 @@ class Crew:
         Shards start in the order of their index, each in a copy of the caller's context (`no_grad`, `np.errstate`).
         """
         if count == 1:
-            return self._lent(partial(work, 0))
+            return self.lent(partial(work, 0))
         permits = threading.Semaphore(self.threads)
         meet = Meeting(count, permits)
         tree = Tree(count)
@@ -193,7 +192,7 @@ class Crew:
         if len(items) == 1 or sum(_size(item) for item in items) < WORTH_A_THREAD:
             return [work(item) for item in items]
         if kernels(_first(items[0])).shares:
-            return self._lent(lambda: [work(item) for item in items])
+            return self.lent(lambda: [work(item) for item in items])
         return self.share(len(items), lambda number: work(items[number]))
 
     def share(self, parts: int, work: Callable[[int], Any]) -> list[Any]:
@@ -222,7 +221,7 @@ class Crew:
             raise errors[0]
         return found
 
-    def _lent(self, work: Callable[[], T]) -> T:
+    def lent(self, work: Callable[[], T]) -> T:
         """What work gives, in which kernels may use the other threads."""
         token = idle.set(Idle(self.threads - 1))
         try:

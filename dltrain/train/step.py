@@ -1,10 +1,10 @@
 """One step: a batch in shards forward and backward, the sum, the penalty, the check, the update."""
 
-from collections.abc import Callable
-from functools import reduce
+from collections.abc import Callable, Iterable
+from functools import partial, reduce
 from typing import Any
 
-from dltrain.backend import Late, kernels
+from dltrain.backend import Late, Now, Scripts, kernels
 from dltrain.engine import Tensor, gradients
 from dltrain.nn import Context, Layer, Penalty
 from dltrain.ops import add, multiply
@@ -17,11 +17,14 @@ from dltrain.train.shards import Crew, Sums
 
 Array = Any
 Tap = Callable[[Layer, Array], None]
+Repeat = Callable[[str, Iterable[Array], Callable[[], Sums]], Sums]
+SHORT = 1_000_000_000  # multiplications forward: of a longer step Python is too small a part to keep its arrays for it
 
 
 def train_step(
     job: Job,
     crew: Crew,
+    scripts: Scripts,
     batch: Array,
     moment: Moment,
     lr: float,
@@ -31,18 +34,23 @@ def train_step(
 ) -> Figures:
     """Train on these examples (indices into the training split).
 
+    scripts: of this job; a short step of one shard is repeated from them.
     measure_update: whether to compare the weights before and after, which costs a copy of them.
     Raises DivergedError, before anything is changed, when the loss or a gradient is not finite. With a guard it does
     not look: then nothing is changed either, and `Figures.check` tells later.
     """
     weighed = job.loss.class_weights is not None
     count = job.loss.count(job.feeds["train"].targets_of(batch)) if weighed else len(batch)
-    sums = crew.run(-(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard, count))
+    shards, now = -(-len(batch) // job.shard_size), Now(moment.step, moment.epoch, lr)
+    short = shards == 1 and len(batch) * job.model.multiply_adds <= SHORT and job.device.kernels.shares
+    repeat = partial(_by_script, crew, scripts, now) if short else _once
+    sums = crew.run(shards, lambda shard: _train_shard(job, batch, moment, shard, count, repeat))
     parameters = job.model.trainable_parameters
     terms, penalty_gradients = penalise(job)
     grads = _complete({name: sums[f"gradient/{name}"] for name in parameters}, crew)
     for name, gradient in penalty_gradients.items():
         grads[name] = grads[name] + gradient
+    squares = repeat("norms", grads.values(), lambda: _squares(grads, crew))
     seen = {name: value for name, value in sums.items() if not name.startswith("gradient/")}
     figures = Figures(
         moment=moment,
@@ -50,7 +58,7 @@ def train_step(
         lr=lr,
         seen=seen | ({"weight": count} if weighed else {}),
         penalty=terms,
-        squares=dict(zip(grads, crew.each(list(grads.values()), _square), strict=True)),
+        squares=squares,
         moved={},
     )
     weights = {name: p.data for name, p in parameters.items()}
@@ -68,8 +76,8 @@ def train_step(
             scale = job.device.xp.minimum(clip / norm, 1).astype(job.device.dtype)
             grads = {name: g * scale for name, g in grads.items()}
     before = {name: w.copy() for name, w in weights.items() if measure_update and parameters[name].kind == "weight"}
-    pieces = job.optimizer.pieces(weights, grads, state)
-    crew.each(pieces, lambda piece: job.optimizer.update_one(piece[0], piece[1], piece[2], lr, moment.step))
+    changed = [*weights.values(), *state.values()]
+    repeat("update", [*changed, *grads.values()], lambda: _update(job, crew, weights, grads, state, now))
     for rule, layers in _penalties(job):
         for layer in layers:
             rule.after_update(layer.parameters.values(), lr)
@@ -80,16 +88,13 @@ def train_step(
     return figures
 
 
-def forward(job: Job, batch: Array, moment: Moment, shard: int, tap: Tap) -> tuple[Tensor, Mixture]:
-    """The outputs for this shard's examples, as in training, and the targets that they are mixed from."""
-    first = shard * job.shard_size
-    count = min(job.shard_size, len(batch) - first)
-    x, mixture = mixed_examples(job.feeds["train"], batch, first, count, moment, job.mixup)
+def forward(job: Job, x: Array, first: int, moment: Moment, tap: Tap) -> Tensor:
+    """The outputs for these examples, as in training. first: the position of the first one in its batch."""
 
     def words(purpose: str, layer: str, words_each: int) -> Array:
-        return random_words(job.device, moment, purpose, layer, first, count, words_each)
+        return random_words(job.device, moment, purpose, layer, first, len(x), words_each)
 
-    return job.model(x, Context(training=True, words=words, tap=tap)), mixture
+    return job.model(x, Context(training=True, words=words, tap=tap))
 
 
 def fits(job: Job, batch: Array, moment: Moment) -> bool:
@@ -102,22 +107,34 @@ def fits(job: Job, batch: Array, moment: Moment) -> bool:
     return True
 
 
-def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Array) -> Sums:
+def _by_script(
+    crew: Crew, scripts: Scripts, now: Now, what: str, given: Iterable[Array], work: Callable[[], Sums]
+) -> Sums:
+    return crew.lent(lambda: scripts.run(what, list(given), now, work))
+
+
+def _once(what: str, given: Iterable[Array], work: Callable[[], Sums]) -> Sums:
+    return work()
+
+
+def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Array, repeat: Repeat = _once) -> Sums:
     """The gradient of this shard's part of the loss, and what its layers gave. count: as in `Loss`, of the batch."""
-    sums: Sums = {}
+    first = shard * job.shard_size
+    x, mixture = mixed_examples(job.feeds["train"], batch, first, job.shard_size, moment, job.mixup)
+    late = len(x) < len(batch) and job.train.accumulate == 1  # of several batches too much would have to be kept
 
-    def tap(layer: Layer, y: Array) -> None:
-        sums.update(observe(layer, y))
+    def back_and_forth() -> Sums:
+        sums: Sums = {}
+        output = forward(job, x, first, moment, lambda layer, y: sums.update(observe(layer, y)))
+        loss = _loss(job, output, mixture, count)
+        sums |= scores(job, output, mixture[0][1])
+        sums["loss"] = loss.data
+        parameters = job.model.trainable_parameters
+        for name, gradient in zip(parameters, gradients(loss, list(parameters.values()), late=late), strict=True):
+            sums[f"gradient/{name}"] = gradient
+        return sums
 
-    output, mixture = forward(job, batch, moment, shard, tap)
-    loss = _loss(job, output, mixture, count)
-    sums |= scores(job, output, mixture[0][1])
-    sums["loss"] = loss.data
-    parameters = job.model.trainable_parameters
-    late = job.train.accumulate == 1  # else inputs and gradients of several batches would have to be kept
-    for name, gradient in zip(parameters, gradients(loss, list(parameters.values()), late=late), strict=True):
-        sums[f"gradient/{name}"] = gradient
-    return sums
+    return repeat("gradients", [x, *(targets for _, targets in mixture), *job.model.weights().values()], back_and_forth)
 
 
 def _complete(grads: dict[str, Any], crew: Crew) -> dict[str, Array]:
@@ -131,6 +148,18 @@ def _complete(grads: dict[str, Any], crew: Crew) -> dict[str, Array]:
     return grads
 
 
+def _squares(grads: dict[str, Array], crew: Crew) -> Sums:
+    return dict(zip(grads, crew.each(list(grads.values()), _square), strict=True))
+
+
+def _update(
+    job: Job, crew: Crew, weights: dict[str, Array], grads: dict[str, Array], state: dict[str, Array], now: Now
+) -> Sums:
+    pieces = job.optimizer.pieces(weights, grads, state)
+    crew.each(pieces, lambda piece: job.optimizer.update_one(piece[0], piece[1], piece[2], now.lr, now.step))
+    return {}
+
+
 def _loss(job: Job, output: Tensor, mixture: Mixture, count: Array) -> Tensor:
     losses = [job.loss(output, targets, count) for _, targets in mixture]
     if len(losses) > 1:
@@ -142,7 +171,8 @@ def scores(job: Job, output: Tensor, targets: Array) -> Sums:
     """How many of these examples are right; nothing in regression."""
     if not job.loss.classification:
         return {}
-    return {"correct": (job.loss.logits(output.data).argmax(axis=1) == targets).sum()}
+    logits = job.loss.logits(output.data)
+    return {"correct": kernels(logits).count_right(logits, targets)}
 
 
 def _penalties(job: Job) -> list[tuple[Penalty, list[Layer]]]:

@@ -20,6 +20,7 @@ typedef int64_t i64;
 #define INLINE static inline __attribute__((always_inline))
 #define SMALLER(a, b) ((a) < (b) ? (a) : (b))
 #define EXPORT __attribute__((visibility("default")))
+#define CHANGED /* an array that is read and overwritten; others that are no constants are only written */
 #define TEXT(x) #x
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")

@@ -1,0 +1,287 @@
+"""A step that is repeated from a script is the step that Python would have gone through, to the last bit."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import EVERY_LAYER, LayerList, Silent, images, make_job, new_run, train
+from test_losses import TASKS
+
+from dltrain.backend import Now, Scripts, choose_kernels, kernels, script
+from dltrain.backend.native import NativeKernels
+from dltrain.backend.script import Script
+from dltrain.data import AUGMENTATIONS
+from dltrain.errors import DeviceError
+from dltrain.optim import OPTIMIZERS
+from dltrain.train import step
+from dltrain.train.job import Job
+from dltrain.train.loop import fit
+
+Array = Any
+NOW = Now(step=3, epoch=2, lr=0.5)
+IN_C: LayerList = [
+    ("conv", {"channels": 4, "padding": "same", "activation": "relu"}),
+    ("max_pool", {"kernel": 2}),
+    ("conv", {"channels": 6, "groups": 2, "stride": 2, "activation": "tanh"}),
+    ("dropout", {"rate": 0.25}),
+    ("flatten", {}),
+    ("dense", {"units": 9, "activation": "sigmoid"}),
+    ("dropout", {"rate": 0.5}),
+    ("dense", {"units": 10, "activation": "none"}),
+]
+POOLED = [("average_pool", {"kernel": 2}) if kind == "max_pool" else (kind, settings) for kind, settings in IN_C]
+NETS = {"in C": IN_C, "average": POOLED} | {f"every layer, {name}": layers for name, layers in EVERY_LAYER.items()}
+
+
+@pytest.fixture(autouse=True)
+def in_c(request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue("chosen_kernels")
+    try:
+        choose_kernels("native")
+    except DeviceError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def followed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """How often each kind of script was followed to its end."""
+    seen: Counter[str] = Counter()
+    plain = Scripts.run
+
+    def watched(self: Scripts, what: str, given: Sequence[Array], now: Now, work: Callable[[], Any]) -> Any:
+        asked = []
+        found = plain(self, what, given, now, lambda: [asked.append(1), work()][1])
+        seen[what] += not asked
+        return found
+
+    monkeypatch.setattr(Scripts, "run", watched)
+    return seen
+
+
+# --- trainings --------------------------------------------------------------------------------------------------------
+
+
+def logged(job: Job, folder: Path, threads: int = 2) -> tuple[Any, ...]:
+    """Everything that a training leaves behind but for times."""
+    watcher, run = Silent(), new_run(folder)
+    result = fit(job, run, threads, watcher)
+    timed = ("seconds", "examples_per_second")
+    rows = [{key: value for key, value in row.items() if key not in timed} for row in run.rows(run.metrics)]
+    return result["weights_sha256"], rows, run.rows(run.layers)
+
+
+def same(make: Callable[[], Job], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [logged(make(), folder, threads) for threads in (1, 2)]
+    monkeypatch.setattr(step, "SHORT", -1)
+    expected = logged(make(), folder)
+    assert found == [expected, expected]
+
+
+def job_of(net: str, optimizer: str = "adam", **settings: Any) -> Job:
+    """Three epochs of 70 pictures: in each three steps of 22 examples, in one shard, and one of 4."""
+    augment = (AUGMENTATIONS["flip"](), AUGMENTATIONS["crop"](padding=1))
+    splits = {"train": images(70), "validation": images(27, seed=1)}
+    defaults = {"epochs": 3, "augment": augment, "optimizer": OPTIMIZERS[optimizer](lr=1e-2), "update_every": 2}
+    return make_job(NETS[net], splits, **({"shard_size": 22} | defaults | settings))
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "a penalty": {"penalty": {"l2": 1e-2}},
+    "a proximal penalty": {"penalty": {"l1": 1e-2, "method": "proximal"}},
+    "clipped": {"clip_norm": 1e-2},
+    "smoothed": {"loss_settings": {"label_smoothing": 0.1}},
+    "mixed": {"mixup": 0.5},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("net", NETS)
+def test_the_same_bits_and_logs(
+    net: str, settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Counter[str]
+) -> None:
+    given = dict(SETTINGS[settings])
+    mixup = given.pop("mixup", 0.0)
+    same(lambda: mixed(job_of(net, **given), mixup), tmp_path, monkeypatch)
+    steps, kinds = 12, 2  # of 22 and of 4 examples
+    most = 2 * (steps - kinds)
+    assert followed["gradients"] == (most if net in ("in C", "average") and not mixup else 0)
+    assert followed["norms"] == followed["update"] == 2 * (steps - 1)
+
+
+def mixed(job: Job, alpha: float) -> Job:
+    object.__setattr__(job, "mixup", alpha)
+    return job
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_with_any_optimizer(
+    optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Counter[str]
+) -> None:
+    schedule = {"schedule": lambda done, planned, losses: 1 / (1 + done)}  # another learning rate in every step
+    same(lambda: job_of("in C", optimizer, **schedule), tmp_path, monkeypatch)
+    in_c = optimizer in ("sgd", "momentum", "nesterov", "adam")
+    assert followed["update"] == (2 * 11 if in_c else 0)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_with_any_loss(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Counter[str]) -> None:
+    settings, outputs, data = TASKS[name]
+    layers = [("dense", {"units": 7}), ("dense", {"units": outputs, "activation": "none"})]
+    data = {"train": data.take(np.arange(70))}
+    make = partial(make_job, layers, data, loss=name, loss_settings=settings, shard_size=22)
+    same(make, tmp_path, monkeypatch)
+    assert (followed["gradients"] > 0) == (name == "cross_entropy")
+
+
+def test_several_shards_and_long_steps_are_left_alone(
+    tmp_path: Path, followed: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(job_of("in C", shard_size=6, batch_size=20), tmp_path)  # the last batch is of 10 examples
+    monkeypatch.setattr(step, "SHORT", 1000)
+    train(job_of("in C"), tmp_path)
+    assert not followed
+
+
+# --- scripts ----------------------------------------------------------------------------------------------------------
+
+
+OUTSIDE = np.ones(2, np.float32)
+
+
+def k() -> NativeKernels:
+    found = kernels(OUTSIDE)
+    assert isinstance(found, NativeKernels)
+    return found
+
+
+def one() -> Array:
+    return k().one_like(np.empty((), np.float32))
+
+
+def in_place(y: Array, change: Callable[[Array], Any]) -> Array:
+    change(y)
+    return y
+
+
+def added(y: Array) -> Array:
+    y += 1
+    return y
+
+
+# what is done to x (2,): whether it can be repeated
+WORKS: dict[str, tuple[Callable[[Array], Array], bool]] = {
+    "one call": (lambda x: k().times(x, one()), True),
+    "a call of what a call has written": (lambda x: k().times(k().times(x, one()), one()), True),
+    "a part of what is given": (lambda x: k().times(x[1:], one()), True),
+    "a part of what was written": (lambda x: k().times(k().times(x, one())[1:], one()), True),
+    "another shape": (lambda x: k().times(x.reshape(1, 2), one()).reshape(-1, 1), True),
+    "given, and changed in C": (lambda x: k().times(in_place(x, lambda x: k().sgd(x, x, 0.5)), one()), True),
+    "given, and handed out": (lambda x: in_place(x, lambda x: k().sgd(x, x, 0.5)), False),
+    "another learning rate": (lambda x: k().times(in_place(x, lambda x: k().sgd(x, x, 0.25)), one()), False),
+    "an array from elsewhere": (lambda x: k().times(OUTSIDE, one()), False),
+    "a factor made by numpy": (lambda x: k().times(x, np.sum(x, keepdims=True).reshape(())), False),
+    "an argument made by numpy": (lambda x: k().times(x + 1, one()), False),
+    "a result made by numpy": (lambda x: k().times(x, one()) + 1, False),
+    "nothing in C": (lambda x: x + 1, False),
+    "a result changed by numpy": (lambda x: added(k().times(x, one())), False),
+    "changed by numpy on the way": (lambda x: k().times(added(k().times(x, one())), one()), False),
+    "given, and changed by numpy": (lambda x: k().times(added(x), one()), False),
+    "given, and a part changed by numpy": (lambda x: k().times(in_place(x, lambda x: added(x[1:])), one()), False),
+    "changed in C, then by numpy": (lambda x: added(in_place(x, lambda x: k().sgd(x, x, 0.5))), False),
+}
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_only_what_c_does_alone_is_repeated(name: str) -> None:
+    work, alone = WORKS[name]
+    scripts, asked = Scripts(), 0
+
+    def counted(x: Array) -> dict[str, Array]:
+        nonlocal asked
+        asked += 1
+        return {"y": work(x)}
+
+    for values in ([1, 2], [3, 4], [-5, 6]):
+        given, expected = (np.array(values, np.float32) for _ in range(2))
+        wanted = work(expected)
+        found = scripts.run("what", [given], NOW, partial(counted, given))["y"]
+        assert found.tobytes() == wanted.tobytes() and found.shape == wanted.shape
+        assert given.tobytes() == expected.tobytes() and given.flags.writeable
+    assert asked == (1 if alone else 4)  # else it is tried first
+
+
+def test_another_step_of_the_same_script() -> None:
+    """Other numbers for the step, the epoch and the learning rate reach the calls."""
+    scripts, found, wanted = Scripts(), [], []
+    for now in (NOW, Now(4, 2, 0.5), Now(4, 3, 0.5), Now(4, 3, 0.25)):
+        x, expected = np.ones(2, np.float32), np.ones(2, np.float32)
+
+        def work(x: Array = x, now: Now = now) -> dict[str, Array]:
+            k().adam(x, x, x, x, 0.9, 0.99, now.lr, now.step, 1e-8)
+            settings = {"epoch": now.epoch, "step": now.step, "first": 0, "examples": 2, "words_each": 3}
+            return {"words": k().example_words(7, "dropout", "layer", **settings)}
+
+        wanted.append((work(expected)["words"].tobytes(), expected.tobytes()))
+        found.append((scripts.run("what", [x], now, work)["words"].tobytes(), x.tobytes()))
+    assert found == wanted
+    assert len(set(wanted)) == 4
+
+
+def test_arrays_that_do_not_fit_the_script_go_through_python() -> None:
+    scripts, asked = Scripts(), 0
+
+    def work(x: Array) -> dict[str, Array]:
+        nonlocal asked
+        asked += 1
+        return {"y": k().times(np.ascontiguousarray(x, np.float32), one())}
+
+    long = np.arange(6, dtype=np.float32)
+    for x in (long[:3], long[3:], long[::2], long[:3].astype(np.float64), long[:2], long[1:4]):
+        np.testing.assert_array_equal(scripts.run("what", [x], NOW, partial(work, x))["y"], x)
+    assert asked == 1 + 2 + 1, "the first; scattered and of another dtype; another shape"
+
+
+def test_a_call_that_fails_is_told_by_python() -> None:
+    """Targets are looked at in every step."""
+    scripts, logits = Scripts(), np.zeros((1, 3), np.float32)
+
+    def loss(target: int) -> Array:
+        targets = np.array([target])
+        work = lambda: {"loss": k().cross_entropy(logits, targets, 1, 0.0)[0]}  # noqa: E731
+        return scripts.run("what", [logits, targets], NOW, work)["loss"]
+
+    for target in (0, 2):
+        np.testing.assert_allclose(loss(target), np.log(3), 1e-6)
+    with pytest.raises(ValueError, match="a target is no class"):
+        loss(3)
+    np.testing.assert_allclose(loss(1), np.log(3), 1e-6)
+
+
+def test_an_error_while_it_is_written_is_told_and_nothing_stays_locked() -> None:
+    x = np.ones(2, np.float32)
+
+    def fail() -> dict[str, Array]:
+        raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        Scripts().run("what", [x], NOW, fail)
+    assert x.flags.writeable and script.writing.get() is None
+
+
+def test_a_broken_script_would_be_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call left out, or always the same step: other bits."""
+    follow = Script.follow
+
+    def shorter(self: Script, given: Sequence[Array], now: Now) -> Any:
+        self._calls = self._calls[:-1]
+        return follow(self, given, now)
+
+    for broken in (shorter, lambda self, given, now: follow(self, given, now._replace(step=1))):
+        monkeypatch.setattr(Script, "follow", broken)
+        with pytest.raises(AssertionError), monkeypatch.context() as patch:
+            same(lambda: job_of("in C"), tmp_path, patch)
