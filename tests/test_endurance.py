@@ -28,7 +28,7 @@ def test_out_of_memory(tmp_path: Path) -> None:
         plain = loop.train_step
 
         def hungry(*args: Any) -> Any:
-            if args[3].step == 8:
+            if args[4].step == 8:
                 resource.setrlimit(resource.RLIMIT_AS, (1 << 34, 1 << 34))
                 np.empty(1 << 36)
             return plain(*args)
@@ -51,7 +51,7 @@ def test_a_second_signal_in_the_same_moment_ends_it_at_once(tmp_path: Path) -> N
         plain = loop.train_step
 
         def interrupted(*args: Any) -> Any:
-            if args[3].step == 8:
+            if args[4].step == 8:
                 signal.pthread_sigmask(signal.SIG_BLOCK, both)
                 for number in both:
                     signal.raise_signal(number)

@@ -47,15 +47,14 @@ def array_in(which: int, name: str, at: int = AT) -> Spoil:
             return plain(*arrays)
 
         patched.setattr(job.optimizer, "pieces", pieces)
+        patched.setattr("dltrain.train.step.SHORT", -1)  # so that every step asks for them
 
     return spoil
 
 
 def learning_rate(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
     plain = job.optimizer.update_one
-    patched.setattr(
-        job.optimizer, "update_one", lambda w, g, s, lr, step: plain(w, g, s, value if step == AT else lr, step)
-    )
+    patched.setattr(job.optimizer, "update_one", lambda w, g, s, lr, n: plain(w, g, s, value if n == AT else lr, n))
 
 
 def layer_gradient(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
