@@ -21,7 +21,7 @@ from dltrain.train.shards import Crew
 
 SHARED = {
     "conv", "conv_grad", "dense", "dense_grad", "max_pool", "max_pool_grad", "average_pool", "average_pool_grad",
-    "activate", "activate_grad", "outer", "square_sum", "sgd", "momentum", "nesterov", "adam",
+    "activate", "activate_grad", "outer", "philox", "square_sum", "sgd", "momentum", "nesterov", "adam",
 }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ class Watched:
 
 def some() -> list[Call]:
     table = list(calls())
-    return [call for name in sorted(SHARED) for call in [call for call in table if call.method == name][::3]]
+    return [call for name in sorted(SHARED) for call in [call for call in table if call.function == name][::3]]
 
 
 def together(library: Any, threads: int, table: list[Call]) -> list[str]:

@@ -49,7 +49,7 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "momentum": (None, "ncpcflt"),
     "nesterov": (None, "ncpcflt"),
     "adam": (None, "ncpccddlsft"),
-    "philox": (None, "uunseno"),
+    "philox": (None, "uunsenot"),
 }
 
 

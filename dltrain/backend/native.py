@@ -144,28 +144,28 @@ class NativeKernels(Kernels):
         if not fit(x):
             return super().max_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        self._run("max_pool", x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), x, y)
+        self._run("max_pool", 2 * x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), x, y)
         return y
 
     def max_pool_grad(self, g: Array, x: Array, y: Array, window: Window) -> Array:
         if not fit(x, y) or g.dtype is not FLOAT32 or g.shape != y.shape:
             return super().max_pool_grad(g, x, y, window)
         g, dx = np.ascontiguousarray(g), np.empty_like(x)
-        self._run("max_pool_grad", x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), g, x, y, dx)
+        self._run("max_pool_grad", 4 * x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), g, x, y, dx)
         return dx
 
     def average_pool(self, x: Array, window: Window) -> Array:
         if not fit(x):
             return super().average_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        self._run("average_pool", x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), x, y)
+        self._run("average_pool", 4 * x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), x, y)
         return y
 
     def average_pool_grad(self, g: Array, window: Window) -> Array:
         if g.dtype is not FLOAT32 or g.shape[1:-1] != window.out_size:
             return super().average_pool_grad(g, window)
         g, dx = np.ascontiguousarray(g), np.empty((len(g), *window.in_size, g.shape[-1]), FLOAT32)
-        self._run("average_pool_grad", dx.size * POINT, _described(window, g.shape[-1], 0, 1), len(g), g, dx)
+        self._run("average_pool_grad", 4 * dx.size * POINT, _described(window, g.shape[-1], 0, 1), len(g), g, dx)
         return dx
 
     # --- number by number ---------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ class NativeKernels(Kernels):
     ) -> Array:
         each = -(-words_each // BLOCK)  # blocks
         words = np.empty((examples, each * BLOCK), np.uint64)
-        work = words.size * 4 * POINT
+        work = 32 * words.size * POINT
         self._call("philox", work, seed, label(purpose, layer), first * each, step, epoch, examples * each, words)
         return words[:, :words_each]
 
@@ -299,7 +299,7 @@ class NativeKernels(Kernels):
     ) -> None:
         if not fit(w, g, m, v):
             return super().adam(w, g, m, v, beta1, beta2, lr, step, epsilon)
-        self._call("adam", 4 * w.size * POINT, w.size, w, g, m, v, beta1, beta2, lr, step, epsilon)
+        self._call("adam", 8 * w.size * POINT, w.size, w, g, m, v, beta1, beta2, lr, step, epsilon)
 
 
 def _a_row(bias: Array | None, w: Array) -> bool:

@@ -15,7 +15,7 @@ class Idle:
 
 _nobody = Idle(0)
 idle: ContextVar[Idle] = ContextVar("idle", default=_nobody)
-WORTH_SHARING = 1_500_000  # multiplications: some 30 microseconds, several times what it takes to hand over a part
+WORTH_SHARING = 1_000_000  # multiplications: some 20 microseconds, several times what it takes to hand over a part
 
 
 def threads_for(work: int) -> int:

@@ -51,8 +51,8 @@ INLINE unsigned tiny_as_0(void) { return 0; }
 #endif
 
 #include "shapes.h"
-#include "random.h"
 #include "team.h"
+#include "random.h"
 
 /* VECTOR: bytes in a register. ROWS: the tallest tile whose accumulators, two vectors a row, fit the registers. */
 #define ISA baseline

@@ -15,11 +15,19 @@ static void philox_block(const uint64_t key[2], const uint64_t counter[4], uint6
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-/* The words of blocks `first` ... `first + blocks`; see random.py for what key and counter are. */
-EXPORT void philox(uint64_t seed, uint64_t label, i64 first, uint64_t step, uint64_t epoch, i64 blocks, uint64_t *out) {
-    uint64_t key[2] = {seed, label};
-    for (i64 i = 0; i < blocks; i++, out += 4) {
-        uint64_t counter[4] = {(uint64_t)(first + i + 1), step, epoch, 0};
-        philox_block(key, counter, out);
+typedef struct { uint64_t key[2], step, epoch; i64 first, blocks; uint64_t *out; } Words;
+
+static int philox_part(const void *call, i64 part, i64 parts) {
+    const Words *of = call;
+    for (i64 i = of->blocks * part / parts; i < of->blocks * (part + 1) / parts; i++) {
+        uint64_t counter[4] = {(uint64_t)(of->first + i + 1), of->step, of->epoch, 0};
+        philox_block(of->key, counter, of->out + 4 * i);
     }
+    return 0;
+}
+
+/* The words of blocks `first` ... `first + blocks`; see random.py for what key and counter are. */
+EXPORT void philox(uint64_t seed, uint64_t label, i64 first, uint64_t step, uint64_t epoch, i64 blocks, uint64_t *out,
+                   i64 threads) {
+    together(threads, philox_part, &(Words){{seed, label}, step, epoch, first, blocks, out});
 }
