@@ -34,6 +34,11 @@ class Model:
                 context.tap(layer, x.data)
             yield layer, x
 
+    @cached_property
+    def parameters(self) -> list[Parameter]:
+        """In the order of the layers."""
+        return [parameter for _, parameter in self.named_parameters()]
+
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(`conv1.weight`, Parameter) in the order of the layers."""
         for layer in self.layers:

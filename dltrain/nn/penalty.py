@@ -35,6 +35,11 @@ class Penalty:
     biases: bool = False
     method: Literal["gradient", "proximal"] = "gradient"
 
+    @property
+    def penalises(self) -> bool:
+        """Whether anything at all."""
+        return bool(self.l1 or self.l2 or self.norm)
+
     def covers(self, parameter: Parameter) -> bool:
         return parameter.trainable and (parameter.kind == "weight" or (self.biases and parameter.kind == "bias"))
 

@@ -82,11 +82,10 @@ class Figures:
     def report(self, probes: Mapping[str, LayerProbe]) -> StepReport:
         """What to log, after what was seen of the layers has been added to their probes."""
         squares = {name: float(square) for name, square in self.squares.items()}
-        for layer_name, probe in probes.items():
+        for probe in probes.values():
             probe.add(self.seen, self.examples)
-            if any(parameter.trainable for parameter in probe.layer.parameters.values()):
-                own = sum(squares.get(f"{layer_name}.{parameter}", 0) for parameter in probe.layer.parameters)
-                probe.gradient_norm.add(sqrt(own))
+            if probe.trained:
+                probe.gradient_norm.add(sqrt(sum(squares.get(name, 0) for name in probe.trained)))
         for name, (old, change) in self.moved.items():
             size = sqrt(old)
             if size > 0:

@@ -1,6 +1,7 @@
 """All that a training needs, built from a config."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import log
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
-from dltrain.nn import Loss, Model, Penalty
+from dltrain.nn import Layer, Loss, Model, Penalty
 from dltrain.nn.graph import outline
 from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer, Schedule
@@ -61,6 +62,13 @@ class Job:
     @property
     def shard_size(self) -> int:
         return self.train.shard_size_on(self.device.is_cpu)
+
+    @cached_property
+    def penalties(self) -> list[tuple[Penalty, list[Layer]]]:
+        """Each penalty and the layers that it is for: the config's, and those of layers with one of their own."""
+        own = [(layer.penalty, [layer]) for layer in self.model.layers if layer.penalty is not None]
+        every = [(self.penalty, [layer for layer in self.model.layers if layer.penalty is None]), *own]
+        return [(rule, layers) for rule, layers in every if rule.penalises]
 
     def other_data(self, checkpoint: Checkpoint) -> list[str]:
         """`the test data are others now` for every split that is not as it was; of old checkpoints less is known."""

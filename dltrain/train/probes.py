@@ -59,6 +59,10 @@ class LayerProbe:
 
     def __init__(self, layer: Layer):
         self.layer = layer
+        self.trained = [f"{layer.name}.{name}" for name, p in layer.parameters.items() if p.trainable]
+        self._rectified = layer.activation == "relu"
+        self._each = prod(layer.out_shape)
+        self._keys = f"sum/{layer.name}", f"square/{layer.name}", f"saturated/{layer.name}"
         self.alive = np.zeros(layer.out_shape[-1], bool)
         self.sum = self.square = 0.0
         self.saturated = 0
@@ -68,12 +72,14 @@ class LayerProbe:
 
     def add(self, sums: Sums, examples: int) -> None:
         """The sums of a step, on the host."""
-        columns = sums[f"sum/{self.layer.name}"]
-        self.alive |= columns > 0
+        column_sums, squares, saturated = self._keys
+        columns = sums[column_sums]
+        if self._rectified:
+            self.alive |= columns > 0
         self.sum += float(columns.sum(dtype=np.float64))
-        self.square += float(sums[f"square/{self.layer.name}"])
-        self.saturated += int(sums.get(f"saturated/{self.layer.name}", 0))
-        self.values += examples * prod(self.layer.out_shape)
+        self.square += float(sums[squares])
+        self.saturated += int(sums.get(saturated, 0))
+        self.values += examples * self._each
 
     def to_arrays(self) -> dict[str, Array]:
         """What was added up so far, on the host."""
@@ -96,7 +102,7 @@ class LayerProbe:
 
     def row(self, epoch: int, kind: str, weight_norm: float | None) -> dict[str, Any]:
         """The layer's line in layers.jsonl; null where a number has no meaning for it."""
-        relu = self.layer.activation == "relu"
+        relu = self._rectified
         units, dead = len(self.alive), int((~self.alive).sum())
         mean = self.sum / self.values
         row = {

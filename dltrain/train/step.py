@@ -6,7 +6,7 @@ from typing import Any
 
 from dltrain.backend import Late, Now, Scripts, kernels
 from dltrain.engine import Tensor, gradients
-from dltrain.nn import Context, Layer, Penalty
+from dltrain.nn import Context, Layer
 from dltrain.ops import add, multiply
 from dltrain.train.feed import Moment, random_words
 from dltrain.train.figures import Figures, Guard, at_hand
@@ -78,7 +78,7 @@ def train_step(
     before = {name: w.copy() for name, w in weights.items() if measure_update and parameters[name].kind == "weight"}
     changed = [*weights.values(), *state.values()]
     repeat("update", [*changed, *grads.values()], lambda: _update(job, crew, weights, grads, state, now))
-    for rule, layers in _penalties(job):
+    for rule, layers in job.penalties:
         for layer in layers:
             rule.after_update(layer.parameters.values(), lr)
     if guard is not None:
@@ -134,7 +134,9 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Arra
             sums[f"gradient/{name}"] = gradient
         return sums
 
-    return repeat("gradients", [x, *(targets for _, targets in mixture), *job.model.weights().values()], back_and_forth)
+    return repeat(
+        "gradients", [x, *(targets for _, targets in mixture), *(p.data for p in job.model.parameters)], back_and_forth
+    )
 
 
 def _complete(grads: dict[str, Any], crew: Crew) -> dict[str, Array]:
@@ -175,17 +177,11 @@ def scores(job: Job, output: Tensor, targets: Array) -> Sums:
     return {"correct": kernels(logits).count_right(logits, targets)}
 
 
-def _penalties(job: Job) -> list[tuple[Penalty, list[Layer]]]:
-    """Each penalty and the layers that it is for: the config's, and those of layers with one of their own."""
-    own = [(layer.penalty, [layer]) for layer in job.model.layers if layer.penalty is not None]
-    return [(job.penalty, [layer for layer in job.model.layers if layer.penalty is None]), *own]
-
-
 def penalise(job: Job) -> tuple[list[Array], dict[str, Array]]:
     """The terms of all penalties, and their gradients by the parameter's name. Once for a batch, after the tree."""
     values: list[Array] = []
     grads: dict[str, Array] = {}
-    for penalty, layers in _penalties(job):
+    for penalty, layers in job.penalties:
         covered = {
             f"{layer.name}.{name}": parameter
             for layer in layers
