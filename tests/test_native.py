@@ -114,7 +114,7 @@ def test_the_table_is_complete(native: NativeKernels) -> None:
         seen.update({call.method} if call.function in watched.called else {})
     overridden = {name for name, own in vars(NativeKernels).items() if callable(own) and not name.startswith("_")}
     overridden.remove("one_like")  # which needs no C, but has to be known to a script
-    assert seen == overridden == set(FUNCTIONS) - {"philox"} | {"example_words"}
+    assert seen == overridden == set(FUNCTIONS) - {"philox", "follow"} | {"example_words"}
     assert {call.method for call in declined} == {"conv_grad"}
     for call in declined:
         window = call.arguments[4]
@@ -195,7 +195,7 @@ def test_what_is_not_finite_shows(number: float, kernels: NativeKernels) -> None
             assert not hidden, f"{call}: float argument {chosen}"
             if there.any():
                 shown.add(call.method)
-    assert shown == set(FUNCTIONS) - {"count_beyond", "count_right", "philox"}  # no floats come out
+    assert shown == set(FUNCTIONS) - {"count_beyond", "count_right", "philox", "follow"}  # no floats come out
 
 
 def test_relu_keeps_what_is_no_number(kernels: NativeKernels) -> None:
@@ -272,7 +272,7 @@ def test_no_examples(kernels: NativeKernels) -> None:
         "nesterov": (b[:0], b[:0], b[:0], 0.9, 0.1), "adam": (*[b[:0]] * 4, 0.9, 0.999, 0.1, 3, 1e-8),
         "count_right": (x[:, 0], np.zeros(0, np.int64)), "times": (flat, values()),
     }  # fmt: skip
-    assert {*empty, "cross_entropy", "philox"} == set(FUNCTIONS)  # a loss of nothing is never asked for
+    assert {*empty, "cross_entropy", "philox", "follow"} == set(FUNCTIONS)  # a loss of nothing is never asked for
     for method, arguments in empty.items():
         call = Call(method, "no examples", arguments)
         with poisoned():

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import EVERY_LAYER, LayerList, Silent, images, make_job, new_run, train
+from native_calls import Call, calls
 from test_losses import TASKS
 
-from dltrain.backend import Now, Scripts, choose_kernels, kernels, script
+from dltrain.backend import Late, Now, Scripts, choose_kernels, kernels, script
+from dltrain.backend.compiled import FUNCTIONS
 from dltrain.backend.native import NativeKernels
 from dltrain.backend.script import Script
 from dltrain.data import AUGMENTATIONS
@@ -215,6 +217,42 @@ def test_only_what_c_does_alone_is_repeated(name: str) -> None:
     assert asked == (1 if alone else 4)  # else it is tried first
 
 
+def test_every_function_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python and C say of its place and its arguments is the same: the table of calls once more, from scripts."""
+    names: set[str] = set()
+    repeated: set[str] = set()
+    note = Script.note
+
+    def noted(self: Script, library: Any, name: str, *more: Any) -> None:
+        names.add(name)
+        note(self, library, name, *more)
+
+    monkeypatch.setattr(Script, "note", noted)
+    for call in calls()[::5]:
+        learning_rate = {"sgd": 2, "momentum": 4, "nesterov": 4, "adam": 6}.get(call.method)
+        step = call.arguments[7] if call.method == "adam" else call.settings.get("step", 1)
+        lr = 0.5 if learning_rate is None else call.arguments[learning_rate]
+        now, scripts, found, asked = Now(step, call.settings.get("epoch", 1), lr), Scripts(), [], 0
+        names.clear()
+        for _ in range(3):
+            arguments = [a.copy() if isinstance(a, np.ndarray) else a for a in call.arguments]
+            arrays = [a for a in arguments if isinstance(a, np.ndarray)]
+
+            def work(arguments: list[Any] = arguments, call: Call = call) -> dict[str, Array]:
+                nonlocal asked
+                asked += 1
+                made = getattr(k(), call.method)(*arguments, **call.settings)
+                made = [a for a in (made if isinstance(made, tuple) else (made,)) if a is not None]
+                made = [] if call.method == "activate" else made  # it gives back what it was given
+                return {str(i): a.value() if isinstance(a, Late) else a for i, a in enumerate(made)}
+
+            made = scripts.run("what", arrays, now, work) if call.method != "outer" else work()
+            found.append([a.tobytes() for a in (*made.values(), *arrays)])
+        assert found[0] == found[1] == found[2], call
+        repeated |= names if asked == 1 else set()
+    assert repeated == set(FUNCTIONS) - {"follow"}
+
+
 def test_another_step_of_the_same_script() -> None:
     """Other numbers for the step, the epoch and the learning rate reach the calls."""
     scripts, found, wanted = Scripts(), [], []
@@ -278,7 +316,8 @@ def test_a_broken_script_would_be_noticed(tmp_path: Path, monkeypatch: pytest.Mo
     follow = Script.follow
 
     def shorter(self: Script, given: Sequence[Array], now: Now) -> Any:
-        self._calls = self._calls[:-1]
+        self._words = self._words[: -script.CALL]
+        self._places = [place for place in self._places if place[0] * 8 < len(self._words)]
         return follow(self, given, now)
 
     for broken in (shorter, lambda self, given, now: follow(self, given, now._replace(step=1))):

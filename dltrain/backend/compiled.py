@@ -23,7 +23,14 @@ BRIEF = 500_000  # multiplications that take some 10 microseconds
 READ, WRITTEN, CHANGED = "poc"
 THREADS, STEP, EPOCH, LR = "tsel"
 ARRAYS = READ + WRITTEN + CHANGED
-_TYPES = dict.fromkeys(ARRAYS + "w", c_void_p) | {"n": c_int64, "u": c_uint64, "f": c_float, "d": c_double, "i": c_int}
+WINDOW = "w"
+_TYPES = dict.fromkeys(ARRAYS + WINDOW, c_void_p) | {
+    "n": c_int64,
+    "u": c_uint64,
+    "f": c_float,
+    "d": c_double,
+    "i": c_int,
+}
 _TYPES |= {THREADS: c_int64, STEP: c_uint64, EPOCH: c_uint64, LR: c_double}
 FUNCTIONS: dict[str, tuple[Any, str]] = {
     "conv": (c_int, "wnpppiot"),
@@ -50,6 +57,7 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "nesterov": (None, "ncpcflt"),
     "adam": (None, "ncpccddlsft"),
     "philox": (None, "uunsenot"),
+    "follow": (c_int, "npselt"),
 }
 
 

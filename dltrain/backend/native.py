@@ -63,11 +63,10 @@ class NativeKernels(Kernels):
         passed = [at(a) if letter in ARRAYS else a for letter, a in zip(letters, arguments, strict=False)]
         if letters[-1] == THREADS:
             passed.append(threads_for(work))
-        function = self.compiled(name, work)
-        status: int = function(*passed) or 0
+        status: int = self.compiled(name, work)(*passed) or 0
         script = writing.get()
         if script is not None:
-            script.note(function, letters, arguments, work)
+            script.note(self.compiled, name, arguments, work)
         return status
 
     def _run(self, name: str, work: int, *arguments: Any) -> None:

@@ -13,17 +13,22 @@ Where one of these does not hold there is no script, and Python goes through eve
 
 from collections.abc import Callable, Hashable, Sequence
 from contextvars import ContextVar
-from ctypes import c_double, c_int64, c_uint64, c_void_p
+from ctypes import addressof, c_int64
+from functools import cached_property
+from struct import pack
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
 from dltrain.backend import share
-from dltrain.backend.compiled import ARRAYS, EPOCH, LR, STEP, THREADS, WRITTEN, address
+from dltrain.backend.compiled import ARRAYS, EPOCH, FUNCTIONS, LR, STEP, WINDOW, WRITTEN, Library, address
 from dltrain.backend.share import threads_for
 
 Array = Any
 Arrays = dict[str, Array]
+PLACES = {name: i for i, name in enumerate(FUNCTIONS)}
+CALL = 13 * 8  # bytes
+FORMATS = {"n": "q", "u": "Q", STEP: "Q", EPOCH: "Q", LR: "d"}  # of struct; others are called the same there
 writing: ContextVar[Optional["Script"]] = ContextVar("writing", default=None)  # the script that calls are noted in
 
 
@@ -46,39 +51,45 @@ class Script:
         self.results: Arrays = {}
         self._kinds = [(a.shape, a.dtype) for a in given]
         self._spans = [(address(a), a.nbytes) for a in given]
-        self._pointers: dict[tuple[int, int], c_void_p] = {}  # into a given array: (which, how many bytes into it)
         self._now: dict[str, float] = dict(zip((STEP, EPOCH, LR), now, strict=True))
-        self._numbers: dict[str, Any] = {STEP: c_uint64(), EPOCH: c_uint64(), LR: c_double()}
-        self._threads = c_int64(1)  # for calls that are worth sharing
         self._known: dict[int, Array] = {}  # what was written, by id; of a view, whose memory it is
-        self._calls: list[tuple[Any, list[Any]]] = []
+        self._kept: list[Any] = []  # what calls point at besides
+        self._words = bytearray()  # the calls, see c/script.inc
+        self._places: list[tuple[int, int, int]] = []  # (which word, which given array, how many bytes into it)
+        self._library: Library | None = None
 
     # --- writing ----------------------------------------------------------------------------------------------
 
-    def note(self, function: Any, letters: str, arguments: Sequence[Any], work: int) -> None:
-        """function was called with these arguments, of the kinds that the letters say (see compiled.py)."""
-        passed: list[Any] = []
-        for letter, argument in zip(letters, arguments, strict=False):
-            if letter in self._numbers:
-                self.complete &= argument == self._now[letter]
-                passed.append(self._numbers[letter])
-            elif letter not in ARRAYS or argument is None:
-                passed.append(argument)
-            else:
-                if letter == WRITTEN:
+    def note(self, library: Library, name: str, arguments: Sequence[Any], work: int) -> None:
+        """This function was called with these arguments."""
+        self._library = library
+        words = bytearray(pack("q", PLACES[name]))
+        for letter, argument in zip(FUNCTIONS[name][1], arguments, strict=False):
+            if letter in ARRAYS:
+                if letter == WRITTEN and argument is not None:
                     self.constant(argument)
-                passed.append(self._pointer(argument))
-        if letters[-1] == THREADS:
-            passed.append(self._threads if work >= share.WORTH_SHARING else 1)
-        self._calls.append((function, passed))
+                words += pack("q", self._place(argument, len(self._words) + len(words)))
+            elif letter == WINDOW:
+                self._kept.append(argument)
+                words += pack("q", addressof(argument))
+            else:
+                self.complete &= argument == self._now.get(letter, argument)
+                words += pack(FORMATS.get(letter, letter), argument)
+                words += bytes(-len(words) % 8)
+        words += pack("q", work >= share.WORTH_SHARING)
+        self._words += words.ljust(CALL)
 
-    def _pointer(self, array: Array) -> c_void_p:
+    def _place(self, array: Array | None, at: int) -> int:
+        """Where the array lies; of one that is given, the word that says so is remembered."""
+        if array is None:
+            return 0
         place = address(array)
         for which, (start, size) in enumerate(self._spans):
             if start <= place < start + size:
-                return self._pointers.setdefault((which, place - start), c_void_p(place))
+                self._places.append((at // 8, which, place - start))
+                return place
         self.complete &= id(_owner(array)) in self._known
-        return c_void_p(place)
+        return place
 
     def constant(self, array: Array) -> None:
         """Nobody else writes to this array: C may read it in every step."""
@@ -88,7 +99,9 @@ class Script:
 
     def end(self, results: Arrays) -> None:
         arrays = results.values()
-        self.complete &= all(isinstance(a, np.ndarray) and id(_owner(a)) in self._known for a in arrays)
+        self.complete &= self._library is not None and all(
+            isinstance(a, np.ndarray) and id(_owner(a)) in self._known for a in arrays
+        )
         self.results = results
 
     # --- following --------------------------------------------------------------------------------------------
@@ -102,15 +115,18 @@ class Script:
     def follow(self, given: Sequence[Array], now: Now) -> Arrays | None:
         """The results, in arrays that the next time overwrites; None where a call could not be done."""
         starts = [address(array) for array in given]
-        for (which, offset), pointer in self._pointers.items():
-            pointer.value = starts[which] + offset
-        for variable, number in zip(self._numbers.values(), now, strict=True):
-            variable.value = number
-        self._threads.value = threads_for(share.WORTH_SHARING)
-        for function, arguments in self._calls:
-            if function(*arguments):
-                return None
-        return dict(self.results)
+        words = self._as_numbers
+        for at, which, offset in self._places:
+            words[at] = starts[which] + offset
+        assert self._library is not None
+        threads = threads_for(share.WORTH_SHARING)
+        failed = self._library.free["follow"](len(self._words) // CALL, addressof(words), *now, threads)
+        return None if failed else dict(self.results)
+
+    @cached_property
+    def _as_numbers(self) -> Any:
+        """The same memory as the words."""
+        return (c_int64 * (len(self._words) // 8)).from_buffer(self._words)
 
 
 class Scripts:
