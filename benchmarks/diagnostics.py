@@ -13,16 +13,17 @@ import time
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import record
 from nets import NETS
 
-from dltrain.backend import open_device
+from dltrain.backend import Scripts, open_device
 from dltrain.backend.process import available_cores, settle
 from dltrain.data import default_data_dir
 from dltrain.nn import Layer
 from dltrain.spec import build_job
-from dltrain.train import step
+from dltrain.train import loop, step
 from dltrain.train.loop import fit
 from dltrain.train.probes import LayerProbe, observe
 from dltrain.train.rundir import RunDir
@@ -37,7 +38,7 @@ class Enough(Exception):
 
 
 def unseen(layer: Layer, y: Any) -> Sums:
-    return {f"sum/{layer.name}": y[(0,) * (y.ndim - 1)].copy(), f"square/{layer.name}": 0.0}
+    return {}
 
 
 def unadded(probe: LayerProbe, sums: Sums, examples: int) -> None:
@@ -50,6 +51,8 @@ class Turns(Watcher):
     def __init__(self, steps: int, rounds: int):
         self.steps, self.rounds = steps, rounds
         self.turns: list[list[float]] = [[]]
+        self.scripts = Scripts()
+        self._learned: dict[bool, Any] = {True: {}, False: {}}  # a repeated step has diagnostics or it has none
         self._add: Any = LayerProbe.add
         self._previous = time.perf_counter()
 
@@ -64,6 +67,7 @@ class Turns(Watcher):
         self._previous = time.perf_counter()
 
     def switch(self, on: bool) -> None:
+        self.scripts.learned = self._learned[on]
         vars(step)["observe"] = observe if on else unseen
         LayerProbe.add = self._add if on else unadded  # type: ignore[assignment,method-assign]
 
@@ -75,7 +79,7 @@ def measure(name: str, threads: int, rounds: int) -> dict[str, Any]:
     device, net = open_device("cpu"), NETS[name]
     spec = net.spec(device)
     turns = Turns(net.steps, rounds)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, patch.object(loop, "Scripts", lambda: turns.scripts):
         try:
             run = RunDir.create(Path(folder), "benchmark", spec.to_yaml(), spec.text, {})
             fit(build_job(spec, device, default_data_dir()), run, threads, turns)

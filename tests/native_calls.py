@@ -28,7 +28,15 @@ from dltrain.window import Window
 Array = Any
 WIDTHS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 64, 65)  # channels around the widths of vectors and panels
 # positions of what is changed in place
-CHANGED = {"outer": (0,), "sgd": (0,), "momentum": (0, 2), "nesterov": (0, 2), "adam": (0, 2, 3), "activate": (1,)}
+CHANGED = {
+    "tally": (3, 4),
+    "outer": (0,),
+    "sgd": (0,),
+    "momentum": (0, 2),
+    "nesterov": (0, 2),
+    "adam": (0, 2, 3),
+    "activate": (1,),
+}
 RELU, TANH, SIGMOID = (FUSED[name] for name in ("relu", "tanh", "sigmoid"))
 OTHERS = [a for a in FUSED.values() if a not in (RELU, TANH, SIGMOID)]  # which plain numpy computes
 
@@ -52,7 +60,7 @@ class Call:
         result = getattr(kernels, self.method)(*given, **self.settings)
         made = result if isinstance(result, tuple) else () if result is None else (result,)
         made = [a.value() if isinstance(a, Late) else a for a in made]
-        return [np.asarray(a) for a in made if a is not None] + [given[position] for position in changed]
+        return [np.asarray(a) for a in made if a is not None] + [given[position] * 1 for position in changed]
 
     def of_plain(self) -> list[Array]:
         """The same by plain numpy in double precision."""
@@ -244,8 +252,7 @@ def pointwise() -> Iterator[Call]:
     for examples, each, first in product((0, 1, 5), (1, 4, 7), (0, 3)):
         settings = {"epoch": 2, "step": 1 << 33, "first": first, "examples": examples, "words_each": each}
         yield Call("example_words", f"{settings}", ((1 << 64) - 3, "dropout", "layer"), settings=settings)
-    for size, middle in product((1, 17, 5000), (0.0, 0.5)):
-        yield Call("count_beyond", f"{size} numbers", (values(size), middle, 0.9))
+    for size in (1, 17, 5000):
         yield Call("times", f"{size} numbers", (values(size), values()))
     for size in (1, 3, 63, 64, 65, 100, 4095, 4096, 4097, 9000):
         yield Call("square_sum", f"{size} numbers", (values(size),), size)
@@ -256,7 +263,11 @@ def pointwise() -> Iterator[Call]:
         yield Call("adam", f"{size} weights", (w, g, m, v * v, 0.9, 0.999, 0.01, 1000, 1e-8), 8)
         yield Call("adam", f"{size} weights, first step", (w, g, 0 * m, 0 * v, 0.9, 0.999, 0.01, 1, 1e-8), 8)
     for shape in [(1,), (5, 1), (300, 3), (4, 3, 31), (257, 32), (9, 33), (2, 150, 64), (3, 65), (2, 2, 2, 200)]:
-        yield Call("observe", f"{shape}", (values(*shape),), int(np.prod(shape)))
+        for middle, limit in ((0.0, np.inf), (0.0, 0.9), (0.5, 1.1)):
+            yield Call("observe", f"{shape} about {middle}", (values(*shape), middle, limit), int(np.prod(shape)))
+    for columns, some in product((1, 15, 64, 65, 1000), (0.0, 7.0)):
+        alive, totals = rng.random(columns) < 0.5, rng.random(3) * 1e3
+        yield Call("tally", f"{columns} columns", (values(columns), some, 2 * some, alive, totals), columns)
     for shape in [(1, 1), (3, 5), (4, 3, 7), (5, 64), (2, 3, 5, 31)]:
         each = int(np.prod(shape[1:]))
         bits = rng.integers(0, 1 << 64, (shape[0], -(-each // 4)), np.uint64).view(np.uint16)[:, :each]

@@ -148,8 +148,8 @@ def test_every_call_agrees_with_plain_numpy(kernels: NativeKernels) -> None:
         other = call.method in (
             "square_sum",
             "observe",
-            "count_beyond",
             "count_right",
+            "tally",
             "example_words",
         )  # squares are added in double precision
         assert all(a.dtype == np.float32 or other for a in found), call
@@ -195,7 +195,7 @@ def test_what_is_not_finite_shows(number: float, kernels: NativeKernels) -> None
             assert not hidden, f"{call}: float argument {chosen}"
             if there.any():
                 shown.add(call.method)
-    assert shown == set(FUNCTIONS) - {"count_beyond", "count_right", "philox", "follow"}  # no floats come out
+    assert shown == set(FUNCTIONS) - {"count_right", "philox", "follow"}  # no floats come out
 
 
 def test_relu_keeps_what_is_no_number(kernels: NativeKernels) -> None:
@@ -267,10 +267,11 @@ def test_no_examples(kernels: NativeKernels) -> None:
         "average_pool_grad": (pooled, window), "square_sum": (flat,), "observe": (flat,),
         "dropout": (flat, np.zeros((0, 4), np.uint16), 5, 1.5),
         "normalise": (np.zeros((3, 4), np.uint8), np.zeros(0, np.int64), values(4), values(4)),
-        "activate": (TANH, flat), "activate_grad": (TANH, flat, flat), "count_beyond": (flat, 0.0, 0.9),
+        "activate": (TANH, flat), "activate_grad": (TANH, flat, flat),
         "sgd": (b[:0], b[:0], 0.1), "momentum": (b[:0], b[:0], b[:0], 0.9, 0.1),
         "nesterov": (b[:0], b[:0], b[:0], 0.9, 0.1), "adam": (*[b[:0]] * 4, 0.9, 0.999, 0.1, 3, 1e-8),
         "count_right": (x[:, 0], np.zeros(0, np.int64)), "times": (flat, values()),
+        "tally": (b[:0], 1.0, 2.0, np.zeros(0, bool), np.zeros(3)),
     }  # fmt: skip
     assert {*empty, "cross_entropy", "philox", "follow"} == set(FUNCTIONS)  # a loss of nothing is never asked for
     for method, arguments in empty.items():

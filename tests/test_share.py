@@ -21,7 +21,7 @@ from dltrain.train.shards import Crew
 
 SHARED = {
     "conv", "conv_grad", "dense", "dense_grad", "max_pool", "max_pool_grad", "average_pool", "average_pool_grad",
-    "activate", "activate_grad", "outer", "philox", "square_sum", "sgd", "momentum", "nesterov", "adam",
+    "activate", "activate_grad", "outer", "philox", "observe", "square_sum", "sgd", "momentum", "nesterov", "adam",
 }  # fmt: skip
 
 

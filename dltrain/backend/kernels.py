@@ -8,7 +8,7 @@ with N examples, C input channels, K output channels.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import inf, prod, sqrt
 from types import ModuleType
 from typing import Any
 
@@ -259,10 +259,6 @@ class Kernels:
         """g · f'(x) in terms of y = f(x), C-contiguous."""
         return self.xp.ascontiguousarray(g) if activation is None else activation.gradient(self.xp, g, y)
 
-    def count_beyond(self, y: Array, middle: float, limit: float) -> Array:
-        """How many values are further than `limit` from the middle."""
-        return (self.xp.abs(y - middle) > limit).sum()
-
     def count_right(self, logits: Array, targets: Array) -> Array:
         """How many rows of the logits (N, C) are largest at their target."""
         return (logits.argmax(axis=1) == targets).sum()
@@ -306,10 +302,16 @@ class Kernels:
         """How many examples of class i were taken for class j, at i · classes + j. wanted, said: (N,), int64."""
         return self.xp.bincount(wanted * classes + said, minlength=classes * classes)
 
-    def observe(self, y: Array) -> tuple[Array, Array]:
-        """The sums by column (last axis) and the sum of all squares."""
+    def observe(self, y: Array, middle: float = 0.0, limit: float = inf) -> tuple[Array, Array, Array]:
+        """The sums by column (last axis), that of all squares, how many values are beyond `limit` from the middle."""
         flat = y.reshape(-1)
-        return self.column_sums(y), flat @ flat
+        beyond = 0 if limit == inf else (self.xp.abs(y - middle) > limit).sum()
+        return self.column_sums(y), flat @ flat, beyond
+
+    def tally(self, columns: Array, squares: float, saturated: float, alive: Array, totals: Array) -> None:
+        """Add what was observed to (3,) float64 totals of x, x² and saturated ones; alive: columns ever above 0."""
+        alive |= columns > 0
+        totals += (columns.sum(dtype="float64"), squares, saturated)
 
     def square_sum(self, x: Array) -> Array:
         flat = x.reshape(-1)

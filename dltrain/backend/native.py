@@ -5,6 +5,7 @@ Each method says when it declines; then plain numpy does the work.
 
 from ctypes import c_int64
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -184,13 +185,6 @@ class NativeKernels(Kernels):
         self._call("activate_grad", y.size * POINT, kind, y.size, g, y, dx)
         return dx
 
-    def count_beyond(self, y: Array, middle: float, limit: float) -> Array:
-        if not fit(y):
-            return super().count_beyond(y, middle, limit)
-        count = np.empty((), np.int64)
-        self._call("count_beyond", y.size * POINT, y.size, y, middle, limit, count)
-        return count
-
     def count_right(self, logits: Array, targets: Array) -> Array:
         if not fit(logits) or not _a_class_each(targets, logits) or not logits.size:
             return super().count_right(logits, targets)
@@ -244,12 +238,18 @@ class NativeKernels(Kernels):
             raise ValueError(f"a target is no class: targets go from 0 to {logits.shape[1] - 1}")
         return loss, dx
 
-    def observe(self, y: Array) -> tuple[Array, Array]:
+    def observe(self, y: Array, middle: float = 0.0, limit: float = inf) -> tuple[Array, Array, Array]:
         if not fit(y):
-            return super().observe(y)
-        sums, squares = np.empty(y.shape[-1], FLOAT32), np.empty((), np.float64)
-        self._call("observe", y.size * POINT, y.size // y.shape[-1], y.shape[-1], y, sums, squares)
-        return sums, squares
+            return super().observe(y, middle, limit)
+        columns = y.shape[-1]
+        sums, squares, beyond = np.empty(columns, FLOAT32), np.empty((), np.float64), np.empty((), np.int64)
+        self._run("observe", y.size * POINT, y.size // columns, columns, y, middle, limit, sums, squares, beyond)
+        return sums, squares, beyond
+
+    def tally(self, columns: Array, squares: float, saturated: float, alive: Array, totals: Array) -> None:
+        if not fit(columns):
+            return super().tally(columns, squares, saturated, alive, totals)
+        self._call("tally", columns.size, columns.size, columns, squares, saturated, alive, totals)
 
     def square_sum(self, x: Array) -> Array:
         if not fit(x):

@@ -133,7 +133,7 @@ class Scripts:
     """The scripts of a training, by what they do."""
 
     def __init__(self) -> None:
-        self._scripts: dict[Hashable, Script | None] = {}  # None where there can be none
+        self.learned: dict[Hashable, Script | None] = {}  # None where there can be none
 
     def run(self, what: Hashable, given: Sequence[Array], now: Now, work: Callable[[], Arrays]) -> Arrays:
         """work(), or what it would give.
@@ -142,11 +142,11 @@ class Scripts:
         arrays by kernels alone, and nothing else.
         """
         key = what, *(a.shape for a in given)
-        if key not in self._scripts:
+        if key not in self.learned:
             written = _write(given, now, work)
-            self._scripts[key] = written
+            self.learned[key] = written
             return written.results if written else work()
-        script = self._scripts[key]
+        script = self.learned[key]
         found = script.follow(given, now) if script and script.fits(given) else None
         return work() if found is None else found
 

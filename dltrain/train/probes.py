@@ -20,12 +20,12 @@ SATURATED = 0.95
 
 def observe(layer: Layer, y: Array) -> Sums:
     """Sums over a shard's output y (n, *out_shape): by column, of the squares, and of saturated values."""
-    columns, squares = kernels(y).observe(y)
-    sums = {f"sum/{layer.name}": columns, f"square/{layer.name}": squares}
-    if layer.activation in RANGES:
-        middle, half = RANGES[layer.activation]
-        sums[f"saturated/{layer.name}"] = kernels(y).count_beyond(y, middle, SATURATED * half)
-    return sums
+    if layer.activation not in RANGES:
+        columns, squares, _ = kernels(y).observe(y)
+        return {f"sum/{layer.name}": columns, f"square/{layer.name}": squares}
+    middle, half = RANGES[layer.activation]
+    seen = kernels(y).observe(y, middle, SATURATED * half)
+    return {f"{what}/{layer.name}": value for what, value in zip(("sum", "square", "saturated"), seen, strict=True)}
 
 
 class Mean:
@@ -60,12 +60,10 @@ class LayerProbe:
     def __init__(self, layer: Layer):
         self.layer = layer
         self.trained = [f"{layer.name}.{name}" for name, p in layer.parameters.items() if p.trainable]
-        self._rectified = layer.activation == "relu"
         self._each = prod(layer.out_shape)
         self._keys = f"sum/{layer.name}", f"square/{layer.name}", f"saturated/{layer.name}"
         self.alive = np.zeros(layer.out_shape[-1], bool)
-        self.sum = self.square = 0.0
-        self.saturated = 0
+        self.totals = np.zeros(3)  # of all values, of their squares, of how many were saturated
         self.values = 0
         self.gradient_norm = Mean()
         self.update_ratio = Mean()
@@ -74,18 +72,15 @@ class LayerProbe:
         """The sums of a step, on the host."""
         column_sums, squares, saturated = self._keys
         columns = sums[column_sums]
-        if self._rectified:
-            self.alive |= columns > 0
-        self.sum += float(columns.sum(dtype=np.float64))
-        self.square += float(sums[squares])
-        self.saturated += int(sums.get(saturated, 0))
+        totals = float(sums[squares]), float(sums.get(saturated, 0))
+        kernels(columns).tally(columns, *totals, self.alive, self.totals)
         self.values += examples * self._each
 
     def to_arrays(self) -> dict[str, Array]:
         """What was added up so far, on the host."""
         return {
             "alive": self.alive.copy(),
-            "sums": np.array([self.sum, self.square, self.saturated, self.values], np.float64),
+            "sums": np.array([*self.totals, self.values]),
             "gradient_norm": self.gradient_norm.to_array(),
             "update_ratio": self.update_ratio.to_array(),
         }
@@ -95,16 +90,17 @@ class LayerProbe:
         if arrays["alive"].shape != self.alive.shape or arrays["alive"].dtype != bool:
             raise ValueError(f"the units of {self.layer.name} have changed")
         self.alive = arrays["alive"].copy()
-        self.sum, self.square, saturated, values = arrays["sums"].tolist()
-        self.saturated, self.values = int(saturated), int(values)
+        total, squares, saturated, values = arrays["sums"].tolist()
+        self.totals[:], self.values = (total, squares, saturated), int(values)
         self.gradient_norm.restore(arrays["gradient_norm"])
         self.update_ratio.restore(arrays["update_ratio"])
 
     def row(self, epoch: int, kind: str, weight_norm: float | None) -> dict[str, Any]:
         """The layer's line in layers.jsonl; null where a number has no meaning for it."""
-        relu = self._rectified
+        relu = self.layer.activation == "relu"
         units, dead = len(self.alive), int((~self.alive).sum())
-        mean = self.sum / self.values
+        total, squares, saturated = self.totals.tolist()
+        mean = total / self.values
         row = {
             "epoch": epoch,
             "layer": self.layer.name,
@@ -117,8 +113,8 @@ class LayerProbe:
             "weight_norm": weight_norm,
             "update_ratio": self.update_ratio.value,
             "activation_mean": mean,
-            "activation_std": sqrt(max(0.0, self.square / self.values - mean * mean)),
-            "saturated_share": self.saturated / self.values if self.layer.activation in RANGES else None,
+            "activation_std": sqrt(max(0.0, squares / self.values - mean * mean)),
+            "saturated_share": saturated / self.values if self.layer.activation in RANGES else None,
         }
         # A square may overflow long before the loss does, and JSON has no infinity.
         return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in row.items()}
