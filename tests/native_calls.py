@@ -149,6 +149,13 @@ def convolutions() -> Iterator[Call]:
         )
     for groups, channels, filters in product((2, 3), (1, 16, 17, 33), (1, 8, 31, 33)):
         yield from convolution(square, 2, channels, filters, groups, activation=RELU)
+    for size, channels, filters, stride, groups in (
+        (3, 1, 1, 1, 128),
+        (3, 1, 1, 2, 128),
+        (3, 160, 16, 2, 1),
+        (5, 48, 16, 1, 1),
+    ):
+        yield from convolution(Window.of((9, 7), size, stride, "same"), 9, channels, filters, groups)  # many weights
     for size in range(1, 31):  # tiles of every height: along a row of the picture, and along the channels
         yield from convolution(Window.of((size,), 1), 2, size, 3)
         for filters in (5, 33):

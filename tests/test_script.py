@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import EVERY_LAYER, LayerList, Silent, images, make_job, new_run, train
-from native_calls import Call, calls
+from native_calls import CHANGED, Call, calls, pointwise, products
 from test_losses import TASKS
 
 from dltrain.backend import Late, Now, Scripts, choose_kernels, kernels, script
@@ -54,9 +54,9 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     seen: Counter[str] = Counter()
     plain = Scripts.run
 
-    def watched(self: Scripts, what: str, given: Sequence[Array], now: Now, work: Callable[[], Any]) -> Any:
+    def watched(self: Scripts, what: str, given: Any, now: Now, work: Callable[[], Any], changed: Any = ()) -> Any:
         asked = []
-        found = plain(self, what, given, now, lambda: [asked.append(1), work()][1])
+        found = plain(self, what, given, now, lambda: [asked.append(1), work()][1], changed)
         seen[what] += not asked
         return found
 
@@ -83,11 +83,12 @@ def same(make: Callable[[], Job], folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert found == [expected, expected]
 
 
-def job_of(net: str, optimizer: str = "adam", **settings: Any) -> Job:
+def job_of(net: str, optimizer: Any = "adam", **settings: Any) -> Job:
     """Three epochs of 70 pictures: in each three steps of 22 examples, in one shard, and one of 4."""
     augment = (AUGMENTATIONS["flip"](), AUGMENTATIONS["crop"](padding=1))
     splits = {"train": images(70), "validation": images(27, seed=1)}
-    defaults = {"epochs": 3, "augment": augment, "optimizer": OPTIMIZERS[optimizer](lr=1e-2), "update_every": 2}
+    optimizer = OPTIMIZERS[optimizer](lr=1e-2) if isinstance(optimizer, str) else optimizer
+    defaults = {"epochs": 3, "augment": augment, "optimizer": optimizer, "update_every": 2}
     return make_job(NETS[net], splits, **({"shard_size": 22} | defaults | settings))
 
 
@@ -138,6 +139,20 @@ def test_with_any_loss(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     make = partial(make_job, layers, data, loss=name, loss_settings=settings, shard_size=22)
     same(make, tmp_path, monkeypatch)
     assert (followed["gradients"] > 0) == (name == "cross_entropy")
+
+
+class Slower(type(OPTIMIZERS["sgd"](lr=1))):  # type: ignore[misc]
+    """Somebody else's optimizer, with a learning rate that looks like the usual one in the first step."""
+
+    def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
+        super().update_one(w, g, slots, lr / step, step)
+
+
+def test_what_a_plugin_does_is_never_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Counter[str]
+) -> None:
+    same(lambda: job_of("in C", Slower(lr=0.1)), tmp_path, monkeypatch)
+    assert not followed
 
 
 def test_several_shards_and_long_steps_are_left_alone(
@@ -211,7 +226,7 @@ def test_only_what_c_does_alone_is_repeated(name: str) -> None:
     for values in ([1, 2], [3, 4], [-5, 6]):
         given, expected = (np.array(values, np.float32) for _ in range(2))
         wanted = work(expected)
-        found = scripts.run("what", [given], NOW, partial(counted, given))["y"]
+        found = scripts.run("what", [], NOW, partial(counted, given), [given])["y"]
         assert found.tobytes() == wanted.tobytes() and found.shape == wanted.shape
         assert given.tobytes() == expected.tobytes() and given.flags.writeable
     assert asked == (1 if alone else 4)  # else it is tried first
@@ -228,7 +243,7 @@ def test_every_function_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None
         note(self, library, name, *more)
 
     monkeypatch.setattr(Script, "note", noted)
-    for call in calls()[::5]:
+    for call in (*calls()[::7], *products(), *pointwise()):
         learning_rate = {"sgd": 2, "momentum": 4, "nesterov": 4, "adam": 6}.get(call.method)
         step = call.arguments[7] if call.method == "adam" else call.settings.get("step", 1)
         lr = 0.5 if learning_rate is None else call.arguments[learning_rate]
@@ -246,7 +261,9 @@ def test_every_function_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None
                 made = [] if call.method == "activate" else made  # it gives back what it was given
                 return {str(i): a.value() if isinstance(a, Late) else a for i, a in enumerate(made)}
 
-            made = scripts.run("what", arrays, now, work) if call.method != "outer" else work()
+            changed = [arguments[position] for position in CHANGED.get(call.method, ())]
+            others = [a for a in arrays if not any(a is b for b in changed)]
+            made = scripts.run("what", others, now, work, changed)
             found.append([a.tobytes() for a in (*made.values(), *arrays)])
         assert found[0] == found[1] == found[2], call
         repeated |= names if asked == 1 else set()
@@ -265,7 +282,7 @@ def test_another_step_of_the_same_script() -> None:
             return {"words": k().example_words(7, "dropout", "layer", **settings)}
 
         wanted.append((work(expected)["words"].tobytes(), expected.tobytes()))
-        found.append((scripts.run("what", [x], now, work)["words"].tobytes(), x.tobytes()))
+        found.append((scripts.run("what", [], now, work, [x])["words"].tobytes(), x.tobytes()))
     assert found == wanted
     assert len(set(wanted)) == 4
 

@@ -32,6 +32,7 @@ _TYPES = dict.fromkeys(ARRAYS + WINDOW, c_void_p) | {
     "i": c_int,
 }
 _TYPES |= {THREADS: c_int64, STEP: c_uint64, EPOCH: c_uint64, LR: c_double}
+# In the order of the cases in c/script.inc, where a function has room for 12 arguments; `follow` calls all the others.
 FUNCTIONS: dict[str, tuple[Any, str]] = {
     "conv": (c_int, "wnpppiot"),
     "conv_grad": (c_int, "wnpppipooot"),

@@ -264,11 +264,11 @@ class Kernels:
         return (logits.argmax(axis=1) == targets).sum()
 
     def times(self, x: Array, factor: Array) -> Array:
-        """factor: one number, as an array of 0 dimensions."""
+        """x · factor, one number as an array of 0 dimensions."""
         return x * factor
 
     def one_like(self, x: Array) -> Array:
-        """1 for each value: what a gradient begins with."""
+        """1 for each value: what a gradient begins with. A kernel, so that a step can do without Python (script.py)."""
         return self.xp.ones_like(x)
 
     def dropout(self, x: Array, bits: Array, threshold: int, scale: float) -> Array:

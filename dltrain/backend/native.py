@@ -211,7 +211,7 @@ class NativeKernels(Kernels):
         one = super().one_like(x)
         script = writing.get()
         if script is not None:
-            script.constant(one)
+            script.own(one)
         return one
 
     def normalise(self, images: Array, index: Array | None, scale: Array, shift: Array) -> Array:
@@ -247,7 +247,7 @@ class NativeKernels(Kernels):
         return sums, squares, beyond
 
     def tally(self, columns: Array, squares: float, saturated: float, alive: Array, totals: Array) -> None:
-        if not fit(columns):
+        if not fit(columns) or columns.shape != alive.shape:
             return super().tally(columns, squares, saturated, alive, totals)
         self._call("tally", columns.size, columns.size, columns, squares, saturated, alive, totals)
 

@@ -4,11 +4,13 @@ A small network's step is over in a few milliseconds, and Python takes a third o
 out before: which kernel, how large, where from and where to. So the calls of one step are written down, with the arrays
 that they write to as room for those of the later steps. Other examples, other bits of dropout, the same work.
 
-It is the same work only if nothing else happens between the calls. While they are written down that is seen to:
+It is the same work only if nothing else happens between the calls. While they are written down it is seen to that
 - what C reads is given to the step or was written by a call before,
 - what is given or was written is changed by C alone: numpy finds those arrays locked,
 - what comes out of the step was written by a call.
-Where one of these does not hold there is no script, and Python goes through every step.
+Where one of these does not hold there is no script, and Python goes through every step. What cannot be seen is trusted:
+that Python would take the same way in every step and keeps nothing from it. So only dltrain's own layers, losses and
+optimizers are repeated, which do (`Job.repeatable`).
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -21,7 +23,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from dltrain.backend import share
-from dltrain.backend.compiled import ARRAYS, EPOCH, FUNCTIONS, LR, STEP, WINDOW, WRITTEN, Library, address
+from dltrain.backend.compiled import ARRAYS, EPOCH, FUNCTIONS, LR, READ, STEP, WINDOW, WRITTEN, Library, address
 from dltrain.backend.share import threads_for
 
 Array = Any
@@ -54,6 +56,7 @@ class Script:
         self._now: dict[str, float] = dict(zip((STEP, EPOCH, LR), now, strict=True))
         self._known: dict[int, Array] = {}  # what was written, by id; of a view, whose memory it is
         self._kept: list[Any] = []  # what calls point at besides
+        self._changes = False  # what was given
         self._words = bytearray()  # the calls, see c/script.inc
         self._places: list[tuple[int, int, int]] = []  # (which word, which given array, how many bytes into it)
         self._library: Library | None = None
@@ -63,12 +66,12 @@ class Script:
     def note(self, library: Library, name: str, arguments: Sequence[Any], work: int) -> None:
         """This function was called with these arguments."""
         self._library = library
+        may_fail, letters = FUNCTIONS[name]
+        self.complete &= not (may_fail and self._changes)  # Python would do the first changes once more
         words = bytearray(pack("q", PLACES[name]))
-        for letter, argument in zip(FUNCTIONS[name][1], arguments, strict=False):
+        for letter, argument in zip(letters, arguments, strict=False):
             if letter in ARRAYS:
-                if letter == WRITTEN and argument is not None:
-                    self.constant(argument)
-                words += pack("q", self._place(argument, len(self._words) + len(words)))
+                words += pack("q", self._place(letter, argument, len(self._words) + len(words)))
             elif letter == WINDOW:
                 self._kept.append(argument)
                 words += pack("q", addressof(argument))
@@ -77,9 +80,10 @@ class Script:
                 words += pack(FORMATS.get(letter, letter), argument)
                 words += bytes(-len(words) % 8)
         words += pack("q", work >= share.WORTH_SHARING)
+        assert len(words) <= CALL
         self._words += words.ljust(CALL)
 
-    def _place(self, array: Array | None, at: int) -> int:
+    def _place(self, letter: str, array: Array | None, at: int) -> int:
         """Where the array lies; of one that is given, the word that says so is remembered."""
         if array is None:
             return 0
@@ -87,12 +91,15 @@ class Script:
         for which, (start, size) in enumerate(self._spans):
             if start <= place < start + size:
                 self._places.append((at // 8, which, place - start))
+                self._changes |= letter != READ
                 return place
+        if letter == WRITTEN:
+            self.own(array)
         self.complete &= id(_owner(array)) in self._known
         return place
 
-    def constant(self, array: Array) -> None:
-        """Nobody else writes to this array: C may read it in every step."""
+    def own(self, array: Array) -> None:
+        """C alone writes to this array, or nobody: it may be read in every step."""
         owner = _owner(array)
         self._known[id(owner)] = owner
         array.flags.writeable = owner.flags.writeable = False
@@ -106,7 +113,7 @@ class Script:
 
     # --- following --------------------------------------------------------------------------------------------
 
-    def fits(self, given: Sequence[Array]) -> bool:
+    def matches(self, given: Sequence[Array]) -> bool:
         return all(
             a.shape == shape and a.dtype is dtype and a.flags.c_contiguous
             for a, (shape, dtype) in zip(given, self._kinds, strict=True)
@@ -135,25 +142,33 @@ class Scripts:
     def __init__(self) -> None:
         self.learned: dict[Hashable, Script | None] = {}  # None where there can be none
 
-    def run(self, what: Hashable, given: Sequence[Array], now: Now, work: Callable[[], Arrays]) -> Arrays:
+    def run(
+        self,
+        what: Hashable,
+        given: Sequence[Array],
+        now: Now,
+        work: Callable[[], Arrays],
+        changed: Sequence[Array] = (),
+    ) -> Arrays:
         """work(), or what it would give.
 
-        what: stands for everything that work depends on but these arrays, their shapes and `now`. work: may change the
-        arrays by kernels alone, and nothing else.
+        what: stands for everything that work depends on but these arrays, their shapes and `now`. changed: arrays that
+        are given too and that work changes, by kernels alone; it changes nothing else.
         """
+        given = [*given, *changed]
         key = what, *(a.shape for a in given)
         if key not in self.learned:
-            written = _write(given, now, work)
+            written = _write(given, changed, now, work)
             self.learned[key] = written
             return written.results if written else work()
         script = self.learned[key]
-        found = script.follow(given, now) if script and script.fits(given) else None
+        found = script.follow(given, now) if script and script.matches(given) else None
         return work() if found is None else found
 
 
-def _write(given: Sequence[Array], now: Now, work: Callable[[], Arrays]) -> Script | None:
+def _write(given: Sequence[Array], changed: Sequence[Array], now: Now, work: Callable[[], Arrays]) -> Script | None:
     """Do the work and write down how. None, and nothing is done, where that cannot be."""
-    script, before, writable = Script(given, now), [a.copy() for a in given], [a.flags.writeable for a in given]
+    script, before, writable = Script(given, now), [a.copy() for a in changed], [a.flags.writeable for a in given]
     token = writing.set(script)
     for array in given:
         array.flags.writeable = False
@@ -167,9 +182,8 @@ def _write(given: Sequence[Array], now: Now, work: Callable[[], Arrays]) -> Scri
             array.flags.writeable = was
     if script.complete:
         return script
-    for array, old, was in zip(given, before, writable, strict=True):
-        if was:
-            np.copyto(array, old)
+    for array, old in zip(changed, before, strict=True):
+        np.copyto(array, old)
     return None
 
 

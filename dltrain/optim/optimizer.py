@@ -50,5 +50,5 @@ class Optimizer:
             self.update_one(w, g, slots, lr, step)
 
     def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
-        """w: weights, g: their gradient, slots: the state arrays in order. Changes w and the slots in place."""
+        """w: weights, g: their gradient, slots: the state arrays in order. Changes w and slots in place, never g."""
         raise NotImplementedError

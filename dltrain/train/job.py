@@ -23,6 +23,8 @@ from dltrain.train.settings import (
     TrainSettings,
 )
 
+SMALL = 1 << 24  # parameters: of a larger model a second set of gradients would take too much memory
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -69,6 +71,15 @@ class Job:
         own = [(layer.penalty, [layer]) for layer in self.model.layers if layer.penalty is not None]
         every = [(self.penalty, [layer for layer in self.model.layers if layer.penalty is None]), *own]
         return [(rule, layers) for rule, layers in every if rule.penalises]
+
+    @cached_property
+    def repeatable(self) -> bool:
+        """Whether a step may be repeated from a script: the model is small, and no plugin's code is part of it, which
+        may do something else in every step."""
+        parts = (*self.model.layers, self.loss, self.optimizer)
+        return sum(p.size for p in self.model.parameters) <= SMALL and all(
+            type(part).__module__.startswith("dltrain.") for part in parts
+        )
 
     def other_data(self, checkpoint: Checkpoint) -> list[str]:
         """`the test data are others now` for every split that is not as it was; of old checkpoints less is known."""

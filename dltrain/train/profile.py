@@ -89,7 +89,7 @@ class Profile:
             put(type(job.loss), "__call__", self._for_layer, "loss")
             for owner, name, what in STAGES:
                 put(owner, name, self._stage, what)
-            stack.enter_context(_replaced(step, "SHORT", 0))  # what is repeated from a script goes through no op
+            stack.enter_context(_replaced(step, "SHORT", -1))  # what is repeated from a script goes through no op
             put(type(job.optimizer), "update_one", self._stage, "update")
             put(loop, "train_step", self._part_of_step, STEP)
             put(loop.Training, "_log_step", self._part_of_step, LOG)

@@ -1,6 +1,6 @@
 """One step: a batch in shards forward and backward, the sum, the penalty, the check, the update."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -17,7 +17,7 @@ from dltrain.train.shards import Crew, Sums
 
 Array = Any
 Tap = Callable[[Layer, Array], None]
-Repeat = Callable[[str, Iterable[Array], Callable[[], Sums]], Sums]
+Repeat = Callable[..., Sums]  # of _by_script or _once
 SHORT = 1_000_000_000  # multiplications forward: of a longer step Python is too small a part to keep its arrays for it
 
 
@@ -42,8 +42,9 @@ def train_step(
     weighed = job.loss.class_weights is not None
     count = job.loss.count(job.feeds["train"].targets_of(batch)) if weighed else len(batch)
     shards, now = -(-len(batch) // job.shard_size), Now(moment.step, moment.epoch, lr)
-    short = shards == 1 and len(batch) * job.model.multiply_adds <= SHORT and job.device.kernels.shares
-    repeat = partial(_by_script, crew, scripts, now) if short else _once
+    short = shards == 1 and len(batch) * job.model.multiply_adds <= SHORT
+    may = short and job.repeatable and job.device.kernels.shares
+    repeat = partial(_by_script, crew, scripts, now) if may else _once
     sums = crew.run(shards, lambda shard: _train_shard(job, batch, moment, shard, count, repeat))
     parameters = job.model.trainable_parameters
     terms, penalty_gradients = penalise(job)
@@ -77,7 +78,7 @@ def train_step(
             grads = {name: g * scale for name, g in grads.items()}
     before = {name: w.copy() for name, w in weights.items() if measure_update and parameters[name].kind == "weight"}
     changed = [*weights.values(), *state.values()]
-    repeat("update", [*changed, *grads.values()], lambda: _update(job, crew, weights, grads, state, now))
+    repeat("update", grads.values(), lambda: _update(job, crew, weights, grads, state, now), changed)
     for rule, layers in job.penalties:
         for layer in layers:
             rule.after_update(layer.parameters.values(), lr)
@@ -108,12 +109,18 @@ def fits(job: Job, batch: Array, moment: Moment) -> bool:
 
 
 def _by_script(
-    crew: Crew, scripts: Scripts, now: Now, what: str, given: Iterable[Array], work: Callable[[], Sums]
+    crew: Crew,
+    scripts: Scripts,
+    now: Now,
+    what: str,
+    given: Iterable[Array],
+    work: Callable[[], Sums],
+    changed: Sequence[Array] = (),
 ) -> Sums:
-    return crew.lent(lambda: scripts.run(what, list(given), now, work))
+    return crew.lent(lambda: scripts.run(what, list(given), now, work, changed))
 
 
-def _once(what: str, given: Iterable[Array], work: Callable[[], Sums]) -> Sums:
+def _once(what: str, given: Iterable[Array], work: Callable[[], Sums], changed: Sequence[Array] = ()) -> Sums:
     return work()
 
 
