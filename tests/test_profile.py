@@ -108,7 +108,7 @@ def test_only_a_few_steps_are_kept_and_none_of_the_first(tmp_path: Path) -> None
 
 def test_nothing_to_show_before_the_first_step() -> None:
     found = Profile()
-    assert found.report() == {"steps": 0, "threads": 0, "wall_ms": 0, "busy_ms": 0, "rows": []}
+    assert found.report() == {"steps": 0, "threads": 0, "wall_ms": 0, "busy_ms": 0, "repeated": False, "rows": []}
     assert found.trace()["traceEvents"] == []
 
 

@@ -317,6 +317,10 @@ def _show_profile(report: dict[str, Any]) -> None:
         f"\nOf {report['steps']} steps, a mean one: {report['wall_ms']:.2f} ms, in which the threads were busy for "
         f"{report['busy_ms']:.2f} ms together:"
     )
+    if report["repeated"]:
+        console.result_text(
+            "(Python goes through every op for this. Without --profile it does so once, which is faster.)"
+        )
     console.result_table(columns, rows)
 
 

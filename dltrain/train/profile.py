@@ -72,6 +72,7 @@ class Profile:
         self._on = False
         self._here = _Here()
         self._layers: list[str] = []
+        self._repeated = False
 
     @contextmanager
     def watching(self, job: Job) -> Iterator[None]:
@@ -89,7 +90,8 @@ class Profile:
             put(type(job.loss), "__call__", self._for_layer, "loss")
             for owner, name, what in STAGES:
                 put(owner, name, self._stage, what)
-            stack.enter_context(_replaced(step, "SHORT", -1))  # what is repeated from a script goes through no op
+            self._repeated = step.is_repeated(job, job.train.step_size)
+            stack.enter_context(_replaced(step, "is_repeated", lambda *_: False))  # no op is called in a script
             put(type(job.optimizer), "update_one", self._stage, "update")
             put(loop, "train_step", self._part_of_step, STEP)
             put(loop.Training, "_log_step", self._part_of_step, LOG)
@@ -166,8 +168,9 @@ class Profile:
     # --- what was found ---------------------------------------------------------------------------------------
 
     def report(self) -> Row:
-        """Milliseconds a step: {"steps", "threads", "wall_ms", "busy_ms", "rows"}.
+        """Milliseconds a step: {"steps", "threads", "wall_ms", "busy_ms", "repeated", "rows"}.
 
+        repeated: whether such steps, without a profile, would need Python only once.
         wall_ms: a step with its log. busy_ms: what its threads worked in that time, together; the rows add up to it.
         A row: {"layer", "what", "calls", "forward_ms", "backward_ms", "ms", "share"}, calls being forward ones;
         null for what does not apply.
@@ -202,6 +205,7 @@ class Profile:
             "threads": len({span.thread for span in working}),
             "wall_ms": wall / per_step,
             "busy_ms": busy / per_step,
+            "repeated": self._repeated,
             "rows": found,
         }
 

@@ -41,11 +41,11 @@ def train_step(
     """
     weighed = job.loss.class_weights is not None
     count = job.loss.count(job.feeds["train"].targets_of(batch)) if weighed else len(batch)
-    shards, now = -(-len(batch) // job.shard_size), Now(moment.step, moment.epoch, lr)
-    short = shards == 1 and len(batch) * job.model.multiply_adds <= SHORT
-    may = short and job.repeatable and job.device.kernels.shares
-    repeat = partial(_by_script, crew, scripts, now) if may else _once
-    sums = crew.run(shards, lambda shard: _train_shard(job, batch, moment, shard, count, repeat))
+    now = Now(moment.step, moment.epoch, lr)
+    repeat = partial(_by_script, crew, scripts, now) if is_repeated(job, len(batch)) else _once
+    sums = crew.run(
+        -(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard, count, repeat)
+    )
     parameters = job.model.trainable_parameters
     terms, penalty_gradients = penalise(job)
     grads = _complete({name: sums[f"gradient/{name}"] for name in parameters}, crew)
@@ -87,6 +87,12 @@ def train_step(
     for name, old in before.items():
         figures.moved[name] = (_square(old), _square(weights[name] - old))
     return figures
+
+
+def is_repeated(job: Job, examples: int) -> bool:
+    """Whether steps of so many examples need Python once and are repeated from a script then."""
+    short = examples <= job.shard_size and examples * job.model.multiply_adds <= SHORT
+    return short and job.repeatable and job.device.kernels.shares
 
 
 def forward(job: Job, x: Array, first: int, moment: Moment, tap: Tap) -> Tensor:
