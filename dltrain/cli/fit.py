@@ -313,14 +313,12 @@ def _show_profile(report: dict[str, Any]) -> None:
         + [f"{row['share']:.1%}"]
         for row in report["rows"]
     ]
+    if report["repeated"]:
+        console.result_text("\nOnly for --profile does Python go through every op of every step; it is faster without.")
     console.result_text(
         f"\nOf {report['steps']} steps, a mean one: {report['wall_ms']:.2f} ms, in which the threads were busy for "
         f"{report['busy_ms']:.2f} ms together:"
     )
-    if report["repeated"]:
-        console.result_text(
-            "(Python goes through every op for this. Without --profile it does so once, which is faster.)"
-        )
     console.result_table(columns, rows)
 
 
