@@ -66,10 +66,10 @@ def main() -> None:
     state = job.optimizer.new_state(job.model.weights())
     crew, feed, probes = Crew(2), job.feeds["train"], probes_for(job.model)
     order, size = feed.order(job.seed, 1), job.train.batch_size
-    losses = []
+    scripts, losses = Scripts(), []
     for step in range(1, arguments.steps + 1):
         batch = order[(step - 1) * size : step * size]
-        taken = train_step(job, crew, Scripts(), batch, Moment(job.seed, 1, step), job.optimizer.lr, state, False)
+        taken = train_step(job, crew, scripts, batch, Moment(job.seed, 1, step), job.optimizer.lr, state, False)
         ours = taken.report(probes).data_loss
         examples = feed.examples(batch)
         losses.append([ours, *(side.step(*examples) for side in theirs)])

@@ -12,7 +12,7 @@ import pytest
 from builders import EVERY_LAYER, SMALL, images, make_job, rows, train, weights_of
 from conftest import device_of
 
-from dltrain.backend import Device, Kernels, Scripts, to_host
+from dltrain.backend import Device, Kernels, Scripts, choose_kernels, to_host
 from dltrain.data import AUGMENTATIONS, Split
 from dltrain.engine import no_grad
 from dltrain.nn import Context, Penalty
@@ -48,6 +48,19 @@ def take_step(job: Job, crew: Crew, batch: Any, lr: float = 1.0) -> tuple[StepRe
     (figures,) = at_hand([train_step(job, crew, Scripts(), np.asarray(batch), MOMENT, lr, {}, False)], job.device)
     report = figures.report(probes_for(job.model))
     return report, {name: (before[name] - after) / lr for name, after in weights_of(job).items()}
+
+
+@pytest.mark.usefixtures("chosen_kernels")
+def test_a_large_weight_gradient_of_a_lone_shard_is_shared_in_numpy(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernels in C share it by themselves."""
+    choose_kernels("numpy")
+    computed, plain = [], Kernels.outer
+    monkeypatch.setattr(Kernels, "outer", lambda self, dw, *more: [computed.append(dw.shape), plain(self, dw, *more)])
+    layers = [("dense", {"units": 7000, "activation": "relu"}), ("dense", {"units": 3, "activation": "none"})]
+    take_step(ready(layers=layers, shard_size=6), crew, range(6))
+    assert computed == [(5, 7000)]
 
 
 # --- penalty ---------------------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ class Script:
                 words += bytes(-len(words) % 8)
         words += pack("q", work >= share.WORTH_SHARING)
         assert len(words) <= CALL
-        self._words += words.ljust(CALL)
+        self._words += words.ljust(CALL, b"\0")
 
     def _place(self, letter: str, array: Array | None, at: int) -> int:
         """Where the array lies; of one that is given, the word that says so is remembered."""

@@ -134,7 +134,8 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Arra
     """The gradient of this shard's part of the loss, and what its layers gave. count: as in `Loss`, of the batch."""
     first = shard * job.shard_size
     x, mixture = mixed_examples(job.feeds["train"], batch, first, job.shard_size, moment, job.mixup)
-    late = len(x) < len(batch) and job.train.accumulate == 1  # of several batches too much would have to be kept
+    # Late: for who adds up several shards, or shares a product among threads; of several batches it would be too much.
+    late = job.train.accumulate == 1 and (len(x) < len(batch) or not job.device.kernels.shares)
 
     def back_and_forth() -> Sums:
         sums: Sums = {}
