@@ -69,3 +69,14 @@ def test_wrong(config: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "runs").iterdir()) == [], "a plan that can never begin is not kept"
     said = dltrain("fit", "vgg16", "--folds", 2, "--runs-dir", tmp_path / "none")
     assert said.code == 2 and not (tmp_path / "none").exists()
+
+
+def test_what_was_resumed_is_never_removed(config: Path, tmp_path: Path) -> None:
+    group = tmp_path / "group"
+    group.mkdir()
+    (group / "source.yaml").write_bytes(config.read_bytes())
+    (group / "group.json").write_text('{"smoke": true, "members": [{"label": "../x", "changes": []}]}')
+    before = {path.name: path.read_bytes() for path in group.iterdir()}
+    said = dltrain("fit", "--resume", group)
+    assert said.code == 2 and "run name '../x'" in said.errors[0]
+    assert {path.name: path.read_bytes() for path in group.iterdir()} == before

@@ -79,7 +79,7 @@ def train_group(group: "Group", start: "Start", train: Callable[["Start"], None]
             except DivergedError as error:
                 console.error(str(error))
             except BaseException as error:
-                if isinstance(error, ConfigError) and not all_runs(group.path):
+                if isinstance(error, ConfigError) and group.is_new and not all_runs(group.path):
                     rmtree(group.path)  # a plan that can never begin
                     raise
                 console.info(f"what is finished is kept; to go on: dltrain fit --resume {group.path}")

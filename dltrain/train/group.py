@@ -27,11 +27,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """smoke: whether the runs train on two batches only."""
+    """smoke: whether the runs train on two batches only. is_new: made by this process, not found on the disk."""
 
     path: Path
     members: list[Member]
     smoke: bool
+    is_new: bool = False
 
     @property
     def source(self) -> Path:
@@ -53,7 +54,7 @@ class Group:
                 break
             except FileExistsError:
                 number += 1
-        group = cls(path, members, smoke)
+        group = cls(path, members, smoke, is_new=True)
         write_atomically(group.source, source.encode())
         plan = {"smoke": smoke, "members": [{"label": m.label, "changes": m.changes} for m in members]}
         write_atomically(path / GROUP, (json.dumps(plan, indent=2) + "\n").encode())
