@@ -8,12 +8,14 @@ with N examples, C input channels, K output channels.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import inf, prod, sqrt
+from math import inf, sqrt
 from types import ModuleType
 from typing import Any
 
+from dltrain.backend import winograd
+from dltrain.backend.im2col import channels_of, unrolled
 from dltrain.backend.late import LARGE, LATE, Late, Needed
-from dltrain.backend.views import along_first, flipped_window, inside, pad, sliding, swept, taps
+from dltrain.backend.views import flipped_window, inside, pad, swept, taps
 from dltrain.random import example_words
 from dltrain.window import Window
 
@@ -83,9 +85,7 @@ class Kernels:
 
     # --- convolution --------------------------------------------------------------------------------------
     #
-    # Written as matrix products: windows of the input are unrolled into rows ("im2col"), here not of the whole kernel
-    # but of one of its slices along the first spatial dimension at a time. A 3x3 kernel then costs three products over
-    # the same unrolled rows, which are copied once instead of three times.
+    # Written as matrix products: im2col.py, or winograd.py where that is faster.
 
     def conv(
         self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, activation: Activation | None
@@ -93,23 +93,30 @@ class Kernels:
         """activation(x ∗ w + bias). Cross-correlation, as everywhere in the field."""
         xp = self.xp
         y = xp.empty((len(x), *window.out_size, w.shape[-1]), x.dtype)
-        for piece, unrolled in self._unrolled(x, window, groups):
+        quick = winograd.fits(xp, window, groups, w, winograd.WORTH_IT)
+        for piece in winograd.conv(x, w, window, y) if quick else self._direct(x, w, window, groups, y):
             out = y[piece]
-            for group, slices in enumerate(unrolled):
-                part = _channels(out, group, groups)
+            if bias is not None:  # by lines: a bias of few channels is a short run
+                lines = out.reshape(-1, out.shape[-2] * out.shape[-1])
+                lines += xp.tile(xp.broadcast_to(bias, out.shape[-1:]), out.shape[-2])
+            self.activate(activation, out)
+        return y
+
+    def _direct(self, x: Array, w: Array, window: Window, groups: int, y: Array) -> Iterator[slice]:
+        """Fill y with x ∗ w, some examples at a time: which ones."""
+        xp = self.xp
+        for piece, of_groups in unrolled(self, x, window, groups):
+            for group, slices in enumerate(of_groups):
+                part = channels_of(y[piece], group, groups)
                 for i, (rows, of_kernel) in enumerate(slices):
-                    matrix = _channels(w[of_kernel], group, groups).reshape(rows.shape[-1], -1)
+                    matrix = channels_of(w[of_kernel], group, groups).reshape(rows.shape[-1], -1)
                     if i == 0 and groups == 1:  # straight into y
                         xp.matmul(rows, matrix, out=part.reshape(*rows.shape[:2], -1))
                     elif i == 0:
                         part[...] = xp.matmul(rows, matrix).reshape(part.shape)
                     else:
                         part += xp.matmul(rows, matrix).reshape(part.shape)
-            if bias is not None:  # by lines: a bias of few channels is a short run
-                lines = out.reshape(-1, out.shape[-2] * out.shape[-1])
-                lines += xp.tile(xp.broadcast_to(bias, out.shape[-1:]), out.shape[-2])
-            self.activate(activation, out)
-        return y
+            yield piece
 
     def conv_grad(
         self,
@@ -133,12 +140,14 @@ class Kernels:
     def conv_weight_grad(self, g: Array, x: Array, w: Array, window: Window, groups: int) -> Array:
         """dLoss/dw given g = dLoss/dy."""
         xp = self.xp
+        if winograd.fits(xp, window, groups, w, winograd.WORTH_IT_BACKWARD):
+            return winograd.weight_grad(g, x, w, window)
         total = xp.zeros(w.shape, x.dtype)
-        for piece, unrolled in self._unrolled(x, window, groups):
-            for group, slices in enumerate(unrolled):
-                outputs = xp.ascontiguousarray(_channels(g[piece], group, groups))
+        for piece, of_groups in unrolled(self, x, window, groups):
+            for group, slices in enumerate(of_groups):
+                outputs = xp.ascontiguousarray(channels_of(g[piece], group, groups))
                 for rows, of_kernel in slices:
-                    part = _channels(total[of_kernel], group, groups)
+                    part = channels_of(total[of_kernel], group, groups)
                     of_rows = outputs.reshape(*rows.shape[:2], -1)
                     for r, o in zip(rows, of_rows, strict=True):
                         part += (r.T @ o).reshape(part.shape)
@@ -169,36 +178,6 @@ class Kernels:
         w = w.reshape(*w.shape[:-1], groups, -1)  # (*kernel, C/G, G, K/G)
         w = w.transpose(*range(spatial), -1, -2, -3)  # (*kernel, K/G, G, C/G)
         return self.xp.ascontiguousarray(w).reshape(*w.shape[:-2], -1)
-
-    def _unrolled(
-        self, x: Array, window: Window, groups: int
-    ) -> Iterator[tuple[slice, list[list[tuple[Array, slice]]]]]:
-        """Unroll some examples at a time: (which examples, for each group its (rows, slice of the kernel)).
-
-        rows: (batches, positions, values under a window), overwritten by the next piece. The size of a piece and
-        the slices depend on shapes alone, so sums have the same order everywhere.
-        """
-        xp, channels = self.xp, x.shape[-1] // groups
-        # Slices of the kernel only where they fill a matrix product; a whole kernel otherwise.
-        sliced = prod(window.kernel[1:]) * channels >= self.long_row
-        view_of = along_first(window) if sliced else window
-        shape = (*view_of.out_size, prod(view_of.kernel) * channels)
-        examples = max(1, min(len(x), self.piece_bytes // (prod(shape) * groups * x.dtype.itemsize)))
-        padded = xp.zeros((examples, *window.padded_size, x.shape[-1]), x.dtype)
-        middle, views = inside(padded, window), sliding(xp, padded, view_of)  # views: (n, *out_size, *kernel, C)
-        sizes, half = (*views.shape[:-1], channels), x.ndim - 1
-        if view_of.kernel[-1] * channels < self.short_run:
-            # then lines of positions are copied instead: (*kernel, C, n, *out_size) in memory
-            turned = [xp.empty(sizes[half:] + sizes[:half], x.dtype) for _ in range(groups)]
-            copies = [copy.transpose(*range(half, 2 * half), *range(half)) for copy in turned]
-        else:
-            copies = [xp.empty(sizes, x.dtype) for _ in range(groups)]
-        for first in range(0, len(x), examples):
-            n = min(examples, len(x) - first)
-            xp.copyto(middle[:n], x[first : first + n])
-            for group, copy in enumerate(copies):
-                xp.copyto(copy[:n], _channels(views[:n], group, groups))
-            yield slice(first, first + n), [_slices(copy[:n].reshape(n, *shape), window, sliced) for copy in copies]
 
     # --- pooling ------------------------------------------------------------------------------------------
 
@@ -367,30 +346,3 @@ class Kernels:
         change = m / root
         change *= lr / (1 - beta1**step)
         w -= change
-
-
-def _channels(x: Array, group: int, groups: int) -> Array:
-    """The part of the last axis that belongs to a group."""
-    size = x.shape[-1] // groups
-    return x[..., group * size : (group + 1) * size]
-
-
-def _slices(unrolled: Array, window: Window, sliced: bool) -> list[tuple[Array, slice]]:
-    """The rows that each slice of the kernel (or the whole of it) meets, and which slice that is.
-
-    unrolled: (n, *positions, values) -> rows: (n, positions, values), or (1, n · positions, values) where all n
-    examples make one matrix.
-    """
-    values = unrolled.shape[-1]
-    if not sliced:
-        return [(unrolled.reshape(1, -1, values), slice(None))]
-    stride, dilation, out = window.stride[0], window.dilation[0], window.out_size[0]
-    return [
-        (
-            unrolled[:, i * dilation : i * dilation + (out - 1) * stride + 1 : stride].reshape(
-                len(unrolled), prod(window.out_size), values
-            ),
-            slice(i, i + 1),
-        )
-        for i in range(window.kernel[0])
-    ]

@@ -1,0 +1,73 @@
+"""im2col: windows of the input unrolled into rows, so that a convolution is a matrix product.
+
+Not of the whole kernel but of one of its slices along the first spatial dimension at a time, where these fill a
+product. A 3x3 kernel then costs three products over the same rows, which are copied once instead of three times.
+"""
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+from dltrain.backend.views import along_first, inside, sliding
+from dltrain.window import Window
+
+Array = Any
+
+
+def unrolled(
+    kernels: Any, x: Array, window: Window, groups: int
+) -> Iterator[tuple[slice, list[list[tuple[Array, slice]]]]]:
+    """Unroll some examples at a time: (which examples, for each group its (rows, slice of the kernel)).
+
+    kernels: whose piece_bytes, short_run and long_row say what is fast. rows: (batches, positions, values under a
+    window), overwritten by the next piece. The size of a piece and the slices depend on shapes alone, so sums have the
+    same order everywhere.
+    """
+    xp, channels = kernels.xp, x.shape[-1] // groups
+    # Slices of the kernel only where they fill a matrix product; a whole kernel otherwise.
+    sliced = prod(window.kernel[1:]) * channels >= kernels.long_row
+    view_of = along_first(window) if sliced else window
+    shape = (*view_of.out_size, prod(view_of.kernel) * channels)
+    examples = max(1, min(len(x), kernels.piece_bytes // (prod(shape) * groups * x.dtype.itemsize)))
+    padded = xp.zeros((examples, *window.padded_size, x.shape[-1]), x.dtype)
+    middle, views = inside(padded, window), sliding(xp, padded, view_of)  # views: (n, *out_size, *kernel, C)
+    sizes, half = (*views.shape[:-1], channels), x.ndim - 1
+    if view_of.kernel[-1] * channels < kernels.short_run:
+        # then lines of positions are copied instead: (*kernel, C, n, *out_size) in memory
+        turned = [xp.empty(sizes[half:] + sizes[:half], x.dtype) for _ in range(groups)]
+        copies = [copy.transpose(*range(half, 2 * half), *range(half)) for copy in turned]
+    else:
+        copies = [xp.empty(sizes, x.dtype) for _ in range(groups)]
+    for first in range(0, len(x), examples):
+        n = min(examples, len(x) - first)
+        xp.copyto(middle[:n], x[first : first + n])
+        for group, copy in enumerate(copies):
+            xp.copyto(copy[:n], channels_of(views[:n], group, groups))
+        yield slice(first, first + n), [_slices(copy[:n].reshape(n, *shape), window, sliced) for copy in copies]
+
+
+def _slices(unrolled: Array, window: Window, sliced: bool) -> list[tuple[Array, slice]]:
+    """The rows that each slice of the kernel (or the whole of it) meets, and which slice that is.
+
+    unrolled: (n, *positions, values) -> rows: (n, positions, values), or (1, n · positions, values) where all n
+    examples make one matrix.
+    """
+    values = unrolled.shape[-1]
+    if not sliced:
+        return [(unrolled.reshape(1, -1, values), slice(None))]
+    stride, dilation, out = window.stride[0], window.dilation[0], window.out_size[0]
+    return [
+        (
+            unrolled[:, i * dilation : i * dilation + (out - 1) * stride + 1 : stride].reshape(
+                len(unrolled), prod(window.out_size), values
+            ),
+            slice(i, i + 1),
+        )
+        for i in range(window.kernel[0])
+    ]
+
+
+def channels_of(x: Array, group: int, groups: int) -> Array:
+    """The part of the last axis that belongs to a group."""
+    size = x.shape[-1] // groups
+    return x[..., group * size : (group + 1) * size]
