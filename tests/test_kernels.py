@@ -76,11 +76,14 @@ def assert_close(found: Array, wanted: Array, what: Any) -> None:
     np.testing.assert_allclose(to_host(found), wanted, rtol=1e-11, atol=1e-11, err_msg=str(what))
 
 
-@pytest.fixture(params=["whole kernels", "slices of the kernel"])
+@pytest.fixture(params=["whole kernels", "slices of the kernel", "neighbours, whole kernels", "neighbours, slices"])
 def unrolling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How the plain class unrolls depends on the number of channels; here it does so whatever their number."""
     for kind in (Kernels, CudaKernels):
-        monkeypatch.setattr(kind, "long_row", 1 if request.param == "slices of the kernel" else 1 << 60)
+        for name in ("long_row", "long_row_backward"):
+            monkeypatch.setattr(kind, name, 1 if "slices" in request.param else 1 << 60)
+        monkeypatch.setattr(kind, "few_filters", 10 if "neighbours" in request.param else 0)
+        monkeypatch.setattr(kind, "short_run", 1)
     return str(request.param)
 
 

@@ -114,7 +114,8 @@ class CudaKernels(Kernels):
     """
 
     piece_of_update = 1 << 62  # every array in one piece
-    long_row = inf  # im2col of whole kernels: one matrix product
+    long_row = long_row_backward = inf  # im2col of whole kernels: one matrix product
+    few_filters = 0
     short_run = 0  # which takes rows alone
 
     def waits(self, needed: Needed, w: Array) -> bool:

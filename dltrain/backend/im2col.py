@@ -2,9 +2,13 @@
 
 Not of the whole kernel but of one of its slices along the first spatial dimension at a time, where these fill a
 product. A 3x3 kernel then costs three products over the same rows, which are copied once instead of three times.
+
+Few filters do not fill a product either. Then neighbouring outputs are computed as if they were one of more filters,
+each of which sees but a part of a wider kernel: more multiplications, but less to copy and a better product.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -14,18 +18,64 @@ from dltrain.window import Window
 Array = Any
 
 
+def neighbours(window: Window, groups: int, w: Array, least: int, run: int) -> int:
+    """How many outputs along the last dimension to compute as one, 1 where they are filters enough.
+
+    least: filters that fill a product. run: neighbouring numbers that are worth copying by themselves.
+    """
+    if groups > 1 or w.shape[-1] >= least:
+        return 1
+    out, kernel, stride, extent = window.out_size[-1], window.kernel[-1], window.stride[-1], window.extent[-1]
+    for n in range(2, out + 1):
+        span = (n - 1) * stride + extent
+        if out % n == 0 and n * w.shape[-1] >= least and span * w.shape[-2] >= run:
+            return n if span <= 4 * kernel else 1
+    return 1
+
+
+def widened(xp: Any, w: Array, window: Window, n: int) -> tuple[Array, Window]:
+    """Weights (*kernel, C, K) and window of n neighbouring outputs as one: (*kernel[:-1], span, C, n · K)."""
+    if n == 1:
+        return w, window
+    *kernel, channels, filters = w.shape
+    wide = xp.zeros((*kernel[:-1], (n - 1) * window.stride[-1] + window.extent[-1], channels, n, filters), w.dtype)
+    for i in range(n):
+        wide[..., _seen(window, i), :, i, :] = w
+    return wide.reshape(*wide.shape[:-2], n * filters), replace(
+        window,
+        out_size=(*window.out_size[:-1], window.out_size[-1] // n),
+        kernel=wide.shape[:-3],
+        stride=(*window.stride[:-1], window.stride[-1] * n),
+        dilation=(*window.dilation[:-1], 1),
+    )
+
+
+def narrowed(wide: Array, w: Array, window: Window, n: int) -> Array:
+    """The adjoint of `widened`: of the wide kernel's gradient that of w."""
+    if n == 1:
+        return wide
+    wide = wide.reshape(*wide.shape[:-1], n, w.shape[-1])
+    return sum(wide[..., _seen(window, i), :, i, :] for i in range(n))
+
+
+def _seen(window: Window, output: int) -> slice:
+    """The part of a wide kernel, along its last dimension, through which one of the outputs sees."""
+    first = output * window.stride[-1]
+    return slice(first, first + window.extent[-1], window.dilation[-1])
+
+
 def unrolled(
-    kernels: Any, x: Array, window: Window, groups: int
+    kernels: Any, x: Array, window: Window, groups: int, long_row: float
 ) -> Iterator[tuple[slice, list[list[tuple[Array, slice]]]]]:
     """Unroll some examples at a time: (which examples, for each group its (rows, slice of the kernel)).
 
-    kernels: whose piece_bytes, short_run and long_row say what is fast. rows: (batches, positions, values under a
-    window), overwritten by the next piece. The size of a piece and the slices depend on shapes alone, so sums have the
-    same order everywhere.
+    kernels: whose piece_bytes and short_run say what is fast. long_row: values in a row that fill a product. rows:
+    (batches, positions, values under a window), overwritten by the next piece. The size of a piece and the slices
+    depend on shapes alone, so sums have the same order everywhere.
     """
     xp, channels = kernels.xp, x.shape[-1] // groups
     # Slices of the kernel only where they fill a matrix product; a whole kernel otherwise.
-    sliced = prod(window.kernel[1:]) * channels >= kernels.long_row
+    sliced = prod(window.kernel[1:]) * channels >= long_row
     view_of = along_first(window) if sliced else window
     shape = (*view_of.out_size, prod(view_of.kernel) * channels)
     examples = max(1, min(len(x), kernels.piece_bytes // (prod(shape) * groups * x.dtype.itemsize)))

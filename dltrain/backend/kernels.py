@@ -12,8 +12,8 @@ from math import inf, sqrt
 from types import ModuleType
 from typing import Any
 
-from dltrain.backend import winograd
-from dltrain.backend.im2col import channels_of, unrolled
+from dltrain.backend import im2col, winograd
+from dltrain.backend.im2col import channels_of
 from dltrain.backend.late import LARGE, LATE, Late, Needed
 from dltrain.backend.views import flipped_window, inside, pad, swept, taps
 from dltrain.random import example_words
@@ -46,7 +46,9 @@ class Kernels:
     piece_of_product = 1 << 18  # numbers of a late gradient, so that threads can share the work
     piece_of_update = 1 << 14  # numbers, so that weights, gradient and state meet in the cache between passes
     short_run = 16  # neighbouring numbers under a window that are too few to be copied by themselves
-    long_row: float = 64  # values in a row that a matrix product works well with
+    long_row: float = 24  # values in a row that a matrix product works well with
+    long_row_backward: float = 64  # the same where the rows are turned
+    few_filters = 12  # are too few for a product
 
     def __init__(self, xp: ModuleType, piece_bytes: int):
         self.name = xp.__name__
@@ -104,8 +106,10 @@ class Kernels:
 
     def _direct(self, x: Array, w: Array, window: Window, groups: int, y: Array) -> Iterator[slice]:
         """Fill y with x ∗ w, some examples at a time: which ones."""
-        xp = self.xp
-        for piece, of_groups in unrolled(self, x, window, groups):
+        xp, n = self.xp, im2col.neighbours(window, groups, w, self.few_filters, self.short_run)
+        w, window = im2col.widened(xp, w, window, n)
+        y = y.reshape(len(x), *window.out_size, w.shape[-1])
+        for piece, of_groups in im2col.unrolled(self, x, window, groups, self.long_row):
             for group, slices in enumerate(of_groups):
                 part = channels_of(y[piece], group, groups)
                 for i, (rows, of_kernel) in enumerate(slices):
@@ -142,8 +146,11 @@ class Kernels:
         xp = self.xp
         if winograd.fits(xp, window, groups, w, winograd.WORTH_IT_BACKWARD):
             return winograd.weight_grad(g, x, w, window)
-        total = xp.zeros(w.shape, x.dtype)
-        for piece, of_groups in unrolled(self, x, window, groups):
+        n = im2col.neighbours(window, groups, w, self.few_filters, self.short_run)
+        wide_w, wide = im2col.widened(xp, w, window, n)
+        g = g.reshape(len(x), *wide.out_size, wide_w.shape[-1])
+        total = xp.zeros(wide_w.shape, x.dtype)
+        for piece, of_groups in im2col.unrolled(self, x, wide, groups, self.long_row_backward):
             for group, slices in enumerate(of_groups):
                 outputs = xp.ascontiguousarray(channels_of(g[piece], group, groups))
                 for rows, of_kernel in slices:
@@ -151,7 +158,7 @@ class Kernels:
                     of_rows = outputs.reshape(*rows.shape[:2], -1)
                     for r, o in zip(rows, of_rows, strict=True):
                         part += (r.T @ o).reshape(part.shape)
-        return total
+        return im2col.narrowed(total, w, window, n)
 
     def conv_input_grad(self, g: Array, w: Array, window: Window, groups: int) -> Array:
         """dLoss/dx given g = dLoss/dy."""
