@@ -44,7 +44,7 @@ class Kernels:
     note = ""
     shares = False  # whether a large call uses idle threads by itself
     piece_of_product = 1 << 18  # numbers of a late gradient, so that threads can share the work
-    piece_of_update = 1 << 14  # numbers, so that weights, gradient and state meet in the cache between passes
+    piece_of_update = 1 << 16  # numbers: few enough to meet in the cache, too many for threads to stand in Python's way
     short_run = 16  # neighbouring numbers under a window that are too few to be copied by themselves
     long_row: float = 24  # values in a row that a matrix product works well with
     long_row_backward: float = 64  # the same where the rows are turned
@@ -340,16 +340,17 @@ class Kernels:
         step: int,
         epsilon: float,
     ) -> None:
-        """m, v: the moments."""
-        m *= beta1
-        m += (1 - beta1) * g
-        v *= beta2
-        square = g * g
-        square *= 1 - beta2
-        v += square
-        root = self.xp.sqrt(v)
-        root *= 1 / sqrt(1 - beta2**step)
-        root += epsilon
-        change = m / root
+        """m, v: the moments. One array for all that is in between."""
+        change = g - m
+        change *= 1 - beta1
+        m += change
+        self.xp.multiply(g, g, out=change)
+        change -= v
+        change *= 1 - beta2
+        v += change
+        self.xp.sqrt(v, out=change)
+        change *= 1 / sqrt(1 - beta2**step)
+        change += epsilon
+        self.xp.divide(m, change, out=change)
         change *= lr / (1 - beta1**step)
         w -= change
