@@ -6,7 +6,7 @@ never changes and what has become of it stands in the runs, so a group can be co
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Group:
     path: Path
     members: list[Member]
     smoke: bool
-    is_new: bool = False
+    is_new: bool = field(default=False, compare=False)
 
     @property
     def source(self) -> Path:
