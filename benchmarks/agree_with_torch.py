@@ -20,7 +20,7 @@ from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
 from dltrain.spec import build_job
 from dltrain.train.feed import Moment
-from dltrain.train.probes import probes_for
+from dltrain.train.probes import Probes
 from dltrain.train.shards import Crew
 from dltrain.train.step import train_step
 
@@ -64,7 +64,7 @@ def main() -> None:
         twin = torch_twin.build(job.model, list(job.kinds.values())).to(memory_format=layout)
         theirs.append(Torch(twin, torch_twin.adam(spec.optimizer.own, twin.parameters())))
     state = job.optimizer.new_state(job.model.weights())
-    crew, feed, probes = Crew(2), job.feeds["train"], probes_for(job.model)
+    crew, feed, probes = Crew(2), job.feeds["train"], Probes(job.model)
     order, size = feed.order(job.seed, 1), job.train.batch_size
     scripts, losses = Scripts(), []
     for step in range(1, arguments.steps + 1):

@@ -25,7 +25,7 @@ from dltrain.nn import Layer
 from dltrain.spec import build_job
 from dltrain.train import loop, step
 from dltrain.train.loop import fit
-from dltrain.train.probes import LayerProbe, observe
+from dltrain.train.probes import Probes, observe
 from dltrain.train.rundir import RunDir
 from dltrain.train.shards import Sums
 from dltrain.train.watcher import Look, Watcher
@@ -41,8 +41,9 @@ def unseen(layer: Layer, y: Any) -> Sums:
     return {}
 
 
-def unadded(probe: LayerProbe, sums: Sums, examples: int) -> None:
-    probe.values += examples
+def unadded(probes: Probes, sums: Sums, examples: int) -> None:
+    for probe in probes.values():
+        probe.values += examples
 
 
 class Turns(Watcher):
@@ -53,7 +54,7 @@ class Turns(Watcher):
         self.turns: list[list[float]] = [[]]
         self.scripts = Scripts()
         self._learned: dict[bool, Any] = {True: {}, False: {}}  # a repeated step has diagnostics or it has none
-        self._add: Any = LayerProbe.add
+        self._add: Any = Probes.add
         self._previous = time.perf_counter()
 
     def stepped(self, row: dict[str, Any], look: Look) -> None:
@@ -69,7 +70,7 @@ class Turns(Watcher):
     def switch(self, on: bool) -> None:
         self.scripts.learned = self._learned[on]
         vars(step)["observe"] = observe if on else unseen
-        LayerProbe.add = self._add if on else unadded  # type: ignore[assignment,method-assign]
+        Probes.add = self._add if on else unadded  # type: ignore[assignment,method-assign]
 
     def finished_epoch(self, row: dict[str, Any], layers: list[Any]) -> None:
         self._previous = time.perf_counter()

@@ -29,7 +29,6 @@ Array = Any
 WIDTHS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 64, 65)  # channels around the widths of vectors and panels
 # positions of what is changed in place
 CHANGED = {
-    "tally": (3, 4),
     "outer": (0,),
     "sgd": (0,),
     "momentum": (0, 2),
@@ -272,9 +271,6 @@ def pointwise() -> Iterator[Call]:
     for shape in [(1,), (5, 1), (300, 3), (4, 3, 31), (257, 32), (9, 33), (2, 150, 64), (3, 65), (2, 2, 2, 200)]:
         for middle, limit in ((0.0, np.inf), (0.0, 0.9), (0.5, 1.1)):
             yield Call("observe", f"{shape} about {middle}", (values(*shape), middle, limit), int(np.prod(shape)))
-    for columns, some in product((1, 15, 64, 65, 1000), (0.0, 7.0)):
-        alive, totals = rng.random(columns) < 0.5, rng.random(3) * 1e3
-        yield Call("tally", f"{columns} columns", (values(columns), some, 2 * some, alive, totals), columns)
     for shape in [(1, 1), (3, 5), (4, 3, 7), (5, 64), (2, 3, 5, 31)]:
         each = int(np.prod(shape[1:]))
         bits = rng.integers(0, 1 << 64, (shape[0], -(-each // 4)), np.uint64).view(np.uint16)[:, :each]

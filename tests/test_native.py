@@ -113,8 +113,8 @@ def test_the_table_is_complete(native: NativeKernels) -> None:
         assert {call.function} >= {*watched.called} - {"activate", "activate_grad", "outer"}, call
         seen.update({call.method} if call.function in watched.called else {})
     overridden = {name for name, own in vars(NativeKernels).items() if callable(own) and not name.startswith("_")}
-    overridden.remove("one_like")  # which needs no C, but has to be known to a script
-    assert seen == overridden == set(FUNCTIONS) - {"philox", "follow"} | {"example_words"}
+    overridden -= {"one_like", "tallying"}  # which needs no C, but has to be known to a script; has a test of its own
+    assert seen == overridden == set(FUNCTIONS) - {"philox", "tally", "follow"} | {"example_words"}
     assert {call.method for call in declined} == {"conv_grad"}
     for call in declined:
         window = call.arguments[4]
@@ -149,7 +149,6 @@ def test_every_call_agrees_with_plain_numpy(kernels: NativeKernels) -> None:
             "square_sum",
             "observe",
             "count_right",
-            "tally",
             "example_words",
         )  # squares are added in double precision
         assert all(a.dtype == np.float32 or other for a in found), call
@@ -197,7 +196,35 @@ def test_what_is_not_finite_shows(number: float, kernels: NativeKernels) -> None
             assert not hidden, f"{call}: float argument {chosen}"
             if there.any():
                 shown.add(call.method)
-    assert shown == set(FUNCTIONS) - {"count_right", "philox", "follow"}  # no floats come out
+    assert shown == set(FUNCTIONS) - {"count_right", "philox", "tally", "follow"}  # no floats come out
+
+
+@pytest.mark.parametrize("scalars", [False, True])
+def test_tallying(scalars: bool, kernels: NativeKernels) -> None:
+    """Step after step in the same arrays, and in others; sums of several shards are no arrays of 0 dimensions."""
+    sizes = 1, 15, 64, 65, 1000
+    found = []
+    for k in (kernels, PLAIN):
+        rng = np.random.default_rng(0)
+        alive, totals = rng.random(sum(sizes)) < 0.1, rng.random((len(sizes), 3)) * 1e3
+        columns = [np.empty(size, np.float32) for size in sizes]
+        squares, beyond = rng.random((2, len(sizes)))
+        of = [s if scalars else squares[i, ...] for i, s in enumerate(squares)]
+        seen = [
+            (c, s, None if c.size == 64 else beyond[i, ...]) for i, (c, s) in enumerate(zip(columns, of, strict=True))
+        ]
+        tally = k.tallying(seen, alive, totals)
+        for _ in range(3):
+            for c in columns:
+                c[:] = rng.standard_normal(c.size) - 2
+            beyond[:] = rng.integers(0, 100, len(sizes))
+            if not scalars:
+                squares[:] = rng.random(len(sizes))
+            tally()
+        found.append((alive, totals))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-12)
+    assert not found[0][0].all() and found[0][0].mean() > 0.1
 
 
 def test_relu_keeps_what_is_no_number(kernels: NativeKernels) -> None:
@@ -273,9 +300,10 @@ def test_no_examples(kernels: NativeKernels) -> None:
         "sgd": (b[:0], b[:0], 0.1), "momentum": (b[:0], b[:0], b[:0], 0.9, 0.1),
         "nesterov": (b[:0], b[:0], b[:0], 0.9, 0.1), "adam": (*[b[:0]] * 4, 0.9, 0.999, 0.1, 3, 1e-8),
         "count_right": (x[:, 0], np.zeros(0, np.int64)), "times": (flat, values()),
-        "tally": (b[:0], 1.0, 2.0, np.zeros(0, bool), np.zeros(3)),
     }  # fmt: skip
-    assert {*empty, "cross_entropy", "philox", "follow"} == set(FUNCTIONS)  # a loss of nothing is never asked for
+    assert {*empty, "cross_entropy", "philox", "tally", "follow"} == set(
+        FUNCTIONS
+    )  # a loss of nothing is never asked for
     for method, arguments in empty.items():
         call = Call(method, "no examples", arguments)
         with poisoned():

@@ -70,7 +70,6 @@ def test_arrays_of_different_lengths_do_not_reach_c() -> None:
         "outer": (values(4, 5), [values(6, 4)], values(2, 5)),
         "conv_grad": (g, x, w, y, window, 1, RELU, all_),
         "max_pool_grad": (g, x, y, window),
-        "tally": (values(5), 1.0, 0.0, np.zeros(3, bool), np.zeros(3)),
         "average_pool_grad": (values(6, 2, 2), window),
     }
     for method, these in arguments.items():

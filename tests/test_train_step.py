@@ -22,7 +22,7 @@ from dltrain.train.evaluate import evaluate, predict
 from dltrain.train.feed import Moment
 from dltrain.train.figures import StepReport, at_hand
 from dltrain.train.job import Job
-from dltrain.train.probes import probes_for
+from dltrain.train.probes import Probes
 from dltrain.train.shards import Crew
 from dltrain.train.step import penalise, train_step
 
@@ -46,7 +46,7 @@ def take_step(job: Job, crew: Crew, batch: Any, lr: float = 1.0) -> tuple[StepRe
     """The report of one step of plain descent, and the gradients that it used: by how much the weights fell."""
     before = weights_of(job)
     (figures,) = at_hand([train_step(job, crew, Scripts(), np.asarray(batch), MOMENT, lr, {}, False)], job.device)
-    report = figures.report(probes_for(job.model))
+    report = figures.report(Probes(job.model))
     return report, {name: (before[name] - after) / lr for name, after in weights_of(job).items()}
 
 

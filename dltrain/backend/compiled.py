@@ -32,7 +32,7 @@ _TYPES = dict.fromkeys(ARRAYS + WINDOW, c_void_p) | {
     "i": c_int,
 }
 _TYPES |= {THREADS: c_int64, STEP: c_uint64, EPOCH: c_uint64, LR: c_double}
-# In the order of the cases in c/script.inc, where a function has room for 12 arguments; `follow` calls all the others.
+# In the order of the cases in c/script.inc, where a function has room for 12 arguments; the last two are no cases.
 FUNCTIONS: dict[str, tuple[Any, str]] = {
     "conv": (c_int, "wnpppiot"),
     "conv_grad": (c_int, "wnpppipooot"),
@@ -48,7 +48,6 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "count_right": (None, "nnppo"),
     "square_sum": (None, "npot"),
     "observe": (c_int, "nnpffooot"),
-    "tally": (None, "npddcc"),
     "times": (None, "nppo"),
     "dropout": (None, "nnppnifo"),
     "normalise": (c_int, "nnnppppo"),
@@ -58,6 +57,7 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "nesterov": (None, "ncpcflt"),
     "adam": (None, "ncpccddlsft"),
     "philox": (None, "uunsenot"),
+    "tally": (None, "npcc"),
     "follow": (c_int, "npselt"),
 }
 

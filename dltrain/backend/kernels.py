@@ -12,6 +12,8 @@ from math import inf, sqrt
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from dltrain.backend import im2col, winograd
 from dltrain.backend.im2col import channels_of
 from dltrain.backend.late import LARGE, LATE, Late, Needed
@@ -20,6 +22,7 @@ from dltrain.random import example_words
 from dltrain.window import Window
 
 Array = Any
+Observed = tuple[Array, Array, Array | None]  # what `observe` gives, and None where nothing was counted
 
 
 @dataclass(frozen=True)
@@ -294,10 +297,22 @@ class Kernels:
         beyond = 0 if limit == inf else (self.xp.abs(y - middle) > limit).sum()
         return self.column_sums(y), flat @ flat, beyond
 
-    def tally(self, columns: Array, squares: float, saturated: float, alive: Array, totals: Array) -> None:
-        """Add what was observed to (3,) float64 totals of x, x² and saturated ones; alive: columns ever above 0."""
-        alive |= columns > 0
-        totals += (columns.sum(dtype="float64"), squares, saturated)
+    def tallying(self, seen: list[Observed], alive: Array, totals: Array) -> Callable[[], None]:
+        """A function that adds what was observed of some layers, as these arrays then have it, to an epoch's sums.
+
+        alive: columns ever above 0, one layer's after the other's. totals: (layers, 3) float64, of x, of x² and of how
+        many were beyond the limit.
+        """
+        columns, squares, beyond = zip(*seen, strict=True)
+        starts = np.cumsum([0, *(len(c) for c in columns[:-1])])
+
+        def tally() -> None:
+            joined = np.concatenate(columns)
+            np.logical_or(alive, joined > 0, out=alive)
+            totals[:, 0] += np.add.reduceat(joined, starts, dtype=np.float64)
+            totals[:, 1:] += [(s, 0 if b is None else b) for s, b in zip(squares, beyond, strict=True)]
+
+        return tally
 
     def square_sum(self, x: Array) -> Array:
         flat = x.reshape(-1)

@@ -3,6 +3,7 @@
 Each method says when it declines; then plain numpy does the work.
 """
 
+from collections.abc import Callable
 from ctypes import c_int64
 from functools import lru_cache
 from math import inf
@@ -10,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend.compiled import ARRAYS, FLOAT32, FUNCTIONS, THREADS, Library, at, fit
-from dltrain.backend.kernels import Activation, Kernels
+from dltrain.backend.compiled import ARRAYS, FLOAT32, FUNCTIONS, THREADS, Library, address, at, fit
+from dltrain.backend.kernels import Activation, Kernels, Observed
 from dltrain.backend.late import Late, Needed
 from dltrain.backend.script import writing
 from dltrain.backend.share import threads_for
@@ -242,14 +243,22 @@ class NativeKernels(Kernels):
         if not fit(y):
             return super().observe(y, middle, limit)
         columns = y.shape[-1]
-        sums, squares, beyond = np.empty(columns, FLOAT32), np.empty((), np.float64), np.empty((), np.int64)
+        sums, squares, beyond = np.empty(columns, FLOAT32), np.empty((), np.float64), np.empty((), np.float64)
         self._run("observe", y.size * POINT, y.size // columns, columns, y, middle, limit, sums, squares, beyond)
         return sums, squares, beyond
 
-    def tally(self, columns: Array, squares: float, saturated: float, alive: Array, totals: Array) -> None:
-        if not fit(columns) or columns.shape != alive.shape:
-            return super().tally(columns, squares, saturated, alive, totals)
-        self._call("tally", columns.size, columns.size, columns, squares, saturated, alive, totals)
+    def tallying(self, seen: list[Observed], alive: Array, totals: Array) -> Callable[[], None]:
+        columns, *figures = zip(*seen, strict=True)
+        if not fit(*columns) or sum(c.size for c in columns) != alive.size:
+            return super().tallying(seen, alive, totals)
+        squares, beyond = ([None if a is None else np.asarray(a, np.float64) for a in those] for those in figures)
+        places = [[c.size, *map(address, (c, s))] for c, s in zip(columns, squares, strict=True)]
+        table = np.array([[*place, 0 if b is None else address(b)] for place, b in zip(places, beyond, strict=True)])
+
+        def tally(kept: Any = (columns, squares, beyond)) -> None:
+            self._call("tally", alive.size, len(table), table, alive, totals)
+
+        return tally
 
     def square_sum(self, x: Array) -> Array:
         if not fit(x):

@@ -51,14 +51,14 @@ class Script:
     def __init__(self, given: Sequence[Array], now: Now):
         self.complete = True
         self.results: Arrays = {}
-        self._kinds = [(a.shape, a.dtype) for a in given]
+        self._given = [*given]  # as they were the last time
         self._spans = [(address(a), a.nbytes) for a in given]
         self._now: dict[str, float] = dict(zip((STEP, EPOCH, LR), now, strict=True))
         self._known: dict[int, Array] = {}  # what was written, by id; of a view, whose memory it is
         self._kept: list[Any] = []  # what calls point at besides
         self._changes = False  # what was given
         self._words = bytearray()  # the calls, see c/script.inc
-        self._places: list[tuple[int, int, int]] = []  # (which word, which given array, how many bytes into it)
+        self._places: list[list[tuple[int, int]]] = [[] for _ in given]  # of each: (which word, how many bytes into it)
         self._library: Library | None = None
 
     # --- writing ----------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ class Script:
         place = address(array)
         for which, (start, size) in enumerate(self._spans):
             if start <= place < start + size:
-                self._places.append((at // 8, which, place - start))
+                self._places[which].append((at // 8, place - start))
                 self._changes |= letter != READ
                 return place
         if letter == WRITTEN:
@@ -113,18 +113,17 @@ class Script:
 
     # --- following --------------------------------------------------------------------------------------------
 
-    def matches(self, given: Sequence[Array]) -> bool:
-        return all(
-            a.shape == shape and a.dtype is dtype and a.flags.c_contiguous
-            for a, (shape, dtype) in zip(given, self._kinds, strict=True)
-        )
-
     def follow(self, given: Sequence[Array], now: Now) -> Arrays | None:
         """The results, in arrays that the next time overwrites; None where a call could not be done."""
-        starts = [address(array) for array in given]
         words = self._as_numbers
-        for at, which, offset in self._places:
-            words[at] = starts[which] + offset
+        for which, (array, before) in enumerate(zip(given, self._given, strict=True)):
+            if array is not before:
+                if array.shape != before.shape or array.dtype is not before.dtype or not array.flags.c_contiguous:
+                    return None
+                start = address(array)
+                for at, offset in self._places[which]:
+                    words[at] = start + offset
+                self._given[which] = array
         assert self._library is not None
         threads = threads_for(share.WORTH_SHARING)
         failed = self._library.free["follow"](len(self._words) // CALL, addressof(words), *now, threads)
@@ -162,7 +161,7 @@ class Scripts:
             self.learned[key] = written
             return written.results if written else work()
         script = self.learned[key]
-        found = script.follow(given, now) if script and script.matches(given) else None
+        found = script.follow(given, now) if script else None
         return work() if found is None else found
 
 

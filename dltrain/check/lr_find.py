@@ -19,6 +19,7 @@ from dltrain.backend import Scripts
 from dltrain.errors import DivergedError
 from dltrain.train.feed import Moment
 from dltrain.train.job import Job
+from dltrain.train.probes import Probes
 from dltrain.train.shards import Crew
 from dltrain.train.step import train_step
 
@@ -118,7 +119,7 @@ def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
     losses: list[float] = []
     job.model.initialise(job.seed, job.device)
     state = job.optimizer.new_state({name: p.data for name, p in job.model.trainable_parameters.items()})
-    scripts, epoch, order = Scripts(), 0, np.empty(0, np.intp)
+    scripts, probes, epoch, order = Scripts(), Probes(job.model), 0, np.empty(0, np.intp)
     with np.errstate(all="ignore"):  # what is not finite ends it
         for step, rate in enumerate(rates, start=1):
             if not len(order):
@@ -129,7 +130,7 @@ def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
                 figures = train_step(job, crew, scripts, batch, Moment(job.seed, epoch, step), rate, state, False)
             except DivergedError:
                 break
-            report = figures.report({})
+            report = figures.report(probes)
             losses.append(report.data_loss + report.penalty)
             if losses[-1] > BLOWN_UP * losses[0]:
                 break

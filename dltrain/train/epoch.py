@@ -6,7 +6,7 @@ import numpy as np
 
 from dltrain.nn import Model
 from dltrain.train.figures import StepReport
-from dltrain.train.probes import Mean, probes_for
+from dltrain.train.probes import Mean, Probes
 
 Array = Any
 MEANS = ("loss", "data_loss", "penalty", "accuracy")
@@ -16,7 +16,7 @@ class EpochSums:
     """A checkpoint in the middle of an epoch holds all of this as arrays, so that its rows come out the same."""
 
     def __init__(self, model: Model):
-        self.probes = probes_for(model)
+        self.probes = Probes(model)
         self.means = {key: Mean() for key in MEANS}
         self.seconds = 0.0
 

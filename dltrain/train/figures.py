@@ -4,7 +4,7 @@ On the CPU that is one place. On a GPU to look at a number is to wait for all th
 of several steps are read together.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite, sqrt
@@ -14,7 +14,7 @@ from dltrain.backend import Device, all_to_host
 from dltrain.errors import DivergedError
 from dltrain.nn import Model
 from dltrain.train.feed import Moment
-from dltrain.train.probes import LayerProbe
+from dltrain.train.probes import Probes
 from dltrain.train.shards import Sums
 
 Array = Any
@@ -79,11 +79,11 @@ class Figures:
         if not isfinite(self._data_loss + self._penalty) or not isfinite(self.norm):
             raise self._where_it_broke(model)
 
-    def report(self, probes: Mapping[str, LayerProbe]) -> StepReport:
+    def report(self, probes: Probes) -> StepReport:
         """What to log, after what was seen of the layers has been added to their probes."""
         squares = {name: float(square) for name, square in self.squares.items()}
+        probes.add(self.seen, self.examples)
         for probe in probes.values():
-            probe.add(self.seen, self.examples)
             if probe.trained:
                 probe.gradient_norm.add(sqrt(sum(squares.get(name, 0) for name in probe.trained)))
         for name, (old, change) in self.moved.items():

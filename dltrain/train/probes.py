@@ -3,7 +3,9 @@
 A shard sums what it saw of a layer's output; the sums of a step come here and are added up over the epoch.
 """
 
+from collections.abc import Callable
 from math import isfinite, prod, sqrt
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -57,24 +59,16 @@ class LayerProbe:
     one of them is, so this is counted, not estimated.
     """
 
-    def __init__(self, layer: Layer):
+    def __init__(self, layer: Layer, alive: Array, totals: Array):
+        """Views of what `Probes` adds up: alive (units), totals (3,)."""
         self.layer = layer
         self.trained = [f"{layer.name}.{name}" for name, p in layer.parameters.items() if p.trainable]
-        self._each = prod(layer.out_shape)
-        self._keys = f"sum/{layer.name}", f"square/{layer.name}", f"saturated/{layer.name}"
-        self.alive = np.zeros(layer.out_shape[-1], bool)
-        self.totals = np.zeros(3)  # of all values, of their squares, of how many were saturated
+        self.each = prod(layer.out_shape)
+        self.alive = alive
+        self.totals = totals
         self.values = 0
         self.gradient_norm = Mean()
         self.update_ratio = Mean()
-
-    def add(self, sums: Sums, examples: int) -> None:
-        """The sums of a step, on the host."""
-        column_sums, squares, saturated = self._keys
-        columns = sums[column_sums]
-        totals = float(sums[squares]), float(sums.get(saturated, 0))
-        kernels(columns).tally(columns, *totals, self.alive, self.totals)
-        self.values += examples * self._each
 
     def to_arrays(self) -> dict[str, Array]:
         """What was added up so far, on the host."""
@@ -89,7 +83,7 @@ class LayerProbe:
         """The inverse of `to_arrays`. Raises KeyError or ValueError for anything else."""
         if arrays["alive"].shape != self.alive.shape or arrays["alive"].dtype != bool:
             raise ValueError(f"the units of {self.layer.name} have changed")
-        self.alive = arrays["alive"].copy()
+        self.alive[:] = arrays["alive"]
         total, squares, saturated, values = arrays["sums"].tolist()
         self.totals[:], self.values = (total, squares, saturated), int(values)
         self.gradient_norm.restore(arrays["gradient_norm"])
@@ -120,6 +114,31 @@ class LayerProbe:
         return {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in row.items()}
 
 
-def probes_for(model: Model) -> dict[str, LayerProbe]:
-    """A fresh probe for every layer with parameters or an activation, by name, in order."""
-    return {layer.name: LayerProbe(layer) for layer in model.layers if layer.observed}
+class Probes(dict[str, LayerProbe]):
+    """A fresh probe for every layer with parameters or an activation, by name, in order.
+
+    A step's sums are added up for all layers at once: a small network's step is short, and Python's part in it counts.
+    """
+
+    def __init__(self, model: Model):
+        layers = [layer for layer in model.layers if layer.observed]
+        units = [layer.out_shape[-1] for layer in layers]
+        self._alive = np.zeros(sum(units), bool)  # whether a unit was ever above 0
+        self._totals = np.zeros((len(layers), 3))  # of all values, of their squares, of how many were saturated
+        alive = np.split(self._alive, np.cumsum(units[:-1]))
+        both = zip(layers, alive, self._totals, strict=True)
+        super().__init__({layer.name: LayerProbe(layer, *of) for layer, *of in both})
+        self._keys = [f"{what}/{layer.name}" for layer in layers for what in ("sum", "square", "saturated")]
+        self._arrays: list[Array | None] = []
+        self._tally: Callable[[], None] = lambda: None
+
+    def add(self, sums: Sums, examples: int) -> None:
+        """The sums of a step, on the host."""
+        arrays = [sums.get(key) for key in self._keys]
+        if not (self._arrays and all(map(is_, arrays, self._arrays))):  # a repeated step has them in the same arrays
+            self._arrays = arrays
+            seen = list(zip(arrays[::3], arrays[1::3], arrays[2::3], strict=True))
+            self._tally = kernels(arrays[0]).tallying(seen, self._alive, self._totals)
+        self._tally()
+        for probe in self.values():
+            probe.values += examples * probe.each
