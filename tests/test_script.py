@@ -299,6 +299,9 @@ def test_arrays_that_do_not_fit_the_script_go_through_python() -> None:
     for x in (long[:3], long[3:], long[::2], long[:3].astype(np.float64), long[:2], long[1:4]):
         np.testing.assert_array_equal(scripts.run("what", [x], NOW, partial(work, x))["y"], x)
     assert asked == 1 + 2 + 1, "the first; scattered and of another dtype; another shape"
+    first, second = long[:3], long[3:]
+    for x in (first, second, first, first, long[::2], first, second):
+        np.testing.assert_array_equal(scripts.run("what", [x], NOW, partial(work, x))["y"], x)
 
 
 def test_a_call_that_fails_is_told_by_python() -> None:
@@ -334,7 +337,7 @@ def test_a_broken_script_would_be_noticed(tmp_path: Path, monkeypatch: pytest.Mo
 
     def shorter(self: Script, given: Sequence[Array], now: Now) -> Any:
         self._words = self._words[: -script.CALL]
-        self._places = [place for place in self._places if place[0] * 8 < len(self._words)]
+        self._places = [[at for at in places if at[0] * 8 < len(self._words)] for places in self._places]
         return follow(self, given, now)
 
     for broken in (shorter, lambda self, given, now: follow(self, given, now._replace(step=1))):
