@@ -122,11 +122,12 @@ class Probes(dict[str, LayerProbe]):
 
     def __init__(self, model: Model):
         layers = [layer for layer in model.layers if layer.observed]
-        units = [layer.out_shape[-1] for layer in layers]
-        self._alive = np.zeros(sum(units), bool)  # whether a unit was ever above 0
+        ends = np.cumsum([layer.out_shape[-1] for layer in layers], dtype=int)
+        self._alive = np.zeros(ends[-1] if layers else 0, bool)  # whether a unit was ever above 0
         self._totals = np.zeros((len(layers), 3))  # of all values, of their squares, of how many were saturated
-        alive = np.split(self._alive, np.cumsum(units[:-1]))
-        both = zip(layers, alive, self._totals, strict=True)
+        both = zip(
+            layers, np.split(self._alive, ends), self._totals, strict=False
+        )  # nothing is left behind the last end
         super().__init__({layer.name: LayerProbe(layer, *of) for layer, *of in both})
         self._keys = [f"{what}/{layer.name}" for layer in layers for what in ("sum", "square", "saturated")]
         self._arrays: list[Array | None] = []
@@ -134,6 +135,8 @@ class Probes(dict[str, LayerProbe]):
 
     def add(self, sums: Sums, examples: int) -> None:
         """The sums of a step, on the host."""
+        if not self:
+            return
         arrays = [sums.get(key) for key in self._keys]
         if not (self._arrays and all(map(is_, arrays, self._arrays))):  # a repeated step has them in the same arrays
             self._arrays = arrays
