@@ -125,9 +125,7 @@ class Probes(dict[str, LayerProbe]):
         ends = np.cumsum([layer.out_shape[-1] for layer in layers], dtype=int)
         self._alive = np.zeros(ends[-1] if layers else 0, bool)  # whether a unit was ever above 0
         self._totals = np.zeros((len(layers), 3))  # of all values, of their squares, of how many were saturated
-        both = zip(
-            layers, np.split(self._alive, ends), self._totals, strict=False
-        )  # nothing is left behind the last end
+        both = zip(layers, np.split(self._alive, ends), self._totals, strict=False)  # nothing is behind the last end
         super().__init__({layer.name: LayerProbe(layer, *of) for layer, *of in both})
         self._keys = [f"{what}/{layer.name}" for layer in layers for what in ("sum", "square", "saturated")]
         self._arrays: list[Array | None] = []
