@@ -356,11 +356,11 @@ class Kernels:
         epsilon: float,
     ) -> None:
         """m, v: the moments. One array for all that is in between."""
-        change = g - m
-        change *= 1 - beta1
+        m *= beta1
+        change = (1 - beta1) * g
         m += change
+        v *= beta2
         self.xp.multiply(g, g, out=change)
-        change -= v
         change *= 1 - beta2
         v += change
         self.xp.sqrt(v, out=change)

@@ -4,6 +4,7 @@ A shard sums what it saw of a layer's output; the sums of a step come here and a
 """
 
 from collections.abc import Callable
+from itertools import accumulate
 from math import isfinite, prod, sqrt
 from operator import is_
 from typing import Any
@@ -122,11 +123,11 @@ class Probes(dict[str, LayerProbe]):
 
     def __init__(self, model: Model):
         layers = [layer for layer in model.layers if layer.observed]
-        ends = np.cumsum([layer.out_shape[-1] for layer in layers], dtype=int)
-        self._alive = np.zeros(ends[-1] if layers else 0, bool)  # whether a unit was ever above 0
+        units = [layer.out_shape[-1] for layer in layers]
+        self._alive = np.zeros(sum(units), bool)  # whether a unit was ever above 0
         self._totals = np.zeros((len(layers), 3))  # of all values, of their squares, of how many were saturated
-        both = zip(layers, np.split(self._alive, ends), self._totals, strict=False)  # nothing is behind the last end
-        super().__init__({layer.name: LayerProbe(layer, *of) for layer, *of in both})
+        for layer, end, totals in zip(layers, accumulate(units), self._totals, strict=True):
+            self[layer.name] = LayerProbe(layer, self._alive[end - layer.out_shape[-1] : end], totals)
         self._keys = [f"{what}/{layer.name}" for layer in layers for what in ("sum", "square", "saturated")]
         self._arrays: list[Array | None] = []
         self._tally: Callable[[], None] = lambda: None
