@@ -35,6 +35,10 @@ def network() -> nn.Sequential:
             layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.ReLU(inplace=True)]
         layers += [nn.MaxPool2d(2), nn.Dropout(0.25)]
     layers += [nn.Flatten(), nn.Linear(4096, 512), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(512, 10)]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.Linear):  # as the config has it; PyTorch's own weights are smaller
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
     return nn.Sequential(*layers)
 
 

@@ -13,6 +13,7 @@ import pytest
 from native_calls import PLAIN, RELU, SIGMOID, TANH, WIDTHS, Call, bits_of, calls, pointwise, poisoned, values
 
 from dltrain.backend import Kernels, native
+from dltrain.backend import compiled as compiled_module
 from dltrain.backend.compiled import FUNCTIONS, INSTRUCTION_SETS, Library, load
 from dltrain.backend.device import CPU_PIECE
 from dltrain.backend.native import NativeKernels
@@ -99,6 +100,13 @@ def test_python_and_c_agree_on_every_function() -> None:
     ]  # fmt: skip
 
 
+def test_a_library_of_another_version_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    load()
+    monkeypatch.setattr(compiled_module, "INTERFACE", compiled_module.INTERFACE + 1)
+    with pytest.raises(DeviceError, match=r"of another version of dltrain; to have them, install dltrain again"):
+        load()
+
+
 def test_the_table_is_complete(native: NativeKernels) -> None:
     """Every method that is overridden, every function in C, and nothing declined but padding beyond the kernel."""
     watched = Watched(native.compiled)
@@ -145,12 +153,8 @@ def test_every_call_agrees_with_plain_numpy(kernels: NativeKernels) -> None:
         with poisoned():
             found = call.of(kernels)
         assert_close(found, expected, call)
-        other = call.method in (
-            "square_sum",
-            "observe",
-            "count_right",
-            "example_words",
-        )  # squares are added in double precision
+        # squares are added in double precision
+        other = call.method in ("square_sum", "observe", "count_right", "example_words")
         assert all(a.dtype == np.float32 or other for a in found), call
 
 
@@ -209,9 +213,9 @@ def test_tallying(scalars: bool, kernels: NativeKernels) -> None:
         alive, totals = rng.random(sum(sizes)) < 0.1, rng.random((len(sizes), 3)) * 1e3
         columns = [np.empty(size, np.float32) for size in sizes]
         squares, beyond = rng.random((2, len(sizes)))
-        of = [s if scalars else squares[i, ...] for i, s in enumerate(squares)]
         seen = [
-            (c, s, None if c.size == 64 else beyond[i, ...]) for i, (c, s) in enumerate(zip(columns, of, strict=True))
+            (c, s if scalars else squares[i, ...], None if c.size == 64 else beyond[i, ...])
+            for i, (c, s) in enumerate(zip(columns, squares, strict=True))
         ]
         tally = k.tallying(seen, alive, totals)
         for _ in range(3):
@@ -283,6 +287,15 @@ def test_tiny_moments_become_0_and_nothing_else_does(kernels: NativeKernels) -> 
     assert (np.full(1000, 1e-40, np.float32) * np.float32(0.5)).all(), "the mode is this kernel's alone"
 
 
+def test_adams_average_of_squares_forgets(kernels: NativeKernels) -> None:
+    """A large gradient of long ago must not cost the digits of a small one."""
+    w, g, m, large = values(1000), values(1000, seed=1), np.zeros(1000, np.float32), np.full(1000, 1e6, np.float32)
+    for beta2 in (0.0, 1e-9):
+        v = large.copy()
+        kernels.adam(w.copy(), g, m.copy(), v, 0.9, beta2, 0.1, 3, 1e-8)
+        np.testing.assert_allclose(v, beta2 * 1e6 + (1 - beta2) * g.astype(np.float64) ** 2, 1e-6)
+
+
 def test_no_examples(kernels: NativeKernels) -> None:
     """The last shard of a batch may be small, but shapes hold down to none; sums over nothing are 0."""
     window, w, b = Window.of((4,), 2), values(2, 2, 5), values(5)
@@ -301,9 +314,8 @@ def test_no_examples(kernels: NativeKernels) -> None:
         "nesterov": (b[:0], b[:0], b[:0], 0.9, 0.1), "adam": (*[b[:0]] * 4, 0.9, 0.999, 0.1, 3, 1e-8),
         "count_right": (x[:, 0], np.zeros(0, np.int64)), "times": (flat, values()),
     }  # fmt: skip
-    assert {*empty, "cross_entropy", "philox", "tally", "follow"} == set(
-        FUNCTIONS
-    )  # a loss of nothing is never asked for
+    never_asked_for = {"cross_entropy", "philox", "tally", "follow"}
+    assert {*empty} == set(FUNCTIONS) - never_asked_for
     for method, arguments in empty.items():
         call = Call(method, "no examples", arguments)
         with poisoned():

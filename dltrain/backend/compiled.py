@@ -7,6 +7,7 @@ import ctypes
 import importlib.util
 from ctypes import c_double, c_float, c_int, c_int64, c_uint64, c_void_p
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -60,6 +61,8 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "tally": (None, "npcc"),
     "follow": (c_int, "npselt"),
 }
+# What the library must say, so that one of another version is not called with the wrong arguments.
+INTERFACE = crc32(" ".join(f"{name}:{letters}" for name, (_, letters) in FUNCTIONS.items()).encode()) & 0x7FFFFFFF
 
 
 class Library:
@@ -73,6 +76,8 @@ class Library:
         self.free, self.brief = dict[str, Any](), dict[str, Any]()
         try:
             found = ctypes.CDLL(path)
+            if found.interface() != INTERFACE:
+                raise DeviceError(f"the kernels in C are those of another version of dltrain; {REBUILD}")
             runs = INSTRUCTION_SETS[: found.instruction_sets()]
             self.instruction_set = instruction_set or runs[-1]
             if self.instruction_set not in runs:
@@ -113,8 +118,8 @@ def at(array: Array | None) -> c_void_p | None:
     return c_void_p.from_address(id(array) + _HEADER) if _FAST else c_void_p(array.ctypes.data)
 
 
-def address(array: Array) -> int:
-    """Where the array's numbers begin."""
+def address(array: Array | None) -> int:
+    """Where the array's numbers begin; 0 where there is none."""
     pointer = at(array)
     return (pointer and pointer.value) or 0
 

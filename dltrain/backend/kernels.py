@@ -110,13 +110,13 @@ class Kernels:
     def _direct(self, x: Array, w: Array, window: Window, groups: int, y: Array) -> Iterator[slice]:
         """Fill y with x ∗ w, some examples at a time: which ones."""
         xp, n = self.xp, im2col.neighbours(window, groups, w, self.few_filters, self.short_run)
-        w, window = im2col.widened(xp, w, window, n)
-        y = y.reshape(len(x), *window.out_size, w.shape[-1])
-        for piece, of_groups in im2col.unrolled(self, x, window, groups, self.long_row):
+        wide_w, wide = im2col.widened(xp, w, window, n)
+        outputs = y.reshape(len(x), *wide.out_size, wide_w.shape[-1])
+        for piece, of_groups in im2col.unrolled(self, x, wide, groups, self.long_row):
             for group, slices in enumerate(of_groups):
-                part = channels_of(y[piece], group, groups)
+                part = channels_of(outputs[piece], group, groups)
                 for i, (rows, of_kernel) in enumerate(slices):
-                    matrix = channels_of(w[of_kernel], group, groups).reshape(rows.shape[-1], -1)
+                    matrix = channels_of(wide_w[of_kernel], group, groups).reshape(rows.shape[-1], -1)
                     if i == 0 and groups == 1:  # straight into y
                         xp.matmul(rows, matrix, out=part.reshape(*rows.shape[:2], -1))
                     elif i == 0:

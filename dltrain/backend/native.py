@@ -252,11 +252,11 @@ class NativeKernels(Kernels):
         if not fit(*columns) or sum(c.size for c in columns) != alive.size:
             return super().tallying(seen, alive, totals)
         squares, beyond = ([None if a is None else np.asarray(a, np.float64) for a in those] for those in figures)
-        places = [[c.size, *map(address, (c, s))] for c, s in zip(columns, squares, strict=True)]
-        table = np.array([[*place, 0 if b is None else address(b)] for place, b in zip(places, beyond, strict=True)])
+        kept = list(zip(columns, squares, beyond, strict=True))
+        table = np.array([[c.size, address(c), address(s), address(b)] for c, s, b in kept])
 
-        def tally(kept: Any = (columns, squares, beyond)) -> None:
-            self._call("tally", alive.size, len(table), table, alive, totals)
+        def tally() -> None:  # with `kept`, for the table points into those arrays
+            self._call("tally", alive.size, len(kept), table, alive, totals)
 
         return tally
 

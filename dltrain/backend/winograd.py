@@ -62,7 +62,7 @@ def conv(x: Array, w: Array, window: Window, y: Array) -> Iterator[slice]:
         right -= products
         tiles = _tiles_of(y[piece], inputs)
         outputs = np.empty(inputs.shape(filters), x.dtype) if tiles is None else tiles
-        sums = products[0].reshape(-1, inputs.high, inputs.wide, filters)
+        sums = products[0].reshape(-1, inputs.high, inputs.wide, filters)  # room that is free again
         for column, half in enumerate((left, right)):  # Aᵀ of that
             places = half.reshape(4, *sums.shape)
             np.add(places[0], places[1], out=sums)
@@ -110,9 +110,9 @@ class _Inputs:
         (top, _), (left, _) = self.window.padding
         self.n, self.tiles = len(x), len(x) * self.high * self.wide
         canvas = self.canvas[: self.n]
-        for odd in range(2):
+        for odd in range(2):  # column c of x is column left + c of the canvas
             columns = x[:, :, (odd + left) % 2 :: 2]
-            first = (left + 1 - odd) // 2
+            first = (left + 1 - odd) // 2  # of their places, where the first one goes
             canvas[:, top : top + x.shape[1], odd, first : first + columns.shape[2]] = columns
         last = 2 * self.high
         for line, (combine, i, j) in zip(self.lines, B, strict=True):

@@ -195,9 +195,8 @@ def _watched(words: Words, folder: Path) -> int:
         flags = arguments[2] if event == "open" and len(arguments) > 2 and isinstance(arguments[2], int) else 0
         writes = event in CHANGES or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         if writes and isinstance(arguments[0], str | os.PathLike):
-            within = (
-                arguments[1] if event in ("os.remove", "os.rmdir") else -1
-            )  # rmtree names what is in an open folder
+            # rmtree names what is in an open folder
+            within = arguments[1] if event in ("os.remove", "os.rmdir") else -1
             base = os.readlink(f"/proc/self/fd/{within}") if within >= 0 else os.getcwd()
             path = os.path.abspath(os.path.join(base, os.fspath(arguments[0])))
             if not path.startswith((str(folder), "/dev/")):

@@ -5,8 +5,8 @@
    library is loaded; no special compiler flags, so the file runs on any machine.
 
    The same bits: each number is summed by one thread in one order, which depends on the shapes alone, never on the
-   width of a vector or the size of a tile. In element-wise code a sum holds at most one product, so that it does not
-   matter how a compiler contracts it to a fused multiply-add. AVX-512 and AVX2 then agree to the bit; the baseline
+   width of a vector or the size of a tile. In element-wise code a sum holds at most one product, or is written as FUSED,
+   so that it does not matter how a compiler contracts it to a fused multiply-add. AVX-512 and AVX2 then agree to the bit; the baseline
    has no fused multiply-add and does not. */
 
 #include <math.h>
@@ -75,6 +75,9 @@ BEGIN_TARGET("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")
 #include "all.inc"
 END_TARGET
 #endif
+
+/* What compiled.py makes of its table of these functions; other versions have other tables. */
+EXPORT int interface(void) { return 1767494305; }
 
 /* How many of (baseline, avx2, avx512) this machine can run. */
 EXPORT int instruction_sets(void) {
