@@ -1,7 +1,7 @@
 """The arithmetic of sliding windows, shared by convolution and pooling. Pure integers, no arrays."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from dltrain.errors import ShapeError
@@ -63,11 +63,11 @@ class Window:
             out.append((i + before + after - e) // s + 1)
         return cls(tuple(in_size), tuple(out), kernel, stride, pads, dilation)
 
-    @property
+    @cached_property
     def padded_size(self) -> tuple[int, ...]:
         return tuple(i + before + after for i, (before, after) in zip(self.in_size, self.padding, strict=True))
 
-    @property
+    @cached_property
     def extent(self) -> tuple[int, ...]:
         """Input positions that one window reaches over: (kernel - 1) * dilation + 1."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))

@@ -1,6 +1,7 @@
 """Windows as views of padded arrays: what the plain kernels slide, without copying."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import lru_cache
 from itertools import product
 from types import ModuleType
 from typing import Any
@@ -16,10 +17,11 @@ def meets(window: Window, dimension: int, position: int) -> slice:
     return slice(first, first + (window.out_size[dimension] - 1) * stride + 1, stride)
 
 
-def taps(window: Window) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+@lru_cache(maxsize=256)  # a net asks for the same ones in every step
+def taps(window: Window) -> list[tuple[tuple[int, ...], tuple[slice, ...]]]:
     """Each position in the kernel, and where in the padded input it meets all outputs."""
-    for position in product(*(range(k) for k in window.kernel)):
-        yield position, tuple(meets(window, dimension, p) for dimension, p in enumerate(position))
+    positions = product(*(range(k) for k in window.kernel))
+    return [(position, tuple(meets(window, d, p) for d, p in enumerate(position))) for position in positions]
 
 
 def pad(xp: ModuleType, x: Array, window: Window, value: float) -> Array:
@@ -63,6 +65,7 @@ def sliding(xp: ModuleType, padded: Array, window: Window) -> Array:
     )
 
 
+@lru_cache(maxsize=256)
 def flipped_window(window: Window) -> Window | None:
     """The window that carries gradients back through one of stride 1; None where there is no such window."""
     if any(s != 1 for s in window.stride):
@@ -75,6 +78,7 @@ def flipped_window(window: Window) -> Window | None:
     return Window(window.out_size, window.in_size, window.kernel, window.stride, padding, window.dilation)
 
 
+@lru_cache(maxsize=256)
 def along_first(window: Window) -> Window:
     """The window of one slice of the kernel, at every position of the first dimension of the padded input."""
     (first, *_), n = window.padded_size, len(window.kernel)
