@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dltrain.data import cifar10
 from dltrain.data.cifar10 import Cifar10, read_batch
 from dltrain.errors import DataError
 
@@ -93,6 +94,16 @@ def test_the_test_part_needs_only_its_file(tmp_path):
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(batch(*example()))
     assert Cifar10().load(tmp_path, only="test").keys() == {"test"}
+
+
+def test_a_file_that_grows_while_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "cifar-10-batches-py" / "test_batch"
+    path.parent.mkdir()
+    path.write_bytes(batch(*example()))
+    read = cifar10.read_batch
+    monkeypatch.setattr(cifar10, "read_batch", lambda path: path.write_bytes(batch(*example(5))) and read(path))
+    with pytest.raises(DataError, match=r"test_batch: it has grown while it was read"):
+        Cifar10().load(tmp_path, only="test")
 
 
 GOOD = batch(*example())

@@ -33,18 +33,22 @@ class Cifar10(Source):
             [name for names in wanted.values() for name in names],
             f"{PAGE} (the archive called CIFAR-10 python version)",
         )
-        return {split: _joined([read_batch(folder / name) for name in names]) for split, names in wanted.items()}
+        return {split: _read([folder / name for name in names]) for split, names in wanted.items()}
 
 
-def _joined(batches: list[tuple[NDArray[np.uint8], list[int]]]) -> Split:
-    """One split from batches of planes (n, 3, 32, 32), which are turned to channels last on the way."""
-    images = np.empty((sum(len(labels) for _, labels in batches), 32, 32, 3), np.uint8)
-    first = 0
-    for planes, labels in batches:
+def _read(paths: list[Path]) -> Split:
+    """One split from its batch files, one in memory at a time; planes are turned to channels last on the way."""
+    images = np.empty((sum(path.stat().st_size for path in paths) // 3072, 32, 32, 3), np.uint8)  # room enough
+    targets: list[int] = []
+    for path in paths:
+        planes, labels = read_batch(path)
+        place = images[len(targets) :][: len(labels)]
+        if len(place) < len(labels):
+            raise DataError(f"{path}: it has grown while it was read")
         for channel in range(3):  # ten times faster than one transposed copy
-            images[first : first + len(labels), ..., channel] = planes[:, channel]
-        first += len(labels)
-    return Split(images, np.concatenate([np.array(labels, np.int64) for _, labels in batches]))
+            place[..., channel] = planes[:, channel]
+        targets += labels
+    return Split(images[: len(targets)], np.array(targets, np.int64))
 
 
 def read_batch(path: Path) -> tuple[NDArray[np.uint8], list[int]]:

@@ -102,7 +102,8 @@ class Checkpoint:
                 raise RunError(f"{path}: checkpoint format {about['format']}, but this dltrain reads {reads}")
             if metadata["sha256"] != sha256(text.encode()).hexdigest() or text != _canonical(about):
                 raise ValueError("not what was saved: the SHA-256 of its description differs")
-            arrays = {name: _checked(file, name, about["arrays"]) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            names = list(file.keys())
+        arrays = {name: _checked(path, name, about["arrays"]) for name in names}
         if arrays.keys() != about["arrays"].keys():
             raise ValueError("arrays are missing")
         parts: dict[str, Arrays] = {part: {} for part in PARTS}
@@ -130,13 +131,16 @@ def _plain(array: Array) -> Array:
     return array.astype(array.dtype.newbyteorder("<"), copy=False)
 
 
-def _checked(file: Any, name: str, table: dict[str, Any]) -> Array:
-    """An array, once dtype and shape are known to be right."""
+def _checked(path: Path, name: str, table: dict[str, Any]) -> Array:
+    """An array, once dtype and shape are known to be right. Opened anew for each: what was read of a file that is open
+    counts as memory, beside the arrays.
+    """
     dtype, shape, digest = table[name]
-    found = file.get_slice(name)
-    if found.get_shape() != shape:
-        raise ValueError(f"{name} has shape {found.get_shape()} instead of {shape}")
-    array = file.get_tensor(name)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        found = file.get_slice(name)
+        if found.get_shape() != shape:
+            raise ValueError(f"{name} has shape {found.get_shape()} instead of {shape}")
+        array = file.get_tensor(name)
     if array.dtype.name != dtype:
         raise ValueError(f"{name} is of type {array.dtype.name} instead of {dtype}")
     if _array_sha256(array) != digest:
