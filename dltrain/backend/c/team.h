@@ -1,21 +1,18 @@
 /* Threads that share one call. A call is cut into parts that do not depend on each other, so it does not matter who
-   computes which. The threads that help wait awake for a moment between calls, for the next one comes soon in a training
-   step and to wake a thread takes longer than many a call; then they sleep. A call finds the team at work for somebody
-   else: it does without. */
+   computes which. The threads that help stay awake for a moment between calls, for the next one comes soon in a training
+   step and to wake a thread takes longer than many a call; then they sleep. Who waits awake leaves the core to others that
+   want it. A call finds the team at work for somebody else: it does without. */
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 
 typedef int (*Part)(const void *call, i64 part, i64 parts); /* returns 1 when memory is short */
 
-#define AWAKE 2000 /* looks, less than a tenth of a millisecond */
+#define AWAKE 200000 /* nanoseconds: what Python takes between two calls, and some more */
 #define MOST_HELPERS 63
-#if defined(__x86_64__)
-#define BREATHE __builtin_ia32_pause()
-#else
-#define BREATHE ((void)0)
-#endif
 
 static struct {
     _Atomic uint64_t ticket;                              /* the call's number, times 2^32, and its parts not yet taken */
@@ -27,6 +24,12 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
 } team = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+static i64 nanoseconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (i64)time.tv_sec * 1000000000 + time.tv_nsec;
+}
 
 /* Compute parts as long as there are any. What a call consists of is read before its part is taken: when the taking
    succeeds, it was of the call that the part is of. */
@@ -45,7 +48,7 @@ static void take_parts(void) {
 
 static void *help(void *nothing) {
     for (;;) {
-        for (int i = 0; i < AWAKE && !(uint32_t)team.ticket; i++) BREATHE;
+        for (i64 until = nanoseconds() + AWAKE; !(uint32_t)team.ticket && nanoseconds() < until;) sched_yield();
         if (!(uint32_t)team.ticket) {
             pthread_mutex_lock(&team.lock);
             team.asleep++;
@@ -103,8 +106,7 @@ static int together(i64 parts, Part compute, const void *call) {
         pthread_mutex_unlock(&team.lock);
     }
     take_parts();
-    for (i64 i = 0; team.done < parts; i++)
-        if (i < AWAKE) BREATHE; else sched_yield();
+    while (team.done < parts) sched_yield();
     int failed = team.failed;
     team.busy = 0;
     return failed;
