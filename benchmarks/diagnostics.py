@@ -1,6 +1,6 @@
 """What do the diagnostics of layers.jsonl cost? One training, every other turn of steps without them.
 
-python benchmarks/diagnostics.py [--nets cifar_cnn,mlp] [--threads 2] [--rounds 10]      needs CIFAR-10 and MNIST under
+python benchmarks/diagnostics.py [--nets cifar_cnn,mlp] [--threads 2] [--rounds 40]      needs CIFAR-10 and MNIST under
                                                                                         DLTRAIN_DATA
 
 Without: no sums over the layers' outputs are taken, and none are added up over the epoch. Steps are timed from one log
@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", default=",".join(NETS))
     parser.add_argument("--threads", type=int, default=available_cores())
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=40)
     arguments = parser.parse_args()
     record.forbid_blas_settings()
     settle()

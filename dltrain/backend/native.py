@@ -255,8 +255,10 @@ class NativeKernels(Kernels):
         kept = list(zip(columns, squares, beyond, strict=True))
         table = np.array([[c.size, address(c), address(s), address(b)] for c, s, b in kept])
 
+        function, arrays = self.compiled("tally", alive.size), (table, alive, totals)
+
         def tally() -> None:  # with `kept`, for the table points into those arrays
-            self._call("tally", alive.size, len(kept), table, alive, totals)
+            function(len(kept), *map(at, arrays))
 
         return tally
 
