@@ -18,10 +18,10 @@ def meets(window: Window, dimension: int, position: int) -> slice:
 
 
 @lru_cache(maxsize=256)  # a net asks for the same ones in every step
-def taps(window: Window) -> list[tuple[tuple[int, ...], tuple[slice, ...]]]:
+def taps(window: Window) -> tuple[tuple[tuple[int, ...], tuple[slice, ...]], ...]:
     """Each position in the kernel, and where in the padded input it meets all outputs."""
     positions = product(*(range(k) for k in window.kernel))
-    return [(position, tuple(meets(window, d, p) for d, p in enumerate(position))) for position in positions]
+    return tuple((position, tuple(meets(window, d, p) for d, p in enumerate(position))) for position in positions)
 
 
 def pad(xp: ModuleType, x: Array, window: Window, value: float) -> Array:

@@ -6,8 +6,8 @@
 
    The same bits: each number is summed by one thread in one order, which depends on the shapes alone, never on the
    width of a vector or the size of a tile. In element-wise code a sum holds at most one product, or is written as FUSED,
-   so that it does not matter how a compiler contracts it to a fused multiply-add. AVX-512 and AVX2 then agree to the bit; the baseline
-   has no fused multiply-add and does not. */
+   so that it does not matter how a compiler contracts it to a fused multiply-add. AVX-512 and AVX2 then agree to the bit;
+   the baseline has no fused multiply-add and does not. */
 
 #include <math.h>
 #include <stddef.h>
