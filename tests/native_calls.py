@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from dltrain.backend import LATE, Activation, Kernels, Late
+from dltrain.backend import LATE, Activation, Kernels, Late, Now, Scripts
 from dltrain.backend.compiled import INSTRUCTION_SETS, Library, at
 from dltrain.backend.device import CPU_PIECE
 from dltrain.backend.late import LARGE
@@ -268,7 +268,21 @@ def pointwise() -> Iterator[Call]:
         yield Call("nesterov", f"{size} weights", (w, g, v, 0.9, 0.1), 4)
         yield Call("adam", f"{size} weights", (w, g, m, v * v, 0.9, 0.999, 0.01, 1000, 1e-8), 8)
         yield Call("adam", f"{size} weights, first step", (w, g, 0 * m, 0 * v, 0.9, 0.999, 0.01, 1, 1e-8), 8)
-    for shape in [(1,), (5, 1), (300, 3), (4, 3, 31), (257, 32), (9, 33), (2, 150, 64), (3, 65), (2, 2, 2, 200)]:
+    for shape in [
+        (1,),
+        (5, 1),
+        (300, 3),
+        (4, 3, 31),
+        (257, 32),
+        (9, 33),
+        (2, 150, 64),
+        (3, 65),
+        (2, 2, 2, 200),
+        (5, 513),
+        (3, 300, 1),
+        (2, 60, 33),
+        (2, 20, 20, 32),
+    ]:
         for middle, limit in ((0.0, np.inf), (0.0, 0.9), (0.5, 1.1)):
             yield Call("observe", f"{shape} about {middle}", (values(*shape), middle, limit), int(np.prod(shape)))
     for shape in [(1, 1), (3, 5), (4, 3, 7), (5, 64), (2, 3, 5, 31)]:
@@ -330,10 +344,33 @@ def bits_of(compiled: Any, table: list[Call]) -> list[str]:
         return [hashed(call.of(kernels)) for call in table]
 
 
+def seen_convolutions() -> list[Call]:
+    """Of all kinds that C computes with their activation."""
+    return [call for call in convolutions() if call.method == "conv" and call.arguments[5] not in OTHERS][::5]
+
+
+def seen(compiled: Library, call: Call, middle: float, limit: float, of: Callable[[Array], Array]) -> list[list[Array]]:
+    """A convolution's output and what is observed of it: now, and when C repeats both, at once if all of it is seen."""
+    k, (x, w, *others) = NativeKernels(compiled, CPU_PIECE), call.arguments
+
+    def work() -> dict[str, Array]:
+        y = k.conv(x, w, *others)
+        return {"y": y, **dict(zip(("sums", "squares", "beyond"), k.observe(of(y), middle, limit), strict=True))}
+
+    def repeated() -> dict[str, Array]:
+        raise AssertionError("this is not repeated")
+
+    scripts, given, now = Scripts(), [x, w] + [a for a in others[2:3] if a is not None], Now(1, 1, 0.1)
+    wanted = [a.copy() for a in scripts.run("conv", given, now, work).values()]
+    return [wanted, [*scripts.run("conv", given, now, repeated).values()]]
+
+
 if __name__ == "__main__":
     for compiled in libraries(sys.argv[1]):
         if "beyond" in sys.argv[2:]:
             w, g = values(1000), values(1001)
             compiled.free["sgd"](1001, at(w), at(g), 0.1, 1)
         bits_of(compiled, calls())
+        for call in seen_convolutions():
+            seen(compiled, call, 0.5, 0.25, lambda y: y)
         print(compiled.instruction_set)

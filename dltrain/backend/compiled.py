@@ -6,6 +6,7 @@
 import ctypes
 import importlib.util
 from ctypes import c_double, c_float, c_int, c_int64, c_uint64, c_void_p
+from math import prod
 from typing import Any
 from zlib import crc32
 
@@ -17,6 +18,7 @@ Array = Any
 FLOAT32 = np.dtype(np.float32)
 REBUILD = "to have them, install dltrain again on a machine with a C compiler (gcc or clang)"
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+LINE = 64  # bytes
 BRIEF = 500_000  # multiplications that take some 10 microseconds
 
 # An array: p is read, o only written, c changed. n integer, u unsigned, f float, d double, i int, w a Window, t how
@@ -48,7 +50,7 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "activate_grad": (None, "inppot"),
     "count_right": (None, "nnppo"),
     "square_sum": (None, "npot"),
-    "observe": (c_int, "nnpffooot"),
+    "observe": (c_int, "nnnpffooot"),
     "times": (None, "nppo"),
     "dropout": (None, "nnppnifo"),
     "normalise": (c_int, "nnnppppo"),
@@ -122,6 +124,14 @@ def address(array: Array | None) -> int:
     """Where the array's numbers begin; 0 where there is none."""
     pointer = at(array)
     return (pointer and pointer.value) or 0
+
+
+def on_line(shape: tuple[int, ...]) -> Array:
+    """Room for numbers that begin with a line of the cache: a vector is read and written at once."""
+    numbers, size = LINE // FLOAT32.itemsize, prod(shape)
+    room = np.empty(size + numbers, FLOAT32)
+    first = -(address(room) // FLOAT32.itemsize) % numbers
+    return room[first : first + size].reshape(shape)
 
 
 def fit(*arrays: Array | None) -> bool:

@@ -6,12 +6,12 @@ Each method says when it declines; then plain numpy does the work.
 from collections.abc import Callable
 from ctypes import c_int64
 from functools import lru_cache
-from math import inf
+from math import inf, prod
 from typing import Any
 
 import numpy as np
 
-from dltrain.backend.compiled import ARRAYS, FLOAT32, FUNCTIONS, THREADS, Library, address, at, fit
+from dltrain.backend.compiled import ARRAYS, FLOAT32, FUNCTIONS, THREADS, Library, address, at, fit, on_line
 from dltrain.backend.kernels import Activation, Kernels, Observed
 from dltrain.backend.late import Late, Needed
 from dltrain.backend.script import writing
@@ -110,7 +110,7 @@ class NativeKernels(Kernels):
     ) -> Array:
         if not fit(x, w, bias) or not _a_row(bias, w):
             return super().conv(x, w, window, groups, bias, activation)
-        y = np.empty((len(x), *window.out_size, w.shape[-1]), FLOAT32)
+        y = on_line((len(x), *window.out_size, w.shape[-1]))
         kind = _kind(activation)
         shape = _described(window, x.shape[-1], w.shape[-1], groups)
         self._run("conv", y.size * w.size // w.shape[-1], shape, len(x), x, w, bias, kind, y)
@@ -243,8 +243,9 @@ class NativeKernels(Kernels):
         if not fit(y):
             return super().observe(y, middle, limit)
         columns = y.shape[-1]
+        examples, rows = (len(y), prod(y.shape[1:-1])) if y.ndim > 2 else (1, y.size // columns)
         sums, squares, beyond = np.empty(columns, FLOAT32), np.empty((), np.float64), np.empty((), np.float64)
-        self._run("observe", y.size * POINT, y.size // columns, columns, y, middle, limit, sums, squares, beyond)
+        self._run("observe", y.size * POINT, examples, rows, columns, y, middle, limit, sums, squares, beyond)
         return sums, squares, beyond
 
     def tallying(self, seen: list[Observed], alive: Array, totals: Array) -> Callable[[], None]:
@@ -254,11 +255,10 @@ class NativeKernels(Kernels):
         squares, beyond = ([None if a is None else np.asarray(a, np.float64) for a in those] for those in figures)
         kept = list(zip(columns, squares, beyond, strict=True))
         table = np.array([[c.size, address(c), address(s), address(b)] for c, s, b in kept])
+        function, places = self.compiled("tally", alive.size), [*map(address, (table, alive, totals))]
 
-        function, arrays = self.compiled("tally", alive.size), (table, alive, totals)
-
-        def tally() -> None:  # with `kept`, for the table points into those arrays
-            function(len(kept), *map(at, arrays))
+        def tally(_: Any = (kept, table, alive, totals)) -> None:  # they stay, for C has their addresses alone
+            function(len(kept), *places)
 
         return tally
 

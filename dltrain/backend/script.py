@@ -159,7 +159,7 @@ class Scripts:
         if key not in self.learned:
             written = _write(given, changed, now, work)
             self.learned[key] = written
-            return written.results if written else work()
+            return dict(written.results) if written else work()
         script = self.learned[key]
         found = script.follow(given, now) if script else None
         return work() if found is None else found

@@ -6,7 +6,6 @@ A shard sums what it saw of a layer's output; the sums of a step come here and a
 from collections.abc import Callable
 from itertools import accumulate
 from math import isfinite, prod, sqrt
-from operator import is_
 from typing import Any
 
 import numpy as np
@@ -129,16 +128,17 @@ class Probes(dict[str, LayerProbe]):
         for layer, end, totals in zip(layers, accumulate(units), self._totals, strict=True):
             self[layer.name] = LayerProbe(layer, self._alive[end - layer.out_shape[-1] : end], totals)
         self._keys = [f"{what}/{layer.name}" for layer in layers for what in ("sum", "square", "saturated")]
-        self._arrays: list[Array | None] = []
+        self._first: Array = None
         self._tally: Callable[[], None] = lambda: None
 
     def add(self, sums: Sums, examples: int) -> None:
         """The sums of a step, on the host."""
         if not self:
             return
-        arrays = [sums.get(key) for key in self._keys]
-        if not (self._arrays and all(map(is_, arrays, self._arrays))):  # a repeated step has them in the same arrays
-            self._arrays = arrays
+        first = sums[self._keys[0]]
+        if first is not self._first:  # a repeated step has everything in the arrays of the last one
+            self._first = first
+            arrays = [*map(sums.get, self._keys)]
             seen = list(zip(arrays[::3], arrays[1::3], arrays[2::3], strict=True))
             self._tally = kernels(arrays[0]).tallying(seen, self._alive, self._totals)
         self._tally()

@@ -48,16 +48,15 @@ def train_step(
     )
     parameters = job.model.trainable_parameters
     terms, penalty_gradients = penalise(job)
-    grads = _complete({name: sums[f"gradient/{name}"] for name in parameters}, crew)
+    grads = _complete({name: sums.pop(f"gradient/{name}") for name in parameters}, crew)
     for name, gradient in penalty_gradients.items():
         grads[name] = grads[name] + gradient
     squares = repeat("norms", grads.values(), lambda: _squares(grads, crew))
-    seen = {name: value for name, value in sums.items() if not name.startswith("gradient/")}
     figures = Figures(
         moment=moment,
         examples=len(batch),
         lr=lr,
-        seen=seen | ({"weight": count} if weighed else {}),
+        seen=sums | ({"weight": count} if weighed else {}),
         penalty=terms,
         squares=squares,
         moved={},
