@@ -15,7 +15,7 @@ import torch
 import torch_twin
 from nets import NETS
 
-from dltrain.backend import Scripts, open_device
+from dltrain.backend import open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
 from dltrain.spec import build_job
@@ -66,7 +66,7 @@ def main() -> None:
     state = job.optimizer.new_state(job.model.weights())
     crew, feed, probes = Crew(2), job.feeds["train"], Probes(job.model)
     order, size = feed.order(job.seed, 1), job.train.batch_size
-    scripts, losses = Scripts(), []
+    scripts, losses = device.scripts(), []
     for step in range(1, arguments.steps + 1):
         batch = order[(step - 1) * size : step * size]
         taken = train_step(job, crew, scripts, batch, Moment(job.seed, 1, step), job.optimizer.lr, state, False)

@@ -18,12 +18,12 @@ from unittest.mock import patch
 import record
 from nets import NETS
 
-from dltrain.backend import Scripts, open_device
+from dltrain.backend import Device, Scripts, open_device
 from dltrain.backend.process import available_cores, settle
 from dltrain.data import default_data_dir
 from dltrain.nn import Layer
 from dltrain.spec import build_job
-from dltrain.train import loop, step
+from dltrain.train import step
 from dltrain.train.loop import fit
 from dltrain.train.probes import Probes, observe
 from dltrain.train.rundir import RunDir
@@ -80,7 +80,7 @@ def measure(name: str, threads: int, rounds: int) -> dict[str, Any]:
     device, net = open_device("cpu"), NETS[name]
     spec = net.spec(device)
     turns = Turns(net.steps, rounds)
-    with tempfile.TemporaryDirectory() as folder, patch.object(loop, "Scripts", lambda: turns.scripts):
+    with tempfile.TemporaryDirectory() as folder, patch.object(Device, "scripts", lambda device: turns.scripts):
         try:
             run = RunDir.create(Path(folder), "benchmark", spec.to_yaml(), spec.text, {})
             fit(build_job(spec, device, default_data_dir()), run, threads, turns)

@@ -54,10 +54,12 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     seen: Counter[str] = Counter()
     plain = Scripts.run
 
-    def watched(self: Scripts, what: str, given: Any, now: Now, work: Callable[[], Any], changed: Any = ()) -> Any:
+    def watched(
+        self: Scripts, what: Any, given: Any, now: Now, work: Callable[..., Any], changed: Any = (), data: Any = ()
+    ) -> Any:
         asked = []
-        found = plain(self, what, given, now, lambda: [asked.append(1), work()][1], changed)
-        seen[what] += not asked
+        found = plain(self, what, given, now, lambda *arrays: [asked.append(1), work(*arrays)][1], changed, data)
+        seen[what[0] if data else what] += not asked
         return found
 
     monkeypatch.setattr(Scripts, "run", watched)

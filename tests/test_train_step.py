@@ -12,7 +12,7 @@ import pytest
 from builders import EVERY_LAYER, SMALL, images, make_job, rows, train, weights_of
 from conftest import device_of
 
-from dltrain.backend import Device, Kernels, Scripts, choose_kernels, to_host
+from dltrain.backend import Device, Kernels, choose_kernels, to_host
 from dltrain.data import AUGMENTATIONS, Split
 from dltrain.engine import no_grad
 from dltrain.nn import Context, Penalty
@@ -45,7 +45,9 @@ def ready(**settings: Any) -> Job:
 def take_step(job: Job, crew: Crew, batch: Any, lr: float = 1.0) -> tuple[StepReport, dict[str, Any]]:
     """The report of one step of plain descent, and the gradients that it used: by how much the weights fell."""
     before = weights_of(job)
-    (figures,) = at_hand([train_step(job, crew, Scripts(), np.asarray(batch), MOMENT, lr, {}, False)], job.device)
+    (figures,) = at_hand(
+        [train_step(job, crew, job.device.scripts(), np.asarray(batch), MOMENT, lr, {}, False)], job.device
+    )
     report = figures.report(Probes(job.model))
     return report, {name: (before[name] - after) / lr for name, after in weights_of(job).items()}
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from dltrain.backend.compiled import load
 from dltrain.backend.cuda import CudaKernels, describe, is_installed, usable_cupy
-from dltrain.backend.kernels import Kernels
+from dltrain.backend.kernels import CPU_PIECE, Kernels
 from dltrain.backend.native import NativeKernels
+from dltrain.backend.script import Scripts
+from dltrain.backend.tape import Recorded, RecordedKernels, RecordedNumpy, Tapes
 from dltrain.errors import DeviceError
 
-CPU_PIECE = 2 << 20  # bytes of unrolled input worked on at a time: about the size of a second-level cache
 GPU_PIECE = 1 << 30
 
 _kernels_of: dict[type, Kernels] = {}  # array type -> the kernels that take it; filled as devices are opened
@@ -58,6 +59,10 @@ class Device:
             f"out of memory on the GPU: {host.nbytes / 2**30:.1f} GiB are to be kept on it, {free:.1f} GiB are free; "
             f"use --device cpu"
         )
+
+    def scripts(self) -> Scripts | Tapes:
+        """What repeats the short steps of a training."""
+        return Scripts() if self.kernels.shares else Tapes()
 
     def release_memory(self) -> None:
         """Give back to the GPU what is kept for new arrays."""
@@ -117,6 +122,7 @@ def choose_kernels(name: str) -> None:
                 raise
             chosen.note = str(error)
     _kernels_of[np.ndarray] = chosen
+    _kernels_of[Recorded] = RecordedKernels(cast(ModuleType, RecordedNumpy()), CPU_PIECE)
 
 
 def to_host(x: Any) -> Any:

@@ -22,6 +22,7 @@ from dltrain.random import example_words
 from dltrain.window import Window
 
 Array = Any
+CPU_PIECE = 2 << 20  # bytes of unrolled input worked on at a time: about the size of a second-level cache
 Observed = tuple[Array, Array, Array | None]  # what `observe` gives, and None where nothing was counted
 
 
@@ -47,7 +48,7 @@ class Kernels:
     note = ""
     shares = False  # whether a large call uses idle threads by itself
     piece_of_product = 1 << 18  # numbers of a late gradient, so that threads can share the work
-    piece_of_update = 1 << 16  # numbers: few enough to meet in the cache, too many for threads to stand in Python's way
+    piece_of_update = 1 << 17  # numbers: few enough to meet in the cache, too many for threads to stand in Python's way
     short_run = 16  # neighbouring numbers under a window that are too few to be copied by themselves
     long_row: float = 24  # values in a row that a matrix product works well with
     long_row_backward: float = 64  # the same where the rows are turned
@@ -161,6 +162,9 @@ class Kernels:
                 for rows, of_kernel in slices:
                     part = channels_of(total[of_kernel], group, groups)
                     of_rows = outputs.reshape(*rows.shape[:2], -1)
+                    if part.size * len(rows) <= rows.size + of_rows.size:  # (n, values, K), all in the cache
+                        part += xp.matmul(rows.transpose(0, 2, 1), of_rows).sum(axis=0).reshape(part.shape)
+                        continue
                     for r, o in zip(rows, of_rows, strict=True):
                         part += (r.T @ o).reshape(part.shape)
         return im2col.narrowed(total, w, window, n)
@@ -203,12 +207,15 @@ class Kernels:
         padded = pad(xp, x, window, -xp.inf)
         dx = xp.zeros(padded.shape, g.dtype)
         disjoint = all(s >= e for s, e in zip(window.stride, window.extent, strict=True))
-        open_ = xp.ones(y.shape, bool)  # windows whose maximum has not been found yet
+        open_ = None  # windows whose maximum has not been found yet
         for _, where in taps(window):
             at = (slice(None), *where)
             hit = padded[at] == y
-            hit &= open_
-            open_ ^= hit
+            if open_ is None:
+                open_ = ~hit
+            else:
+                hit &= open_
+                open_ ^= hit
             if disjoint:  # no two windows share an input
                 xp.multiply(g, hit, out=dx[at])
             else:
@@ -285,11 +292,14 @@ class Kernels:
         shifted = logits - logits.max(axis=1, keepdims=True)
         exps = xp.exp(shifted)
         sums = exps.sum(axis=1, keepdims=True)
-        one_hot = targets[:, None] == xp.arange(logits.shape[1])
-        wanted = (one_hot * (1 - smoothing) + smoothing / logits.shape[1]).astype(logits.dtype)
-        each = 1 if weights is None else weights[:, None]
-        loss = (each * wanted * (xp.log(sums) - shifted)).sum() / count
-        return loss, each * (exps / sums - wanted) / count
+        wanted = targets[:, None] == xp.arange(logits.shape[1])
+        if smoothing:
+            wanted = wanted * (1 - smoothing) + smoothing / logits.shape[1]
+        wanted = wanted.astype(logits.dtype)
+        terms, slopes = wanted * (xp.log(sums) - shifted), exps / sums - wanted
+        if weights is not None:
+            terms, slopes = weights[:, None] * terms, weights[:, None] * slopes
+        return terms.sum() / count, slopes / count
 
     def confusion(self, wanted: Array, said: Array, classes: int) -> Array:
         """How many examples of class i were taken for class j, at i · classes + j. wanted, said: (N,), int64."""

@@ -16,7 +16,7 @@ optimizers are repeated, which do (`Job.repeatable`).
 from collections.abc import Callable, Hashable, Sequence
 from contextvars import ContextVar
 from ctypes import addressof, c_int64
-from functools import cached_property
+from functools import cached_property, partial
 from struct import pack
 from typing import Any, NamedTuple, Optional
 
@@ -146,15 +146,16 @@ class Scripts:
         what: Hashable,
         given: Sequence[Array],
         now: Now,
-        work: Callable[[], Arrays],
+        work: Callable[..., Arrays],
         changed: Sequence[Array] = (),
+        data: Sequence[Array] = (),
     ) -> Arrays:
-        """work(), or what it would give.
+        """work(*data), or what it would give.
 
         what: stands for everything that work depends on but these arrays, their shapes and `now`. changed: arrays that
         are given too and that work changes, by kernels alone; it changes nothing else.
         """
-        given = [*given, *changed]
+        given, work = [*data, *given, *changed], partial(work, *data)
         key = what, *(a.shape for a in given)
         if key not in self.learned:
             written = _write(given, changed, now, work)

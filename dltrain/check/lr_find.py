@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.backend import Scripts
 from dltrain.errors import DivergedError
 from dltrain.train.feed import Moment
 from dltrain.train.job import Job
@@ -119,7 +118,7 @@ def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
     losses: list[float] = []
     job.model.initialise(job.seed, job.device)
     state = job.optimizer.new_state({name: p.data for name, p in job.model.trainable_parameters.items()})
-    scripts, probes, epoch, order = Scripts(), Probes(job.model), 0, np.empty(0, np.intp)
+    scripts, probes, epoch, order = job.device.scripts(), Probes(job.model), 0, np.empty(0, np.intp)
     with np.errstate(all="ignore"):  # what is not finite ends it
         for step, rate in enumerate(rates, start=1):
             if not len(order):

@@ -87,7 +87,7 @@ class Subject:
         """The random words of the first step."""
 
         def draw(purpose: str, layer: str, each: int) -> Array:
-            return random_words(self.job.device, self.moment, purpose, layer, 0, examples, each)
+            return random_words(self.job.device.kernels, self.moment, purpose, layer, 0, examples, each)
 
         return draw
 

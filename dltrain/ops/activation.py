@@ -17,7 +17,7 @@ Array = Any
 
 
 def _relu(xp: ModuleType, y: Array) -> None:
-    xp.maximum(y, 0, out=y)
+    xp.maximum(y, xp.zeros_like(y), out=y)  # numpy takes six times as long with a number
 
 
 def _sigmoid(xp: ModuleType, y: Array) -> None:

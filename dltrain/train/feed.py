@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import Device, to_host
+from dltrain.backend import Device, Kernels, to_host
 from dltrain.data import Ahead, Augmentation, OnDemand, Preprocessing, Split
 from dltrain.random import permutation
 
@@ -79,15 +79,15 @@ class Feed:
             return k.normalise(inputs, where, self._scale, self._shift), self._targets[at]
         images = self._inputs[at] if made is None else made
         for i, change in enumerate(self.augment):
-            words = random_words(self._device, moment, "augment", str(i), first, len(indices), change.words_each)
+            words = random_words(k, moment, "augment", str(i), first, len(indices), change.words_each)
             images = change(self._xp, images, words)
         return k.normalise(images, None, self._scale, self._shift), self._targets[at]
 
 
 def random_words(
-    device: Device, moment: Moment, purpose: str, layer: str, first: int, examples: int, words_each: int
+    of: Kernels, moment: Moment, purpose: str, layer: str, first: int, examples: int, words_each: int
 ) -> Array:
-    return device.kernels.example_words(
+    return of.example_words(
         moment.seed,
         purpose,
         layer,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import Scripts, all_to_host, to_host
+from dltrain.backend import all_to_host, to_host
 from dltrain.backend.process import available_cores, settle
 from dltrain.errors import DivergedError, Interrupted, RunError
 from dltrain.train.checkpoint import Checkpoint, weights_sha256
@@ -90,7 +90,7 @@ class Training:
 
     def __init__(self, job: Job, run: RunDir, crew: Crew, watcher: Watcher, checkpoint: Checkpoint | None = None):
         self.job, self.run, self.crew, self.watcher = job, run, crew, watcher
-        self.scripts = Scripts()
+        self.scripts = job.device.scripts()
         self.feed = job.feeds["train"]
         self.steps_per_epoch, self.total_steps = job.steps_per_epoch, job.total_steps
         self.epochs = ceil(self.total_steps / self.steps_per_epoch)

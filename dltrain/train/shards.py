@@ -35,7 +35,7 @@ def auto_shard_size(model: Model, batch_size: int, shares: bool) -> int:
     """
     if not any(isinstance(layer, Conv) for layer in model.layers):
         return min(batch_size, max(256 if shares else 64, -(-batch_size // 2)))
-    size = 32
+    size = 32 if shares else min(32, max(16, -(-batch_size // 2)))  # two threads have something to do
     while shares and size * model.multiply_adds < WORTH_A_SHARD:
         size *= 2
     return min(batch_size, size)
@@ -174,7 +174,11 @@ class Crew:
 
         for shard in range(count):
             permits.acquire()
-            self._worker(shard).put(partial(copy_context().run, compute, shard))
+            begin: Callable[[], None] = partial(copy_context().run, compute, shard)
+            if shard < count - 1:
+                self._worker(shard).put(begin)
+            else:  # nobody has to be woken for the last one
+                begin()
         for _ in range(count):
             finished.acquire()
         own = [e for e in errors if e is not None and not isinstance(e, GaveUp)]
@@ -184,12 +188,12 @@ class Crew:
             raise RuntimeError(meet.problem or "a shard gave up waiting for the others")
         return tree.root
 
-    def each(self, items: Sequence[Any], work: Callable[[Any], Any]) -> list[Any]:
+    def each(self, items: Sequence[Any], work: Callable[[Any], Any], worth: int = WORTH_A_THREAD) -> list[Any]:
         """[work(item) for item in items], where no item depends on another.
 
-        items: arrays, or tuples that begin with one. Small ones are not worth waking a thread.
+        items: arrays, or tuples that begin with one. With fewer than `worth` numbers no thread is woken.
         """
-        if len(items) == 1 or sum(_size(item) for item in items) < WORTH_A_THREAD:
+        if len(items) == 1 or sum(_size(item) for item in items) < worth:
             return [work(item) for item in items]
         if kernels(_first(items[0])).shares:
             return self.lent(lambda: [work(item) for item in items])

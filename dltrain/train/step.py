@@ -1,10 +1,10 @@
 """One step: a batch in shards forward and backward, the sum, the penalty, the check, the update."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial, reduce
 from typing import Any
 
-from dltrain.backend import Late, Now, Scripts, kernels
+from dltrain.backend import Late, Now, Scripts, Tapes, kernels
 from dltrain.engine import Tensor, gradients
 from dltrain.nn import Context, Layer
 from dltrain.ops import add, multiply
@@ -18,13 +18,15 @@ from dltrain.train.shards import Crew, Sums
 Array = Any
 Tap = Callable[[Layer, Array], None]
 Repeat = Callable[..., Sums]  # of _by_script or _once
+WORTH_SQUARING = 1 << 21  # numbers that take as long to square and add as to wake a thread, several times
+SHORT_IN_NUMPY = 200_000_000  # the same, where the arrays in between are kept as well
 SHORT = 1_000_000_000  # multiplications forward: of a longer step Python is too small a part to keep its arrays for it
 
 
 def train_step(
     job: Job,
     crew: Crew,
-    scripts: Scripts,
+    scripts: Scripts | Tapes,
     batch: Array,
     moment: Moment,
     lr: float,
@@ -34,7 +36,7 @@ def train_step(
 ) -> Figures:
     """Train on these examples (indices into the training split).
 
-    scripts: of this job; a short step of one shard is repeated from them.
+    scripts: of this job; short steps are repeated from them.
     measure_update: whether to compare the weights before and after, which costs a copy of them.
     Raises DivergedError, before anything is changed, when the loss or a gradient is not finite. With a guard it does
     not look: then nothing is changed either, and `Figures.check` tells later.
@@ -89,16 +91,18 @@ def train_step(
 
 
 def is_repeated(job: Job, examples: int) -> bool:
-    """Whether steps of so many examples need Python once and are repeated from a script then."""
-    short = examples <= job.shard_size and examples * job.model.multiply_adds <= SHORT
-    return short and job.repeatable and job.device.kernels.shares
+    """Whether steps of so many examples need Python once and are repeated from a script or a tape then."""
+    work, in_c = examples * job.model.multiply_adds, job.device.kernels.shares
+    if in_c:
+        return job.repeatable and work <= SHORT and examples <= job.shard_size
+    return job.repeatable and work <= SHORT_IN_NUMPY and job.device.is_cpu and not job.mixup  # shares are no arrays
 
 
 def forward(job: Job, x: Array, first: int, moment: Moment, tap: Tap) -> Tensor:
     """The outputs for these examples, as in training. first: the position of the first one in its batch."""
 
     def words(purpose: str, layer: str, words_each: int) -> Array:
-        return random_words(job.device, moment, purpose, layer, first, len(x), words_each)
+        return random_words(kernels(x), moment, purpose, layer, first, len(x), words_each)
 
     return job.model(x, Context(training=True, words=words, tap=tap))
 
@@ -115,18 +119,25 @@ def fits(job: Job, batch: Array, moment: Moment) -> bool:
 
 def _by_script(
     crew: Crew,
-    scripts: Scripts,
+    scripts: Scripts | Tapes,
     now: Now,
-    what: str,
+    what: Hashable,
     given: Iterable[Array],
-    work: Callable[[], Sums],
+    work: Callable[..., Sums],
     changed: Sequence[Array] = (),
+    data: Sequence[Array] = (),
 ) -> Sums:
-    return crew.lent(lambda: scripts.run(what, list(given), now, work, changed))
+    return crew.lent(lambda: scripts.run(what, [*given], now, work, changed, data))
 
 
-def _once(what: str, given: Iterable[Array], work: Callable[[], Sums], changed: Sequence[Array] = ()) -> Sums:
-    return work()
+def _once(
+    what: Hashable,
+    given: Iterable[Array],
+    work: Callable[..., Sums],
+    changed: Sequence[Array] = (),
+    data: Sequence[Array] = (),
+) -> Sums:
+    return work(*data)
 
 
 def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Array, repeat: Repeat = _once) -> Sums:
@@ -136,20 +147,19 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Arra
     # Late: for who adds up several shards, or shares a product among threads; of several batches it would be too much.
     late = job.train.accumulate == 1 and (len(x) < len(batch) or not job.device.kernels.shares)
 
-    def back_and_forth() -> Sums:
+    def back_and_forth(x: Array, *targets: Array) -> Sums:
         sums: Sums = {}
         output = forward(job, x, first, moment, lambda layer, y: sums.update(observe(layer, y)))
-        loss = _loss(job, output, mixture, count)
-        sums |= scores(job, output, mixture[0][1])
+        loss = _loss(job, output, [(share, t) for (share, _), t in zip(mixture, targets, strict=True)], count)
+        sums |= scores(job, output, targets[0])
         sums["loss"] = loss.data
         parameters = job.model.trainable_parameters
         for name, gradient in zip(parameters, gradients(loss, list(parameters.values()), late=late), strict=True):
             sums[f"gradient/{name}"] = gradient
         return sums
 
-    return repeat(
-        "gradients", [x, *(targets for _, targets in mixture), *(p.data for p in job.model.parameters)], back_and_forth
-    )
+    weights, data = [p.data for p in job.model.parameters], [x, *(targets for _, targets in mixture)]
+    return repeat(("gradients", shard, len(batch)), weights, back_and_forth, data=data)
 
 
 def _complete(grads: dict[str, Any], crew: Crew) -> dict[str, Array]:
@@ -164,7 +174,7 @@ def _complete(grads: dict[str, Any], crew: Crew) -> dict[str, Array]:
 
 
 def _squares(grads: dict[str, Array], crew: Crew) -> Sums:
-    return dict(zip(grads, crew.each(list(grads.values()), _square), strict=True))
+    return dict(zip(grads, crew.each(list(grads.values()), _square, WORTH_SQUARING), strict=True))
 
 
 def _update(

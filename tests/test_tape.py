@@ -1,0 +1,239 @@
+"""A step that is repeated from a tape is the step that Python would have gone through, to the last bit."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import CASES, Case, outputs_of
+from test_script import NETS, SETTINGS, job_of, logged, mixed
+
+from dltrain.backend import Now, Tapes, choose_kernels, kernels
+from dltrain.backend.tape import Tape, recording
+from dltrain.engine import OPS, Tensor, gradients
+from dltrain.ops import add
+from dltrain.ops import sum as ops_sum
+from dltrain.train import step
+
+Array = Any
+NOW = Now(step=3, epoch=2, lr=0.5)
+
+
+@pytest.fixture(autouse=True)
+def in_numpy(request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue("chosen_kernels")
+    choose_kernels("numpy")
+
+
+@pytest.fixture
+def followed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[int]]:
+    """How often a tape of so many examples was followed to its end."""
+    seen: Counter[int] = Counter()
+    follow = Tape.follow
+
+    def watched(self: Tape, data: Any, *others: Any) -> Any:
+        found = follow(self, data, *others)
+        seen[len(data[0])] += found is not None
+        return found
+
+    monkeypatch.setattr(Tape, "follow", watched)
+    return seen
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("net", NETS)
+def test_the_same_bits_and_logs(
+    net: str, settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Counter[int]
+) -> None:
+    """Three epochs of 70 examples: in each three steps of 22 in two shards, and one of 4."""
+    given = {"shard_size": 11, **SETTINGS[settings]}
+    mixup = given.pop("mixup", 0.0)
+    found = [logged(mixed(job_of(net, **given), mixup), tmp_path, threads) for threads in (1, 2)]
+    counted = dict(followed)
+    monkeypatch.setattr(step, "SHORT_IN_NUMPY", -1)
+    expected = logged(mixed(job_of(net, **given), mixup), tmp_path)
+    assert found == [expected, expected]
+    assert counted == ({} if mixup else {11: 2 * 2 * (9 - 1), 4: 2 * (3 - 1)})  # one of each is written down
+    assert dict(followed) == counted
+
+
+def test_two_steps_of_the_same_tape_draw_other_words() -> None:
+    tapes, found = Tapes(), []
+
+    def work(x: Any) -> dict[str, Array]:
+        k = kernels(x)
+        words = k.example_words(7, "dropout", "d", epoch=now.epoch, step=now.step, first=4, examples=2, words_each=3)
+        return {"words": words}
+
+    x = np.zeros(2, np.float32)
+    for now in (NOW, Now(4, 2, 0.5), Now(4, 3, 0.5), NOW):
+        words = tapes.run("what", [], now, work, data=[x])["words"]
+        np.testing.assert_array_equal(words, work(x)["words"])
+        found.append(words.tobytes())
+    assert len(set(found)) == 3 and found[0] == found[3]
+
+
+# --- what is noted ----------------------------------------------------------------------------------------------------
+
+
+OUTSIDE = np.ones(3, np.float32)
+Work = Callable[[Any, Any], Any]
+
+
+def taped(work: Work, fixed: Array = OUTSIDE) -> tuple[Tape | None, list[bytes]]:
+    """The tape of work(module, x), if there is one, and what four steps gave. They were seen to be right."""
+    tapes, found = Tapes(), []
+    fixed = fixed.copy()
+    for values in ([1, -2, 3], [4, 5, 6], [-1, 0, 1], [1, -2, 3]):
+        x = np.array(values, np.float32)
+        run = tapes.run("w", [fixed], NOW, lambda x: {"y": work(kernels(x).xp, x)}, data=[x])["y"]
+        np.testing.assert_array_equal(run, work(np, x))
+        found.append(np.asarray(run).tobytes())
+    (tape,) = tapes.learned.values()
+    return tape, found
+
+
+def summed(xp: Any, x: Any) -> Any:
+    total = xp.zeros(x.shape, x.dtype)
+    total += x
+    total[1:] += x[1:]
+    return total
+
+
+def padded(xp: Any, x: Any) -> Any:
+    canvas = xp.zeros((5,), x.dtype)
+    canvas[1:4] = x
+    return canvas * 2
+
+
+def written_again(xp: Any, x: Any) -> Any:
+    canvas = xp.zeros((4,), x.dtype)
+    before = canvas + 1
+    canvas[1:] = x
+    return before + canvas
+
+
+def other_words(xp: Any, x: Any) -> Any:
+    return kernels(x).example_words(7, "a", "b", epoch=1, step=1, first=0, examples=2, words_each=3)
+
+
+# name -> (work, how many calls of what was noted a step can do without; None where nothing can be noted)
+WORKS: dict[str, tuple[Work, int | None]] = {
+    "one call": (lambda xp, x: x + 1, 0),
+    "a number on the left": (lambda xp, x: 2 - x, 0),
+    "views": (lambda xp, x: x[::-1].reshape(3, 1).T.swapaxes(0, 1) * 2, 0),
+    "a reshape that copies": (lambda xp, x: (x[:, None] + xp.broadcast_to(x, (2, 3)).T).T.reshape(6) + 1, 0),
+    "sums": (summed, 0),
+    "a canvas": (padded, 1),
+    "a canvas that is looked at before": (written_again, 0),
+    "of ones": (lambda xp, x: xp.ones(3, x.dtype) @ x, 1),
+    "an array from elsewhere": (lambda xp, x: x + OUTSIDE, None),
+    "into an array from elsewhere": (lambda xp, x: np.zeros(3, np.float32).__iadd__(OUTSIDE) + x, None),
+    "a number of numpy's": (lambda xp, x: x * np.float32(2), None),
+    "numpy by its own name": (lambda xp, x: np.exp(x), None),
+    "taken out": (lambda xp, x: np.asarray(x) + 1, None),
+    "one number": (lambda xp, x: x[0] * x, None),
+    "a decision": (lambda xp, x: x + 1 if x[:1] > 0 else x, None),
+    "some of it, by an array": (lambda xp, x: x[np.array([2, 0])], None),
+    "a function that is not known": (lambda xp, x: xp.sort(x), None),
+    "words of another step": (other_words, None),
+}
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_only_what_numpy_does_alone_is_repeated(name: str) -> None:
+    work, spared = WORKS[name]
+    tape, found = taped(work)
+    assert (tape is None) == (spared is None)
+    assert tape is None or len(tape._calls) - len(tape._steps) == spared
+    assert found[0] == found[3]
+
+
+def test_fixed_arrays_may_have_other_values_but_must_stay_where_they_are() -> None:
+    tapes, w, asked = Tapes(), np.ones(3, np.float32), 0
+
+    def work(x: Any) -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        return {"y": x @ w}
+
+    x = np.arange(3, dtype=np.float32)
+    for scale in (1, 2, 3):
+        w *= scale
+        assert tapes.run("w", [w], NOW, work, data=[x])["y"] == x @ w
+    assert asked == 1
+    w = w + 1
+    assert tapes.run("w", [w], NOW, work, data=[x])["y"] == x @ w
+    assert asked == 2
+    assert tapes.run("w", [w], NOW, work, data=[x[:2].repeat(2)[:3]])["y"] == np.dot([0, 0, 1], w)
+
+
+def test_an_array_of_another_tape_is_not_taken() -> None:
+    kept: list[Any] = []
+
+    def keep(x: Any) -> dict[str, Any]:
+        kept.append(x)
+        return {"y": kept[0] + x}
+
+    x = np.ones(2, np.float32)
+    one, other = Tapes(), Tapes()
+    one.run("w", [], NOW, keep, data=[x])
+    with pytest.raises(TypeError):  # of Python, which does not know it either
+        other.run("w", [], NOW, keep, data=[x])
+
+
+def test_memory_that_is_short_is_told() -> None:
+    def fail(x: Any) -> dict[str, Any]:
+        raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        Tapes().run("w", [], NOW, fail, data=[OUTSIDE])
+    assert recording.get() is None
+
+
+# --- ops --------------------------------------------------------------------------------------------------------------
+
+
+def settled(value: Any, arrays: Iterator[Any]) -> Any:
+    """The settings of a case with these arrays in place of its own."""
+    return next(arrays) if isinstance(value, np.ndarray) else value
+
+
+def arrays_of(case: Case) -> list[Array]:
+    found = [case.inputs[i] for i in case.positions] + [v for v in case.settings.values() if isinstance(v, np.ndarray)]
+    return [a.astype(np.float32) if a.dtype.kind == "f" else a for a in found]
+
+
+def back_and_forth(case: Case, *arrays: Any) -> dict[str, Array]:
+    """What an op gives, and the gradients of its inputs."""
+    given = iter(arrays)
+    tensors = [Tensor(next(given)) for _ in case.positions]
+    settings = {name: settled(value, given) for name, value in case.settings.items()}
+    inputs = iter(tensors)
+    outputs = outputs_of(
+        OPS[case.op](*(next(inputs) if i in case.positions else x for i, x in enumerate(case.inputs)), **settings)
+    )
+    loss = reduce(add, [ops_sum(y) for y in outputs])
+    found = [*(y.data for y in outputs), *gradients(loss, tensors)]
+    return {str(i): a for i, a in enumerate(found)}
+
+
+def test_every_op() -> None:
+    """With other data in the second step, and those of the first again in the third."""
+    seen: dict[str, set[bool]] = {}
+    for case in CASES:
+        tapes, first = Tapes(), arrays_of(case)
+        second = [a.reshape(-1)[::-1].reshape(a.shape).copy() for a in first]
+        for data in (first, second, first):
+            found = tapes.run("op", [], NOW, lambda *arrays, case=case: back_and_forth(case, *arrays), data=data)
+            wanted = back_and_forth(case, *data)
+            assert [np.asarray(a).tobytes() for a in found.values()] == [
+                np.asarray(a).tobytes() for a in wanted.values()
+            ], case
+        (tape,) = tapes.learned.values()
+        seen.setdefault(case.op, set()).add(tape is not None)
+    assert seen.keys() == OPS.keys()
+    assert {op for op, recorded in seen.items() if True not in recorded} == {"weigh"}  # whose weights are a setting
