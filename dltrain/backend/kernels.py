@@ -22,6 +22,7 @@ from dltrain.random import example_words
 from dltrain.window import Window
 
 Array = Any
+MANY = 16  # small products, which one call makes quicker than a loop
 CPU_PIECE = 2 << 20  # bytes of unrolled input worked on at a time: about the size of a second-level cache
 Observed = tuple[Array, Array, Array | None]  # what `observe` gives, and None where nothing was counted
 
@@ -162,7 +163,7 @@ class Kernels:
                 for rows, of_kernel in slices:
                     part = channels_of(total[of_kernel], group, groups)
                     of_rows = outputs.reshape(*rows.shape[:2], -1)
-                    if part.size * len(rows) <= rows.size + of_rows.size:  # (n, values, K), all in the cache
+                    if len(rows) >= MANY and part.size * len(rows) <= rows.size + of_rows.size:  # both fit the cache
                         part += xp.matmul(rows.transpose(0, 2, 1), of_rows).sum(axis=0).reshape(part.shape)
                         continue
                     for r, o in zip(rows, of_rows, strict=True):
