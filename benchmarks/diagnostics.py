@@ -49,10 +49,10 @@ def unadded(probes: Probes, sums: Sums, examples: int) -> None:
 class Turns(Watcher):
     """Switches the diagnostics off and on again, every `steps` steps."""
 
-    def __init__(self, steps: int, rounds: int):
+    def __init__(self, steps: int, rounds: int, scripts: Scripts):
         self.steps, self.rounds = steps, rounds
         self.turns: list[list[float]] = [[]]
-        self.scripts = Scripts()
+        self.scripts = scripts
         self._learned: dict[bool, Any] = {True: {}, False: {}}  # a repeated step has diagnostics or it has none
         self._add: Any = Probes.add
         self._previous = time.perf_counter()
@@ -79,7 +79,7 @@ class Turns(Watcher):
 def measure(name: str, threads: int, rounds: int) -> dict[str, Any]:
     device, net = open_device("cpu"), NETS[name]
     spec = net.spec(device)
-    turns = Turns(net.steps, rounds)
+    turns = Turns(net.steps, rounds, device.scripts())
     with tempfile.TemporaryDirectory() as folder, patch.object(Device, "scripts", lambda device: turns.scripts):
         try:
             run = RunDir.create(Path(folder), "benchmark", spec.to_yaml(), spec.text, {})

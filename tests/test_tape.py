@@ -11,8 +11,8 @@ import pytest
 from cases import CASES, Case, outputs_of
 from test_script import NETS, SETTINGS, job_of, logged, mixed
 
-from dltrain.backend import Now, Tapes, choose_kernels, kernels
-from dltrain.backend.tape import Tape, recording
+from dltrain.backend import Now, Scripts, choose_kernels, kernels
+from dltrain.backend.tape import Tape, record, recording
 from dltrain.engine import OPS, Tensor, gradients
 from dltrain.ops import add
 from dltrain.ops import sum as ops_sum
@@ -61,7 +61,7 @@ def test_the_same_bits_and_logs(
 
 
 def test_two_steps_of_the_same_tape_draw_other_words() -> None:
-    tapes, found = Tapes(), []
+    scripts, found = Scripts(record), []
 
     def work(x: Any) -> dict[str, Array]:
         k = kernels(x)
@@ -70,7 +70,7 @@ def test_two_steps_of_the_same_tape_draw_other_words() -> None:
 
     x = np.zeros(2, np.float32)
     for now in (NOW, Now(4, 2, 0.5), Now(4, 3, 0.5), NOW):
-        words = tapes.run("what", [], now, work, data=[x])["words"]
+        words = scripts.run("what", [], now, work, data=[x])["words"]
         np.testing.assert_array_equal(words, work(x)["words"])
         found.append(words.tobytes())
     assert len(set(found)) == 3 and found[0] == found[3]
@@ -85,14 +85,14 @@ Work = Callable[[Any, Any], Any]
 
 def taped(work: Work, fixed: Array = OUTSIDE) -> tuple[Tape | None, list[bytes]]:
     """The tape of work(module, x), if there is one, and what four steps gave. They were seen to be right."""
-    tapes, found = Tapes(), []
+    scripts, found = Scripts(record), []
     fixed = fixed.copy()
     for values in ([1, -2, 3], [4, 5, 6], [-1, 0, 1], [1, -2, 3]):
         x = np.array(values, np.float32)
-        run = tapes.run("w", [fixed], NOW, lambda x: {"y": work(kernels(x).xp, x)}, data=[x])["y"]
+        run = scripts.run("w", [fixed], NOW, lambda x: {"y": work(kernels(x).xp, x)}, data=[x])["y"]
         np.testing.assert_array_equal(run, work(np, x))
         found.append(np.asarray(run).tobytes())
-    (tape,) = tapes.learned.values()
+    (tape,) = scripts.learned.values()
     return tape, found
 
 
@@ -153,7 +153,7 @@ def test_only_what_numpy_does_alone_is_repeated(name: str) -> None:
 
 
 def test_fixed_arrays_may_have_other_values_but_must_stay_where_they_are() -> None:
-    tapes, w, asked = Tapes(), np.ones(3, np.float32), 0
+    scripts, w, asked = Scripts(record), np.ones(3, np.float32), 0
 
     def work(x: Any) -> dict[str, Any]:
         nonlocal asked
@@ -163,12 +163,20 @@ def test_fixed_arrays_may_have_other_values_but_must_stay_where_they_are() -> No
     x = np.arange(3, dtype=np.float32)
     for scale in (1, 2, 3):
         w *= scale
-        assert tapes.run("w", [w], NOW, work, data=[x])["y"] == x @ w
+        assert scripts.run("w", [w], NOW, work, data=[x])["y"] == x @ w
     assert asked == 1
     w = w + 1
-    assert tapes.run("w", [w], NOW, work, data=[x])["y"] == x @ w
+    assert scripts.run("w", [w], NOW, work, data=[x])["y"] == x @ w
     assert asked == 2
-    assert tapes.run("w", [w], NOW, work, data=[x[:2].repeat(2)[:3]])["y"] == np.dot([0, 0, 1], w)
+    assert scripts.run("w", [w], NOW, work, data=[x[:2].repeat(2)[:3]])["y"] == np.dot([0, 0, 1], w)
+
+
+def test_data_of_another_kind_go_through_python() -> None:
+    scripts, x = Scripts(record), np.arange(3, dtype=np.float32)
+    for data in (x, x.astype(np.float64), x):
+        found = scripts.run("w", [], NOW, lambda x: {"y": x + 1}, data=[data])["y"]
+        np.testing.assert_array_equal(found, data + 1)
+        assert found.dtype == data.dtype
 
 
 def test_an_array_of_another_tape_is_not_taken() -> None:
@@ -179,7 +187,7 @@ def test_an_array_of_another_tape_is_not_taken() -> None:
         return {"y": kept[0] + x}
 
     x = np.ones(2, np.float32)
-    one, other = Tapes(), Tapes()
+    one, other = Scripts(record), Scripts(record)
     one.run("w", [], NOW, keep, data=[x])
     with pytest.raises(TypeError):  # of Python, which does not know it either
         other.run("w", [], NOW, keep, data=[x])
@@ -190,7 +198,7 @@ def test_memory_that_is_short_is_told() -> None:
         raise MemoryError("no room")
 
     with pytest.raises(MemoryError, match="no room"):
-        Tapes().run("w", [], NOW, fail, data=[OUTSIDE])
+        Scripts(record).run("w", [], NOW, fail, data=[OUTSIDE])
     assert recording.get() is None
 
 
@@ -225,15 +233,15 @@ def test_every_op() -> None:
     """With other data in the second step, and those of the first again in the third."""
     seen: dict[str, set[bool]] = {}
     for case in CASES:
-        tapes, first = Tapes(), arrays_of(case)
+        scripts, first = Scripts(record), arrays_of(case)
         second = [a.reshape(-1)[::-1].reshape(a.shape).copy() for a in first]
         for data in (first, second, first):
-            found = tapes.run("op", [], NOW, lambda *arrays, case=case: back_and_forth(case, *arrays), data=data)
+            found = scripts.run("op", [], NOW, lambda *arrays, case=case: back_and_forth(case, *arrays), data=data)
             wanted = back_and_forth(case, *data)
             assert [np.asarray(a).tobytes() for a in found.values()] == [
                 np.asarray(a).tobytes() for a in wanted.values()
             ], case
-        (tape,) = tapes.learned.values()
+        (tape,) = scripts.learned.values()
         seen.setdefault(case.op, set()).add(tape is not None)
     assert seen.keys() == OPS.keys()
     assert {op for op, recorded in seen.items() if True not in recorded} == {"weigh"}  # whose weights are a setting

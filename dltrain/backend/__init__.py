@@ -5,9 +5,8 @@ from dltrain.backend.kernels import Activation, Kernels
 from dltrain.backend.late import LATE, Late
 from dltrain.backend.script import Now, Scripts
 from dltrain.backend.share import Idle, idle
-from dltrain.backend.tape import Tapes
 
 __all__ = [
-    "LATE", "Activation", "Device", "Idle", "Kernels", "Late", "Now", "Scripts", "Tapes", "all_to_host", "array_module",
+    "LATE", "Activation", "Device", "Idle", "Kernels", "Late", "Now", "Scripts", "all_to_host", "array_module",
     "choose_kernels", "idle", "kernels", "open_device", "to_host",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from dltrain.backend.cuda import CudaKernels, describe, is_installed, usable_cup
 from dltrain.backend.kernels import CPU_PIECE, Kernels
 from dltrain.backend.native import NativeKernels
 from dltrain.backend.script import Scripts
-from dltrain.backend.tape import Recorded, RecordedKernels, RecordedNumpy, Tapes
+from dltrain.backend.tape import Recorded, RecordedKernels, RecordedNumpy, record
 from dltrain.errors import DeviceError
 
 GPU_PIECE = 1 << 30
@@ -60,9 +60,9 @@ class Device:
             f"use --device cpu"
         )
 
-    def scripts(self) -> Scripts | Tapes:
+    def scripts(self) -> Scripts:
         """What repeats the short steps of a training."""
-        return Scripts() if self.kernels.shares else Tapes()
+        return Scripts() if self.kernels.shares else Scripts(record)
 
     def release_memory(self) -> None:
         """Give back to the GPU what is kept for new arrays."""

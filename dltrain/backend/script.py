@@ -16,9 +16,9 @@ optimizers are repeated, which do (`Job.repeatable`).
 from collections.abc import Callable, Hashable, Sequence
 from contextvars import ContextVar
 from ctypes import addressof, c_int64
-from functools import cached_property, partial
+from functools import cached_property
 from struct import pack
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Protocol
 
 import numpy as np
 
@@ -135,11 +135,48 @@ class Script:
         return (c_int64 * (len(self._words) // 8)).from_buffer(self._words)
 
 
-class Scripts:
-    """The scripts of a training, by what they do."""
+def write(
+    data: Sequence[Array], fixed: Sequence[Array], changed: Sequence[Array], now: Now, work: Callable[..., Arrays]
+) -> Script | None:
+    """Do the work and write down how. None, and nothing is done, where that cannot be."""
+    given = [*data, *fixed, *changed]
+    script, before, writable = Script(given, now), [a.copy() for a in changed], [a.flags.writeable for a in given]
+    token = writing.set(script)
+    for array in given:
+        array.flags.writeable = False
+    try:
+        script.end(work(*data))
+    except ValueError:  # numpy was to change an array
+        script.complete = False
+    finally:
+        writing.reset(token)
+        for array, was in zip(given, writable, strict=True):
+            array.flags.writeable = was
+    if script.complete:
+        return script
+    for array, old in zip(changed, before, strict=True):
+        np.copyto(array, old)
+    return None
 
-    def __init__(self) -> None:
-        self.learned: dict[Hashable, Script | None] = {}  # None where there can be none
+
+class Repeated(Protocol):
+    """A `Script`, or the `Tape` of tape.py."""
+
+    @property
+    def results(self) -> Arrays: ...
+
+    def follow(self, given: Sequence[Array], now: Now) -> Arrays | None: ...
+
+
+class Scripts:
+    """What a training repeats, by what it does.
+
+    write: of the arrays in `run`, the `Now` and the work: does the work and writes down how.
+    """
+
+    def __init__(self, write: Callable[..., Repeated | None] = write):
+        self.learned: dict[Hashable, Repeated | None] = {}  # None where there can be none
+        self._write = write
 
     def run(
         self,
@@ -152,39 +189,19 @@ class Scripts:
     ) -> Arrays:
         """work(*data), or what it would give.
 
-        what: stands for everything that work depends on but these arrays, their shapes and `now`. changed: arrays that
-        are given too and that work changes, by kernels alone; it changes nothing else.
+        what: stands for everything that work depends on but these arrays, their shapes and `now`. data, given: what it
+        reads, new arrays in every step and those that stay. changed: arrays that are given too and that work changes,
+        by kernels alone; it changes nothing else.
         """
-        given, work = [*data, *given, *changed], partial(work, *data)
-        key = what, *(a.shape for a in given)
+        every = [*data, *given, *changed]
+        key = what, *(a.shape for a in every)
         if key not in self.learned:
-            written = _write(given, changed, now, work)
+            written = self._write(data, given, changed, now, work)
             self.learned[key] = written
-            return dict(written.results) if written else work()
+            return dict(written.results) if written else work(*data)
         script = self.learned[key]
-        found = script.follow(given, now) if script else None
-        return work() if found is None else found
-
-
-def _write(given: Sequence[Array], changed: Sequence[Array], now: Now, work: Callable[[], Arrays]) -> Script | None:
-    """Do the work and write down how. None, and nothing is done, where that cannot be."""
-    script, before, writable = Script(given, now), [a.copy() for a in changed], [a.flags.writeable for a in given]
-    token = writing.set(script)
-    for array in given:
-        array.flags.writeable = False
-    try:
-        script.end(work())
-    except ValueError:  # numpy was to change an array
-        script.complete = False
-    finally:
-        writing.reset(token)
-        for array, was in zip(given, writable, strict=True):
-            array.flags.writeable = was
-    if script.complete:
-        return script
-    for array, old in zip(changed, before, strict=True):
-        np.copyto(array, old)
-    return None
+        found = script.follow(every, now) if script else None
+        return work(*data) if found is None else found
 
 
 def _owner(array: Array) -> Array:

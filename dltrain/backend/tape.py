@@ -10,7 +10,7 @@ cannot be seen is trusted, as in script.py: that Python would take the same way 
 are no arrays, are the same in every step.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
 from types import SimpleNamespace
@@ -49,7 +49,7 @@ class Tape:
         self._fixed = [*fixed]
         self._calls: list[Call] = []
         self._steps: list[Callable[[], Any]] = []
-        self._results: Arrays = {}
+        self.results: Arrays = {}
 
     # --- writing ----------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class Tape:
                 return Late(kernels, *((self.own(a), self.own(g)) for a, g in x.parts))
             return self.own(x)
 
-        self._results = {name: plain(x) for name, x in results.items()}
+        self.results = {name: plain(x) for name, x in results.items()}
         self._steps = [call.again for i, call in enumerate(self._calls) if not (call.fills and self._lasts(i))]
 
     def _lasts(self, i: int) -> bool:
@@ -129,54 +129,27 @@ class Tape:
 
     # --- following --------------------------------------------------------------------------------------------
 
-    @property
-    def results(self) -> Arrays:
-        """In arrays that the next time overwrites."""
-        return dict(self._results)
-
-    def follow(self, data: Sequence[Array], fixed: Sequence[Array], now: Now) -> Arrays | None:
-        """The results; None where other arrays are to be read."""
+    def follow(self, given: Sequence[Array], now: Now) -> Arrays | None:
+        """The results, in arrays that the next time overwrites; None where other arrays are to be read."""
+        data, fixed = given[: len(self.data)], given[len(self.data) :]
         if any(a is not before for a, before in zip(fixed, self._fixed, strict=True)):
+            return None
+        if any(a.dtype != kept.dtype for a, kept in zip(data, self.data, strict=True)):
             return None
         self.now = now
         for array, kept in zip(data, self.data, strict=True):
             np.copyto(kept.values, array)
         for step in self._steps:
             step()
-        return self.results
+        return dict(self.results)
 
 
-class Tapes:
-    """The tapes of a training, by what they do: `Scripts` for plain numpy."""
-
-    def __init__(self) -> None:
-        self.learned: dict[Hashable, Tape | None] = {}  # None where there can be none
-
-    def run(
-        self,
-        what: Hashable,
-        given: Sequence[Array],
-        now: Now,
-        work: Callable[..., Arrays],
-        changed: Sequence[Array] = (),
-        data: Sequence[Array] = (),
-    ) -> Arrays:
-        """work(*data), or what it would give. Without data it is not worth a tape.
-
-        what: stands for everything that work depends on but these arrays, their shapes and `now`.
-        """
-        if not data or changed:
-            return work(*data)
-        key = what, *((a.shape, a.dtype.str) for a in data)
-        if key not in self.learned:
-            tape = self.learned[key] = _record(data, given, now, work)
-            return tape.results if tape else work(*data)
-        found = tape.follow(data, given, now) if (tape := self.learned[key]) else None
-        return work(*data) if found is None else found
-
-
-def _record(data: Sequence[Array], fixed: Sequence[Array], now: Now, work: Callable[..., Arrays]) -> Tape | None:
-    """Do the work and write down how. None where that cannot be."""
+def record(
+    data: Sequence[Array], fixed: Sequence[Array], changed: Sequence[Array], now: Now, work: Callable[..., Arrays]
+) -> Tape | None:
+    """Do the work and write down how, for `Scripts`. None where that cannot be, or without data is not worth it."""
+    if changed or not data:
+        return None
     tape = Tape(data, fixed, now)
     token = recording.set(tape)
     try:
@@ -304,7 +277,6 @@ class RecordedNumpy:
     """What of numpy the kernels and ops ask for."""
 
     __name__ = "numpy"
-    ndarray = Recorded
     inf = np.inf
 
     def __getattr__(self, name: str) -> Any:

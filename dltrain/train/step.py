@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial, reduce
 from typing import Any
 
-from dltrain.backend import Late, Now, Scripts, Tapes, kernels
+from dltrain.backend import Late, Now, Scripts, kernels
 from dltrain.engine import Tensor, gradients
 from dltrain.nn import Context, Layer
 from dltrain.ops import add, multiply
@@ -17,16 +17,17 @@ from dltrain.train.shards import Crew, Sums
 
 Array = Any
 Tap = Callable[[Layer, Array], None]
+Work = Callable[..., Sums]
 Repeat = Callable[..., Sums]  # of _by_script or _once
 WORTH_SQUARING = 1 << 21  # numbers that take as long to square and add as to wake a thread, several times
-SHORT_IN_NUMPY = 200_000_000  # the same, where the arrays in between are kept as well
 SHORT = 1_000_000_000  # multiplications forward: of a longer step Python is too small a part to keep its arrays for it
+SHORT_IN_NUMPY = 200_000_000  # the same, where the arrays in between are kept as well
 
 
 def train_step(
     job: Job,
     crew: Crew,
-    scripts: Scripts | Tapes,
+    scripts: Scripts,
     batch: Array,
     moment: Moment,
     lr: float,
@@ -119,24 +120,18 @@ def fits(job: Job, batch: Array, moment: Moment) -> bool:
 
 def _by_script(
     crew: Crew,
-    scripts: Scripts | Tapes,
+    scripts: Scripts,
     now: Now,
     what: Hashable,
     given: Iterable[Array],
-    work: Callable[..., Sums],
-    changed: Sequence[Array] = (),
-    data: Sequence[Array] = (),
+    work: Work,
+    *more: Sequence[Array],
+    **named: Sequence[Array],
 ) -> Sums:
-    return crew.lent(lambda: scripts.run(what, [*given], now, work, changed, data))
+    return crew.lent(lambda: scripts.run(what, [*given], now, work, *more, **named))
 
 
-def _once(
-    what: Hashable,
-    given: Iterable[Array],
-    work: Callable[..., Sums],
-    changed: Sequence[Array] = (),
-    data: Sequence[Array] = (),
-) -> Sums:
+def _once(what: Hashable, given: Iterable[Array], work: Work, *_: Sequence[Array], data: Sequence[Array] = ()) -> Sums:
     return work(*data)
 
 
