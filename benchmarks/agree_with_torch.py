@@ -23,6 +23,7 @@ from dltrain.train.feed import Moment
 from dltrain.train.probes import Probes
 from dltrain.train.shards import Crew
 from dltrain.train.step import train_step
+from dltrain.train.updater import Updater
 
 
 class Torch:
@@ -63,13 +64,13 @@ def main() -> None:
     for layout in (torch.contiguous_format, torch.channels_last):
         twin = torch_twin.build(job.model, list(job.kinds.values())).to(memory_format=layout)
         theirs.append(Torch(twin, torch_twin.adam(spec.optimizer.own, twin.parameters())))
-    state = job.optimizer.new_state(job.model.weights())
+    updater = Updater(job.optimizer, job.model.trainable_parameters)
     crew, feed, probes = Crew(2), job.feeds["train"], Probes(job.model)
     order, size = feed.order(job.seed, 1), job.train.batch_size
     scripts, losses = device.scripts(), []
     for step in range(1, arguments.steps + 1):
         batch = order[(step - 1) * size : step * size]
-        taken = train_step(job, crew, scripts, batch, Moment(job.seed, 1, step), job.optimizer.lr, state, False)
+        taken = train_step(job, crew, scripts, batch, Moment(job.seed, 1, step), job.optimizer.lr, updater, False)
         ours = taken.report(probes).data_loss
         examples = feed.examples(batch)
         losses.append([ours, *(side.step(*examples) for side in theirs)])

@@ -16,6 +16,7 @@ from dltrain.random import permutation
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
 from dltrain.train.rundir import RunDir
+from dltrain.train.updater import Updater
 
 AT = 3  # the step before which, or in which, something breaks; the last one before an epoch of four ends
 LAYERS = [("dense", {"units": 7, "activation": "leaky_relu"}), ("dense", {"units": 3, "activation": "none"})]
@@ -39,14 +40,15 @@ def array_in(which: int, name: str, at: int = AT) -> Spoil:
     """A value among the weights, gradients or state of the optimizer, as step `at` is about to use them."""
 
     def spoil(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
-        plain, calls = job.optimizer.pieces, iter(range(1, 99))
+        plain, calls = Updater.pieces, iter(range(1, 99))
 
-        def pieces(*arrays: Any) -> Any:
+        def pieces(updater: Updater, gradients: dict[str, Any]) -> Any:
             if next(calls) == at:
-                arrays[which][name].reshape(-1)[1] = value
-            return plain(*arrays)
+                weights = {name: p.data for name, p in updater.parameters.items()}
+                (weights, gradients, updater.state)[which][name].reshape(-1)[1] = value
+            return plain(updater, gradients)
 
-        patched.setattr(job.optimizer, "pieces", pieces)
+        patched.setattr(Updater, "pieces", pieces)
         patched.setattr("dltrain.train.step.SHORT", -1)  # so that every step asks for them
 
     return spoil

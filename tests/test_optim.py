@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import device_of
 
-from dltrain.backend import Device, Kernels, to_host
+from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, distinct, gradients
 from dltrain.optim import OPTIMIZERS, SCHEDULES, Optimizer
 
@@ -126,14 +126,6 @@ def test_agrees_with_plain_numpy(name: str, settings: dict[str, Any], rule: Rule
         np.testing.assert_allclose(to_host(parameters[key]), w, rtol=1e-12, atol=1e-15)
     assert set(state) == {f"{key}/{slot}" for key in SHAPES for slot in optimizer.slots}
     assert all(array.shape == SHAPES[key.partition("/")[0]] for key, array in state.items())
-
-
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_pieces_change_no_bit(name: str, device: Device, monkeypatch: pytest.MonkeyPatch):
-    whole = run(OPTIMIZERS[name](), device)
-    monkeypatch.setattr(Kernels, "piece_of_update", 5)
-    for arrays, in_pieces in zip(whole, run(OPTIMIZERS[name](), device), strict=True):
-        assert all(np.array_equal(to_host(arrays[key]), to_host(in_pieces[key])) for key in arrays)
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))

@@ -25,6 +25,7 @@ from dltrain.train.job import Job
 from dltrain.train.probes import Probes
 from dltrain.train.shards import Crew
 from dltrain.train.step import penalise, train_step
+from dltrain.train.updater import Updater
 
 MOMENT = Moment(seed=0, epoch=1, step=1)
 
@@ -45,8 +46,9 @@ def ready(**settings: Any) -> Job:
 def take_step(job: Job, crew: Crew, batch: Any, lr: float = 1.0) -> tuple[StepReport, dict[str, Any]]:
     """The report of one step of plain descent, and the gradients that it used: by how much the weights fell."""
     before = weights_of(job)
+    updater = Updater(job.optimizer, job.model.trainable_parameters)
     (figures,) = at_hand(
-        [train_step(job, crew, job.device.scripts(), np.asarray(batch), MOMENT, lr, {}, False)], job.device
+        [train_step(job, crew, job.device.scripts(), np.asarray(batch), MOMENT, lr, updater, False)], job.device
     )
     report = figures.report(Probes(job.model))
     return report, {name: (before[name] - after) / lr for name, after in weights_of(job).items()}

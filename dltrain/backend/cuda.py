@@ -113,6 +113,7 @@ class CudaKernels(Kernels):
     No sum here is made by atomic additions, so its order, and with it every bit, is the same in each run.
     """
 
+    few_to_update = 0
     piece_of_update = 1 << 62  # every array in one piece
     long_row = long_row_backward = inf  # im2col of whole kernels: one matrix product
     few_filters = 0

@@ -50,6 +50,7 @@ class Kernels:
     shares = False  # whether a large call uses idle threads by itself
     piece_of_product = 1 << 18  # numbers of a late gradient, so that threads can share the work
     piece_of_update = 1 << 17  # numbers: few enough to meet in the cache, too many for threads to stand in Python's way
+    few_to_update = 1 << 15  # numbers of a parameter that is better updated together with others
     short_run = 16  # neighbouring numbers under a window that are too few to be copied by themselves
     long_row: float = 24  # values in a row that a matrix product works well with
     long_row_backward: float = 64  # the same where the rows are turned

@@ -50,6 +50,7 @@ class NativeKernels(Kernels):
 
     shares = True
     piece_of_product = 1 << 62  # every array in one piece
+    few_to_update = 0  # a call costs little
     piece_of_update = 1 << 18  # for the rules that numpy computes here too; the others go over them in one pass
 
     def __init__(self, compiled: Library, piece_bytes: int):

@@ -21,6 +21,7 @@ from dltrain.train.job import Job
 from dltrain.train.probes import Probes
 from dltrain.train.shards import Crew
 from dltrain.train.step import train_step
+from dltrain.train.updater import Updater
 
 LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 140  # of the sweep: 20 for each factor of ten; and of a short training
@@ -117,7 +118,7 @@ def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
     feed, size = job.feeds["train"], job.train.step_size
     losses: list[float] = []
     job.model.initialise(job.seed, job.device)
-    state = job.optimizer.new_state({name: p.data for name, p in job.model.trainable_parameters.items()})
+    updater = Updater(job.optimizer, job.model.trainable_parameters)
     scripts, probes, epoch, order = job.device.scripts(), Probes(job.model), 0, np.empty(0, np.intp)
     with np.errstate(all="ignore"):  # what is not finite ends it
         for step, rate in enumerate(rates, start=1):
@@ -126,7 +127,7 @@ def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
                 order = feed.order(job.seed, epoch)
             batch, order = order[:size], order[size:]
             try:
-                figures = train_step(job, crew, scripts, batch, Moment(job.seed, epoch, step), rate, state, False)
+                figures = train_step(job, crew, scripts, batch, Moment(job.seed, epoch, step), rate, updater, False)
             except DivergedError:
                 break
             report = figures.report(probes)

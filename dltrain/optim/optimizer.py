@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dltrain.backend import array_module, kernels
+from dltrain.backend import array_module
 from dltrain.registry import Registry
 
 Array = Any
@@ -25,28 +25,13 @@ class Optimizer:
             f"{name}/{slot}": array_module(p).zeros_like(p) for name, p in parameters.items() for slot in self.slots
         }
 
-    def pieces(
-        self, parameters: dict[str, Array], gradients: dict[str, Array], state: dict[str, Array]
-    ) -> list[tuple[Array, Array, list[Array]]]:
-        """(weights, gradient, slots) for `update_one`, all flat and in pieces that may be updated in any order."""
-        found = []
-        for name, parameter in parameters.items():
-            flat = [a.reshape(-1) for a in (parameter, gradients[name], *(state[f"{name}/{s}"] for s in self.slots))]
-            size = kernels(parameter).piece_of_update
-            if parameter.size <= size:
-                w, g, *slots = flat
-                found.append((w, g, slots))
-                continue
-            for start in range(0, parameter.size, size):
-                w, g, *slots = (a[start : start + size] for a in flat)
-                found.append((w, g, slots))
-        return found
-
     def update(
         self, parameters: dict[str, Array], gradients: dict[str, Array], state: dict[str, Array], lr: float, step: int
     ) -> None:
         """Change parameters and state in place. step counts from 1."""
-        for w, g, slots in self.pieces(parameters, gradients, state):
+        for name, parameter in parameters.items():
+            arrays = parameter, gradients[name], *(state[f"{name}/{slot}"] for slot in self.slots)
+            w, g, *slots = (a.reshape(-1) for a in arrays)
             self.update_one(w, g, slots, lr, step)
 
     def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:

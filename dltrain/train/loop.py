@@ -34,6 +34,7 @@ from dltrain.train.rundir import RunDir
 from dltrain.train.settings import HIGHER
 from dltrain.train.shards import Crew
 from dltrain.train.step import train_step
+from dltrain.train.updater import Updater
 from dltrain.train.watcher import Watcher, epoch_line
 
 Row = dict[str, Any]
@@ -106,7 +107,7 @@ class Training:
         self.pace: Pace | None = None
         self.config = run.config.read_text(encoding="utf-8")
         job.model.initialise(job.seed, job.device)
-        self.state = job.optimizer.new_state({name: p.data for name, p in job.model.trainable_parameters.items()})
+        self.updater = Updater(job.optimizer, job.model.trainable_parameters)
         if checkpoint:
             self._restore(checkpoint)
         self.started = time.perf_counter() - self.progress.seconds
@@ -158,10 +159,12 @@ class Training:
         if not isfinite(lr):
             at = f"step {after.step} (epoch {after.epoch})"
             raise DivergedError(f"diverged at {at}: the learning rate is {lr}; try another schedule")
-        measure = before.done % self.job.diagnostics.update_every == 0
+        compare = before.done % self.job.diagnostics.update_every == 0
         figures = None
         try:
-            figures = train_step(self.job, self.crew, self.scripts, batch, moment, lr, self.state, measure, self._guard)
+            figures = train_step(
+                self.job, self.crew, self.scripts, batch, moment, lr, self.updater, compare, self._guard
+            )
         except MemoryError:
             if self.job.device.is_cpu:
                 raise
@@ -310,7 +313,7 @@ class Training:
 
     def broken(self) -> str | None:
         """The name of an array that is not finite, of weights or optimizer."""
-        arrays = self.job.model.weights() | self.state
+        arrays = self.job.model.weights() | self.updater.state
         finite = all_to_host([self.job.device.xp.isfinite(array).all() for array in arrays.values()])
         return next((name for name, good in zip(arrays, finite, strict=True) if not good), None)
 
@@ -343,7 +346,7 @@ class Training:
         self.progress.seconds = time.perf_counter() - self.started
         return Checkpoint(
             weights={name: to_host(array) for name, array in self.job.model.weights().items()},
-            optimizer={name: to_host(array) for name, array in self.state.items()},
+            optimizer={name: to_host(array) for name, array in self.updater.state.items()},
             epoch=self.sums.to_arrays() if self.sums else {},
             position=self.position,
             progress=replace(self.progress),
@@ -355,7 +358,7 @@ class Training:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Raises RunError where the checkpoint is of another model or other data."""
-        where, asarray = checkpoint.position, self.job.device.asarray
+        where = checkpoint.position
         try:
             if others := self.job.other_data(checkpoint):
                 raise ValueError("; ".join(others))
@@ -364,11 +367,8 @@ class Training:
             if where.step and where.step != (where.epoch - 1) * self.steps_per_epoch + where.done:
                 raise ValueError(f"step {where.step} is not {where.done} steps into epoch {where.epoch}")
             self.job.model.load(checkpoint.weights, self.job.device)
-            for name, zeros in self.state.items():
-                kept = checkpoint.optimizer[name]
-                if (kept.shape, kept.dtype.kind) != (zeros.shape, "f"):
-                    raise ValueError(f"{name} of the optimizer does not fit")
-                self.state[name] = asarray(kept.copy())
+            self.updater = Updater(self.job.optimizer, self.job.model.trainable_parameters)
+            self.updater.load(checkpoint.optimizer, self.job.device)
             if checkpoint.epoch:
                 self.sums = EpochSums(self.job.model)
                 self.sums.restore(checkpoint.epoch)

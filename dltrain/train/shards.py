@@ -41,6 +41,17 @@ def auto_shard_size(model: Model, batch_size: int, shares: bool) -> int:
     return min(batch_size, size)
 
 
+class Tokens:
+    """So many of something, as a semaphore has them; that of `threading` is in Python and takes ten times as long."""
+
+    def __init__(self, count: int):
+        self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(count):
+            self._queue.put(None)
+        self.release = partial(self._queue.put, None)
+        self.acquire = self._queue.get
+
+
 def add(a: Sums, b: Sums) -> Sums:
     """New arrays, never in place: a gradient may be the very array that another name holds."""
     return {name: a[name] + b[name] for name in a}
@@ -77,7 +88,7 @@ class GaveUp(Exception):
 class Meeting:
     """Where the shards of one step wait for each other's part of a `total`."""
 
-    def __init__(self, count: int, permits: threading.Semaphore):
+    def __init__(self, count: int, permits: Tokens):
         self.problem: str | None = None
         self._permits = permits
         self._count = count
@@ -151,11 +162,11 @@ class Crew:
         """
         if count == 1:
             return self.lent(partial(work, 0))
-        permits = threading.Semaphore(self.threads)
+        permits = Tokens(self.threads)
         meet = Meeting(count, permits)
         tree = Tree(count)
         errors: list[BaseException | None] = [None] * count
-        finished = threading.Semaphore(0)
+        finished = Tokens(0)
         rest, running = Idle(0), itertools.count(count - 1, -1)  # next() is atomic
 
         def compute(shard: int) -> None:
@@ -205,7 +216,7 @@ class Crew:
         found: list[Any] = [None] * parts
         errors: list[BaseException] = []
         numbers = iter(range(parts))  # next() is atomic
-        finished = threading.Semaphore(0)
+        finished = Tokens(0)
 
         def help_out() -> None:
             try:

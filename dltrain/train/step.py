@@ -14,6 +14,7 @@ from dltrain.train.job import Job
 from dltrain.train.mixup import Mixture, mixed_examples
 from dltrain.train.probes import observe
 from dltrain.train.shards import Crew, Sums
+from dltrain.train.updater import Updater
 
 Array = Any
 Tap = Callable[[Layer, Array], None]
@@ -31,7 +32,7 @@ def train_step(
     batch: Array,
     moment: Moment,
     lr: float,
-    state: dict[str, Array],
+    updater: Updater,
     measure_update: bool,
     guard: Guard | None = None,
 ) -> Figures:
@@ -74,13 +75,13 @@ def train_step(
             grads = {name: g * (clip / figures.norm) for name, g in grads.items()}
     else:
         norm = guard.judge(figures)
-        kept = guard.keep([*weights.values(), *state.values()])
+        kept = guard.keep([*weights.values(), *updater.state.values()])
         if clip is not None:
             scale = job.device.xp.minimum(clip / norm, 1).astype(job.device.dtype)
             grads = {name: g * scale for name, g in grads.items()}
     before = {name: w.copy() for name, w in weights.items() if measure_update and parameters[name].kind == "weight"}
-    changed = [*weights.values(), *state.values()]
-    repeat("update", grads.values(), lambda: _update(job, crew, weights, grads, state, now), changed)
+    changed = [*weights.values(), *updater.state.values()]
+    repeat("update", grads.values(), lambda: _update(updater, crew, grads, now), changed)
     for rule, layers in job.penalties:
         for layer in layers:
             rule.after_update(layer.parameters.values(), lr)
@@ -172,11 +173,9 @@ def _squares(grads: dict[str, Array], crew: Crew) -> Sums:
     return dict(zip(grads, crew.each(list(grads.values()), _square, WORTH_SQUARING), strict=True))
 
 
-def _update(
-    job: Job, crew: Crew, weights: dict[str, Array], grads: dict[str, Array], state: dict[str, Array], now: Now
-) -> Sums:
-    pieces = job.optimizer.pieces(weights, grads, state)
-    crew.each(pieces, lambda piece: job.optimizer.update_one(piece[0], piece[1], piece[2], now.lr, now.step))
+def _update(updater: Updater, crew: Crew, grads: dict[str, Array], now: Now) -> Sums:
+    update_one = updater.optimizer.update_one
+    crew.each(updater.pieces(grads), lambda piece: update_one(piece[0], piece[1], piece[2], now.lr, now.step))
     return {}
 
 
