@@ -204,7 +204,7 @@ class Training:
         row |= {"lr": report.lr, "gradient_norm": report.gradient_norm}
         row["examples_per_second"] = round(report.examples / seconds, 1)
         if self.position.step % self.job.logging.every == 0:
-            self.run.append(self.run.metrics, row)
+            self.run.append_soon(row)
         self.watcher.stepped(row, partial(self._layer_rows, sums))
 
     def _finish_epoch(self, sums: EpochSums) -> None:
@@ -378,6 +378,7 @@ class Training:
 
     def close(self, status: str, test: Row | None = None) -> Row:
         """Write and return what there is to say about the run, however it ended."""
+        self.run.flush()
         weights = {name: to_host(array) for name, array in self.job.model.weights().items()}
         metric, best = self.job.metrics.best, self.progress.best
         self.run.update_status(

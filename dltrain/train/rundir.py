@@ -29,6 +29,7 @@ GROUP = "group.json"  # in a folder that holds the runs of a group
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 STEP = re.compile(r"step-([0-9]{8,16})\.safetensors")
 LINE = json.JSONEncoder(allow_nan=False)  # of a log
+SOON = 0.1  # seconds
 warn = logging.getLogger("dltrain").warning
 
 
@@ -75,6 +76,8 @@ class RunDir:
         self.checkpoints = path / "checkpoints"
         self._status = path / "status.json"
         self._lock: Lock | None = None
+        self._waiting: list[str] = []  # lines of metrics.jsonl
+        self._written_at = 0.0
 
     @classmethod
     def create(
@@ -237,7 +240,21 @@ class RunDir:
 
     def append(self, path: Path, *rows: dict[str, Any]) -> None:
         """Add lines of strict JSON to metrics.jsonl or layers.jsonl."""
+        self.flush()
         files.append(path, "".join(LINE.encode(row) + "\n" for row in rows))
+
+    def append_soon(self, row: dict[str, Any]) -> None:
+        """A line of metrics.jsonl that may wait for others: to open the file takes longer than a small network's step."""
+        self._waiting.append(LINE.encode(row) + "\n")
+        if time.monotonic() - self._written_at > SOON:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        if self._waiting:
+            lines, self._waiting = "".join(self._waiting), []
+            files.append(self.metrics, lines)
+            self._written_at = time.monotonic()
 
     def note(self, line: str) -> None:
         """A line in train.log, for people."""
@@ -246,6 +263,7 @@ class RunDir:
 
     def rows(self, path: Path) -> list[dict[str, Any]]:
         """The lines of a log. A torn last line, left by a crash, is dropped, or what follows damage; that is told."""
+        self.flush()
         try:
             content = path.read_bytes()
         except OSError:
@@ -258,6 +276,7 @@ class RunDir:
         return rows
 
     def log_lengths(self) -> dict[str, int]:
+        self.flush()
         return {log.name: log.stat().st_size for log in (self.metrics, self.layers)}
 
     def cut_logs(self, lengths: dict[str, int]) -> None:

@@ -103,6 +103,9 @@ class _Rehearsal(RunDir, Watcher):
             if (recorded := self.recorded.get(_key(row))) is not None:
                 self._compare_rows(row, recorded)
 
+    def append_soon(self, row: Row) -> None:
+        self.append(self.metrics, row)
+
     def save(self, checkpoint: Checkpoint, best: bool, keep: int = 1) -> None:
         pass
 
