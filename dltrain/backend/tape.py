@@ -3,7 +3,6 @@
 Without kernels in C a small network's step is some hundred calls of numpy. To find out which takes Python long, and as
 it holds the interpreter meanwhile, a second thread can do little. So the first step is computed with arrays that note
 what is done to them. Later ones repeat the calls, from and to the same memory: same functions, same shapes, same bits.
-An array that nobody holds any more leaves its memory to the next ones, so that few of them have room in the caches.
 
 `Recorded` is a kind of array of its own, beside numpy's and CuPy's, with kernels of its own: what it does not know
 raises an error, and so does an array from elsewhere. Then there is no tape, and Python goes through every step. What
@@ -14,7 +13,6 @@ are no arrays, are the same in every step.
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
-from math import prod
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Optional
 
@@ -39,18 +37,6 @@ class Call(NamedTuple):
     fills: bool = False
 
 
-class Room:
-    """Memory of a tape's array and of the views of it. With the last of them it is free for others."""
-
-    __slots__ = ("_free", "memory")
-
-    def __init__(self, memory: Array, free: list[Array]):
-        self.memory, self._free = memory, free
-
-    def __del__(self) -> None:
-        self._free.append(self.memory)
-
-
 class Tape:
     """Calls of numpy, and the arrays that they work in.
 
@@ -63,7 +49,6 @@ class Tape:
         self._fixed = [*fixed]
         self._calls: list[Call] = []
         self._steps: list[Callable[[], Any]] = []
-        self._free: list[Array] = []
         self.results: Arrays = {}
 
     # --- writing ----------------------------------------------------------------------------------------------
@@ -72,7 +57,7 @@ class Tape:
         """A function that takes `out`: done, and noted with the result as its `out`."""
         values = [self.values(a) for a in arguments]
         if out is None:
-            out = self._kept(np.asarray(function(*values, **settings)))
+            out = Recorded(self, np.asarray(function(*values, **settings)))
         else:
             function(*values, out=self.own(out), **settings)
         self.note(partial(function, *values, out=out.values, **settings), values, out.values)
@@ -81,31 +66,12 @@ class Tape:
     def anew(self, function: Callable[..., Any], *arguments: Any, **settings: Any) -> "Recorded":
         """A function that always makes a new array."""
         values = [self.values(a) for a in arguments]
-        kept = self._kept(np.asarray(function(*values, **settings)))
-        made = kept.values
+        made = np.asarray(function(*values, **settings))
         self.note(lambda: np.copyto(made, function(*values, **settings)), values, made)
-        return kept
-
-    def empty(self, shape: Any, dtype: Any) -> "Recorded":
-        """A new array, where there is room: in the smallest memory that is free, the last one of these."""
-        size = prod(shape) * np.dtype(dtype).itemsize
-        fitting = [i for i, memory in enumerate(self._free) if memory.size >= size]
-        if fitting:
-            memory = self._free.pop(min(fitting, key=lambda i: (self._free[i].size, -i)))
-        else:
-            memory = np.empty(size, np.uint8)
-        return Recorded(self, memory[:size].view(dtype).reshape(shape), Room(memory, self._free))
-
-    def _kept(self, made: Array) -> "Recorded":
-        """The same array where there is room for it; elsewhere it may lie otherwise in memory, and is left there."""
-        if not made.flags.c_contiguous:
-            return Recorded(self, made)
-        kept = self.empty(made.shape, made.dtype)
-        np.copyto(kept.values, made)
-        return kept
+        return Recorded(self, made)
 
     def fill(self, values: Array, with_what: Any) -> "Recorded":
-        """A new array, with what it holds before anything is done to it, in memory of its own."""
+        """A new array, with what it holds before anything is done to it."""
         self.note(partial(np.copyto, values, with_what, casting="unsafe"), [], values, fills=True)
         return Recorded(self, values)
 
@@ -118,9 +84,9 @@ class Tape:
 
     def copied(self, values: Array, dtype: Any) -> "Recorded":
         """In C order."""
-        made = self.empty(values.shape, dtype)
-        self.put(made.values, Recorded(self, values))
-        return made
+        made = np.empty(values.shape, dtype)
+        self.put(made, Recorded(self, values))
+        return Recorded(self, made)
 
     def note(self, again: Callable[[], Any], reads: Sequence[Any], writes: Array, fills: bool = False) -> None:
         self._calls.append(Call(again, [x for x in reads if isinstance(x, np.ndarray)], writes, fills))
@@ -208,19 +174,18 @@ def _running() -> Tape:
 class Recorded:
     """An array of numpy's, whose every use is noted on a tape."""
 
-    __slots__ = ("_room", "tape", "values")
+    __slots__ = ("tape", "values")
     __array_ufunc__ = None  # numpy leaves `array + recorded` to __radd__
 
-    def __init__(self, tape: Tape, values: Array, room: Room | None = None):
-        """room: whose memory this is; None for what keeps its memory as long as the tape."""
-        self.tape, self.values, self._room = tape, values, room
+    def __init__(self, tape: Tape, values: Array):
+        self.tape, self.values = tape, values
 
     shape = property(lambda self: self.values.shape)
     dtype = property(lambda self: self.values.dtype)
     ndim = property(lambda self: self.values.ndim)
     size = property(lambda self: self.values.size)
     strides = property(lambda self: self.values.strides)
-    T = property(lambda self: self.seen_as(self.values.T))
+    T = property(lambda self: Recorded(self.tape, self.values.T))
 
     def __array__(self, *_: Any, **__: Any) -> Array:
         raise TypeError("a recorded array does not leave its tape")
@@ -233,11 +198,8 @@ class Recorded:
 
     # --- views: nothing is computed, so nothing is noted ------------------------------------------------------
 
-    def seen_as(self, view: Array) -> "Recorded":
-        return Recorded(self.tape, view, self._room)
-
     def __getitem__(self, key: Any) -> "Recorded":
-        return self.seen_as(self._at(key))
+        return Recorded(self.tape, self._at(key))
 
     def _at(self, key: Any) -> Array:
         view = self.values[key]
@@ -246,20 +208,19 @@ class Recorded:
         return view
 
     def transpose(self, *axes: Any) -> "Recorded":
-        return self.seen_as(self.values.transpose(*axes))
+        return Recorded(self.tape, self.values.transpose(*axes))
 
     def swapaxes(self, one: int, other: int) -> "Recorded":
-        return self.seen_as(self.values.swapaxes(one, other))
+        return Recorded(self.tape, self.values.swapaxes(one, other))
 
     def view(self, dtype: Any) -> "Recorded":
-        return self.seen_as(self.values.view(dtype))
+        return Recorded(self.tape, self.values.view(dtype))
 
     def reshape(self, *shape: Any) -> "Recorded":
         other = self.values.reshape(*shape)
-        if np.may_share_memory(other, self.values):
-            return self.seen_as(other)
-        made = self.copy()  # numpy had to copy
-        return made.seen_as(made.values.reshape(*shape))
+        if not np.may_share_memory(other, self.values):  # numpy had to copy
+            self.tape.note(partial(np.copyto, other.reshape(self.shape), self.values), [self.values], other)
+        return Recorded(self.tape, other)
 
     # --- copies -----------------------------------------------------------------------------------------------
 
@@ -325,7 +286,7 @@ class RecordedNumpy:
         return lambda *arguments, **settings: _running().call(function, *arguments, **settings)
 
     def empty(self, shape: Any, dtype: Any) -> Recorded:
-        return _running().empty(shape, dtype)
+        return Recorded(_running(), np.empty(shape, dtype))
 
     def zeros(self, shape: Any, dtype: Any) -> Recorded:
         return _running().fill(np.zeros(shape, dtype), 0)
@@ -353,15 +314,14 @@ class RecordedNumpy:
         return x if values.flags.c_contiguous else _running().copied(values, values.dtype)
 
     def broadcast_to(self, x: Any, shape: Any) -> Recorded:
-        view = np.broadcast_to(_running().values(x), shape)
-        return x.seen_as(view) if isinstance(x, Recorded) else Recorded(_running(), view)
+        return Recorded(_running(), np.broadcast_to(_running().values(x), shape))
 
     def tile(self, x: Any, times: int) -> Recorded:
         """x: (n,) -> (times · n,)"""
         row = _running().values(x)
-        made = self.empty((times, *row.shape), row.dtype)
-        _running().put(made.values, x)
-        return made.reshape(times * len(row))
+        made = np.empty((times, *row.shape), row.dtype)
+        _running().put(made, Recorded(_running(), row))
+        return Recorded(_running(), made.reshape(times * len(row)))
 
     def where(self, condition: Any, one: Any, other: Any) -> Recorded:
         return _running().anew(np.where, condition, one, other)
@@ -378,7 +338,7 @@ class RecordedNumpy:
 
 
 def _as_strided(x: Recorded, shape: Any, strides: Any) -> Recorded:
-    return x.seen_as(np.lib.stride_tricks.as_strided(x.values, shape, strides))
+    return Recorded(x.tape, np.lib.stride_tricks.as_strided(x.values, shape, strides))
 
 
 class RecordedKernels(Kernels):
@@ -391,13 +351,9 @@ class RecordedKernels(Kernels):
         if (step, epoch) != tape.now[:2]:
             raise ValueError("words of another step")
 
-        kept = tape.empty((examples, words_each), np.uint64)
-        words = kept.values
+        def draw() -> Array:
+            return PLAIN.example_words(seed, purpose, layer, epoch=tape.now.epoch, step=tape.now.step, **sizes)
 
-        def draw() -> None:
-            now = tape.now
-            words[...] = PLAIN.example_words(seed, purpose, layer, epoch=now.epoch, step=now.step, **sizes)
-
-        draw()
-        tape.note(draw, [], words)
-        return kept
+        words = np.ascontiguousarray(draw())
+        tape.note(lambda: np.copyto(words, draw()), [], words)
+        return Recorded(tape, words)
