@@ -132,6 +132,32 @@ def test_a_torn_last_line_is_dropped_and_told(tmp_path: Path, caplog: pytest.Log
     assert run.rows(run.metrics) == [{"step": 1}] and "metrics.jsonl:2: damaged; 2 lines" in caplog.text
 
 
+def test_rows_wait_a_moment_for_others_and_never_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: clock)
+    run = new_run(tmp_path)
+
+    def written() -> list[int]:
+        return [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()]
+
+    run.append_soon({"step": 1})
+    assert written() == [1]
+    clock += 0.01
+    run.append_soon({"step": 2})
+    assert written() == [1]
+    clock += 0.1
+    run.append_soon({"step": 3})
+    assert written() == [1, 2, 3]
+    run.append_soon({"step": 4})
+    run.append(run.metrics, {"step": 5})  # order is kept
+    assert written() == [1, 2, 3, 4, 5]
+    for step, look in enumerate([lambda: run.rows(run.metrics), run.log_lengths, run.flush], start=6):
+        run.append_soon({"step": step})
+        assert written()[-1] == step - 1
+        look()
+        assert written()[-1] == step
+
+
 def test_what_json_has_not_is_never_written(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     for value in (float("nan"), float("inf")):

@@ -193,7 +193,7 @@ def test_the_shard_size_follows_from_model_and_batch_alone(monkeypatch: pytest.M
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)), raising=False)
         assert [auto_shard_size(conv, n, True) for n in (1, 20, 32, 128, 1 << 20)] == [1, 20, 32, 128, 1 << 14]
-        assert [auto_shard_size(conv, n, False) for n in (1, 20, 32, 40, 128, 1000)] == [1, 16, 16, 20, 32, 32]
+        assert [auto_shard_size(conv, n, False) for n in (1, 20, 32, 40, 128, 1000)] == [1, 20, 32, 32, 32, 32]
         large = build_model(load("cifar_cnn"))
         assert [auto_shard_size(large, n, True) for n in (1, 20, 32, 128, 1000)] == [1, 20, 32, 32, 32]
         assert [auto_shard_size(dense, n, True) for n in (1, 64, 100, 128, 1001)] == [1, 64, 100, 128, 501]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import reduce
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ import pytest
 from cases import CASES, Case, outputs_of
 from test_script import NETS, SETTINGS, job_of, logged, mixed
 
-from dltrain.backend import Now, Scripts, choose_kernels, kernels
-from dltrain.backend.tape import Tape, record, recording
+from dltrain.backend import Now, Scripts, choose_kernels, kernels, tape
+from dltrain.backend.lanes import Lanes
+from dltrain.backend.tape import MEASUREMENTS, Tape, record, recording
 from dltrain.engine import OPS, Tensor, gradients
 from dltrain.ops import add
 from dltrain.ops import sum as ops_sum
 from dltrain.train import step
+from dltrain.train.shards import Crew
 
 Array = Any
 NOW = Now(step=3, epoch=2, lr=0.5)
@@ -58,6 +61,45 @@ def test_the_same_bits_and_logs(
     assert found == [expected, expected]
     assert counted == ({} if mixup else {11: 2 * 2 * (9 - 1), 4: 2 * (3 - 1)})  # one of each is written down
     assert dict(followed) == counted
+
+
+@pytest.mark.parametrize("settings", [name for name in SETTINGS if "mixup" not in SETTINGS[name]])
+@pytest.mark.parametrize("net", NETS)
+def test_whoever_does_a_call_the_bits_are_the_same(
+    net: str, settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole batch as one shard, its calls dealt out to the threads at random."""
+    given = {"shard_size": 22, "epochs": 3, **SETTINGS[settings]}
+    ran: list[int] = []
+    run = Lanes.run
+    monkeypatch.setattr(Lanes, "run", lambda self, begin: (ran.append(len(self._lanes)), run(self, begin)))
+    dice = Random(0)
+    monkeypatch.setattr(tape, "plan", lambda calls, seconds, count: [dice.randrange(count) for _ in calls])
+    found = [logged(job_of(net, **given), tmp_path, threads) for threads in (2, 3)]
+    assert set(ran) == {2, 3} and len(ran) > 4
+    monkeypatch.setattr(step, "SHORT_IN_NUMPY", -1)
+    expected = logged(job_of(net, **given), tmp_path)
+    assert found == [expected, expected]
+
+
+def test_an_error_in_a_lane_is_raised_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who tries again finds the lanes in order."""
+    scripts, crew, x = Scripts(record), Crew(2), np.arange(6, dtype=np.float32)
+    monkeypatch.setattr(tape, "plan", lambda calls, seconds, count: [i % count for i in range(len(calls))])
+
+    def run() -> Array:
+        return crew.lent(lambda: scripts.run("w", [], NOW, lambda x: {"y": ((x + 1) * 2 - x) @ x}, data=[x])["y"])
+
+    expected = [run() for _ in range(MEASUREMENTS + 2)]
+    assert len(set(map(float, expected))) == 1
+    (written,) = scripts.learned.values()
+    assert written is not None
+    with monkeypatch.context() as broken:
+        broken.setattr(Lanes, "run", lambda self, begin: [][1])
+        with pytest.raises(IndexError):
+            run()
+    assert not written._lanes and run() == expected[0]
+    crew.close()
 
 
 def test_two_steps_of_the_same_tape_draw_other_words() -> None:

@@ -26,7 +26,9 @@ def parameters_on(device: Device) -> dict[str, Tensor]:
 
 
 def gradients_of(step: int, device: Device) -> dict[str, Any]:
-    return {name: device.asarray(distinct(*shape, seed=10 * step + i)) for i, (name, shape) in enumerate(SHAPES.items())}
+    return {
+        name: device.asarray(distinct(*shape, seed=10 * step + i)) for i, (name, shape) in enumerate(SHAPES.items())
+    }
 
 
 def update(updater: Updater, steps: range, device: Device) -> list[int]:

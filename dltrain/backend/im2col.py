@@ -70,30 +70,45 @@ def unrolled(
     """Unroll some examples at a time: (which examples, for each group its (rows, slice of the kernel)).
 
     kernels: whose piece_bytes and short_run say what is fast. long_row: values in a row that fill a product. rows:
-    (batches, positions, values under a window), overwritten by the next piece. The size of a piece and the slices
-    depend on shapes alone, so sums have the same order everywhere.
+    (batches, positions, values under a window), overwritten by the next piece unless pieces are worked on at the same
+    time. The size of a piece and the slices depend on shapes alone, so sums have the same order everywhere.
     """
-    xp, channels = kernels.xp, x.shape[-1] // groups
+    xp, channels, half = kernels.xp, x.shape[-1] // groups, x.ndim - 1
     # Slices of the kernel only where they fill a matrix product; a whole kernel otherwise.
-    sliced = prod(window.kernel[1:]) * channels >= long_row
+    row = prod(window.kernel[1:]) * channels
+    sliced = row >= long_row and row * prod(window.out_size) >= kernels.large_slice
     view_of = along_first(window) if sliced else window
-    shape = (*view_of.out_size, prod(view_of.kernel) * channels)
-    examples = max(1, min(len(x), kernels.piece_bytes // (prod(shape) * groups * x.dtype.itemsize)))
-    padded = xp.zeros((examples, *window.padded_size, x.shape[-1]), x.dtype)
-    middle, views = inside(padded, window), sliding(xp, padded, view_of)  # views: (n, *out_size, *kernel, C)
-    sizes, half = (*views.shape[:-1], channels), x.ndim - 1
-    if view_of.kernel[-1] * channels < kernels.short_run:
-        # then lines of positions are copied instead: (*kernel, C, n, *out_size) in memory
-        turned = [xp.empty(sizes[half:] + sizes[:half], x.dtype) for _ in range(groups)]
-        copies = [copy.transpose(*range(half, 2 * half), *range(half)) for copy in turned]
-    else:
-        copies = [xp.empty(sizes, x.dtype) for _ in range(groups)]
-    for first in range(0, len(x), examples):
-        n = min(examples, len(x) - first)
-        xp.copyto(middle[:n], x[first : first + n])
+    sizes = *view_of.out_size, *view_of.kernel, channels
+    by_lines = view_of.kernel[-1] * channels < kernels.short_run  # of positions, then: (*kernel, C, n, *out_size)
+    most = max(1, kernels.piece_bytes // (prod(sizes) * groups * x.dtype.itemsize))
+    pieces = list(evenly(len(x), most))
+    size = max((piece.stop - piece.start for piece in pieces), default=0)
+
+    def room() -> tuple[Array, list[Array]]:
+        padded = xp.zeros((size, *window.padded_size, x.shape[-1]), x.dtype)
+        if not by_lines:
+            return padded, [xp.empty((size, *sizes), x.dtype) for _ in range(groups)]
+        turned = [xp.empty((*sizes[half - 1 :], size, *sizes[: half - 1]), x.dtype) for _ in range(groups)]
+        return padded, [copy.transpose(*range(half, 2 * half), *range(half)) for copy in turned]
+
+    padded, copies = room()
+    for i, piece in enumerate(pieces):
+        if i and kernels.at_once:
+            padded, copies = room()
+        n = piece.stop - piece.start
+        xp.copyto(inside(padded, window)[:n], x[piece])
+        views = sliding(xp, padded[:n], view_of)  # (n, *out_size, *kernel, C)
         for group, copy in enumerate(copies):
-            xp.copyto(copy[:n], channels_of(views[:n], group, groups))
-        yield slice(first, first + n), [_slices(copy[:n].reshape(n, *shape), window, sliced) for copy in copies]
+            xp.copyto(copy[:n], channels_of(views, group, groups))
+        shape = n, *view_of.out_size, prod(sizes[half - 1 :])
+        yield piece, [_slices(copy[:n].reshape(shape), window, sliced) for copy in copies]
+
+
+def evenly(count: int, most: int) -> Iterator[slice]:
+    """Runs of at most so many, about equally long: 1, 2, 4, ... of them, so that two threads get as many."""
+    runs = min(count, 1 << (-(-count // most) - 1).bit_length())
+    for i in range(runs):
+        yield slice(count * i // runs, count * (i + 1) // runs)
 
 
 def _slices(unrolled: Array, window: Window, sliced: bool) -> list[tuple[Array, slice]]:

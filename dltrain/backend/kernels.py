@@ -23,7 +23,7 @@ from dltrain.window import Window
 
 Array = Any
 MANY = 16  # small products, which one call makes quicker than a loop
-CPU_PIECE = 2 << 20  # bytes of unrolled input worked on at a time: about the size of a second-level cache
+CPU_PIECE = 7 << 18  # bytes of unrolled input worked on at a time: about the size of a second-level cache
 Observed = tuple[Array, Array, Array | None]  # what `observe` gives, and None where nothing was counted
 
 
@@ -54,7 +54,9 @@ class Kernels:
     short_run = 16  # neighbouring numbers under a window that are too few to be copied by themselves
     long_row: float = 24  # values in a row that a matrix product works well with
     long_row_backward: float = 64  # the same where the rows are turned
+    large_slice = 1 << 13  # values in the rows of a picture, with which a product is worth its call
     few_filters = 12  # are too few for a product
+    at_once = False  # whether what does not depend on each other is worked on at the same time
 
     def __init__(self, xp: ModuleType, piece_bytes: int):
         self.name = xp.__name__

@@ -13,28 +13,23 @@ are no arrays, are the same in every step.
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
+from time import perf_counter
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import numpy as np
 
 from dltrain.backend.kernels import CPU_PIECE, Kernels
+from dltrain.backend.lanes import Call, Lanes, plan
 from dltrain.backend.late import Late
 from dltrain.backend.script import Arrays, Now
+from dltrain.backend.share import idle
 
 Array = Any
 recording: ContextVar[Optional["Tape"]] = ContextVar("recording", default=None)  # what is being noted, and where
 PLAIN = Kernels(np, CPU_PIECE)
+MEASUREMENTS = 3  # of which the shortest counts: in others the thread had to wait for the processor
 UNKNOWN = (TypeError, AttributeError, IndexError, ValueError)  # what comes of something that cannot be noted
-
-
-class Call(NamedTuple):
-    """One call of numpy: what it reads and where it writes, and whether that is all it does but for a first filling."""
-
-    again: Callable[[], Any]
-    reads: Sequence[Array]
-    writes: Array
-    fills: bool = False
 
 
 class Tape:
@@ -48,7 +43,9 @@ class Tape:
         self.data = [Recorded(self, a.copy()) for a in data]
         self._fixed = [*fixed]
         self._calls: list[Call] = []
-        self._steps: list[Callable[[], Any]] = []
+        self._steps: list[Call] = []  # those that are repeated
+        self._seconds: list[list[float]] = []  # of each step, in every measurement
+        self._lanes: dict[int, Lanes] = {}  # by the number of threads
         self.results: Arrays = {}
 
     # --- writing ----------------------------------------------------------------------------------------------
@@ -114,7 +111,7 @@ class Tape:
             return self.own(x)
 
         self.results = {name: plain(x) for name, x in results.items()}
-        self._steps = [call.again for i, call in enumerate(self._calls) if not (call.fills and self._lasts(i))]
+        self._steps = [call for i, call in enumerate(self._calls) if not (call.fills and self._lasts(i))]
 
     def _lasts(self, i: int) -> bool:
         """Whether what a call fills an array with is there in later steps, too, where it is not overwritten before
@@ -139,9 +136,31 @@ class Tape:
         self.now = now
         for array, kept in zip(data, self.data, strict=True):
             np.copyto(kept.values, array)
-        for step in self._steps:
-            step()
+        others = idle.get()
+        if others.begin is None or others.threads == 0:
+            for step in self._steps:
+                step.again()
+        elif len(self._seconds) < MEASUREMENTS:
+            self._seconds.append([_seconds_of(step.again) for step in self._steps])
+        else:
+            try:
+                self._lanes_of(others.threads + 1).run(others.begin)
+            except BaseException:
+                self._lanes.clear()
+                raise
         return dict(self.results)
+
+    def _lanes_of(self, threads: int) -> Lanes:
+        if threads not in self._lanes:
+            shortest = [min(seconds) for seconds in zip(*self._seconds, strict=True)]
+            self._lanes[threads] = Lanes(self._steps, plan(self._steps, shortest, threads))
+        return self._lanes[threads]
+
+
+def _seconds_of(work: Callable[[], Any]) -> float:
+    began = perf_counter()
+    work()
+    return perf_counter() - began
 
 
 def record(
@@ -343,6 +362,8 @@ def _as_strided(x: Recorded, shape: Any, strides: Any) -> Recorded:
 
 class RecordedKernels(Kernels):
     """Plain numpy's, with random words that are others in every step."""
+
+    at_once = True
 
     def example_words(
         self, seed: int, purpose: str, layer: str, *, epoch: int, step: int, first: int, examples: int, words_each: int

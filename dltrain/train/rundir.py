@@ -13,7 +13,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,12 @@ from dltrain.errors import ConfigError, RunError
 from dltrain.train import files
 from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.files import write_atomically
+from dltrain.train.lines import Waiting, readable, to_lines
 from dltrain.train.lock import Lock, is_held
 
 GROUP = "group.json"  # in a folder that holds the runs of a group
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 STEP = re.compile(r"step-([0-9]{8,16})\.safetensors")
-LINE = json.JSONEncoder(allow_nan=False)  # of a log
-SOON = 0.1  # seconds
 warn = logging.getLogger("dltrain").warning
 
 
@@ -76,8 +74,7 @@ class RunDir:
         self.checkpoints = path / "checkpoints"
         self._status = path / "status.json"
         self._lock: Lock | None = None
-        self._waiting: list[str] = []  # lines of metrics.jsonl
-        self._written_at = 0.0
+        self._waiting = Waiting(self.metrics)
 
     @classmethod
     def create(
@@ -241,20 +238,14 @@ class RunDir:
     def append(self, path: Path, *rows: dict[str, Any]) -> None:
         """Add lines of strict JSON to metrics.jsonl or layers.jsonl."""
         self.flush()
-        files.append(path, "".join(LINE.encode(row) + "\n" for row in rows))
+        files.append(path, to_lines(*rows))
 
     def append_soon(self, row: dict[str, Any]) -> None:
-        """A line of metrics.jsonl that may wait for others: to open the file takes longer than a small network's step."""
-        self._waiting.append(LINE.encode(row) + "\n")
-        if time.monotonic() - self._written_at > SOON:
-            self.flush()
+        """A line of metrics.jsonl that may wait for others, until `flush` at the latest."""
+        self._waiting.add(row)
 
     def flush(self) -> None:
-        """Write the lines that wait."""
-        if self._waiting:
-            lines, self._waiting = "".join(self._waiting), []
-            files.append(self.metrics, lines)
-            self._written_at = time.monotonic()
+        self._waiting.write()
 
     def note(self, line: str) -> None:
         """A line in train.log, for people."""
@@ -268,7 +259,7 @@ class RunDir:
             content = path.read_bytes()
         except OSError:
             return []
-        rows, length = _readable(content)
+        rows, length = readable(content)
         if left := content[length:].count(b"\n"):
             warn(f"{path}:{len(rows) + 1}: damaged; {left} lines from here on are left out")
         elif length < len(content):
@@ -287,11 +278,11 @@ class RunDir:
             except FileNotFoundError:
                 write_atomically(log, content := b"")
             length = lengths.get(log.name, 0)
-            _, readable = _readable(content[:length])  # what is written behind damage would never be read
-            if readable < length:
-                warn(f"{log}: had {length:,} bytes when it was saved, of which {readable:,} are left; rows are missing")
-            if len(content) > readable:
-                files.cut(log, readable)
+            _, whole = readable(content[:length])  # what is written behind damage would never be read
+            if whole < length:
+                warn(f"{log}: had {length:,} bytes when it was saved, of which {whole:,} are left; rows are missing")
+            if len(content) > whole:
+                files.cut(log, whole)
 
     # --- checkpoints ----------------------------------------------------------------------------------------
 
@@ -369,21 +360,6 @@ def all_runs(runs: Path) -> list[RunDir]:
             found += [RunDir(path)] if (path / "config.yaml").is_file() else []
             found += all_runs(path) if (path / GROUP).is_file() else []
     return sorted(found, key=lambda run: run.path.name)
-
-
-def _readable(content: bytes) -> tuple[list[dict[str, Any]], int]:
-    """The rows of a log before the first line that is torn or damaged, and how many bytes they take."""
-    rows, length = [], 0
-    for line in BytesIO(content):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(row, dict) or not line.endswith(b"\n"):
-            break
-        rows.append(row)
-        length += len(line)
-    return rows, length
 
 
 def _sweep_drafts(runs: Path) -> None:

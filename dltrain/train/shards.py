@@ -35,7 +35,7 @@ def auto_shard_size(model: Model, batch_size: int, shares: bool) -> int:
     """
     if not any(isinstance(layer, Conv) for layer in model.layers):
         return min(batch_size, max(256 if shares else 64, -(-batch_size // 2)))
-    size = 32 if shares else min(32, max(16, -(-batch_size // 2)))  # two threads have something to do
+    size = 32
     while shares and size * model.multiply_adds < WORTH_A_SHARD:
         size *= 2
     return min(batch_size, size)
@@ -228,7 +228,7 @@ class Crew:
                 finished.release()
 
         for helper in range(threads - 1):
-            self._worker(helper).put(partial(copy_context().run, help_out))
+            self._begin(helper, help_out)
         help_out()
         for _ in range(threads):
             finished.acquire()
@@ -238,11 +238,14 @@ class Crew:
 
     def lent(self, work: Callable[[], T]) -> T:
         """What work gives, in which kernels may use the other threads."""
-        token = idle.set(Idle(self.threads - 1))
+        token = idle.set(Idle(self.threads - 1, self._begin))
         try:
             return work()
         finally:
             idle.reset(token)
+
+    def _begin(self, worker: int, work: Callable[[], None]) -> None:
+        self._worker(worker).put(partial(copy_context().run, work))
 
     def _worker(self, index: int) -> "queue.SimpleQueue[Callable[[], None] | None]":
         while len(self._workers) <= index:

@@ -46,7 +46,7 @@ def train_step(
     weighed = job.loss.class_weights is not None
     count = job.loss.count(job.feeds["train"].targets_of(batch)) if weighed else len(batch)
     now = Now(moment.step, moment.epoch, lr)
-    repeat = partial(_by_script, crew, scripts, now) if is_repeated(job, len(batch)) else _once
+    repeat = partial(_by_script, scripts, now) if is_repeated(job, len(batch)) else _once
     sums = crew.run(
         -(-len(batch) // job.shard_size), lambda shard: _train_shard(job, batch, moment, shard, count, repeat)
     )
@@ -55,7 +55,7 @@ def train_step(
     grads = _complete({name: sums.pop(f"gradient/{name}") for name in parameters}, crew)
     for name, gradient in penalty_gradients.items():
         grads[name] = grads[name] + gradient
-    squares = repeat("norms", grads.values(), lambda: _squares(grads, crew))
+    squares = crew.lent(lambda: repeat("norms", grads.values(), lambda: _squares(grads, crew)))
     figures = Figures(
         moment=moment,
         examples=len(batch),
@@ -81,7 +81,7 @@ def train_step(
             grads = {name: g * scale for name, g in grads.items()}
     before = {name: w.copy() for name, w in weights.items() if measure_update and parameters[name].kind == "weight"}
     changed = [*weights.values(), *updater.state.values()]
-    repeat("update", grads.values(), lambda: _update(updater, crew, grads, now), changed)
+    crew.lent(lambda: repeat("update", grads.values(), lambda: _update(updater, crew, grads, now), changed))
     for rule, layers in job.penalties:
         for layer in layers:
             rule.after_update(layer.parameters.values(), lr)
@@ -120,7 +120,6 @@ def fits(job: Job, batch: Array, moment: Moment) -> bool:
 
 
 def _by_script(
-    crew: Crew,
     scripts: Scripts,
     now: Now,
     what: Hashable,
@@ -129,7 +128,7 @@ def _by_script(
     *more: Sequence[Array],
     **named: Sequence[Array],
 ) -> Sums:
-    return crew.lent(lambda: scripts.run(what, [*given], now, work, *more, **named))
+    return scripts.run(what, [*given], now, work, *more, **named)
 
 
 def _once(what: Hashable, given: Iterable[Array], work: Work, *_: Sequence[Array], data: Sequence[Array] = ()) -> Sums:
@@ -141,7 +140,8 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Arra
     first = shard * job.shard_size
     x, mixture = mixed_examples(job.feeds["train"], batch, first, job.shard_size, moment, job.mixup)
     # Late: for who adds up several shards, or shares a product among threads; of several batches it would be too much.
-    late = job.train.accumulate == 1 and (len(x) < len(batch) or not job.device.kernels.shares)
+    alone = job.device.kernels.shares or repeat is not _once
+    late = job.train.accumulate == 1 and (len(x) < len(batch) or not alone)
 
     def back_and_forth(x: Array, *targets: Array) -> Sums:
         sums: Sums = {}

@@ -1,0 +1,114 @@
+"""The calls of a tape on several threads.
+
+They are a graph: a call comes after those that wrote what it reads, and after those that read or wrote what it
+overwrites. Every call in turn goes to the thread, here a lane, on which it begins first (list scheduling; R. Graham,
+"Bounds on Multiprocessing Timing Anomalies", 1969). Who does a call changes no bit: it finds the same numbers.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dltrain.backend.share import Begin
+
+Array = Any
+Lane = list[Callable[[], Any]]
+HAND_OVER = 30e-6  # seconds until one thread has seen that another one is done
+WORTH_IT = 0.9  # of the time of one lane
+
+
+class Call(NamedTuple):
+    """One call of numpy: what it reads and where it writes, and whether that is all it does but for a first filling."""
+
+    again: Callable[[], Any]
+    reads: Sequence[Array]
+    writes: Array
+    fills: bool = False
+
+
+class Lanes:
+    """One lane is for the calling thread. lanes: of each call. Not to be used again after an error."""
+
+    def __init__(self, calls: Sequence[Call], lanes: Sequence[int]):
+        waits: list[Lane] = [[] for _ in calls]  # before a call, for those of other lanes
+        tells: list[Lane] = [[] for _ in calls]  # after it, those who wait for it
+        self._locks: list[Any] = []
+        met: dict[tuple[int, int], int] = {}  # the last call of another lane that a lane has waited for
+        for i, before in enumerate(_before(calls)):
+            for other, last in {lanes[j]: j for j in before if lanes[j] != lanes[i]}.items():
+                if last > met.get((lanes[i], other), -1):
+                    met[lanes[i], other] = last
+                    lock = Lock()
+                    lock.acquire()
+                    self._locks.append(lock)
+                    waits[i].append(lock.acquire)
+                    tells[last].append(lock.release)
+        self._lanes: list[Lane] = [[] for _ in range(max(lanes) + 1)]
+        for i, call in enumerate(calls):
+            self._lanes[lanes[i]] += [*waits[i], call.again, *tells[i]]
+
+    def run(self, begin: Begin) -> None:
+        """Do all calls. Raises the first error of one."""
+        errors: list[BaseException] = []
+        finished: SimpleQueue[None] = SimpleQueue()
+        own, *others = self._lanes
+        for number, lane in enumerate(others):
+            begin(number, partial(self._follow, lane, errors, finished))
+        self._follow(own, errors, finished)
+        for _ in self._lanes:
+            finished.get()
+        if errors:
+            raise errors[0]
+
+    def _follow(
+        self, lane: list[Callable[[], Any]], errors: list[BaseException], finished: "SimpleQueue[None]"
+    ) -> None:
+        try:
+            for step in lane:
+                step()
+        except BaseException as error:  # also KeyboardInterrupt: it belongs to the caller
+            errors.append(error)
+            for lock in self._locks:  # nobody waits for what will not come
+                with suppress(RuntimeError):
+                    lock.release()
+        finally:
+            finished.put(None)
+
+
+def plan(calls: Sequence[Call], seconds: Sequence[float], count: int) -> list[int]:
+    """The lane of each call, which takes so many seconds; all in the first where others bring little."""
+    free, lanes, ends = [0.0] + [3 * HAND_OVER] * (count - 1), list[int](), list[float]()  # others have to be woken
+    for before, taken in zip(_before(calls), seconds, strict=True):
+        begins = list(free)
+        for j in before:
+            for lane in range(count):
+                begins[lane] = max(begins[lane], ends[j] + (HAND_OVER if lanes[j] != lane else 0))
+        lane = begins.index(min(begins))
+        lanes.append(lane)
+        ends.append(begins[lane] + taken)
+        free[lane] = ends[-1]
+    return lanes if max(ends) < WORTH_IT * sum(seconds) else [0] * len(calls)
+
+
+def _before(calls: Sequence[Call]) -> list[list[int]]:
+    """Which earlier calls each call comes after, in order."""
+    reads = [[np.lib.array_utils.byte_bounds(a) for a in call.reads] for call in calls]
+    writes = [np.lib.array_utils.byte_bounds(call.writes) for call in calls]
+
+    def needs(i: int, j: int) -> bool:
+        return (
+            _meet(writes[i], writes[j])
+            or any(_meet(read, writes[j]) for read in reads[i])
+            or any(_meet(writes[i], read) for read in reads[j])
+        )
+
+    return [[j for j in range(i) if needs(i, j)] for i in range(len(calls))]
+
+
+def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
