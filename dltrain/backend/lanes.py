@@ -65,9 +65,7 @@ class Lanes:
         if errors:
             raise errors[0]
 
-    def _follow(
-        self, lane: list[Callable[[], Any]], errors: list[BaseException], finished: "SimpleQueue[None]"
-    ) -> None:
+    def _follow(self, lane: Lane, errors: list[BaseException], finished: "SimpleQueue[None]") -> None:
         try:
             for step in lane:
                 step()
