@@ -77,8 +77,9 @@ HAZARDS: dict[str, tuple[list[Array], Array, list[Array], Array, bool]] = {
 def test_who_waits(name: str):
     reads1, writes1, reads2, writes2, waits = HAZARDS[name]
     done: list[int] = []
-    first = call(lambda: (time.sleep(0.05), done.append(1)), reads1, writes1)
-    second = call(lambda: done.append(2), reads2, writes2)
+    begun = threading.Event()  # by the second: the first one waits for it, in vain where it has to be over before
+    first = call(lambda: (begun.wait(0.05 if waits else 30), done.append(1)), reads1, writes1)
+    second = call(lambda: (done.append(2), begun.set()), reads2, writes2)
     Lanes([first, second], [0, 1]).run(begin)
     assert done == ([1, 2] if waits else [2, 1])
     assert plan([first, second], [1.0, 1.0], 2) == ([0, 0] if waits else [0, 1])

@@ -245,6 +245,7 @@ class RunDir:
         self._waiting.add(row)
 
     def flush(self) -> None:
+        """Write the lines that wait."""
         self._waiting.write()
 
     def note(self, line: str) -> None:
