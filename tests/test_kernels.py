@@ -10,6 +10,7 @@ import pytest
 
 from dltrain.backend import Activation, Device, Kernels, to_host
 from dltrain.backend.cuda import CudaKernels
+from dltrain.backend.product import backward_product, forward_product
 from dltrain.engine import distinct
 from dltrain.errors import ShapeError
 from dltrain.window import Window
@@ -166,6 +167,17 @@ def test_the_size_of_a_piece_changes_nothing_but_rounding(channels: int, groups:
             assert_close(array, to_host(arrays[0]), "pieces")
 
 
+@pytest.mark.parametrize("piece", [1, 200, 1 << 12, 1 << 40])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (20, 130, 70), (2, 64, 128), (0, 3, 70)])
+def test_a_dense_product_in_parts(shape: tuple[int, int, int], piece: int, device: Device):
+    """A part of one column, of some, of all; strips that are full and one that is not."""
+    n, inputs, outputs = shape
+    x, w, g = distinct(n, inputs), distinct(inputs, outputs, seed=1), distinct(n, outputs, seed=2)
+    there = [device.asarray(a) for a in (x, w, g)]
+    assert_close(forward_product(device.xp, there[0], there[1], piece), x @ w, "forward")
+    assert_close(backward_product(device.xp, there[2], there[1], piece), g @ w.T, "backward")
+
+
 def test_no_examples(device: Device):
     """The last shard of a batch may be small, but shapes hold down to none."""
     window, w = Window.of((4,), 2), device.asarray(distinct(2, 3, 5))
@@ -174,4 +186,7 @@ def test_no_examples(device: Device):
     assert k.conv(x, w, window, 1, None, None).shape == (0, 3, 5)
     assert k.conv_input_grad(g, w, window, 1).shape == x.shape
     assert not to_host(k.conv_weight_grad(g, x, w, window, 1)).any()
+    dense, wide = device.asarray(distinct(3, 70)), device.asarray(np.zeros((0, 70)))
+    assert k.dense(x[:, 0], dense, None, None).shape == (0, 70)
+    assert k.dense_grad(wide, x[:, 0], dense, wide, None, [True, True, True])[0].shape == (0, 3)
     assert k.max_pool(x, window).shape == k.average_pool(x, window).shape == (0, 3, 3)

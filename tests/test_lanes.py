@@ -61,6 +61,7 @@ def call(again: Callable[[], Any], reads: list[Array], writes: Array) -> Call:
 
 
 A, B, C = np.zeros(4), np.zeros(4), np.zeros(4)
+TABLE = np.zeros((4, 6))
 # name -> (what two calls read and write, whether the second has to wait for the first)
 HAZARDS: dict[str, tuple[list[Array], Array, list[Array], Array, bool]] = {
     "nothing in common": ([A[:2]], A[2:], [B[:2]], B[2:], False),
@@ -70,6 +71,9 @@ HAZARDS: dict[str, tuple[list[Array], Array, list[Array], Array, bool]] = {
     "overwrites what was written": ([A], C, [B], C, True),
     "a part of it": ([A], B, [B[3:]], C, True),
     "neighbours": ([A], B[:2], [B[2:]], C, False),
+    "columns side by side": ([A], TABLE[:, :3], [TABLE[:, 3:]], C, False),
+    "a column in common": ([A], TABLE[:, :4], [TABLE[:, 3:]], C, True),
+    "a row across columns": ([A], TABLE[:, :3], [TABLE[2]], C, True),
 }
 
 

@@ -16,9 +16,11 @@ from builders import EVERY_LAYER, SMALL, Unordered, build, parts, tree_sum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dltrain.backend import choose_kernels, open_device
 from dltrain.engine import Tensor, no_grad
 from dltrain.ops import total
-from dltrain.spec import load
+from dltrain.optim import OPTIMIZERS
+from dltrain.spec import load, loads, settle
 from dltrain.spec.job import build_model
 from dltrain.train import shards
 from dltrain.train.shards import Crew, Tree, auto_shard_size
@@ -152,7 +154,7 @@ def test_shards_start_in_order_and_no_more_than_the_threads_compute(threads: int
 
     Crew(threads).run(7, work)
     assert most <= threads
-    assert started == sorted(started) if threads == 1 else set(started[:threads]) == set(range(threads))
+    assert (started if threads == 1 else sorted(started)) == list(range(7))
 
 
 def test_workers_run_in_a_copy_of_the_callers_context() -> None:
@@ -192,8 +194,33 @@ def test_the_shard_size_follows_from_model_and_batch_alone(monkeypatch: pytest.M
     for cores in (1, 64):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)), raising=False)
-        assert [auto_shard_size(conv, n, True) for n in (1, 20, 32, 128, 1 << 20)] == [1, 20, 32, 128, 1 << 14]
-        assert [auto_shard_size(conv, n, False) for n in (1, 20, 32, 40, 128, 1000)] == [1, 20, 32, 32, 32, 32]
+        assert [auto_shard_size(conv, n, True, False) for n in (1, 20, 32, 128, 1 << 20)] == [1, 20, 32, 128, 1 << 14]
+        assert [auto_shard_size(conv, n, False, True) for n in (1, 20, 32, 40, 128, 1000)] == [1, 20, 32, 32, 32, 32]
         large = build_model(load("cifar_cnn"))
-        assert [auto_shard_size(large, n, True) for n in (1, 20, 32, 128, 1000)] == [1, 20, 32, 32, 32]
-        assert [auto_shard_size(dense, n, True) for n in (1, 64, 100, 128, 1001)] == [1, 64, 100, 128, 501]
+        assert [auto_shard_size(large, n, True, False) for n in (1, 20, 32, 128, 1000)] == [1, 20, 32, 32, 32]
+        assert [auto_shard_size(dense, n, True, False) for n in (1, 64, 100, 128, 1001)] == [1, 64, 100, 128, 501]
+        assert [auto_shard_size(dense, n, False, False) for n in (1, 64, 100, 128, 1001)] == [1, 64, 64, 64, 501]
+        assert [auto_shard_size(dense, n, False, True) for n in (1, 64, 1001)] == [1, 64, 1001]
+
+
+MLP = """
+data: digits
+model: {layers: [flatten, {dense: 20}, {dense: {units: 10, activation: none}}]}
+train: {batch_size: 100}
+"""
+
+
+@pytest.mark.usefixtures("chosen_kernels", "scratch_registries")
+def test_a_dense_net_is_one_shard_where_its_calls_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere one shard would leave the other threads idle."""
+    choose_kernels("numpy")
+
+    def size(text: str = MLP) -> object:
+        return settle(loads(text), open_device("cpu")).train.shard_size
+
+    assert size() == 100
+    assert size(MLP.replace("digits", "{digits: {mixup: 0.2}}")) == 64
+    OPTIMIZERS.register("of_a_plugin")(type("Own", (OPTIMIZERS["sgd"],), {"__module__": "elsewhere"}))
+    assert size(MLP + "optimizer: of_a_plugin\n") == 64
+    monkeypatch.setattr("dltrain.train.step.SHORT_IN_NUMPY", 100_000)  # multiplications
+    assert size() == 64

@@ -338,3 +338,17 @@ def test_gradients_wait_for_the_whole_batch_only_where_it_is_in_memory(
     job = ready(batch_size=12, accumulate=accumulate, device=device_of(np.float64, "cpu"))
     take_step(job, crew, np.arange(12))
     assert made and any(made) == (accumulate == 1)
+
+
+@pytest.mark.usefixtures("chosen_kernels")
+@pytest.mark.parametrize("penalty", [{}, {"l2": 0.7}])
+def test_the_norm_of_gradients_is_that_of_all_of_each(
+    penalty: dict[str, Any], crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a gradient is computed, and squared, in pieces, and where a penalty is added to it afterwards."""
+    choose_kernels("numpy")
+    monkeypatch.setattr(sys.modules[Kernels.__module__], "LARGE", 1)
+    monkeypatch.setattr(Kernels, "piece_of_product", 6)
+    job = ready(batch_size=12, penalty=penalty, device=device_of(np.float64, "cpu"))
+    report, gradients = take_step(job, crew, np.arange(12))
+    assert report.gradient_norm == pytest.approx(np.sqrt(sum((g**2).sum() for g in gradients.values())), rel=1e-9)

@@ -117,6 +117,7 @@ class CudaKernels(Kernels):
     piece_of_update = 1 << 62  # every array in one piece
     long_row = long_row_backward = inf  # im2col of whole kernels: one matrix product
     few_filters = 0
+    line = 1
     short_run = 0  # which takes rows alone
 
     def waits(self, needed: Needed, w: Array) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from dltrain.backend.views import along_first, inside, sliding
+from dltrain.backend.views import along_first, evenly, inside, sliding
 from dltrain.window import Window
 
 Array = Any
@@ -102,13 +102,6 @@ def unrolled(
             xp.copyto(copy[:n], channels_of(views, group, groups))
         shape = n, *view_of.out_size, prod(sizes[half - 1 :])
         yield piece, [_slices(copy[:n].reshape(shape), window, sliced) for copy in copies]
-
-
-def evenly(count: int, most: int) -> Iterator[slice]:
-    """Runs of at most so many, about equally long: 1, 2, 4, ... of them, so that two threads get as many."""
-    runs = min(count, 1 << (-(-count // most) - 1).bit_length())
-    for i in range(runs):
-        yield slice(count * i // runs, count * (i + 1) // runs)
 
 
 def _slices(unrolled: Array, window: Window, sliced: bool) -> list[tuple[Array, slice]]:

@@ -8,7 +8,7 @@ with N examples, C input channels, K output channels.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import inf, prod, sqrt
+from math import gcd, inf, prod, sqrt
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 from dltrain.backend import im2col, winograd
 from dltrain.backend.im2col import channels_of
 from dltrain.backend.late import LARGE, LATE, Late, Needed
-from dltrain.backend.views import flipped_window, inside, pad, swept, taps
+from dltrain.backend.product import backward_product, forward_product
+from dltrain.backend.views import evenly, flipped_window, inside, pad, swept, taps
 from dltrain.random import example_words
 from dltrain.window import Window
 
@@ -48,7 +49,7 @@ class Kernels:
 
     note = ""
     shares = False  # whether a large call uses idle threads by itself
-    piece_of_product = 1 << 18  # numbers of a late gradient, so that threads can share the work
+    piece_of_product = 1 << 19  # numbers of a matrix, so that threads can share its product
     piece_of_update = 1 << 17  # numbers: few enough to meet in the cache, too many for threads to stand in Python's way
     few_to_update = 1 << 15  # numbers of a parameter that is better updated together with others
     short_run = 16  # neighbouring numbers under a window that are too few to be copied by themselves
@@ -56,6 +57,7 @@ class Kernels:
     long_row_backward: float = 64  # the same where the rows are turned
     large_slice = 1 << 13  # values in the rows of a picture, with which a product is worth its call
     few_filters = 12  # are too few for a product
+    line = 1 << 10  # numbers: a shorter bias is repeated until it is worth a call
     at_once = False  # whether what does not depend on each other is worked on at the same time
 
     def __init__(self, xp: ModuleType, piece_bytes: int):
@@ -67,18 +69,21 @@ class Kernels:
 
     def dense(self, x: Array, w: Array, bias: Array | None, activation: Activation | None) -> Array:
         """activation(x @ w + bias). x: (N, in), w: (in, out)."""
-        y = self.xp.matmul(x, w)
-        if bias is not None:
-            y += bias
-        return self.activate(activation, y)
+        y = forward_product(self.xp, x, w, self.piece_of_product)
+        for rows in evenly(len(x), max(1, self.piece_of_update // w.shape[1])):
+            self._add_bias(y[rows], bias)
+            self.activate(activation, y[rows])
+        return y
 
     def dense_grad(
         self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: Needed
     ) -> tuple[Array | None, Array, Array | None]:
         """dLoss/dx, dLoss/dw and dLoss/dbias given g = dLoss/dy; needed: which of them (dw always, maybe late)."""
         g = self.activate_grad(activation, g, y)
-        # g @ w.T would do, but takes up to twice as long
-        dx = self.xp.ascontiguousarray((w @ g.T).T) if needed[0] else None
+        dx = None
+        if needed[0]:
+            wide = w.shape[1] >= self.long_row_backward
+            dx = backward_product(self.xp, g, w, self.piece_of_product) if wide else g @ w.T
         dw = Late(self, (x, g)) if self.waits(needed, w) else x.T @ g
         return dx, dw, self.column_sums(g) if needed[2] else None
 
@@ -108,11 +113,17 @@ class Kernels:
         quick = winograd.fits(xp, window, groups, w, winograd.WORTH_IT)
         for piece in winograd.conv(x, w, window, y) if quick else self._direct(x, w, window, groups, y):
             out = y[piece]
-            if bias is not None:  # by lines: a bias of few channels is a short run
-                lines = out.reshape(-1, out.shape[-2] * out.shape[-1])
-                lines += xp.tile(xp.broadcast_to(bias, out.shape[-1:]), out.shape[-2])
+            self._add_bias(out, bias)
             self.activate(activation, out)
         return y
+
+    def _add_bias(self, y: Array, bias: Array | None) -> None:
+        """y += bias, by long lines: numpy begins each one anew, and a bias of few channels is a short one."""
+        if bias is not None:
+            channels = y.shape[-1]
+            times = gcd(y.size // channels, 1 << max(0, (self.line // channels).bit_length() - 1))
+            lines = y.reshape(-1, times * channels)
+            lines += self.xp.tile(self.xp.broadcast_to(bias, (channels,)), times) if times > 1 else bias
 
     def _direct(self, x: Array, w: Array, window: Window, groups: int, y: Array) -> Iterator[slice]:
         """Fill y with x ∗ w, some examples at a time: which ones."""

@@ -7,6 +7,8 @@ whoever has those of all shards computes the sum once.
 
 from typing import Any
 
+from dltrain.backend.views import evenly
+
 Array = Any
 LATE = "late"
 Needed = list[bool | str]  # which gradients of an op's inputs are wanted: LATE where one of these will do
@@ -37,9 +39,8 @@ class Late:
         xp, inputs, outputs = self.kernels.xp, xs[0].shape[1], gs[0].shape[1]
         g = gs[0] if len(gs) == 1 else xp.concatenate(gs)
         result = xp.empty((inputs, outputs), g.dtype)
-        rows = max(1, self.kernels.piece_of_product // outputs)
-        starts = range(0, inputs, rows)
-        return result, [(result[i : i + rows], [x[:, i : i + rows] for x in xs], g) for i in starts]
+        parts = evenly(inputs, max(1, self.kernels.piece_of_product // outputs))
+        return result, [(result[part], [x[:, part] for x in xs], g) for part in parts]
 
     def value(self) -> Array:
         result, pieces = self.pieces()

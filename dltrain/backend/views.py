@@ -1,6 +1,6 @@
-"""Windows as views of padded arrays: what the plain kernels slide, without copying."""
+"""Parts of arrays, without copying: what the plain kernels slide over padded inputs, and even runs of rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import product
 from types import ModuleType
@@ -91,3 +91,10 @@ def along_first(window: Window) -> Window:
         padding=window.padding,
         dilation=(*one[:1], *window.dilation[1:]),
     )
+
+
+def evenly(count: int, most: int) -> Iterator[slice]:
+    """Runs of at most so many, about equally long: 1, 2, 4, ... of them, so that two threads get as many."""
+    runs = min(count, 1 << (-(-count // most) - 1).bit_length())
+    for i in range(runs):
+        yield slice(count * i // runs, count * (i + 1) // runs)

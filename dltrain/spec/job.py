@@ -33,9 +33,10 @@ from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.environment import environment
 from dltrain.train.feed import Feed
 from dltrain.train.find import find_run
-from dltrain.train.job import Job
+from dltrain.train.job import Job, repeatable
 from dltrain.train.rundir import RunDir
 from dltrain.train.shards import auto_shard_size
+from dltrain.train.step import fits_a_tape
 
 warn = logging.getLogger("dltrain").warning
 
@@ -46,8 +47,11 @@ def settle(spec: RunSpec, device: Device) -> RunSpec:
     if spec.device == "auto":
         settled["device"] = device.name
     if spec.train.shard_size == "auto":
-        shares = kernels(device.xp.empty(0)).shares
-        settled["train.shard_size"] = auto_shard_size(build_model(spec), spec.train.batch_size, shares)
+        model, size, shares = build_model(spec), spec.train.batch_size, kernels(device.xp.empty(0)).shares
+        mixup = spec.data.common["mixup"] if spec.data else 0
+        taped = not shares and repeatable(model, spec.loss.build(), spec.optimizer.build())
+        taped = taped and fits_a_tape(model, size, mixup)
+        settled["train.shard_size"] = auto_shard_size(model, size, shares, taped)
     return replace(spec, settled)
 
 

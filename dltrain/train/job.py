@@ -74,12 +74,7 @@ class Job:
 
     @cached_property
     def repeatable(self) -> bool:
-        """Whether a step may be repeated from a script: the model is small, and no plugin's code is part of it, which
-        may do something else in every step."""
-        parts = (*self.model.layers, self.loss, self.optimizer)
-        return sum(p.size for p in self.model.parameters) <= SMALL and all(
-            type(part).__module__.startswith("dltrain.") for part in parts
-        )
+        return repeatable(self.model, self.loss, self.optimizer)
 
     def other_data(self, checkpoint: Checkpoint) -> list[str]:
         """`the test data are others now` for every split that is not as it was; of old checkpoints less is known."""
@@ -130,3 +125,12 @@ class Job:
                 "splits": splits,
             },
         }
+
+
+def repeatable(model: Model, loss: Loss, optimizer: Optimizer) -> bool:
+    """Whether a step may be repeated from a script: the model is small, and no plugin's code is part of it, which may
+    do something else in every step."""
+    parts = (*model.layers, loss, optimizer)
+    return sum(p.size for p in model.parameters) <= SMALL and all(
+        type(part).__module__.startswith("dltrain.") for part in parts
+    )

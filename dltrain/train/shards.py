@@ -25,16 +25,16 @@ WORTH_A_THREAD = 1 << 18  # numbers
 WORTH_A_SHARD = 50_000_000  # multiplications forward, some milliseconds of work with the way back
 
 
-def auto_shard_size(model: Model, batch_size: int, shares: bool) -> int:
+def auto_shard_size(model: Model, batch_size: int, shares: bool, taped: bool) -> int:
     """A function of the model, the batch and the kind of kernels: 32 images fit the caches, wide matrix products want
     more rows.
 
     shares: whether the kernels share out a lone shard's work by themselves. Then small convolutional networks get
     larger shards, for on 32 of their images Python would be busier than the kernels, and so do dense ones, whose
-    weights are packed once for each shard.
+    weights are packed once for each shard. taped: whether plain numpy's calls are dealt out to threads (lanes.py).
     """
     if not any(isinstance(layer, Conv) for layer in model.layers):
-        return min(batch_size, max(256 if shares else 64, -(-batch_size // 2)))
+        return batch_size if taped else min(batch_size, max(256 if shares else 64, -(-batch_size // 2)))
     size = 32
     while shares and size * model.multiply_adds < WORTH_A_SHARD:
         size *= 2

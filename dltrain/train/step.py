@@ -6,7 +6,7 @@ from typing import Any
 
 from dltrain.backend import Late, Now, Scripts, kernels
 from dltrain.engine import Tensor, gradients
-from dltrain.nn import Context, Layer
+from dltrain.nn import Context, Layer, Model
 from dltrain.ops import add, multiply
 from dltrain.train.feed import Moment, random_words
 from dltrain.train.figures import Figures, Guard, at_hand
@@ -20,9 +20,9 @@ Array = Any
 Tap = Callable[[Layer, Array], None]
 Work = Callable[..., Sums]
 Repeat = Callable[..., Sums]  # of _by_script or _once
-WORTH_SQUARING = 1 << 21  # numbers that take as long to square and add as to wake a thread, several times
+WORTH_SQUARING = 1 << 20  # numbers that take as long to square and add as to wake a thread, several times
 SHORT = 1_000_000_000  # multiplications forward: of a longer step Python is too small a part to keep its arrays for it
-SHORT_IN_NUMPY = 200_000_000  # the same, where the arrays in between are kept as well
+SHORT_IN_NUMPY = 500_000_000  # the same, where the arrays in between are kept as well
 
 
 def train_step(
@@ -52,10 +52,13 @@ def train_step(
     )
     parameters = job.model.trainable_parameters
     terms, penalty_gradients = penalise(job)
-    grads = _complete({name: sums.pop(f"gradient/{name}") for name in parameters}, crew)
+    grads, known = _complete({name: sums.pop(f"gradient/{name}") for name in parameters}, crew)
     for name, gradient in penalty_gradients.items():
         grads[name] = grads[name] + gradient
-    squares = crew.lent(lambda: repeat("norms", grads.values(), lambda: _squares(grads, crew)))
+        known.pop(name, None)
+    rest = {name: g for name, g in grads.items() if name not in known}
+    known |= crew.lent(lambda: repeat("norms", rest.values(), lambda: _squares(rest, crew)))
+    squares = {name: known[name] for name in grads}
     figures = Figures(
         moment=moment,
         examples=len(batch),
@@ -94,10 +97,14 @@ def train_step(
 
 def is_repeated(job: Job, examples: int) -> bool:
     """Whether steps of so many examples need Python once and are repeated from a script or a tape then."""
-    work, in_c = examples * job.model.multiply_adds, job.device.kernels.shares
-    if in_c:
-        return job.repeatable and work <= SHORT and examples <= job.shard_size
-    return job.repeatable and work <= SHORT_IN_NUMPY and job.device.is_cpu and not job.mixup  # shares are no arrays
+    if job.device.kernels.shares:
+        return job.repeatable and examples * job.model.multiply_adds <= SHORT and examples <= job.shard_size
+    return job.device.is_cpu and job.repeatable and fits_a_tape(job.model, examples, job.mixup)
+
+
+def fits_a_tape(model: Model, examples: int, mixup: float) -> bool:
+    """Whether numpy's calls of so many examples are worth keeping, with their arrays."""
+    return examples * model.multiply_adds <= SHORT_IN_NUMPY and not mixup  # its shares are no arrays
 
 
 def forward(job: Job, x: Array, first: int, moment: Moment, tap: Tap) -> Tensor:
@@ -140,8 +147,7 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Arra
     first = shard * job.shard_size
     x, mixture = mixed_examples(job.feeds["train"], batch, first, job.shard_size, moment, job.mixup)
     # Late: for who adds up several shards, or shares a product among threads; of several batches it would be too much.
-    alone = job.device.kernels.shares or repeat is not _once
-    late = job.train.accumulate == 1 and (len(x) < len(batch) or not alone)
+    late = job.train.accumulate == 1 and (len(x) < len(batch) or not job.device.kernels.shares)
 
     def back_and_forth(x: Array, *targets: Array) -> Sums:
         sums: Sums = {}
@@ -158,15 +164,20 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Arra
     return repeat(("gradients", shard, len(batch)), weights, back_and_forth, data=data)
 
 
-def _complete(grads: dict[str, Any], crew: Crew) -> dict[str, Array]:
-    """The gradients, with the late ones computed."""
-    pieces = []
-    for name, gradient in grads.items():
-        if isinstance(gradient, Late):
-            grads[name], parts = gradient.pieces()
-            pieces += parts
-    crew.each(pieces, lambda piece: kernels(piece[0]).outer(*piece))
-    return grads
+def _complete(grads: dict[str, Any], crew: Crew) -> tuple[dict[str, Array], Sums]:
+    """The gradients, with the late ones computed, and of these Σ g², added up while they are still in the cache."""
+    late = {name: gradient.pieces() for name, gradient in grads.items() if isinstance(gradient, Late)}
+    names = [name for name, (_, pieces) in late.items() for _ in pieces]
+
+    def compute(piece: tuple[Array, list[Array], Array]) -> Array:
+        kernels(piece[0]).outer(*piece)
+        return _square(piece[0])
+
+    squares: Sums = {}
+    found = crew.each([piece for _, pieces in late.values() for piece in pieces], compute)
+    for name, square in zip(names, found, strict=True):
+        squares[name] = squares[name] + square if name in squares else square
+    return grads | {name: gradient for name, (gradient, _) in late.items()}, squares
 
 
 def _squares(grads: dict[str, Array], crew: Crew) -> Sums:

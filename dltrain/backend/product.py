@@ -1,0 +1,35 @@
+"""The matrix products of dense layers, x @ w and g @ w.T, in parts that threads can share.
+
+BLAS first copies w into an order of its own. So the parts are runs of columns or rows of w, each copied once, and not
+runs of examples, for each of which all of w would be. Which ones depends on shapes alone, and so do the bits.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dltrain.backend.views import evenly
+
+Array = Any
+STRIP = 64  # rows of a matrix that is turned: what they are written to stays in the nearest cache
+
+
+def forward_product(xp: Any, x: Array, w: Array, piece: int) -> Array:
+    """x @ w. x: (N, in), w: (in, out). piece: numbers of w in a part."""
+    y = xp.empty((*x.shape[:-1], w.shape[1]), x.dtype)
+    for columns in _parts(w, 1, piece):
+        xp.matmul(x, w[:, columns], out=y[..., columns])
+    return y
+
+
+def backward_product(xp: Any, g: Array, w: Array, piece: int) -> Array:
+    """g @ w.T, as w @ g.T turned by strips: of wide w numpy's own takes up to twice as long. g: (N, out)."""
+    dx = xp.empty((len(g), len(w)), g.dtype)
+    parts = list(_parts(w, 0, piece))
+    for part, turned in [(part, w[part] @ g.T) for part in parts]:  # first all products, for threads to share
+        for strip in evenly(len(turned), STRIP):
+            xp.copyto(dx[:, part][:, strip], turned[strip].T)
+    return dx
+
+
+def _parts(w: Array, axis: int, piece: int) -> Iterator[slice]:
+    return evenly(w.shape[axis], max(1, piece * w.shape[axis] // max(1, w.size)))
