@@ -3,8 +3,8 @@
 python benchmarks/gpu.py [--batches 128,512,2048] [--epochs 5]     needs dltrain[gpu], CIFAR-10 under DLTRAIN_DATA;
                                                                     PyTorch with CUDA where it is to be compared
 
-Never run yet: no card has been at hand. Whole epochs are timed as a user waits for them, with the data on the GPU on
-both sides, figures read every 50 steps, float32 without TF32; PyTorch in TF32 as well, its default for convolutions.
+Whole epochs are timed as a user waits for them, with the data on the GPU on both sides, figures read every 50 steps,
+float32 without TF32; PyTorch in TF32 as well, its default for convolutions.
 The first epoch, in which kernels are compiled and chosen, is left out. `--quick` takes 2 steps of generated data.
 """
 

@@ -1,7 +1,7 @@
 """CuPy: is there a GPU that can be used, what is it, and the kernels that differ on it.
 
-Nothing here was ever run on a card: it is proved on the strict stand-in of the tests, and the CUDA source by compiling
-it for a GPU and by running it, compiled for the CPU. `pytest -m gpu` proves the rest where there is a card.
+It is proved on the strict stand-in of the tests, and the CUDA source by compiling it for a GPU and by running it,
+compiled for the CPU. `pytest -m gpu` proves the rest where there is a card; docs/gpu.md says when that was.
 """
 
 import importlib
