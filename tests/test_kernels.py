@@ -10,7 +10,7 @@ import pytest
 
 from dltrain.backend import Activation, Device, Kernels, to_host
 from dltrain.backend.cuda import CudaKernels
-from dltrain.backend.product import backward_product, forward_product
+from dltrain.backend.product import backward_product, forward_product, weight_product
 from dltrain.engine import distinct
 from dltrain.errors import ShapeError
 from dltrain.window import Window
@@ -176,6 +176,7 @@ def test_a_dense_product_in_parts(shape: tuple[int, int, int], piece: int, devic
     there = [device.asarray(a) for a in (x, w, g)]
     assert_close(forward_product(device.xp, there[0], there[1], piece), x @ w, "forward")
     assert_close(backward_product(device.xp, there[2], there[1], piece), g @ w.T, "backward")
+    assert_close(weight_product(device.xp, there[0], there[2], piece), x.T @ g, "weight")
 
 
 def test_no_examples(device: Device):

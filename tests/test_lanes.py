@@ -49,8 +49,9 @@ def test_the_result_is_that_of_one_after_the_other(seed: int, count: int):
     expected = memory.copy()
     calls = some_calls(seed, 120, memory)
     dice = random.Random(seed)
-    lanes = Lanes(calls, [dice.randrange(count) for _ in calls])
-    for _ in range(3):  # their locks are as before
+    anyhow = Lanes(calls, [dice.randrange(count) for _ in calls])
+    planned = Lanes(*plan(calls, [dice.choice([0, 1e-3, 1]) for _ in calls], count))
+    for lanes in [anyhow, planned] * 3:  # their locks are as before
         memory[...] = start
         lanes.run(begin)
         np.testing.assert_array_equal(memory, expected)
@@ -86,7 +87,7 @@ def test_who_waits(name: str):
     second = call(lambda: (done.append(2), begun.set()), reads2, writes2)
     Lanes([first, second], [0, 1]).run(begin)
     assert done == ([1, 2] if waits else [2, 1])
-    assert plan([first, second], [1.0, 1.0], 2) == ([0, 0] if waits else [0, 1])
+    assert plan([first, second], [1.0, 1.0], 2) == ([first, second], [0, 0] if waits else [0, 1])
 
 
 def test_a_chain_beside_single_calls_takes_a_lane_for_itself():
@@ -94,14 +95,22 @@ def test_a_chain_beside_single_calls_takes_a_lane_for_itself():
     chain = [call(lambda: None, [memory[i]], memory[i + 1]) for i in range(4)]
     single = [call(lambda: None, [], memory[i]) for i in range(5, 9)]
     mixed = [c for both in zip(chain, single, strict=True) for c in both]
-    assert plan(mixed, [1.0] * 8, 2) == [0, 1] * 4
+    calls, lanes = plan(mixed, [1.0] * 8, 2)
+    assert [c for c, lane in zip(calls, lanes, strict=True) if lane == lanes[0]] == chain
+
+
+def test_what_much_depends_on_comes_first():
+    memory = np.zeros((4, 4))
+    single = [call(lambda: None, [], memory[i]) for i in (0, 1)]
+    chain = [call(lambda: None, [], memory[2]), call(lambda: None, [memory[2]], memory[3])]
+    assert plan([*single, *chain], [1.0] * 4, 2) == ([chain[0], single[0], single[1], chain[1]], [0, 1, 0, 1])
 
 
 def test_what_takes_less_than_to_hand_it_over_stays():
     memory = np.zeros((20, 4))
     calls = [call(lambda: None, [], row) for row in memory]
-    assert plan(calls, [HAND_OVER / 20] * 20, 2) == [0] * 20
-    assert set(plan(calls, [HAND_OVER * 20] * 20, 3)) == {0, 1, 2}
+    assert plan(calls, [HAND_OVER / 20] * 20, 2) == (calls, [0] * 20)
+    assert set(plan(calls, [HAND_OVER * 20] * 20, 3)[1]) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("broken", [0, 5, 9])

@@ -17,7 +17,7 @@ import numpy as np
 from dltrain.backend import im2col, winograd
 from dltrain.backend.im2col import channels_of
 from dltrain.backend.late import LARGE, LATE, Late, Needed
-from dltrain.backend.product import backward_product, forward_product
+from dltrain.backend.product import backward_product, forward_product, weight_product
 from dltrain.backend.views import evenly, flipped_window, inside, pad, swept, taps
 from dltrain.random import example_words
 from dltrain.window import Window
@@ -84,7 +84,7 @@ class Kernels:
         if needed[0]:
             wide = w.shape[1] >= self.long_row_backward
             dx = backward_product(self.xp, g, w, self.piece_of_product) if wide else g @ w.T
-        dw = Late(self, (x, g)) if self.waits(needed, w) else x.T @ g
+        dw = Late(self, (x, g)) if self.waits(needed, w) else weight_product(self.xp, x, g, self.piece_of_product)
         return dx, dw, self.column_sums(g) if needed[2] else None
 
     def waits(self, needed: Needed, w: Array) -> bool:

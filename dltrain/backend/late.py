@@ -7,7 +7,7 @@ whoever has those of all shards computes the sum once.
 
 from typing import Any
 
-from dltrain.backend.views import evenly
+from dltrain.backend.product import parts
 
 Array = Any
 LATE = "late"
@@ -39,8 +39,8 @@ class Late:
         xp, inputs, outputs = self.kernels.xp, xs[0].shape[1], gs[0].shape[1]
         g = gs[0] if len(gs) == 1 else xp.concatenate(gs)
         result = xp.empty((inputs, outputs), g.dtype)
-        parts = evenly(inputs, max(1, self.kernels.piece_of_product // outputs))
-        return result, [(result[part], [x[:, part] for x in xs], g) for part in parts]
+        rows = parts(inputs, result.size, self.kernels.piece_of_product)
+        return result, [(result[part], [x[:, part] for x in xs], g) for part in rows]
 
     def value(self) -> Array:
         result, pieces = self.pieces()

@@ -1,4 +1,4 @@
-"""The matrix products of dense layers, x @ w and g @ w.T, in parts that threads can share.
+"""The matrix products of dense layers, x @ w, g @ w.T and x.T @ g, in parts that threads can share.
 
 BLAS first copies w into an order of its own. So the parts are runs of columns or rows of w, each copied once, and not
 runs of examples, for each of which all of w would be. Which ones depends on shapes alone, and so do the bits.
@@ -16,7 +16,7 @@ STRIP = 64  # rows of a matrix that is turned: what they are written to stays in
 def forward_product(xp: Any, x: Array, w: Array, piece: int) -> Array:
     """x @ w. x: (N, in), w: (in, out). piece: numbers of w in a part."""
     y = xp.empty((*x.shape[:-1], w.shape[1]), x.dtype)
-    for columns in _parts(w, 1, piece):
+    for columns in parts(w.shape[1], w.size, piece):
         xp.matmul(x, w[:, columns], out=y[..., columns])
     return y
 
@@ -24,12 +24,22 @@ def forward_product(xp: Any, x: Array, w: Array, piece: int) -> Array:
 def backward_product(xp: Any, g: Array, w: Array, piece: int) -> Array:
     """g @ w.T, as w @ g.T turned by strips: of wide w numpy's own takes up to twice as long. g: (N, out)."""
     dx = xp.empty((len(g), len(w)), g.dtype)
-    parts = list(_parts(w, 0, piece))
-    for part, turned in [(part, w[part] @ g.T) for part in parts]:  # first all products, for threads to share
+    rows = list(parts(len(w), w.size, piece))
+    for part, turned in [(part, w[part] @ g.T) for part in rows]:  # first all products, for threads to share
         for strip in evenly(len(turned), STRIP):
             xp.copyto(dx[:, part][:, strip], turned[strip].T)
     return dx
 
 
-def _parts(w: Array, axis: int, piece: int) -> Iterator[slice]:
-    return evenly(w.shape[axis], max(1, piece * w.shape[axis] // max(1, w.size)))
+def weight_product(xp: Any, x: Array, g: Array, piece: int) -> Array:
+    """x.T @ g. x: (N, in), g: (N, out)."""
+    dw = xp.empty((x.shape[1], g.shape[1]), g.dtype)
+    for rows in parts(len(dw), dw.size, piece):
+        xp.matmul(x[:, rows].T, g, out=dw[rows])
+    return dw
+
+
+def parts(count: int, numbers: int, piece: int) -> Iterator[slice]:
+    """Runs of the rows or columns, so many, of a matrix of so many numbers: at least two of one that is large."""
+    most = max(1, piece * count // max(1, numbers))
+    return evenly(count, min(most, -(-count // 2)) if numbers >= piece >> 1 else most)

@@ -153,7 +153,7 @@ class Tape:
     def _lanes_of(self, threads: int) -> Lanes:
         if threads not in self._lanes:
             shortest = [min(seconds) for seconds in zip(*self._seconds, strict=True)]
-            self._lanes[threads] = Lanes(self._steps, plan(self._steps, shortest, threads))
+            self._lanes[threads] = Lanes(*plan(self._steps, shortest, threads))
         return self._lanes[threads]
 
 

@@ -21,6 +21,7 @@ Tap = Callable[[Layer, Array], None]
 Work = Callable[..., Sums]
 Repeat = Callable[..., Sums]  # of _by_script or _once
 WORTH_SQUARING = 1 << 20  # numbers that take as long to square and add as to wake a thread, several times
+SQUARED = "squared gradient"  # Σ g² of a gradient that is complete already
 SHORT = 1_000_000_000  # multiplications forward: of a longer step Python is too small a part to keep its arrays for it
 SHORT_IN_NUMPY = 500_000_000  # the same, where the arrays in between are kept as well
 
@@ -53,11 +54,13 @@ def train_step(
     parameters = job.model.trainable_parameters
     terms, penalty_gradients = penalise(job)
     grads, known = _complete({name: sums.pop(f"gradient/{name}") for name in parameters}, crew)
+    known |= {name: sums.pop(key) for name in parameters if (key := f"{SQUARED}/{name}") in sums}
     for name, gradient in penalty_gradients.items():
         grads[name] = grads[name] + gradient
         known.pop(name, None)
     rest = {name: g for name, g in grads.items() if name not in known}
-    known |= crew.lent(lambda: repeat("norms", rest.values(), lambda: _squares(rest, crew)))
+    if rest:
+        known |= crew.lent(lambda: repeat("norms", rest.values(), lambda: _squares(rest, crew)))
     squares = {name: known[name] for name in grads}
     figures = Figures(
         moment=moment,
@@ -147,7 +150,8 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Arra
     first = shard * job.shard_size
     x, mixture = mixed_examples(job.feeds["train"], batch, first, job.shard_size, moment, job.mixup)
     # Late: for who adds up several shards, or shares a product among threads; of several batches it would be too much.
-    late = job.train.accumulate == 1 and (len(x) < len(batch) or not job.device.kernels.shares)
+    whole = len(x) == len(batch)
+    late = job.train.accumulate == 1 and not (whole and (job.device.kernels.shares or repeat is not _once))
 
     def back_and_forth(x: Array, *targets: Array) -> Sums:
         sums: Sums = {}
@@ -158,6 +162,8 @@ def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Arra
         parameters = job.model.trainable_parameters
         for name, gradient in zip(parameters, gradients(loss, list(parameters.values()), late=late), strict=True):
             sums[f"gradient/{name}"] = gradient
+            if whole and not isinstance(gradient, Late):
+                sums[f"{SQUARED}/{name}"] = _square(gradient)
         return sums
 
     weights, data = [p.data for p in job.model.parameters], [x, *(targets for _, targets in mixture)]
