@@ -267,3 +267,13 @@ def test_lr_find_on_a_gpu() -> None:
     with standin.installed():
         found = [done("lr-find", "smoke", "--device", name, "--json").json for name in ("cpu", "cuda")]
     assert found[1]["losses"][:20] == pytest.approx(found[0]["losses"][:20], rel=1e-4)
+
+
+def test_a_dense_product_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts are for threads."""
+    device, calls = device_of(np.float32, "standin"), []
+    x, w = device.asarray(np.ones((2, 1024))), device.asarray(np.ones((1024, 1024)))
+    plain = device.xp.matmul
+    monkeypatch.setattr(device.xp, "matmul", lambda *of, **more: (calls.append(of), plain(*of, **more))[1])
+    assert float(to_host(device.kernels.dense(x, w, None, None)).min()) == 1024
+    assert len(calls) == 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dltrain.backend.lanes import HAND_OVER, Call, Lanes, plan
+from dltrain.backend.lanes import HAND_OVER, Call, Lanes, order, plan
 
 Array = Any
 
@@ -49,8 +49,9 @@ def test_the_result_is_that_of_one_after_the_other(seed: int, count: int):
     expected = memory.copy()
     calls = some_calls(seed, 120, memory)
     dice = random.Random(seed)
-    anyhow = Lanes(calls, [dice.randrange(count) for _ in calls])
-    planned = Lanes(*plan(calls, [dice.choice([0, 1e-3, 1]) for _ in calls], count))
+    before = order(calls)
+    anyhow = Lanes(calls, before, {i: dice.randrange(count) for i in range(len(calls))})
+    planned = Lanes(calls, before, plan(before, [dice.choice([0, 1e-3, 1]) for _ in calls], count))
     for lanes in [anyhow, planned] * 3:  # their locks are as before
         memory[...] = start
         lanes.run(begin)
@@ -85,9 +86,10 @@ def test_who_waits(name: str):
     begun = threading.Event()  # by the second: the first one waits for it, in vain where it has to be over before
     first = call(lambda: (begun.wait(0.05 if waits else 30), done.append(1)), reads1, writes1)
     second = call(lambda: (done.append(2), begun.set()), reads2, writes2)
-    Lanes([first, second], [0, 1]).run(begin)
+    before = order([first, second])
+    Lanes([first, second], before, {0: 0, 1: 1}).run(begin)
     assert done == ([1, 2] if waits else [2, 1])
-    assert plan([first, second], [1.0, 1.0], 2) == ([first, second], [0, 0] if waits else [0, 1])
+    assert plan(before, [1.0, 1.0], 2) == {0: 0, 1: 0 if waits else 1}
 
 
 def test_a_chain_beside_single_calls_takes_a_lane_for_itself():
@@ -95,22 +97,21 @@ def test_a_chain_beside_single_calls_takes_a_lane_for_itself():
     chain = [call(lambda: None, [memory[i]], memory[i + 1]) for i in range(4)]
     single = [call(lambda: None, [], memory[i]) for i in range(5, 9)]
     mixed = [c for both in zip(chain, single, strict=True) for c in both]
-    calls, lanes = plan(mixed, [1.0] * 8, 2)
-    assert [c for c, lane in zip(calls, lanes, strict=True) if lane == lanes[0]] == chain
+    assert plan(order(mixed), [1.0] * 8, 2) == {i: i % 2 for i in range(8)}
 
 
 def test_what_much_depends_on_comes_first():
     memory = np.zeros((4, 4))
     single = [call(lambda: None, [], memory[i]) for i in (0, 1)]
     chain = [call(lambda: None, [], memory[2]), call(lambda: None, [memory[2]], memory[3])]
-    assert plan([*single, *chain], [1.0] * 4, 2) == ([chain[0], single[0], single[1], chain[1]], [0, 1, 0, 1])
+    assert list(plan(order([*single, *chain]), [1.0] * 4, 2).items()) == [(2, 0), (0, 1), (1, 0), (3, 1)]
 
 
 def test_what_takes_less_than_to_hand_it_over_stays():
     memory = np.zeros((20, 4))
-    calls = [call(lambda: None, [], row) for row in memory]
-    assert plan(calls, [HAND_OVER / 20] * 20, 2) == (calls, [0] * 20)
-    assert set(plan(calls, [HAND_OVER * 20] * 20, 3)[1]) == {0, 1, 2}
+    before = order([call(lambda: None, [], row) for row in memory])
+    assert plan(before, [HAND_OVER / 20] * 20, 2) == dict.fromkeys(range(20), 0)
+    assert set(plan(before, [HAND_OVER * 20] * 20, 3).values()) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("broken", [0, 5, 9])
@@ -123,7 +124,7 @@ def test_an_error_is_raised_and_nobody_waits_for_ever(broken: int):
     calls = [call(fail if i == broken else lambda: None, [memory[i]], memory[i + 1]) for i in range(10)]
     before = threading.active_count()
     with pytest.raises(MemoryError, match="no room"):
-        Lanes(calls, [0, 1] * 5).run(begin)
+        Lanes(calls, order(calls), {i: i % 2 for i in range(10)}).run(begin)
     for _ in range(100):
         if threading.active_count() == before:
             break

@@ -74,7 +74,9 @@ def test_whoever_does_a_call_the_bits_are_the_same(
     run = Lanes.run
     monkeypatch.setattr(Lanes, "run", lambda self, begin: (ran.append(len(self._lanes)), run(self, begin)))
     dice = Random(0)
-    monkeypatch.setattr(tape, "plan", lambda calls, seconds, count: (calls, [dice.randrange(count) for _ in calls]))
+    monkeypatch.setattr(
+        tape, "plan", lambda before, seconds, count: {i: dice.randrange(count) for i in range(len(before))}
+    )
     found = [logged(job_of(net, **given), tmp_path, threads) for threads in (2, 3)]
     assert set(ran) == {2, 3} and len(ran) > 4
     monkeypatch.setattr(step, "SHORT_IN_NUMPY", -1)
@@ -85,7 +87,7 @@ def test_whoever_does_a_call_the_bits_are_the_same(
 def test_an_error_in_a_lane_is_raised_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who tries again finds the lanes in order."""
     scripts, crew, x = Scripts(record), Crew(2), np.arange(6, dtype=np.float32)
-    monkeypatch.setattr(tape, "plan", lambda calls, seconds, count: (calls, [i % count for i in range(len(calls))]))
+    monkeypatch.setattr(tape, "plan", lambda before, seconds, count: {i: i % count for i in range(len(before))})
 
     def run() -> Array:
         return crew.lent(lambda: scripts.run("w", [], NOW, lambda x: {"y": ((x + 1) * 2 - x) @ x}, data=[x])["y"])

@@ -114,7 +114,7 @@ class CudaKernels(Kernels):
     """
 
     few_to_update = 0
-    piece_of_update = 1 << 62  # every array in one piece
+    piece_of_update = piece_of_product = 1 << 62  # every array in one piece
     long_row = long_row_backward = inf  # im2col of whole kernels: one matrix product
     few_filters = 0
     line = 1

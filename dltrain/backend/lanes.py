@@ -6,7 +6,7 @@ overwrites. Every call in turn goes to the thread, here a lane, on which it begi
 Sequencing and Assembly Line Problems", 1961). Who does a call changes no bit: it finds the same numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
@@ -34,25 +34,30 @@ class Call(NamedTuple):
 
 
 class Lanes:
-    """One lane is for the calling thread. lanes: of each call. Not to be used again after an error."""
+    """One lane is for the calling thread. Not to be used again after an error.
 
-    def __init__(self, calls: Sequence[Call], lanes: Sequence[int]):
+    before: as `order` has it. lanes: of each call, in an order in which they may be done.
+    """
+
+    def __init__(self, calls: Sequence[Call], before: Sequence[Sequence[int]], lanes: Mapping[int, int]):
+        place = {i: at for at, i in enumerate(lanes)}
         waits: list[Lane] = [[] for _ in calls]  # before a call, for those of other lanes
         tells: list[Lane] = [[] for _ in calls]  # after it, those who wait for it
         self._locks: list[Any] = []
-        met: dict[tuple[int, int], int] = {}  # the last call of another lane that a lane has waited for
-        for i, before in enumerate(_before(calls)):
-            for other, last in {lanes[j]: j for j in before if lanes[j] != lanes[i]}.items():
-                if last > met.get((lanes[i], other), -1):
-                    met[lanes[i], other] = last
+        met: dict[tuple[int, int], int] = {}  # where the last call is of another lane that a lane has waited for
+        for i in lanes:
+            last = {lanes[j]: j for j in sorted(before[i], key=place.__getitem__) if lanes[j] != lanes[i]}
+            for other, j in last.items():
+                if place[j] > met.get((lanes[i], other), -1):
+                    met[lanes[i], other] = place[j]
                     lock = Lock()
                     lock.acquire()
                     self._locks.append(lock)
                     waits[i].append(lock.acquire)
-                    tells[last].append(lock.release)
-        self._lanes: list[Lane] = [[] for _ in range(max(lanes) + 1)]
-        for i, call in enumerate(calls):
-            self._lanes[lanes[i]] += [*waits[i], call.again, *tells[i]]
+                    tells[j].append(lock.release)
+        self._lanes: list[Lane] = [[] for _ in range(max(lanes.values()) + 1)]
+        for i, lane in lanes.items():
+            self._lanes[lane] += [*waits[i], calls[i].again, *tells[i]]
 
     def run(self, begin: Begin) -> None:
         """Do all calls. Raises the first error of one."""
@@ -80,31 +85,29 @@ class Lanes:
             finished.put(None)
 
 
-def plan(calls: Sequence[Call], seconds: Sequence[float], count: int) -> tuple[list[Call], list[int]]:
-    """The calls in an order in which they may be done, and the lane of each: the first where others bring little.
+def plan(before: Sequence[Sequence[int]], seconds: Sequence[float], count: int) -> dict[int, int]:
+    """The lane of each call, in an order in which they may be done; the first of all where others bring little.
 
-    seconds: what each takes.
+    before: as `order` has it. seconds: what each call takes.
     """
-    before = _before(calls)
+    calls = range(len(before))
     left = list(seconds)  # from the beginning of a call to the end of all that depends on it
-    for i in reversed(range(len(calls))):
+    for i in reversed(calls):
         for j in before[i]:
             left[j] = max(left[j], seconds[j] + left[i])
     free, lanes, ends = [0.0] + [3 * HAND_OVER] * (count - 1), dict[int, int](), dict[int, float]()  # others wake first
-    for i in sorted(range(len(calls)), key=lambda i: -left[i]):
+    for i in sorted(calls, key=lambda i: -left[i]):
         begins = list(free)
         for j in before[i]:
             for lane in range(count):
                 begins[lane] = max(begins[lane], ends[j] + (HAND_OVER if lanes[j] != lane else 0))
         lanes[i] = begins.index(min(begins))
         ends[i] = free[lanes[i]] = min(begins) + seconds[i]
-    if max(ends.values()) < WORTH_IT * sum(seconds):
-        return [calls[i] for i in lanes], list(lanes.values())
-    return list(calls), [0] * len(calls)
+    return lanes if max(ends.values()) < WORTH_IT * sum(seconds) else dict.fromkeys(calls, 0)
 
 
-def _before(calls: Sequence[Call]) -> list[list[int]]:
-    """Which earlier calls each call comes after, in order."""
+def order(calls: Sequence[Call]) -> list[list[int]]:
+    """Which earlier calls each call comes after."""
 
     def needs(i: int, j: int) -> bool:
         return (

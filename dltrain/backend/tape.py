@@ -12,7 +12,7 @@ are no arrays, are the same in every step.
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from functools import partial
+from functools import cached_property, partial
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any, Optional
@@ -20,7 +20,7 @@ from typing import Any, Optional
 import numpy as np
 
 from dltrain.backend.kernels import CPU_PIECE, Kernels
-from dltrain.backend.lanes import Call, Lanes, plan
+from dltrain.backend.lanes import Call, Lanes, order, plan
 from dltrain.backend.late import Late
 from dltrain.backend.script import Arrays, Now
 from dltrain.backend.share import idle
@@ -153,8 +153,12 @@ class Tape:
     def _lanes_of(self, threads: int) -> Lanes:
         if threads not in self._lanes:
             shortest = [min(seconds) for seconds in zip(*self._seconds, strict=True)]
-            self._lanes[threads] = Lanes(*plan(self._steps, shortest, threads))
+            self._lanes[threads] = Lanes(self._steps, self._before, plan(self._before, shortest, threads))
         return self._lanes[threads]
+
+    @cached_property
+    def _before(self) -> list[list[int]]:
+        return order(self._steps)
 
 
 def _seconds_of(work: Callable[[], Any]) -> float:
