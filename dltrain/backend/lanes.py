@@ -108,18 +108,23 @@ def plan(before: Sequence[Sequence[int]], seconds: Sequence[float], count: int) 
 
 def order(calls: Sequence[Call]) -> list[list[int]]:
     """Which earlier calls each call comes after."""
+    spans = {id(a): np.lib.array_utils.byte_bounds(a) for call in calls for a in (*call.reads, call.writes)}
+
+    def meet(one: Array, other: Array) -> bool:
+        (first, end), (other_first, other_end) = spans[id(one)], spans[id(other)]
+        return first < other_end and other_first < end and _share(one, other)  # most are far apart
 
     def needs(i: int, j: int) -> bool:
         return (
-            _meet(calls[i].writes, calls[j].writes)
-            or any(_meet(read, calls[j].writes) for read in calls[i].reads)
-            or any(_meet(calls[i].writes, read) for read in calls[j].reads)
+            meet(calls[i].writes, calls[j].writes)
+            or any(meet(read, calls[j].writes) for read in calls[i].reads)
+            or any(meet(calls[i].writes, read) for read in calls[j].reads)
         )
 
     return [[j for j in range(i) if needs(i, j)] for i in range(len(calls))]
 
 
-def _meet(one: Array, other: Array) -> bool:
+def _share(one: Array, other: Array) -> bool:
     """Whether they have a number in common; columns side by side have none, though they lie between each other."""
     try:
         return np.shares_memory(one, other, max_work=MOST_WORK)  # type: ignore[arg-type]
