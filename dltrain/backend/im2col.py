@@ -16,6 +16,46 @@ from dltrain.backend.views import along_first, evenly, inside, sliding
 from dltrain.window import Window
 
 Array = Any
+MANY = 16  # small products, which one call makes quicker than a loop
+
+
+def conv(kernels: Any, x: Array, w: Array, window: Window, groups: int, y: Array) -> Iterator[slice]:
+    """Fill y with x ∗ w, some examples at a time: which ones. x: (N, *in, C), w: (*kernel, C/G, K), y: (N, *out, K)."""
+    xp, n = kernels.xp, neighbours(window, groups, w, kernels.few_filters, kernels.short_run)
+    wide_w, wide = widened(xp, w, window, n)
+    outputs = y.reshape(len(x), *wide.out_size, wide_w.shape[-1])
+    for piece, of_groups in unrolled(kernels, x, wide, groups, kernels.long_row):
+        for group, slices in enumerate(of_groups):
+            part = channels_of(outputs[piece], group, groups)
+            for i, (rows, of_kernel) in enumerate(slices):
+                matrix = channels_of(wide_w[of_kernel], group, groups).reshape(rows.shape[-1], -1)
+                if i == 0 and groups == 1:  # straight into y
+                    xp.matmul(rows, matrix, out=part.reshape(*rows.shape[:2], -1))
+                elif i == 0:
+                    part[...] = xp.matmul(rows, matrix).reshape(part.shape)
+                else:
+                    part += xp.matmul(rows, matrix).reshape(part.shape)
+        yield piece
+
+
+def weight_grad(kernels: Any, g: Array, x: Array, w: Array, window: Window, groups: int) -> Array:
+    """dLoss/dw (*kernel, C/G, K) given g = dLoss/dy (N, *out, K)."""
+    xp, n = kernels.xp, neighbours(window, groups, w, kernels.few_filters, kernels.short_run)
+    wide_w, wide = widened(xp, w, window, n)
+    g = g.reshape(len(x), *wide.out_size, wide_w.shape[-1])
+    total = xp.zeros(wide_w.shape, x.dtype)
+    for piece, of_groups in unrolled(kernels, x, wide, groups, kernels.long_row_backward):
+        for group, slices in enumerate(of_groups):
+            outputs = xp.ascontiguousarray(channels_of(g[piece], group, groups))
+            for rows, of_kernel in slices:
+                part = channels_of(total[of_kernel], group, groups)
+                of_rows = outputs.reshape(*rows.shape[:2], -1)
+                if len(rows) >= MANY and part.size * len(rows) <= rows.size + of_rows.size:  # both fit the cache
+                    part += xp.matmul(rows.transpose(0, 2, 1), of_rows).sum(axis=0).reshape(part.shape)
+                    continue
+                for r, o in zip(rows, of_rows, strict=True):
+                    part += (r.T @ o).reshape(part.shape)
+    return narrowed(total, w, window, n)
 
 
 def neighbours(window: Window, groups: int, w: Array, least: int, run: int) -> int:

@@ -6,7 +6,7 @@ A method is here because some backend may do it faster; a faster class overrides
 with N examples, C input channels, K output channels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import gcd, inf, prod, sqrt
 from types import ModuleType
@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import im2col, winograd
-from dltrain.backend.im2col import channels_of
+from dltrain.backend import im2col, winograd, winograd_lines
 from dltrain.backend.late import LARGE, LATE, Late, Needed
 from dltrain.backend.product import backward_product, forward_product, weight_product
 from dltrain.backend.views import evenly, flipped_window, inside, pad, swept, taps
@@ -23,7 +22,6 @@ from dltrain.random import example_words
 from dltrain.window import Window
 
 Array = Any
-MANY = 16  # small products, which one call makes quicker than a loop
 CPU_PIECE = 7 << 18  # bytes of unrolled input worked on at a time: about the size of a second-level cache
 Observed = tuple[Array, Array, Array | None]  # what `observe` gives, and None where nothing was counted
 
@@ -102,7 +100,7 @@ class Kernels:
 
     # --- convolution --------------------------------------------------------------------------------------
     #
-    # Written as matrix products: im2col.py, or winograd.py where that is faster.
+    # Written as matrix products: im2col.py, or winograd.py and winograd_lines.py where these are faster.
 
     def conv(
         self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, activation: Activation | None
@@ -110,8 +108,13 @@ class Kernels:
         """activation(x ∗ w + bias). Cross-correlation, as everywhere in the field."""
         xp = self.xp
         y = xp.empty((len(x), *window.out_size, w.shape[-1]), x.dtype)
-        quick = winograd.fits(xp, window, groups, w, winograd.WORTH_IT)
-        for piece in winograd.conv(x, w, window, y) if quick else self._direct(x, w, window, groups, y):
+        if winograd.fits(xp, window, groups, w, winograd.WORTH_IT):
+            pieces = winograd.conv(x, w, window, y)
+        elif winograd_lines.fits(xp, window, groups, w):
+            pieces = winograd_lines.conv(self, x, w, window, y)
+        else:
+            pieces = im2col.conv(self, x, w, window, groups, y)
+        for piece in pieces:
             out = y[piece]
             self._add_bias(out, bias)
             self.activate(activation, out)
@@ -124,24 +127,6 @@ class Kernels:
             times = gcd(y.size // channels, 1 << max(0, (self.line // channels).bit_length() - 1))
             lines = y.reshape(-1, times * channels)
             lines += self.xp.tile(self.xp.broadcast_to(bias, (channels,)), times) if times > 1 else bias
-
-    def _direct(self, x: Array, w: Array, window: Window, groups: int, y: Array) -> Iterator[slice]:
-        """Fill y with x ∗ w, some examples at a time: which ones."""
-        xp, n = self.xp, im2col.neighbours(window, groups, w, self.few_filters, self.short_run)
-        wide_w, wide = im2col.widened(xp, w, window, n)
-        outputs = y.reshape(len(x), *wide.out_size, wide_w.shape[-1])
-        for piece, of_groups in im2col.unrolled(self, x, wide, groups, self.long_row):
-            for group, slices in enumerate(of_groups):
-                part = channels_of(outputs[piece], group, groups)
-                for i, (rows, of_kernel) in enumerate(slices):
-                    matrix = channels_of(wide_w[of_kernel], group, groups).reshape(rows.shape[-1], -1)
-                    if i == 0 and groups == 1:  # straight into y
-                        xp.matmul(rows, matrix, out=part.reshape(*rows.shape[:2], -1))
-                    elif i == 0:
-                        part[...] = xp.matmul(rows, matrix).reshape(part.shape)
-                    else:
-                        part += xp.matmul(rows, matrix).reshape(part.shape)
-            yield piece
 
     def conv_grad(
         self,
@@ -167,22 +152,9 @@ class Kernels:
         xp = self.xp
         if winograd.fits(xp, window, groups, w, winograd.WORTH_IT_BACKWARD):
             return winograd.weight_grad(g, x, w, window)
-        n = im2col.neighbours(window, groups, w, self.few_filters, self.short_run)
-        wide_w, wide = im2col.widened(xp, w, window, n)
-        g = g.reshape(len(x), *wide.out_size, wide_w.shape[-1])
-        total = xp.zeros(wide_w.shape, x.dtype)
-        for piece, of_groups in im2col.unrolled(self, x, wide, groups, self.long_row_backward):
-            for group, slices in enumerate(of_groups):
-                outputs = xp.ascontiguousarray(channels_of(g[piece], group, groups))
-                for rows, of_kernel in slices:
-                    part = channels_of(total[of_kernel], group, groups)
-                    of_rows = outputs.reshape(*rows.shape[:2], -1)
-                    if len(rows) >= MANY and part.size * len(rows) <= rows.size + of_rows.size:  # both fit the cache
-                        part += xp.matmul(rows.transpose(0, 2, 1), of_rows).sum(axis=0).reshape(part.shape)
-                        continue
-                    for r, o in zip(rows, of_rows, strict=True):
-                        part += (r.T @ o).reshape(part.shape)
-        return im2col.narrowed(total, w, window, n)
+        if winograd_lines.fits(xp, window, groups, w):
+            return winograd_lines.weight_grad(self, g, x, w, window)
+        return im2col.weight_grad(self, g, x, w, window, groups)
 
     def conv_input_grad(self, g: Array, w: Array, window: Window, groups: int) -> Array:
         """dLoss/dx given g = dLoss/dy."""
