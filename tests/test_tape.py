@@ -12,8 +12,8 @@ import pytest
 from cases import CASES, Case, outputs_of
 from test_script import NETS, SETTINGS, job_of, logged, mixed
 
-from dltrain.backend import Now, Scripts, choose_kernels, kernels, tape
-from dltrain.backend.lanes import Lanes
+from dltrain.backend import Now, Scripts, choose_kernels, kernels
+from dltrain.backend.calls import Graph
 from dltrain.backend.tape import MEASUREMENTS, Tape, record, recording
 from dltrain.engine import OPS, Tensor, gradients
 from dltrain.ops import add
@@ -68,26 +68,31 @@ def test_the_same_bits_and_logs(
 def test_whoever_does_a_call_the_bits_are_the_same(
     net: str, settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A whole batch as one shard, its calls dealt out to the threads at random."""
+    """A whole batch as one shard, its calls ranked at random among those that may come next."""
     given = {"shard_size": 22, "epochs": 3, **SETTINGS[settings]}
     ran: list[int] = []
-    run = Lanes.run
-    monkeypatch.setattr(Lanes, "run", lambda self, begin: (ran.append(len(self._lanes)), run(self, begin)))
+    run = Graph.run
+    monkeypatch.setattr(Graph, "run", lambda self, begin, others: (ran.append(others), run(self, begin, others)))
     dice = Random(0)
-    monkeypatch.setattr(
-        tape, "plan", lambda before, seconds, count: {i: dice.randrange(count) for i in range(len(before))}
-    )
+    made = Graph.__init__
+
+    def anyhow(self: Graph, calls: Any, seconds: Any) -> None:
+        made(self, calls, [dice.random() for _ in seconds])
+        self.is_worth_it = True
+
+    monkeypatch.setattr(Graph, "__init__", anyhow)
     found = [logged(job_of(net, **given), tmp_path, threads) for threads in (2, 3)]
-    assert set(ran) == {2, 3} and len(ran) > 4
+    assert set(ran) == {1, 2} and len(ran) > 4
     monkeypatch.setattr(step, "SHORT_IN_NUMPY", -1)
     expected = logged(job_of(net, **given), tmp_path)
     assert found == [expected, expected]
 
 
-def test_an_error_in_a_lane_is_raised_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who tries again finds the lanes in order."""
+def test_an_error_in_a_call_is_raised_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who tries again finds everything in order."""
     scripts, crew, x = Scripts(record), Crew(2), np.arange(6, dtype=np.float32)
-    monkeypatch.setattr(tape, "plan", lambda before, seconds, count: {i: i % count for i in range(len(before))})
+    monkeypatch.setattr("dltrain.backend.calls.WORTH_IT", 2)
+    monkeypatch.setattr("dltrain.backend.calls.HAND_OVER", -1)
 
     def run() -> Array:
         return crew.lent(lambda: scripts.run("w", [], NOW, lambda x: {"y": ((x + 1) * 2 - x) @ x}, data=[x])["y"])
@@ -95,12 +100,12 @@ def test_an_error_in_a_lane_is_raised_and_forgotten(monkeypatch: pytest.MonkeyPa
     expected = [run() for _ in range(MEASUREMENTS + 2)]
     assert len(set(map(float, expected))) == 1
     (written,) = scripts.learned.values()
-    assert written is not None
+    assert isinstance(written, Tape) and written._graph.is_worth_it
     with monkeypatch.context() as broken:
-        broken.setattr(Lanes, "run", lambda self, begin: [][1])
+        broken.setattr(written._graph, "_calls", [lambda: [][1]] * len(written._steps))
         with pytest.raises(IndexError):
             run()
-    assert not written._lanes and run() == expected[0]
+    assert run() == expected[0]
     crew.close()
 
 

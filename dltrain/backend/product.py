@@ -10,7 +10,7 @@ from typing import Any
 from dltrain.backend.views import evenly
 
 Array = Any
-STRIP = 64  # rows of a matrix that is turned: what they are written to stays in the nearest cache
+STRIP = 1 << 14  # numbers of a matrix that are turned at a time: what they are written to stays in the nearest cache
 
 
 def forward_product(xp: Any, x: Array, w: Array, piece: int) -> Array:
@@ -26,7 +26,7 @@ def backward_product(xp: Any, g: Array, w: Array, piece: int) -> Array:
     dx = xp.empty((len(g), len(w)), g.dtype)
     rows = list(parts(len(w), w.size, piece))
     for part, turned in [(part, w[part] @ g.T) for part in rows]:  # first all products, for threads to share
-        for strip in evenly(len(turned), STRIP):
+        for strip in evenly(len(turned), max(1, STRIP // len(g))):
             xp.copyto(dx[:, part][:, strip], turned[strip].T)
     return dx
 

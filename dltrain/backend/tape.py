@@ -19,8 +19,8 @@ from typing import Any, Optional
 
 import numpy as np
 
+from dltrain.backend.calls import Call, Graph
 from dltrain.backend.kernels import CPU_PIECE, Kernels
-from dltrain.backend.lanes import Call, Lanes, order, plan
 from dltrain.backend.late import Late
 from dltrain.backend.script import Arrays, Now
 from dltrain.backend.share import idle
@@ -45,7 +45,6 @@ class Tape:
         self._calls: list[Call] = []
         self._steps: list[Call] = []  # those that are repeated
         self._seconds: list[list[float]] = []  # of each step, in every measurement
-        self._lanes: dict[int, Lanes] = {}  # by the number of threads
         self.results: Arrays = {}
 
     # --- writing ----------------------------------------------------------------------------------------------
@@ -137,28 +136,19 @@ class Tape:
         for array, kept in zip(data, self.data, strict=True):
             np.copyto(kept.values, array)
         others = idle.get()
-        if others.begin is None or others.threads == 0:
+        begin = others.begin if others.threads else None
+        if begin and len(self._seconds) < MEASUREMENTS:
+            self._seconds.append([_seconds_of(step.again) for step in self._steps])
+        elif begin and self._graph.is_worth_it:
+            self._graph.run(begin, others.threads)
+        else:
             for step in self._steps:
                 step.again()
-        elif len(self._seconds) < MEASUREMENTS:
-            self._seconds.append([_seconds_of(step.again) for step in self._steps])
-        else:
-            try:
-                self._lanes_of(others.threads + 1).run(others.begin)
-            except BaseException:
-                self._lanes.clear()
-                raise
         return dict(self.results)
 
-    def _lanes_of(self, threads: int) -> Lanes:
-        if threads not in self._lanes:
-            shortest = [min(seconds) for seconds in zip(*self._seconds, strict=True)]
-            self._lanes[threads] = Lanes(self._steps, self._before, plan(self._before, shortest, threads))
-        return self._lanes[threads]
-
     @cached_property
-    def _before(self) -> list[list[int]]:
-        return order(self._steps)
+    def _graph(self) -> Graph:
+        return Graph(self._steps, [min(seconds) for seconds in zip(*self._seconds, strict=True)])
 
 
 def _seconds_of(work: Callable[[], Any]) -> float:

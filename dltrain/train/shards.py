@@ -31,7 +31,7 @@ def auto_shard_size(model: Model, batch_size: int, shares: bool, taped: bool) ->
 
     shares: whether the kernels share out a lone shard's work by themselves. Then small convolutional networks get
     larger shards, for on 32 of their images Python would be busier than the kernels, and so do dense ones, whose
-    weights are packed once for each shard. taped: whether plain numpy's calls are dealt out to threads (lanes.py).
+    weights are packed once for each shard. taped: whether plain numpy's calls are shared out to threads (calls.py).
     """
     if not any(isinstance(layer, Conv) for layer in model.layers):
         return batch_size if taped else min(batch_size, max(256 if shares else 64, -(-batch_size // 2)))

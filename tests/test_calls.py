@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dltrain.backend.lanes import HAND_OVER, Call, Lanes, order, plan
+from dltrain.backend.calls import HAND_OVER, Call, Graph, order
 
 Array = Any
 
@@ -39,22 +39,18 @@ def some_calls(seed: int, count: int, memory: Array) -> list[Call]:
     return found
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize("threads", [0, 1, 2, 7])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_result_is_that_of_one_after_the_other(seed: int, count: int):
+def test_the_result_is_that_of_one_after_the_other(seed: int, threads: int):
     start = np.random.default_rng(seed).random(60)
     memory = start.copy()
     for call in some_calls(seed, 120, memory):
         call.again()
     expected = memory.copy()
-    calls = some_calls(seed, 120, memory)
-    dice = random.Random(seed)
-    before = order(calls)
-    anyhow = Lanes(calls, before, {i: dice.randrange(count) for i in range(len(calls))})
-    planned = Lanes(calls, before, plan(before, [dice.choice([0, 1e-3, 1]) for _ in calls], count))
-    for lanes in [anyhow, planned] * 3:  # their locks are as before
+    calls, dice = some_calls(seed, 120, memory), random.Random(seed)
+    for graph in [Graph(calls, [dice.choice([0, 1e-3, 1]) for _ in calls])] * 3:  # the next time all is as before
         memory[...] = start
-        lanes.run(begin)
+        graph.run(begin, threads)
         np.testing.assert_array_equal(memory, expected)
 
 
@@ -86,45 +82,58 @@ def test_who_waits(name: str):
     begun = threading.Event()  # by the second: the first one waits for it, in vain where it has to be over before
     first = call(lambda: (begun.wait(0.05 if waits else 30), done.append(1)), reads1, writes1)
     second = call(lambda: (done.append(2), begun.set()), reads2, writes2)
-    before = order([first, second])
-    Lanes([first, second], before, {0: 0, 1: 1}).run(begin)
+    assert order([first, second]) == [[], [0] if waits else []]
+    graph = Graph([first, second], [1.0, 1.0])
+    graph.run(begin, 1)
     assert done == ([1, 2] if waits else [2, 1])
-    assert plan(before, [1.0, 1.0], 2) == {0: 0, 1: 0 if waits else 1}
-
-
-def test_a_chain_beside_single_calls_takes_a_lane_for_itself():
-    memory = np.zeros((9, 4))
-    chain = [call(lambda: None, [memory[i]], memory[i + 1]) for i in range(4)]
-    single = [call(lambda: None, [], memory[i]) for i in range(5, 9)]
-    mixed = [c for both in zip(chain, single, strict=True) for c in both]
-    assert plan(order(mixed), [1.0] * 8, 2) == {i: i % 2 for i in range(8)}
+    assert graph.is_worth_it is not waits
 
 
 def test_what_much_depends_on_comes_first():
-    memory = np.zeros((4, 4))
-    single = [call(lambda: None, [], memory[i]) for i in (0, 1)]
-    chain = [call(lambda: None, [], memory[2]), call(lambda: None, [memory[2]], memory[3])]
-    assert list(plan(order([*single, *chain]), [1.0] * 4, 2).items()) == [(2, 0), (0, 1), (1, 0), (3, 1)]
+    memory, done = np.zeros((5, 4)), []
+    reads_of = [[], [], [], [2], [3]]
+    calls = [call(partial(done.append, i), [memory[j] for j in of], memory[i]) for i, of in enumerate(reads_of)]
+    Graph(calls, [1.0, 2.0, 1.0, 1.0, 1.0]).run(begin, 0)
+    assert done == [2, 3, 4, 1, 0]
 
 
-def test_what_takes_less_than_to_hand_it_over_stays():
-    memory = np.zeros((20, 4))
-    before = order([call(lambda: None, [], row) for row in memory])
-    assert plan(before, [HAND_OVER / 20] * 20, 2) == dict.fromkeys(range(20), 0)
-    assert set(plan(before, [HAND_OVER * 20] * 20, 3).values()) == {0, 1, 2}
+def test_who_waits_for_several_comes_after_all_of_them():
+    """The last of them is over long after the others, whoever does it."""
+    memory, done = np.zeros((6, 4)), []
+
+    def work(i: int, pause: float) -> None:
+        time.sleep(pause)
+        done.append(i)
+
+    for slow in range(5):
+        done.clear()
+        calls = [call(partial(work, i, 0.02 if i == slow else 0), [], memory[i]) for i in range(5)]
+        calls.append(call(partial(work, 5, 0), [memory[i] for i in range(5)], memory[5]))
+        Graph(calls, [1.0] * 6).run(begin, 2)
+        assert done[-1] == 5 and sorted(done) == [*range(6)]
 
 
-@pytest.mark.parametrize("broken", [0, 5, 9])
-def test_an_error_is_raised_and_nobody_waits_for_ever(broken: int):
+def test_what_takes_less_than_to_hand_it_over_is_not_worth_it():
+    calls = [call(lambda: None, [], row) for row in np.zeros((20, 4))]
+    assert not Graph(calls, [HAND_OVER / 20] * 20).is_worth_it
+    assert Graph(calls, [HAND_OVER] * 20).is_worth_it
+
+
+@pytest.mark.parametrize("broken", [0, 5, 9, None])
+def test_an_error_is_raised_and_nobody_waits_for_ever(broken: int | None):
     memory = np.zeros((11, 4))
 
     def fail() -> None:
         raise MemoryError("no room")
 
     calls = [call(fail if i == broken else lambda: None, [memory[i]], memory[i + 1]) for i in range(10)]
-    before = threading.active_count()
-    with pytest.raises(MemoryError, match="no room"):
-        Lanes(calls, order(calls), {i: i % 2 for i in range(10)}).run(begin)
+    before, graph = threading.active_count(), Graph(calls, [1.0] * 10)
+    for _ in range(2):
+        if broken is None:
+            graph.run(begin, 3)
+        else:
+            with pytest.raises(MemoryError, match="no room"):
+                graph.run(begin, 3)
     for _ in range(100):
         if threading.active_count() == before:
             break
