@@ -26,7 +26,7 @@ def backward_product(xp: Any, g: Array, w: Array, piece: int) -> Array:
     dx = xp.empty((len(g), len(w)), g.dtype)
     rows = list(parts(len(w), w.size, piece))
     for part, turned in [(part, w[part] @ g.T) for part in rows]:  # first all products, for threads to share
-        for strip in evenly(len(turned), max(1, STRIP // len(g))):
+        for strip in evenly(len(turned), max(1, STRIP // max(1, len(g)))):
             xp.copyto(dx[:, part][:, strip], turned[strip].T)
     return dx
 
