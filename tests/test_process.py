@@ -15,7 +15,7 @@ resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
 settle()
 settle()
 x = np.ones(3 << 18, np.float32)  # 3 MB: from 4 MB on numpy asks for huge pages by itself
-place = x.ctypes.data + x.nbytes // 2
+place = x.ctypes.data + x.nbytes - 1  # it may begin on small pages, up to 2 MB of them
 for region in re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", open("/proc/self/smaps").read())[1:]:
     start, end = (int(number, 16) for number in region.split()[0].split("-"))
     if start <= place < end:
