@@ -169,8 +169,11 @@ def test_the_size_of_a_piece_changes_nothing_but_rounding(channels: int, groups:
 
 @pytest.mark.parametrize("piece", [1, 200, 1 << 12, 1 << 40])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (20, 130, 70), (2, 64, 128), (0, 3, 70)])
-def test_a_dense_product_in_parts(shape: tuple[int, int, int], piece: int, device: Device):
-    """A part of one column, of some, of all; strips that are full and one that is not."""
+def test_a_dense_product_in_parts(
+    shape: tuple[int, int, int], piece: int, device: Device, monkeypatch: pytest.MonkeyPatch
+):
+    """A part of one column, of some, of all; one strip, and several."""
+    monkeypatch.setattr("dltrain.backend.product.STRIP", 640)
     n, inputs, outputs = shape
     x, w, g = distinct(n, inputs), distinct(inputs, outputs, seed=1), distinct(n, outputs, seed=2)
     there = [device.asarray(a) for a in (x, w, g)]

@@ -133,9 +133,7 @@ def test_an_unordered_sum_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_shards_start_in_order_and_no_more_than_the_threads_compute(threads: int) -> None:
     lock, running, most, started = threading.Lock(), 0, 0, []
-    first_ones = threading.Barrier(
-        threads
-    )  # nobody else may begin before the first ones, which all have a permit, have
+    first_ones = threading.Barrier(threads)  # they all have a permit: nobody else may begin before they have
 
     def change(by: int) -> None:
         nonlocal running, most

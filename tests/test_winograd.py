@@ -10,7 +10,8 @@ import pytest
 from native_calls import PLAIN, values
 
 from dltrain.backend import Kernels, Now, Scripts, choose_kernels, kernels, winograd, winograd_lines
-from dltrain.backend.tape import record
+from dltrain.backend.calls import Graph
+from dltrain.backend.tape import MEASUREMENTS, record
 from dltrain.engine import distinct
 from dltrain.errors import ShapeError
 from dltrain.train.shards import Crew
@@ -83,21 +84,26 @@ def test_along_one_dimension_against_loops(
 @pytest.mark.usefixtures("lines", "chosen_kernels")
 @pytest.mark.parametrize("numbers", [200, 144 << 10])
 def test_from_a_tape(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is repeated, every piece with room of its own, gives the bits of what Python goes through."""
+    """What two threads repeat, every piece with room of its own, has the bits of what Python goes through."""
     monkeypatch.setattr(winograd_lines, "NUMBERS", numbers)
+    monkeypatch.setattr("dltrain.backend.calls.WORTH_IT", 2)
+    monkeypatch.setattr("dltrain.backend.calls.HAND_OVER", -1)
     choose_kernels("numpy")
     w, taped, crew, calls = values(3, 3, 4, 6, seed=1), Scripts(record), Crew(2), []
+    shared, run = [], Graph.run
+    monkeypatch.setattr(Graph, "run", lambda self, begin, others: (shared.append(others), run(self, begin, others)))
 
     def work(x: Array, g: Array) -> dict[str, Array]:
         calls.append(type(x))
         return {str(i): result for i, result in enumerate(results(kernels(x), x, w, g))}
 
-    for step in range(6):
+    for step in range(8):
         x, g = values(7, 5, 4, 4, seed=step), values(7, 5, 4, 6, seed=step + 10)
         found = crew.lent(partial(taped.run, "step", [w], Now(step, 0, 0.0), work, data=[x, g]))
         for ours, plain_ones in zip(found.values(), results(PLAIN, x, w, g), strict=True):
             np.testing.assert_array_equal(ours, plain_ones)
-    assert len(calls) < 6, "there is a tape"
+    crew.close()
+    assert len(calls) == 1 and shared == [1] * (8 - 1 - MEASUREMENTS)
 
 
 def results(by: Kernels, *arrays: Array) -> list[Array]:
