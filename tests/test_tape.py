@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +20,7 @@ from dltrain.ops import add
 from dltrain.ops import sum as ops_sum
 from dltrain.train import step
 from dltrain.train.shards import Crew
+from dltrain.window import Window
 
 Array = Any
 NOW = Now(step=3, epoch=2, lr=0.5)
@@ -249,6 +250,28 @@ def test_memory_that_is_short_is_told() -> None:
     with pytest.raises(MemoryError, match="no room"):
         Scripts(record).run("w", [], NOW, fail, data=[OUTSIDE])
     assert recording.get() is None
+
+
+FEW, MANY = 500, 5000  # numbers
+
+
+@pytest.mark.parametrize(("filters", "kernel"), [(6, 5), (2, 3), (32, 3)])
+def test_few_numbers_of_many_are_no_product_of_matmul(filters: int, kernel: int) -> None:
+    """Which would hold the interpreter, so that no other thread could begin anything."""
+    window = Window.of((28, 28), (kernel, kernel))
+
+    def work(x: Any, g: Any, w: Any) -> dict[str, Any]:
+        k = kernels(x)
+        _, dw, db = k.conv_grad(g, x, w, g, window, 1, None, (False, True, True))
+        sums, squares, _ = k.observe(g)
+        return {"dw": dw, "db": db, "sums": sums, "squares": squares, "square": k.square_sum(x)}
+
+    shapes = (16, 28, 28, 1), (16, *window.out_size, filters), (kernel, kernel, 1, filters)
+    tape = record([np.ones(shape, np.float32) for shape in shapes], [], [], NOW, work)
+    assert tape
+    few = [c for c in tape._calls if c.writes.size <= FEW and max((a.size for a in c.reads), default=0) >= MANY]
+    functions = {call.again.func for call in few if isinstance(call.again, partial)}
+    assert np.dot in functions and np.matmul not in functions
 
 
 # --- ops --------------------------------------------------------------------------------------------------------------

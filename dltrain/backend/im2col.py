@@ -54,7 +54,7 @@ def weight_grad(kernels: Any, g: Array, x: Array, w: Array, window: Window, grou
                     part += xp.matmul(rows.transpose(0, 2, 1), of_rows).sum(axis=0).reshape(part.shape)
                     continue
                 for r, o in zip(rows, of_rows, strict=True):
-                    part += (r.T @ o).reshape(part.shape)
+                    part += xp.dot(r.T, o).reshape(part.shape)
     return narrowed(total, w, window, n)
 
 

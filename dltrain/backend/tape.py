@@ -298,6 +298,9 @@ class RecordedNumpy:
             raise AttributeError(f"a tape does not know {name}")
         return lambda *arguments, **settings: _running().call(function, *arguments, **settings)
 
+    def dot(self, a: Any, b: Any) -> Any:
+        return _running().call(np.dot, a, b)
+
     def empty(self, shape: Any, dtype: Any) -> Recorded:
         return Recorded(_running(), np.empty(shape, dtype))
 
