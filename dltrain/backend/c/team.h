@@ -11,7 +11,7 @@
 
 typedef int (*Part)(const void *call, i64 part, i64 parts); /* returns 1 when memory is short */
 
-#define AWAKE 200000 /* nanoseconds: what Python takes between two calls, and some more */
+#define AWAKE 2000000 /* nanoseconds: what Python takes between two calls and between two steps, and some more */
 #define MOST_HELPERS 63
 
 static struct {
