@@ -178,7 +178,8 @@ def test_a_dense_product_in_parts(
     x, w, g = distinct(n, inputs), distinct(inputs, outputs, seed=1), distinct(n, outputs, seed=2)
     there = [device.asarray(a) for a in (x, w, g)]
     assert_close(forward_product(device.xp, there[0], there[1], piece), x @ w, "forward")
-    assert_close(backward_product(device.xp, there[2], there[1], piece), g @ w.T, "backward")
+    for turned in (False, True):
+        assert_close(backward_product(device.xp, there[2], there[1], piece, turned), g @ w.T, "backward")
     assert_close(weight_product(device.xp, there[0], there[2], piece), x.T @ g, "weight")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from dltrain.backend import im2col, winograd, winograd_lines
 from dltrain.backend.late import LARGE, LATE, Late, Needed
+from dltrain.backend.process import blas_is_for_avx512
 from dltrain.backend.product import backward_product, forward_product, weight_product
 from dltrain.backend.views import evenly, flipped_window, inside, pad, swept, taps
 from dltrain.random import example_words
@@ -80,8 +81,8 @@ class Kernels:
         g = self.activate_grad(activation, g, y)
         dx = None
         if needed[0]:
-            wide = w.shape[1] >= self.long_row_backward
-            dx = backward_product(self.xp, g, w, self.piece_of_product) if wide else g @ w.T
+            turned = w.shape[1] >= self.long_row_backward and blas_is_for_avx512()
+            dx = backward_product(self.xp, g, w, self.piece_of_product, turned)
         dw = Late(self, (x, g)) if self.waits(needed, w) else weight_product(self.xp, x, g, self.piece_of_product)
         return dx, dw, self.column_sums(g) if needed[2] else None
 

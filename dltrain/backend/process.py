@@ -6,7 +6,7 @@ import platform
 import sys
 from functools import cache
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 # glibc's mallopt(3) parameters
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
@@ -18,6 +18,13 @@ ROOM = 1 << 30  # bytes of addresses, which are no memory before somebody writes
 def available_cores() -> int:
     """Fewer than the machine has where a container, a batch system or taskset says so."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def blas_is_for_avx512() -> bool:
+    """Whether numpy's matrix products are those of OpenBLAS for processors with AVX-512."""
+    cores = {library.get("architecture", "").lower() for library in threadpool_info()}
+    return not cores.isdisjoint({"skylakex", "cooperlake", "sapphirerapids"})
 
 
 def settle() -> None:
