@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dltrain.backend import process
+
 SETTLED = """
 import re, resource
 import numpy as np
@@ -35,3 +37,14 @@ def test_arrays_lie_in_huge_pages_where_there_is_room(limit: int, expected: str)
         [sys.executable, "-c", SETTLED.format(limit=limit)], capture_output=True, text=True, timeout=60
     )
     assert said.stdout.split("\n")[0] == expected, said.stderr
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"),
+    [([], False), ([None], False), (["Haswell"], False), (["Zen", "SkylakeX"], True), (["Cooperlake"], True)],
+)
+def test_blas_for_avx512_is_known(cores: list[str | None], expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other libraries than OpenBLAS do not say what they are made for."""
+    found = [{"architecture": core} if core else {} for core in cores]
+    monkeypatch.setattr(process, "threadpool_info", lambda: found)
+    assert process.blas_is_for_avx512.__wrapped__() is expected
