@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dltrain.run.find import find_run
+from dltrain.run.rundir import RunDir
 from dltrain.spec import load
-from dltrain.train.find import find_run
-from dltrain.train.rundir import RunDir
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 

@@ -14,8 +14,8 @@ from record import write
 import dltrain
 from dltrain.errors import DivergedError
 from dltrain.report.record import Record
+from dltrain.run.rundir import RunDir, all_runs
 from dltrain.spec import load, shipped_configs
-from dltrain.train.rundir import RunDir, all_runs
 
 
 def trained(name: str, runs: Path) -> RunDir:

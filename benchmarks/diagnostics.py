@@ -22,11 +22,11 @@ from dltrain.backend import Device, Scripts, open_device
 from dltrain.backend.process import available_cores, settle
 from dltrain.data import default_data_dir
 from dltrain.nn import Layer
+from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job
 from dltrain.train import step
 from dltrain.train.loop import fit
 from dltrain.train.probes import Probes, observe
-from dltrain.train.rundir import RunDir
 from dltrain.train.shards import Sums
 from dltrain.train.watcher import Look, Watcher
 

@@ -23,7 +23,7 @@ from sides import KERNELS, TORCH_MODES, built_kernels
 
 from dltrain.backend.process import available_cores
 from dltrain.data import default_data_dir
-from dltrain.train.find import find_run
+from dltrain.run.find import find_run
 
 Side = Callable[[str, int, int | None], dict[str, float]]
 

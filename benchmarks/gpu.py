@@ -21,10 +21,10 @@ import record
 from dltrain.backend import Device, open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
+from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job, load, settle
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
-from dltrain.train.rundir import RunDir
 from dltrain.train.watcher import Watcher
 
 EVERY = 50

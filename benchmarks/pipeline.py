@@ -20,7 +20,7 @@ import record
 
 from dltrain.backend.process import available_cores
 from dltrain.data import SOURCES, default_data_dir
-from dltrain.train.find import find_run
+from dltrain.run.find import find_run
 
 NET = """
 data: {{type: image_folder, path: {path}, size: [{size}, {size}], memory: {memory}}}

@@ -10,7 +10,7 @@ from typing import Any
 
 from dltrain.backend import open_device
 from dltrain.backend.process import settle
-from dltrain.train.environment import environment
+from dltrain.run.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -27,8 +27,8 @@ import record
 
 from dltrain.backend.process import available_cores
 from dltrain.backend.process import settle as settle_process
+from dltrain.run.find import find_run
 from dltrain.spec import build_model, load
-from dltrain.train.find import find_run
 
 HERE = Path(__file__).parent
 BASE = {"batch": 64, "image": 32, "width": 32, "depth": 4}

@@ -20,9 +20,9 @@ from dltrain.backend import choose_kernels, open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
 from dltrain.errors import DeviceError
+from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job
 from dltrain.train.loop import fit
-from dltrain.train.rundir import RunDir
 from dltrain.train.watcher import Look, Watcher
 
 TORCH_MODES = (

@@ -18,12 +18,12 @@ from dltrain.backend.process import settle as settle_process
 from dltrain.data import apply, default_data_dir
 from dltrain.errors import DataError
 from dltrain.report.tensorboard import TensorBoard, required
+from dltrain.run.find import find_run
+from dltrain.run.rundir import RunDir, name_of
 from dltrain.spec import Restored, RunSpec, new_run, restore
 from dltrain.spec import load as load_spec
 from dltrain.train.evaluate import predict
-from dltrain.train.find import find_run
 from dltrain.train.loop import fit
-from dltrain.train.rundir import RunDir, name_of
 from dltrain.train.watcher import Watcher
 
 Row = dict[str, Any]

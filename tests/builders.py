@@ -11,12 +11,12 @@ from dltrain.backend import Device, open_device
 from dltrain.data import Preprocessing, Split
 from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, Model, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
-from dltrain.train.checkpoint import Checkpoint
+from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.progress import Position, Progress
+from dltrain.run.rundir import RunDir
 from dltrain.train.feed import Feed
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
-from dltrain.train.progress import Position, Progress
-from dltrain.train.rundir import RunDir
 from dltrain.train.settings import (
     CheckpointSettings,
     DiagnosticsSettings,

@@ -12,10 +12,10 @@ from builders import make_job
 from commands import dltrain, done
 
 from dltrain.data import Split
+from dltrain.report.advice import RULES, Seen, advise
 from dltrain.report.record import Record
+from dltrain.run.rundir import RunDir, all_runs
 from dltrain.spec import load, shipped_configs
-from dltrain.train.advice import RULES, Seen, advise
-from dltrain.train.rundir import RunDir, all_runs
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,8 +13,8 @@ from test_text import Text
 from dltrain.data.image_folder import ImageFolder
 from dltrain.data.source import Split
 from dltrain.errors import RunError
+from dltrain.run.rundir import RunDir
 from dltrain.train.loop import fit
-from dltrain.train.rundir import RunDir
 
 CONFIG = """\
 data: {{type: npz, path: "{path}", validation: 8}}

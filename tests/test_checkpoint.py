@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dltrain.errors import RunError
-from dltrain.train import files
-from dltrain.train.checkpoint import PARTS, Checkpoint, weights_sha256
-from dltrain.train.progress import Position
+from dltrain.run import files
+from dltrain.run.checkpoint import PARTS, Checkpoint, weights_sha256
+from dltrain.run.progress import Position
 
 
 def assert_same(found: Checkpoint, expected: Checkpoint) -> None:

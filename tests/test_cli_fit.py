@@ -12,8 +12,8 @@ import pytest
 from commands import Said, dltrain, done, strict
 from safetensors.numpy import load_file
 
+from dltrain.run import rundir
 from dltrain.spec import shipped_configs
-from dltrain.train import rundir
 from dltrain.train.loop import Training
 
 RESULT = ("run", "status", "epochs", "steps", "train", "validation", "test", "weights_sha256")

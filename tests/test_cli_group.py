@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from commands import dltrain, done
 
+from dltrain.run.rundir import RunDir
 from dltrain.train import loop
-from dltrain.train.rundir import RunDir
 
 SHORT = ("smoke", "train.max_steps=4", "train.batch_size=32")
 

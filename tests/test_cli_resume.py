@@ -9,7 +9,7 @@ import pytest
 from commands import dltrain, done, strict
 from endurance.harness import TIMES
 
-from dltrain.train.rundir import RunDir
+from dltrain.run.rundir import RunDir
 
 BEGIN = ("fit", "smoke", "data.validation=64", "train.batch_size=32", "train.max_steps=6", "checkpoint.every_steps=2")
 

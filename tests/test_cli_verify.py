@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from commands import dltrain, done, strict
 
-from dltrain.train.checkpoint import Checkpoint
+from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.rundir import RunDir
 from dltrain.train.loop import Training
-from dltrain.train.rundir import RunDir
 
 BEGIN = ("fit", "smoke", "data.validation=64", "train.batch_size=32", "train.max_steps=6", "--threads", 2)
 KEEP = ("checkpoint.every_steps=2", "checkpoint.keep=9")

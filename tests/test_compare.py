@@ -15,8 +15,8 @@ from test_report import check_page
 
 from dltrain.report.comparison import Spread, compare, differing, judge
 from dltrain.report.record import Record
+from dltrain.run.rundir import RunDir, all_runs
 from dltrain.spec import look
-from dltrain.train.rundir import RunDir, all_runs
 
 LAYERS = [{"name": "conv1", "type": "conv", "channels": 8}, {"name": "dense1", "type": "dense", "units": 10}]
 BASE: dict[str, Any] = {

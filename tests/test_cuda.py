@@ -19,6 +19,7 @@ from test_nonfinite import job as fragile_job
 from test_train_bits import assert_close
 
 from dltrain.backend import Device, all_to_host, choose_kernels, to_host
+from dltrain.check.verify import verify
 from dltrain.errors import DivergedError
 from dltrain.random import example_words
 from dltrain.spec import build_job, load, settle, shipped_configs
@@ -29,7 +30,6 @@ from dltrain.train.figures import Figures, Guard, at_hand
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
 from dltrain.train.shards import Crew
-from dltrain.train.verify import verify
 
 cp: Any = standin.cupy
 WITHOUT_DATA = {"vgg16", "lecture_conv_exercise", "weight_sharing"}

@@ -14,8 +14,8 @@ from dltrain.backend import Device, to_host
 from dltrain.engine import no_grad
 from dltrain.nn import Context, Model
 from dltrain.optim import OPTIMIZERS, SCHEDULES
+from dltrain.run.rundir import RunDir
 from dltrain.train.loop import Training, fit
-from dltrain.train.rundir import RunDir
 from dltrain.train.shards import Crew
 from dltrain.train.watcher import Look
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commands import dltrain, done, strict
 
-from dltrain.train.rundir import RunDir
+from dltrain.run.rundir import RunDir
 from dltrain.train.settings import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent

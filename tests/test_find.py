@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dltrain.errors import RunError
-from dltrain.train.find import find_group, find_run, find_runs
-from dltrain.train.group import Group
-from dltrain.train.rundir import all_runs
+from dltrain.run.find import find_group, find_run, find_runs
+from dltrain.run.group import Group
+from dltrain.run.rundir import all_runs
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 from commands import done
 
 from dltrain.backend import open_device
-from dltrain.train.checkpoint import FORMAT, OLDEST
-from dltrain.train.environment import differences, environment
-from dltrain.train.rundir import RunDir
+from dltrain.run.checkpoint import FORMAT, OLDEST
+from dltrain.run.environment import differences, environment
+from dltrain.run.rundir import RunDir
 
 GOLDEN = Path(__file__).parent / "golden"
 RUNS = [GOLDEN / f"format-{number}" for number in range(OLDEST, FORMAT + 1)]

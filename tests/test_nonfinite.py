@@ -13,9 +13,9 @@ from commands import strict
 from dltrain.errors import DivergedError
 from dltrain.ops.activation import FUSED
 from dltrain.random import permutation
+from dltrain.run.rundir import RunDir
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
-from dltrain.train.rundir import RunDir
 from dltrain.train.updater import Updater
 
 AT = 3  # the step before which, or in which, something breaks; the last one before an epoch of four ends

@@ -14,11 +14,11 @@ from endurance.harness import remains
 from dltrain.data import AUGMENTATIONS
 from dltrain.errors import Interrupted, RunError
 from dltrain.optim import OPTIMIZERS, SCHEDULES
-from dltrain.train.checkpoint import Checkpoint
+from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.rundir import RunDir
 from dltrain.train.epoch import EpochSums
 from dltrain.train.job import Job
 from dltrain.train.loop import Training, fit
-from dltrain.train.rundir import RunDir
 
 ALL_STEPS = {"every_steps": 1, "keep": 1000}
 

@@ -14,9 +14,9 @@ import pytest
 from builders import checkpoint, make_job, new_run, train
 
 from dltrain.errors import ConfigError, RunError
-from dltrain.train import rundir
-from dltrain.train.progress import Position
-from dltrain.train.rundir import RunDir, all_runs
+from dltrain.run import rundir
+from dltrain.run.progress import Position
+from dltrain.run.rundir import RunDir, all_runs
 
 # --- creating --------------------------------------------------------------------------------------------------------
 

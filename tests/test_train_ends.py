@@ -24,11 +24,11 @@ from dltrain.nn import INITIALIZERS
 from dltrain.ops.activation import FUSED
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.random import permutation
+from dltrain.run.checkpoint import weights_sha256
+from dltrain.run.rundir import RunDir
 from dltrain.train import loop
-from dltrain.train.checkpoint import weights_sha256
 from dltrain.train.job import Job
 from dltrain.train.loop import Training, fit
-from dltrain.train.rundir import RunDir
 from dltrain.train.watcher import Look
 
 Row = dict[str, Any]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from dltrain.errors import ConfigError, RunError
+from dltrain.run.group import Group, Member
+from dltrain.run.rundir import NAME
 from dltrain.spec.vary import variants
-from dltrain.train.group import Group, Member
-from dltrain.train.rundir import NAME
 
 
 @pytest.mark.parametrize(

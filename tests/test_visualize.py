@@ -12,8 +12,8 @@ from PIL import Image
 from dltrain.nn import Context, Model
 from dltrain.report import features
 from dltrain.report.features import feature_grid
+from dltrain.run.rundir import RunDir
 from dltrain.spec import examples_of, restore
-from dltrain.train.rundir import RunDir
 
 TWO = """
 data: {type: npz, path: two.npz}

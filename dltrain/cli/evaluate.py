@@ -44,9 +44,9 @@ def evaluate(
 
     from dltrain.backend.process import available_cores, settle
     from dltrain.data import default_data_dir
+    from dltrain.run.find import find_run
     from dltrain.spec import examples_of, restore
     from dltrain.train.examine import examine, keep
-    from dltrain.train.find import find_run
     from dltrain.train.settings import METRICS
     from dltrain.train.shards import Crew
     from dltrain.train.watcher import scores

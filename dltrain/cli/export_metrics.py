@@ -30,7 +30,7 @@ def export_metrics(
     from dltrain.report.export import write_tables
     from dltrain.report.record import Record, believed
     from dltrain.report.tensorboard import TensorBoard
-    from dltrain.train.find import find_run
+    from dltrain.run.find import find_run
 
     if csv is None and tensorboard is None:
         raise ConfigError("export-metrics: nothing to do; name a folder with --csv or --tensorboard")

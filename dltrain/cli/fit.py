@@ -27,10 +27,10 @@ from dltrain.cli.live import ProgressStyle, watcher_for
 
 if TYPE_CHECKING:
     from dltrain.backend import Device
+    from dltrain.run.checkpoint import Checkpoint
+    from dltrain.run.rundir import RunDir
     from dltrain.spec import RunSpec
-    from dltrain.train.checkpoint import Checkpoint
     from dltrain.train.job import Job
-    from dltrain.train.rundir import RunDir
 
 ADVICE = 3  # things that are said at the end; the report has all
 MOST_CLASSES_SHOWN = 20
@@ -98,9 +98,9 @@ def fit(
     """
     from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError
+    from dltrain.run.find import find_group, find_run
+    from dltrain.run.rundir import name_of
     from dltrain.spec import Override
-    from dltrain.train.find import find_group, find_run
-    from dltrain.train.rundir import name_of
 
     words = [*(overrides or [])]
     flags = {"device": ("--device", device), "seed": ("--seed", seed), "train.max_steps": ("--max-steps", max_steps)}
@@ -224,8 +224,8 @@ class Start:
     def resume(self, run: "RunDir", changes: list[Any]) -> None:
         from dltrain.backend import choose_kernels, open_device
         from dltrain.errors import ConfigError, RunError
+        from dltrain.run.environment import differences, environment
         from dltrain.spec import build_job, ending, resumed, rewritten, stretched
-        from dltrain.train.environment import differences, environment
 
         self.run = run
         run.hold()
@@ -275,8 +275,8 @@ def _chosen(device: "Device") -> str:
 def _unfinished(spec: "RunSpec", runs_dir: Path, smoke: bool) -> "RunDir | None":
     """The newest run of this very config that has not come to its end and that nobody trains."""
     from dltrain.errors import DltrainError
+    from dltrain.run.rundir import all_runs
     from dltrain.spec import differences, load
-    from dltrain.train.rundir import all_runs
 
     for run in sorted(all_runs(runs_dir), key=lambda run: run.config.stat().st_mtime_ns, reverse=True):
         with suppress(DltrainError):  # a config that cannot be read is not this one

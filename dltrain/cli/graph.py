@@ -29,7 +29,7 @@ def graph(
     weights and a batch of its training data.
     """
     from dltrain.report.graph import graph_rows, svg_file, to_dot
-    from dltrain.train.files import write_output
+    from dltrain.run.files import write_output
 
     title, vertices = _capture(config, overrides or [], runs_dir, data_dir)
     if output and form == "text":

@@ -10,7 +10,7 @@ from dltrain.cli import console
 
 if TYPE_CHECKING:
     from dltrain.cli.fit import Start
-    from dltrain.train.group import Group
+    from dltrain.run.group import Group
 
 ENDED = ("done", "diverged")
 REPEATED = ("seed=", "data.fold=")  # members that differ in these alone train the same thing again
@@ -29,9 +29,9 @@ def new_group(
 ) -> "Group":
     """The plan on disk, once every config in it has been checked. Raises ConfigError, RunError."""
     from dltrain.errors import RunError
+    from dltrain.run.group import Group, Member, all_groups
     from dltrain.spec import load
     from dltrain.spec.vary import variants
-    from dltrain.train.group import Group, Member, all_groups
 
     words = [*words, *(["data.validation=0"] if folds else [])]  # a fold is what validates
     spec = load(config, words)
@@ -63,7 +63,7 @@ def train_group(group: "Group", start: "Start", train: Callable[["Start"], None]
     Raises DivergedError at the end where there was one, or whatever stopped the group.
     """
     from dltrain.errors import ConfigError, DivergedError
-    from dltrain.train.rundir import all_runs
+    from dltrain.run.rundir import all_runs
 
     results: dict[str, dict[str, Any]] = {}
     for number, member in enumerate(group.members, start=1):

@@ -114,7 +114,7 @@ class LiveView(Lines):
         from rich.table import Table
         from rich.text import Text
 
-        from dltrain.train.advice import WARM, Seen, advise
+        from dltrain.report.advice import WARM, Seen, advise
 
         seen = self._row["step"] - (self._epochs[-1]["step"] if self._epochs else 0)
         layers = [*self._layers, *(running if seen >= WARM else [])]  # units look dead until enough has been seen

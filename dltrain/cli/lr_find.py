@@ -32,7 +32,7 @@ def lr_find(
     from dltrain.check.lr_find import find_rate
     from dltrain.cli.check import prepare
     from dltrain.report.curve import svg_curve, text_curve
-    from dltrain.train.files import write_output
+    from dltrain.run.files import write_output
     from dltrain.train.shards import Crew
 
     job = prepare(config, overrides, data_dir, device)

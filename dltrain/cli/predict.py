@@ -72,7 +72,7 @@ def predict(
 def _split_arguments(arguments: list[str], runs_dir: Path) -> tuple[Any, list[Path]]:
     """The first argument is a run unless it is a file."""
     from dltrain.errors import ConfigError, DataError, RunError
-    from dltrain.train.find import find_run
+    from dltrain.run.find import find_run
 
     named = not os.path.isfile(arguments[0])
     try:
@@ -118,7 +118,7 @@ def _write_table(path: Path, predictions: list[dict[str, Any]]) -> None:
     import csv
     import io
 
-    from dltrain.train.files import write_output
+    from dltrain.run.files import write_output
 
     text = io.StringIO()
     writer = csv.writer(text)

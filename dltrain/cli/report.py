@@ -27,7 +27,7 @@ def report(
     from dataclasses import asdict
 
     from dltrain.report.page import write_report
-    from dltrain.train.find import find_run
+    from dltrain.run.find import find_run
 
     directory = find_run(run, runs_dir)
     record = write_report(directory, output)

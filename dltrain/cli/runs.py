@@ -23,8 +23,8 @@ def runs(
     A run that cannot be read is named; the others are listed all the same.
     """
     from dltrain.errors import RunError
-    from dltrain.train.group import is_group
-    from dltrain.train.rundir import all_runs
+    from dltrain.run.group import is_group
+    from dltrain.run.rundir import all_runs
     from dltrain.train.settings import METRICS
 
     rows, damaged = [], []

@@ -22,7 +22,7 @@ def env(
     from dltrain.backend import open_device
     from dltrain.backend.process import available_cores, settle
     from dltrain.errors import DeviceError
-    from dltrain.train.environment import environment
+    from dltrain.run.environment import environment
 
     settle()
     found = environment(open_device(device or "auto"), available_cores(), sys.argv)

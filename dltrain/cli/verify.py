@@ -35,11 +35,11 @@ def verify(
     """
     from dltrain.backend import choose_kernels, open_device
     from dltrain.backend.process import available_cores, settle
+    from dltrain.check.verify import verify as repeat
     from dltrain.data import default_data_dir
+    from dltrain.run.environment import differences, environment
+    from dltrain.run.find import find_run
     from dltrain.spec import build_job, load, require_plugins
-    from dltrain.train.environment import differences, environment
-    from dltrain.train.find import find_run
-    from dltrain.train.verify import verify as repeat
 
     settle()
     directory = find_run(run, runs_dir)

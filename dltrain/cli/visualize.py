@@ -56,8 +56,8 @@ def visualize(
     from dltrain.errors import ConfigError, DataError
     from dltrain.report.features import feature_grid, visualise
     from dltrain.report.grid import write_picture
+    from dltrain.run.find import find_run
     from dltrain.spec import examples_of, restore
-    from dltrain.train.find import find_run
 
     settle()
     directory = find_run(run, runs_dir)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.report.record import Record
-from dltrain.train.files import write_output
+from dltrain.run.files import write_output
 
 Row = dict[str, Any]
 

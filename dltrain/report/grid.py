@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from dltrain.data import Preprocessing
 from dltrain.errors import DataError
 from dltrain.nn import shape_text
-from dltrain.train.files import write_output
+from dltrain.run.files import write_output
 
 Array = Any
 SMALLEST_SIDE = 72  # pixels of a tile; smaller images are enlarged by a whole factor, without smoothing

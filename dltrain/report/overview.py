@@ -14,9 +14,9 @@ from dltrain.report.page import render
 from dltrain.report.palette import depth_class
 from dltrain.report.record import Record, believed
 from dltrain.report.sections import duration
-from dltrain.train.files import write_output
-from dltrain.train.group import is_group
-from dltrain.train.rundir import RunDir
+from dltrain.run.files import write_output
+from dltrain.run.group import is_group
+from dltrain.run.rundir import RunDir
 
 CURVES = 12  # variants whose curves are drawn, the best ones
 

@@ -11,11 +11,11 @@ from markupsafe import Markup
 from dltrain import __version__
 from dltrain.nn import shape_text
 from dltrain.report import graph, sections
+from dltrain.report.advice import RULES
 from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
 from dltrain.report.record import Record, believed
-from dltrain.train.advice import RULES
-from dltrain.train.files import write_output
-from dltrain.train.rundir import RunDir
+from dltrain.run.files import write_output
+from dltrain.run.rundir import RunDir
 
 ELSEWHERE = ("command", "variables")  # of env.json: what has a place of its own, or none in a page
 TEMPLATES = Path(__file__).parent / "templates"

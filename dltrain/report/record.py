@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from dltrain.errors import RunError
-from dltrain.train.advice import Advice, Seen, advise
-from dltrain.train.checkpoint import Checkpoint
+from dltrain.report.advice import Advice, Seen, advise
+from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.rundir import RunDir
 from dltrain.train.examine import kept
-from dltrain.train.rundir import RunDir
 
 Array = Any
 Row = dict[str, Any]

@@ -25,16 +25,16 @@ from dltrain.data import (
 from dltrain.errors import ConfigError, DataError, RunError, SettingError
 from dltrain.nn import Loss, Model
 from dltrain.registry import PLUGINS
+from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.environment import environment
+from dltrain.run.find import find_run
+from dltrain.run.rundir import RunDir
 from dltrain.spec.build import build_layers, build_model, build_source, placed
 from dltrain.spec.load import load, loads, replace
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
-from dltrain.train.checkpoint import Checkpoint
-from dltrain.train.environment import environment
 from dltrain.train.feed import Feed
-from dltrain.train.find import find_run
 from dltrain.train.job import Job, repeatable
-from dltrain.train.rundir import RunDir
 from dltrain.train.shards import auto_shard_size
 from dltrain.train.step import fits_a_tape
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 from dltrain.errors import ConfigError
+from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.rundir import RunDir
 from dltrain.spec.job import require_plugins
 from dltrain.spec.load import load, loads
 from dltrain.spec.nodes import Mapping, Node, Place, Scalar
 from dltrain.spec.override import Override
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import RunSpec
-from dltrain.train.checkpoint import Checkpoint
 from dltrain.train.job import Job
-from dltrain.train.rundir import RunDir
 from dltrain.train.settings import RESUMABLE
 
 Changes = dict[str, tuple[Any, Any]]  # path -> (value before, value now)

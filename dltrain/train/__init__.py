@@ -1,1 +1,1 @@
-"""Training: the loop, its shards and logs, and what is kept of a run."""
+"""Training: the loop, its steps and shards, what is measured, and every way to end."""

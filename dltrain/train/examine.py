@@ -17,10 +17,10 @@ from safetensors.numpy import load, save
 from dltrain.backend import to_host
 from dltrain.nn import Loss, Model
 from dltrain.ops import softmax
+from dltrain.run.rundir import RunDir
 from dltrain.train.evaluate import evaluate
 from dltrain.train.feed import Feed
 from dltrain.train.metrics import calibration
-from dltrain.train.rundir import RunDir
 from dltrain.train.settings import MetricsSettings
 from dltrain.train.shards import Crew
 

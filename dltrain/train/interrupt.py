@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from dltrain.train.rundir import RunDir
+from dltrain.run.rundir import RunDir
 
 
 class Stoppable(Protocol):

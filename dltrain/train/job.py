@@ -13,7 +13,7 @@ from dltrain.nn import Layer, Loss, Model, Penalty
 from dltrain.nn.graph import outline
 from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer, Schedule
-from dltrain.train.checkpoint import Checkpoint
+from dltrain.run.checkpoint import Checkpoint
 from dltrain.train.feed import Feed
 from dltrain.train.settings import (
     CheckpointSettings,

@@ -16,7 +16,9 @@ import numpy as np
 from dltrain.backend import all_to_host, to_host
 from dltrain.backend.process import available_cores, settle
 from dltrain.errors import DivergedError, Interrupted, RunError
-from dltrain.train.checkpoint import Checkpoint, weights_sha256
+from dltrain.run.checkpoint import Checkpoint, weights_sha256
+from dltrain.run.progress import Position, Progress
+from dltrain.run.rundir import RunDir
 from dltrain.train.diverged import ranges
 from dltrain.train.epoch import EpochSums
 from dltrain.train.evaluate import evaluate
@@ -29,8 +31,6 @@ from dltrain.train.memory import out_of_memory
 from dltrain.train.metrics import WORST, deciding
 from dltrain.train.pace import Pace
 from dltrain.train.probes import LayerProbe
-from dltrain.train.progress import Position, Progress
-from dltrain.train.rundir import RunDir
 from dltrain.train.settings import HIGHER
 from dltrain.train.shards import Crew
 from dltrain.train.step import train_step

@@ -22,8 +22,8 @@ from dltrain.data import SOURCES
 from dltrain.data.cifar10 import read_batch
 from dltrain.data.images import read_image
 from dltrain.errors import DltrainError, RunError
+from dltrain.run.checkpoint import PARTS, Checkpoint
 from dltrain.spec import build_model, loads, shipped_configs
-from dltrain.train.checkpoint import PARTS, Checkpoint
 from endurance.harness import Child
 
 PIECE = 500  # files read by one process

@@ -21,7 +21,7 @@ import numpy as np
 from builders import checkpoint
 from PIL import Image
 
-from dltrain.train.checkpoint import Checkpoint
+from dltrain.run.checkpoint import Checkpoint
 
 Contents = dict[str, bytes]
 ZEROS = 100 << 20  # bytes that a bomb grows to
@@ -185,7 +185,7 @@ def _bytes(kept: Checkpoint) -> bytes:
 def _caught(into: list[bytes]) -> Any:
     from unittest.mock import patch
 
-    return patch("dltrain.train.checkpoint.write_atomically", lambda path, data: into.append(data))
+    return patch("dltrain.run.checkpoint.write_atomically", lambda path, data: into.append(data))
 
 
 def forged(kept: Checkpoint, words: dict[str, Any]) -> bytes:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from commands import dltrain
 
+from dltrain.run.rundir import RunDir
 from dltrain.train.loop import Training
-from dltrain.train.rundir import RunDir
 
 TIMES = re.compile(rb'"(examples_per_second|seconds)": [0-9.e+-]+')
 EVERY = 3  # steps between two checkpoints

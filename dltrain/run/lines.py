@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from dltrain.train import files
+from dltrain.run import files
 
 Row = dict[str, Any]
 SOON = 0.1  # seconds

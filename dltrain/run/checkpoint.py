@@ -22,8 +22,8 @@ from safetensors.numpy import save
 
 from dltrain.data import Preprocessing
 from dltrain.errors import DataError, RunError
-from dltrain.train.files import write_atomically
-from dltrain.train.progress import Position, Progress
+from dltrain.run.files import write_atomically
+from dltrain.run.progress import Position, Progress
 
 Array = Any
 Arrays = dict[str, Array]

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from dltrain.errors import ConfigError, RunError
-from dltrain.train.files import write_atomically
-from dltrain.train.rundir import GROUP, NAME, RunDir, all_runs
+from dltrain.run.files import write_atomically
+from dltrain.run.rundir import GROUP, NAME, RunDir, all_runs
 
 STAMP = "%Y%m%d-%H%M%S"
 

@@ -19,11 +19,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from dltrain.errors import ConfigError, RunError
-from dltrain.train import files
-from dltrain.train.checkpoint import Checkpoint
-from dltrain.train.files import write_atomically
-from dltrain.train.lines import Waiting, readable, to_lines
-from dltrain.train.lock import Lock, is_held
+from dltrain.run import files
+from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.files import write_atomically
+from dltrain.run.lines import Waiting, readable, to_lines
+from dltrain.run.lock import Lock, is_held
 
 GROUP = "group.json"  # in a folder that holds the runs of a group
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

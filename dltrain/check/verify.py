@@ -8,10 +8,10 @@ import numpy as np
 
 from dltrain.backend import to_host
 from dltrain.errors import DivergedError, Interrupted, RunError
-from dltrain.train.checkpoint import Checkpoint
+from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.rundir import RunDir
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
-from dltrain.train.rundir import RunDir
 from dltrain.train.watcher import Look, Watcher
 
 Row = dict[str, Any]

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from dltrain.errors import RunError
-from dltrain.train.group import Group, all_groups, is_group
-from dltrain.train.rundir import RunDir, all_runs
+from dltrain.run.group import Group, all_groups, is_group
+from dltrain.run.rundir import RunDir, all_runs
 
 DATE = re.compile(r"\d{8}-\d{6}-")
 MOST_NAMED = 5
