@@ -1,6 +1,6 @@
 """How long do a training step and an epoch of `cifar_cnn` take on an NVIDIA GPU, beside PyTorch's?
 
-python benchmarks/gpu.py [--batches 128,512,2048] [--epochs 5]     needs dltrain[gpu], CIFAR-10 under DLTRAIN_DATA;
+python benchmarks/gpu.py [--batches 128,512,2048] [--epochs 5]     needs the extra gpu, CIFAR-10 under DLTRAIN_DATA;
                                                                     PyTorch with CUDA where it is to be compared
 
 Whole epochs are timed as a user waits for them, with the data on the GPU on both sides, figures read every 50 steps,

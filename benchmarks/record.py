@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import dltrain
 from dltrain.backend import open_device
 from dltrain.backend.process import settle
 from dltrain.run.environment import environment
@@ -27,7 +28,7 @@ def write(name: str, figures: dict[str, Any]) -> None:
     settle()  # says of BLAS what holds while we train
     env = environment(open_device("cpu"), 0, [])
     machine = {"cpu": env["cpu"], "cores": os.cpu_count(), "platform": platform.platform(), "blas": env["blas"]}
-    versions = {package: _version(package) for package in ("dltrain", "numpy", "torch", "jax")}
+    versions = {"dltrain": dltrain.__version__} | {package: _version(package) for package in ("numpy", "torch", "jax")}
     content = {"date": date.today().isoformat(), "machine": machine, "versions": versions, **figures}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

@@ -160,7 +160,7 @@ USAGE: dict[str, tuple[list[object], int, str]] = {
     "a seed too large": (["fit", "smoke", "--seed", 2**64], 2, "--seed  seed: expected a whole number from 0"),
     "nothing to train on": (["fit", "vgg16"], 2, "data: this config has no data to train on; it can be inspected only"),
     "too much validation": (["fit", "smoke", "data.validation=5000"], 2, "data.validation: 5000 would take"),
-    "no cupy": (["fit", "smoke", "--device", "cuda"], 1, "install it with: pip install 'dltrain[gpu]', or use"),
+    "no cupy": (["fit", "smoke", "--device", "cuda"], 1, "with: pip install '.[gpu]', or use"),
     "no run": (["eval"], 1, "there is no run in runs; start one with: dltrain fit CONFIG"),
     "no such run": (["eval", "x"], 1, "no run 'x' in runs; `dltrain runs` lists those that exist"),
     "nothing to verify": (["verify", "x"], 1, "no run 'x' in runs; `dltrain runs` lists those that exist"),

@@ -151,7 +151,7 @@ def test_env_shows_the_card() -> None:
     assert found["gpu"] == card | {"cuda": "13.2", "cupy": "14.2.0", "driver": found["gpu"]["driver"]}
     assert "card Stand-in" in lines
     without = done("env", "--json").json
-    assert without["device"] == "cpu" and "install it with: pip install 'dltrain[gpu]'" in without["gpu"]
+    assert without["device"] == "cpu" and "with: pip install '.[gpu]'" in without["gpu"]
 
 
 def test_the_driver_is_read_where_linux_tells_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

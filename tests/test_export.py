@@ -84,7 +84,7 @@ def test_without_the_library_it_says_what_to_install(
     for words in (["fit", "smoke", "logging.tensorboard=true", "--runs-dir", tmp_path],
                   ["export-metrics", run, "--tensorboard", tmp_path / "tb", "--csv", tmp_path / "csv"]):  # fmt: skip
         said = dltrain(*words)
-        assert said.code == 2 and len(said.errors) == 1 and "pip install 'dltrain[tensorboard]'" in said.errors[0]
+        assert said.code == 2 and len(said.errors) == 1 and "pip install '.[tensorboard]'" in said.errors[0]
     assert list(tmp_path.iterdir()) == []
     done("fit", "smoke", *QUICK, "--runs-dir", tmp_path)  # nobody else needs it
 

@@ -1,4 +1,4 @@
-"""What the wheels of `dltrain[gpu]` can prove on a machine without a GPU. Not part of the usual tests: 2 GB.
+"""What the wheels of the extra `gpu` can prove on a machine without a GPU. Not part of the usual tests: 2 GB.
 
 pip install -e '.[test,gpu]' && pytest -m nvrtc -n 0
 """

@@ -21,7 +21,7 @@ from dltrain.random import BLOCK, label
 
 Array = Any
 ON_CPU = "or use --device cpu"
-INSTALL = f"install it with: pip install 'dltrain[gpu]', {ON_CPU}"
+INSTALL = f"install it, in the folder of dltrain's source, with: pip install '.[gpu]', {ON_CPU}"
 THREADS = 256  # in a block of threads
 
 

@@ -9,7 +9,7 @@ from dltrain.errors import ConfigError
 from dltrain.train.watcher import Look, Watcher
 
 Row = dict[str, Any]
-HELP = "install it with: pip install 'dltrain[tensorboard]'"
+HELP = "install it, in the folder of dltrain's source, with: pip install '.[tensorboard]'"
 
 
 class TensorBoard(Watcher):
