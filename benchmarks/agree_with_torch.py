@@ -19,8 +19,8 @@ from dltrain.backend import open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
 from dltrain.spec import build_job
-from dltrain.train.feed import Moment
-from dltrain.train.probes import Probes
+from dltrain.train.diagnostics import Probes
+from dltrain.train.loader import StepKey
 from dltrain.train.shards import Crew
 from dltrain.train.step import train_step
 from dltrain.train.updater import Updater
@@ -65,14 +65,14 @@ def main() -> None:
         twin = torch_twin.build(job.model, list(job.kinds.values())).to(memory_format=layout)
         theirs.append(Torch(twin, torch_twin.adam(spec.optimizer.own, twin.parameters())))
     updater = Updater(job.optimizer, job.model.trainable_parameters)
-    crew, feed, probes = Crew(2), job.feeds["train"], Probes(job.model)
-    order, size = feed.order(job.seed, 1), job.train.batch_size
+    crew, loader, probes = Crew(2), job.loaders["train"], Probes(job.model)
+    order, size = loader.order(job.seed, 1), job.train.batch_size
     scripts, losses = device.scripts(), []
     for step in range(1, arguments.steps + 1):
         batch = order[(step - 1) * size : step * size]
-        taken = train_step(job, crew, scripts, batch, Moment(job.seed, 1, step), job.optimizer.lr, updater, False)
+        taken = train_step(job, crew, scripts, batch, StepKey(job.seed, 1, step), job.optimizer.lr, updater, False)
         ours = taken.report(probes).data_loss
-        examples = feed.examples(batch)
+        examples = loader.examples(batch)
         losses.append([ours, *(side.step(*examples) for side in theirs)])
     ours, default, channels_last = np.array(losses).T
     figures = {

@@ -25,10 +25,10 @@ from dltrain.nn import Layer
 from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job
 from dltrain.train import step
+from dltrain.train.callbacks import Callback, LayerRows
+from dltrain.train.diagnostics import Probes, observe
 from dltrain.train.loop import fit
-from dltrain.train.probes import Probes, observe
 from dltrain.train.shards import Sums
-from dltrain.train.watcher import Look, Watcher
 
 WARM = 2  # steps at the start of every turn that are not counted
 
@@ -46,7 +46,7 @@ def unadded(probes: Probes, sums: Sums, examples: int) -> None:
         probe.values += examples
 
 
-class Turns(Watcher):
+class Turns(Callback):
     """Switches the diagnostics off and on again, every `steps` steps."""
 
     def __init__(self, steps: int, rounds: int, scripts: Scripts):
@@ -57,7 +57,7 @@ class Turns(Watcher):
         self._add: Any = Probes.add
         self._previous = time.perf_counter()
 
-    def stepped(self, row: dict[str, Any], look: Look) -> None:
+    def stepped(self, row: dict[str, Any], layer_rows: LayerRows) -> None:
         self.turns[-1].append(time.perf_counter() - self._previous)
         if len(self.turns[-1]) == self.steps + WARM:
             if len(self.turns) == 2 * self.rounds + 1:  # the first turn is for allocators

@@ -23,9 +23,9 @@ from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
 from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job, load, settle
+from dltrain.train.callbacks import Callback
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
-from dltrain.train.watcher import Watcher
 
 EVERY = 50
 
@@ -39,7 +39,7 @@ def ours(job: Job) -> list[float]:
     """The seconds of each epoch, from its first step to the reading of its last figures."""
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir.create(Path(folder), "benchmark", "version: 1\n", "version: 1\n", {})
-        fit(job, run, 1, Watcher())
+        fit(job, run, 1, Callback())
         return [row["seconds"] for row in run.rows(run.metrics) if row["event"] == "epoch"]
 
 
@@ -50,10 +50,10 @@ def torch_epochs(job: Job, tf32: bool) -> list[float]:
 
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
-    feed, size = job.feeds["train"], job.train.batch_size
-    images = torch.from_numpy(feed.originals(range(feed.size))).permute(0, 3, 1, 2).cuda()
+    loader, size = job.loaders["train"], job.train.batch_size
+    images = torch.from_numpy(loader.originals(range(loader.size))).permute(0, 3, 1, 2).cuda()
     images = images.contiguous(memory_format=torch.channels_last)
-    targets = torch.from_numpy(feed.targets()).cuda()
+    targets = torch.from_numpy(loader.targets()).cuda()
     learned = (job.preprocessing.mean, job.preprocessing.std)
     mean, std = (torch.tensor(values, dtype=torch.float32, device="cuda")[:, None, None] for values in learned)
     net = network().cuda().to(memory_format=torch.channels_last)

@@ -22,8 +22,8 @@ from dltrain.data import default_data_dir
 from dltrain.errors import DeviceError
 from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job
+from dltrain.train.callbacks import Callback, LayerRows
 from dltrain.train.loop import fit
-from dltrain.train.watcher import Look, Watcher
 
 TORCH_MODES = (
     "eager", "fused", "channels_last", "channels_last+fused", "compile+fused", "compile+channels_last+fused",
@@ -52,7 +52,7 @@ class Enough(Exception):
     """No more steps are wanted."""
 
 
-class Metronome(Watcher):
+class Metronome(Callback):
     """Times the steps of a training from within and stops it between two steps until more are wanted."""
 
     def __init__(self, connection: Connection):
@@ -79,11 +79,11 @@ class Metronome(Watcher):
         """What happened since the last step is not measured."""
         self._previous = time.perf_counter()
 
-    # As the watcher of a training of ours; evaluation and checkpoints lie between the last step and finished_epoch.
+    # As the callback of a training of ours; evaluation and checkpoints lie between the last step and finished_epoch.
     def started(self, steps: int, epochs: int) -> None:
         self.wait()
 
-    def stepped(self, row: dict[str, Any], look: Look) -> None:
+    def stepped(self, row: dict[str, Any], layer_rows: LayerRows) -> None:
         self.tick(row["data_loss"])
 
     def finished_epoch(self, row: dict[str, Any], layers: list[Any]) -> None:

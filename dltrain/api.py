@@ -22,9 +22,9 @@ from dltrain.run.find import find_run
 from dltrain.run.rundir import RunDir, name_of
 from dltrain.spec import Restored, RunSpec, new_run, restore
 from dltrain.spec import load as load_spec
+from dltrain.train.callbacks import Callback
 from dltrain.train.evaluate import predict
 from dltrain.train.loop import fit
-from dltrain.train.watcher import Watcher
 
 Row = dict[str, Any]
 RUNS = Path("runs")
@@ -59,7 +59,7 @@ class Experiment:
             required()
         where = Path(runs_dir), Path(data_dir) if data_dir else default_data_dir()
         job, directory = new_run(self.spec, name or self.name, *where, threads)
-        fit(job, directory, threads, TensorBoard(directory.tensorboard) if job.logging.tensorboard else Watcher())
+        fit(job, directory, threads, TensorBoard(directory.tensorboard) if job.logging.tensorboard else Callback())
         return Run(directory)
 
 

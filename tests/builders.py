@@ -14,8 +14,9 @@ from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.progress import Position, Progress
 from dltrain.run.rundir import RunDir
-from dltrain.train.feed import Feed
+from dltrain.train.callbacks import Callback, LayerRows
 from dltrain.train.job import Job
+from dltrain.train.loader import DataLoader
 from dltrain.train.loop import fit
 from dltrain.train.settings import (
     CheckpointSettings,
@@ -26,7 +27,6 @@ from dltrain.train.settings import (
     TrainSettings,
 )
 from dltrain.train.shards import add
-from dltrain.train.watcher import Look, Watcher
 
 Array = Any
 LayerList = Sequence[tuple[str, dict[str, Any]]]
@@ -148,7 +148,7 @@ def make_job(
         penalty=Penalty(**(penalty or {})),
         optimizer=optimizer or OPTIMIZERS["adam"](lr=1e-2),
         schedule=schedule or SCHEDULES["constant"](),
-        feeds={name: Feed(split, preprocessing, augment if name == "train" else (), device)
+        loaders={name: DataLoader(split, preprocessing, augment if name == "train" else (), device)
                for name, split in splits.items()},
         preprocessing=preprocessing,
         data_sha256=data_sha256 or {},
@@ -162,7 +162,7 @@ def make_job(
     )  # fmt: skip
 
 
-class Silent(Watcher):
+class Silent(Callback):
     """Watches and says nothing; keeps what it was shown."""
 
     def __init__(self) -> None:
@@ -173,7 +173,7 @@ class Silent(Watcher):
     def started(self, steps: int, epochs: int) -> None:
         self.plan = (steps, epochs)
 
-    def stepped(self, row: dict[str, Any], look: Look) -> None:
+    def stepped(self, row: dict[str, Any], layer_rows: LayerRows) -> None:
         self.steps.append(row)
 
     def finished_epoch(self, row: dict[str, Any], layers: list[dict[str, Any]]) -> None:

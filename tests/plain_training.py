@@ -28,9 +28,9 @@ def plain_training(job: Job) -> tuple[list[Row], list[Row], dict[str, Array]]:
     kinds = [layer.activation for layer in job.model.layers]
     w = {name: np.array(array) for name, array in job.model.weights().items()}
     l1, l2, settings = job.penalty.l1, job.penalty.l2, job.train
-    feed = job.feeds["train"]
-    x_all, t_all = feed.examples(np.arange(feed.size))
-    per_epoch = -(-feed.size // settings.batch_size)
+    loader = job.loaders["train"]
+    x_all, t_all = loader.examples(np.arange(loader.size))
+    per_epoch = -(-loader.size // settings.batch_size)
     total = settings.epochs * per_epoch
     metrics: list[Row] = []
     layers: list[Row] = []
@@ -48,12 +48,12 @@ def plain_training(job: Job) -> tuple[list[Row], list[Row], dict[str, Array]]:
         return -log_p[np.arange(len(t)), t], output.argmax(1) == t
 
     for epoch in range(1, settings.epochs + 1):
-        order = feed.order(job.seed, epoch)
+        order = loader.order(job.seed, epoch)
         seen: dict[str, list[Array]] = {name: [] for name in names}
         norms: dict[str, list[float]] = {name: [] for name in names}
         ratios: dict[str, list[float]] = {name: [] for name in names}
         sums = {"loss": 0.0, "data_loss": 0.0, "penalty": 0.0, "accuracy": 0.0}
-        for first in range(0, feed.size, settings.batch_size):
+        for first in range(0, loader.size, settings.batch_size):
             step += 1
             batch = order[first : first + settings.batch_size]
             x, t = x_all[batch], t_all[batch]
@@ -85,9 +85,9 @@ def plain_training(job: Job) -> tuple[list[Row], list[Row], dict[str, Array]]:
             sums = {key: sums[key] + row[key] * len(batch) for key in sums}
             metrics.append({"event": "step", "epoch": epoch, "step": step, **row, "lr": lr, "gradient_norm": norm})
         row = {"event": "epoch", "epoch": epoch, "step": step}
-        row["train"] = {key: value / feed.size for key, value in sums.items()}
-        if "validation" in job.feeds:
-            x, t = job.feeds["validation"].examples(np.arange(job.feeds["validation"].size))
+        row["train"] = {key: value / loader.size for key, value in sums.items()}
+        if "validation" in job.loaders:
+            x, t = job.loaders["validation"].examples(np.arange(job.loaders["validation"].size))
             losses, right = scores(forward(x)[-1], t)
             row["validation"] = {"loss": losses.mean(), "accuracy": right.mean()}
         metrics.append(row)

@@ -74,7 +74,7 @@ def test_an_evaluation_weighs_like_the_training(loss: str, device: Device) -> No
         if split is data:
             weighed(job, weights[: len(set(data.targets))])
         crew = Crew(2)
-        found.append(evaluate(job.model, job.loss, job.feeds["train"], crew, 20, 6)["loss"])
+        found.append(evaluate(job.model, job.loss, job.loaders["train"], crew, 20, 6)["loss"])
         crew.close()
     assert found[0] == pytest.approx(found[1], rel=1e-12)
 

@@ -21,7 +21,7 @@ from test_data import idx
 
 from dltrain import __version__
 from dltrain.data import Digits, Split
-from dltrain.run.lock import Lock
+from dltrain.run.files import Lock
 from dltrain.train.settings import CLASSES
 
 Row = dict[str, Any]

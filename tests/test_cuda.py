@@ -25,11 +25,11 @@ from dltrain.random import example_words
 from dltrain.spec import build_job, load, settle, shipped_configs
 from dltrain.train import loop
 from dltrain.train.evaluate import evaluate
-from dltrain.train.feed import Moment
-from dltrain.train.figures import Figures, Guard, at_hand
 from dltrain.train.job import Job
+from dltrain.train.loader import StepKey
 from dltrain.train.loop import fit
 from dltrain.train.shards import Crew
+from dltrain.train.step_metrics import FiniteGuard, StepMetrics, fetch
 
 cp: Any = standin.cupy
 WITHOUT_DATA = {"vgg16", "lecture_conv_exercise", "weight_sharing"}
@@ -106,15 +106,15 @@ def test_figures_do_not_pile_up_where_few_are_logged(tmp_path: Path, monkeypatch
 
     def counted(steps: list[Any], device: Device) -> list[Any]:
         read.append(len(steps))
-        return at_hand(steps, device)
+        return fetch(steps, device)
 
-    monkeypatch.setattr(loop, "at_hand", counted)
+    monkeypatch.setattr(loop, "fetch", counted)
     monkeypatch.setattr(loop, "MOST_UNREAD", 30)
     job = make_job(device=device_of(np.float32, "standin"), log_every=10**6, epochs=1, batch_size=1, shard_size=1)
-    watcher = Silent()
-    fit(job, new_run(tmp_path), 1, watcher)
+    callback = Silent()
+    fit(job, new_run(tmp_path), 1, callback)
     assert [length for length in read if length] == [30, 30, 10]
-    assert [row["step"] for row in watcher.steps] == [*range(1, 71)]
+    assert [row["step"] for row in callback.steps] == [*range(1, 71)]
 
 
 def test_an_evaluation_waits_at_its_end() -> None:
@@ -123,7 +123,7 @@ def test_an_evaluation_waits_at_its_end() -> None:
         job = make_job(splits={"train": rows(examples)}, device=device_of(np.float32, "standin"), batch_size=10)
         job.model.initialise(job.seed, job.device)
         with standin.counting() as reads:
-            evaluate(job.model, job.loss, job.feeds["train"], Crew(1), 10, 10, names=("auc", "top_k"))
+            evaluate(job.model, job.loss, job.loaders["train"], Crew(1), 10, 10, names=("auc", "top_k"))
         waits.append(len(reads))
     assert waits[0] == waits[1] < 6
 
@@ -190,20 +190,22 @@ def test_the_guard_judges_as_the_host_does(where: str, value: float, gpu: Device
     columns = gpu.xp.ones(3, np.float32)
     job = make_job(device=gpu)
     seen = {"loss": loss, **{f"sum/{layer.name}": columns for layer in job.model.layers}}
-    figures = Figures(Moment(0, 1, 1), 4, 0.1, seen, [penalty], {"dense1.weight": square, "dense2.weight": square}, {})
-    guard = Guard(gpu)
+    figures = StepMetrics(
+        StepKey(0, 1, 1), 4, 0.1, seen, [penalty], {"dense1.weight": square, "dense2.weight": square}, {}
+    )
+    guard = FiniteGuard(gpu)
     norm = guard.judge(figures)
     good = bool(np.isfinite(value))
-    assert bool(guard.intact) == good
-    (host,) = at_hand([figures], gpu)
+    assert bool(guard.all_finite) == good
+    (host,) = fetch([figures], gpu)
     if good:
         host.check(job.model)
         assert float(norm) == pytest.approx(host.norm, rel=1e-12)
     else:
         with pytest.raises(DivergedError):
             host.check(job.model)
-    guard.judge(replace(figures, seen=seen | {"loss": columns[0]}, penalty=[], squares={}))
-    assert bool(guard.intact) == good
+    guard.judge(replace(figures, stats=seen | {"loss": columns[0]}, penalty=[], squares={}))
+    assert bool(guard.all_finite) == good
 
 
 # --- every config ----------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from dltrain.engine import no_grad
 from dltrain.nn import Context, Model
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.run.rundir import RunDir
+from dltrain.train.callbacks import LayerRows
 from dltrain.train.loop import Training, fit
 from dltrain.train.shards import Crew
-from dltrain.train.watcher import Look
 
 Row = dict[str, Any]
 STEP_ROW = (
@@ -83,7 +83,7 @@ def test_all_numbers_of_a_run(settings: Row, validation: bool, device: Device, t
         optimizer=OPTIMIZERS["sgd"](lr=0.5), update_every=3, epochs=3, **settings,
     )  # fmt: skip
     if not validation:
-        del mirror.feeds["validation"]
+        del mirror.loaders["validation"]
     metrics, layers, weights = plain_training(mirror)
     result, run = train(job, tmp_path, threads=3)
     assert_rows(strict_rows(run.metrics), metrics)
@@ -96,10 +96,10 @@ def test_all_numbers_of_a_run(settings: Row, validation: bool, device: Device, t
 
 
 def test_rows_have_exactly_their_fields(tmp_path: Path) -> None:
-    watcher = Silent()
+    callback = Silent()
     job = make_job(EVERY_LAYER["deep"], {"train": images(70), "validation": images(20), "test": images(10)})
     run = new_run(tmp_path)
-    result = fit(job, run, 2, watcher)
+    result = fit(job, run, 2, callback)
     metrics, layers = strict_rows(run.metrics), strict_rows(run.layers)
     steps, epochs = ([row for row in metrics if row["event"] == event] for event in ("step", "epoch"))
     assert {tuple(row) for row in steps} == {STEP_ROW}
@@ -108,7 +108,7 @@ def test_rows_have_exactly_their_fields(tmp_path: Path) -> None:
     assert {tuple(row["train"]) for row in epochs} == {("loss", "data_loss", "penalty", "accuracy")}
     assert {tuple(row["validation"]) for row in epochs} == {("loss", "accuracy")}
     assert [(row["epoch"], row["step"]) for row in steps] == [(1 + i // 4, 1 + i) for i in range(8)]
-    assert watcher.plan == (8, 2) and watcher.steps == steps and [row for row, _ in watcher.epochs] == epochs
+    assert callback.plan == (8, 2) and callback.steps == steps and [row for row, _ in callback.epochs] == epochs
     # nothing of pooling, dropout and flatten
     observed = ["conv1", "conv2", "leaky_relu1", "prelu1", "dense1", "tanh1", "gelu1", "dense2"]
     assert [(row["epoch"], row["layer"]) for row in layers] == [(e, name) for e in (1, 2) for name in observed]
@@ -196,7 +196,7 @@ def still_training(device_name: str, folder: Path) -> tuple[Training, RunDir]:
     for weight in (job.model.layers[1].parameters["weight"], job.model.layers[4].parameters["weight"]):
         weight.data *= 3  # so that some values saturate
     for index in (0, 5):
-        bring_near_death(job.model, index, job.feeds["train"].examples(np.arange(70))[0])
+        bring_near_death(job.model, index, job.loaders["train"].examples(np.arange(70))[0])
     return training, run
 
 
@@ -217,7 +217,7 @@ def test_dead_units_are_counted_exactly(device_name: str, tmp_path: Path) -> Non
     training.run_epochs()
     after = weights_of(training.job)
     assert all(np.array_equal(before[name], after[name]) for name in before), "the weights were to stay"
-    expected = outputs_of(training.job.model, training.feed.examples(np.arange(70))[0])
+    expected = outputs_of(training.job.model, training.loader.examples(np.arange(70))[0])
     dead = {name: int((y == 0).all(0).sum()) for name, y in expected.items()}
     barely = {name: int(((y > 0).sum(0) == 1).sum()) for name, y in expected.items()}
     assert min(dead["conv1"], dead["dense2"], barely["conv1"], barely["dense2"]) >= 1, "nothing was tested"
@@ -233,7 +233,7 @@ def test_dead_units_are_counted_exactly(device_name: str, tmp_path: Path) -> Non
 def test_means_deviations_and_saturation_are_over_all_examples(device_name: str, tmp_path: Path) -> None:
     training, run = still_training(device_name, tmp_path)
     training.run_epochs()
-    expected = outputs_of(training.job.model, training.feed.examples(np.arange(70))[0])
+    expected = outputs_of(training.job.model, training.loader.examples(np.arange(70))[0])
     limits = {"tanh": (-0.95, 0.95), "sigmoid": (0.025, 0.975)}
     shares = []
     for row in strict_rows(run.layers):
@@ -252,13 +252,13 @@ def test_looking_in_the_middle_of_an_epoch_changes_nothing(tmp_path: Path) -> No
     looks: list[list[Any]] = []
 
     class Curious(Silent):
-        def stepped(self, row: Any, look: Look) -> None:
-            looks.append(look())
+        def stepped(self, row: Any, layer_rows: LayerRows) -> None:
+            looks.append(layer_rows())
 
     results, logs = [], []
-    for watcher in (Silent(), Curious()):
-        run = new_run(tmp_path, type(watcher).__name__.lower())
-        results.append(fit(make_job(), run, 2, watcher)["weights_sha256"])
+    for callback in (Silent(), Curious()):
+        run = new_run(tmp_path, type(callback).__name__.lower())
+        results.append(fit(make_job(), run, 2, callback)["weights_sha256"])
         logs.append(strict_rows(run.layers))
     assert results[0] == results[1] and logs[0] == logs[1]
     layers = len(looks[0])

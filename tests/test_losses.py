@@ -84,8 +84,8 @@ def test_one_logit_is_as_good_as_two(device: Device) -> None:
             weights = {key: np.concatenate([0 * a, a], axis=-1) for key, a in weights.items()}
         job.model.load(weights, device)
         crew = Crew(1)
-        seen = evaluate(job.model, job.loss, job.feeds["train"], crew, 7, 3)
-        x = to_host(job.feeds["train"].examples(np.arange(30))[0])
+        seen = evaluate(job.model, job.loss, job.loaders["train"], crew, 7, 3)
+        x = to_host(job.loaders["train"].examples(np.arange(30))[0])
         found.append((seen, predict(job.model, job.loss, x, device, 8)))
     (one, answers), (two, expected) = found
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-12)

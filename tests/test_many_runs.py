@@ -11,7 +11,7 @@ import pytest
 from commands import dltrain, done
 from PIL import Image
 
-from dltrain.run.lock import Lock
+from dltrain.run.files import Lock
 
 DAMAGE = [
     lambda run: (run / "status.json").unlink(),

@@ -151,16 +151,16 @@ def test_an_evaluation_measures_all_answers_in_any_shards(tmp_path: Path) -> Non
     """The same bits whatever threads and shards, and on the examples in their order."""
     job = make_job(splits={"train": rows(70), "test": rows(70, seed=1)}, epochs=1)
     train(job, tmp_path)
-    feed = job.feeds["test"]
+    loader = job.loaders["test"]
     found = []
     for threads, batch, shard in ((1, 70, 70), (4, 22, 6), (1, 22, 6)):
         crew = Crew(threads)
-        found.append(evaluate(job.model, job.loss, feed, crew, batch, shard, MetricsSettings(top_k=2), METRICS))
+        found.append(evaluate(job.model, job.loss, loader, crew, batch, shard, MetricsSettings(top_k=2), METRICS))
         crew.close()
     assert found[1] == found[2], "the bits depend on threads"
     for other in found[1:]:
         assert {key: other[key] for key in CLASSES} == pytest.approx({key: found[0][key] for key in CLASSES}, rel=1e-6)
-    x, targets = feed.examples(np.arange(70))
+    x, targets = loader.examples(np.arange(70))
     scores = job.model(x, Context()).data
     assert found[0]["auc"] == measured("auc", scores, targets)
     assert found[0]["top_k"] == measured("top_k", scores, targets, top_k=2) > found[0]["accuracy"]

@@ -11,19 +11,18 @@ from test_train_step import ready, take_step
 
 from dltrain.backend import Device, to_host
 from dltrain.data import Split
-from dltrain.train.feed import Moment
-from dltrain.train.mixup import mixed_examples
+from dltrain.train.loader import StepKey, mixed_examples
 from dltrain.train.shards import Crew
 
 BATCH = np.arange(5, 27)
 
 
 def test_a_batch_is_blended_with_itself(device: Device) -> None:
-    feed = ready(device=device).feeds["train"]
-    moment = Moment(seed=0, epoch=2, step=3)
-    whole, [(share, targets), (rest, others)] = mixed_examples(feed, BATCH, 0, 22, moment, 0.4)
+    loader = ready(device=device).loaders["train"]
+    moment = StepKey(seed=0, epoch=2, step=3)
+    whole, [(share, targets), (rest, others)] = mixed_examples(loader, BATCH, 0, 22, moment, 0.4)
     assert 0.5 <= share <= 1 and rest == 1 - share
-    x, expected = (to_host(part) for part in feed.examples(BATCH))
+    x, expected = (to_host(part) for part in loader.examples(BATCH))
     assert to_host(targets).tolist() == expected.tolist()
     added = (to_host(whole) - share * x) / (1 - share)  # the other one's part
     partners = [int(np.abs(x - row).sum(axis=1).argmin()) for row in added]
@@ -31,16 +30,16 @@ def test_a_batch_is_blended_with_itself(device: Device) -> None:
     assert sorted(partners) == list(range(22)) != partners, "everybody is somebody's partner"
     assert to_host(others).tolist() == expected[partners].tolist()
     for first, count in ((0, 6), (6, 6), (18, 4)):  # in shards it is the same
-        part, [(s, _), (_, o)] = mixed_examples(feed, BATCH, first, count, moment, 0.4)
+        part, [(s, _), (_, o)] = mixed_examples(loader, BATCH, first, count, moment, 0.4)
         assert s == share and np.array_equal(to_host(part), to_host(whole)[first : first + count])
         assert to_host(o).tolist() == to_host(others)[first : first + count].tolist()
-    plain, [(one, _)] = mixed_examples(feed, BATCH, 0, 22, moment, 0.0)
+    plain, [(one, _)] = mixed_examples(loader, BATCH, 0, 22, moment, 0.0)
     assert one == 1 and np.array_equal(to_host(plain), x)
 
 
 def test_shares_follow_the_beta_distribution() -> None:
-    feed = ready().feeds["train"]
-    shares = [mixed_examples(feed, BATCH, 0, 1, Moment(0, 1, step), 0.5)[1][0][0] for step in range(1500)]
+    loader = ready().loaders["train"]
+    shares = [mixed_examples(loader, BATCH, 0, 1, StepKey(0, 1, step), 0.5)[1][0][0] for step in range(1500)]
     assert len(set(shares)) == 1500
     for limit in (0.6, 0.75, 0.9):  # Beta(1/2, 1/2) is the arcsine law: P(X < x) = 2 asin(√x) / π
         below = 2 * (2 / np.pi * np.arcsin(np.sqrt(limit))) - 1  # of the larger one of X and 1 - X
@@ -55,8 +54,8 @@ def test_the_loss_is_blended_too(weights: Any, device: Device) -> None:
     job = replace(job if weights is None else weighed(job, weights), mixup=0.4)
     report, gradients = take_step(job, crew, BATCH)
     fresh = ready(device=device)
-    moment = Moment(fresh.seed, 1, 1)
-    x, mixture = mixed_examples(fresh.feeds["train"], BATCH, 0, 22, moment, 0.4)
+    moment = StepKey(fresh.seed, 1, 1)
+    x, mixture = mixed_examples(fresh.loaders["train"], BATCH, 0, 22, moment, 0.4)
     loss, expected = 0.0, dict.fromkeys(gradients, 0.0)
     for share, targets in mixture:
         blended = Split(to_host(x).astype(np.float64), to_host(targets))

@@ -31,7 +31,7 @@ def job(**settings: Any) -> Job:
 def input_of(split: str) -> Spoil:
     def spoil(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
         index = permutation(70, 0, "order", epoch=1)[50] if split == "train" else 3
-        job.feeds[split]._inputs[index, 2] = value
+        job.loaders[split]._inputs[index, 2] = value
 
     return spoil
 
@@ -78,7 +78,7 @@ def schedule(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
 
 def normalising(name: str) -> Spoil:
     def spoil(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
-        getattr(job.feeds["train"], name)[2] = value
+        getattr(job.loaders["train"], name)[2] = value
 
     return spoil
 

@@ -7,10 +7,10 @@ import pytest
 from builders import make_job, new_run
 
 from dltrain.train import loop
+from dltrain.train.callbacks import Callback
 from dltrain.train.loop import fit
 from dltrain.train.pace import TURNS, WARM_UP, Pace
 from dltrain.train.shards import Crew
-from dltrain.train.watcher import Watcher
 
 SECONDS: dict[str, tuple[Callable[[int], float], int]] = {
     "all are fastest": (lambda threads: 1 / threads, 8),
@@ -53,7 +53,7 @@ def test_a_training_with_changing_threads_has_the_same_bits(tmp_path: Path, monk
 
     monkeypatch.setattr(loop, "train_step", watched)
     monkeypatch.setattr(loop, "available_cores", lambda: 4)
-    found = [fit(make_job(), new_run(tmp_path), threads, Watcher())["weights_sha256"] for threads in (None, 1)]
+    found = [fit(make_job(), new_run(tmp_path), threads, Callback())["weights_sha256"] for threads in (None, 1)]
     assert found[0] == found[1]
     steps = len(used) // 2
     assert {4, 2} <= set(used[:steps]) and set(used[steps:]) == {1}

@@ -10,9 +10,9 @@ from commands import dltrain, done, strict
 
 from dltrain.engine import OPS
 from dltrain.train import loop, profile, step
-from dltrain.train.figures import Figures
 from dltrain.train.job import Job
 from dltrain.train.profile import STAGES, STEPS, WARM_UP, Profile
+from dltrain.train.step_metrics import StepMetrics
 
 SPAN = {"ph", "name", "cat", "pid", "tid", "ts", "dur"}
 
@@ -89,7 +89,7 @@ def test_the_times_are_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(OPS["average_pool"], "__wrapped__", slow_pool)
     monkeypatch.setattr(step, "_train_shard", slow(step._train_shard, 11))  # around the ops
     monkeypatch.setattr(step, "observe", slow(step.observe, 3))
-    monkeypatch.setattr(Figures, "_where_it_broke", slow(Figures._where_it_broke, 1000))  # never called
+    monkeypatch.setattr(StepMetrics, "_where_it_broke", slow(StepMetrics._where_it_broke, 1000))  # never called
     report = profiled(job(), tmp_path, threads=1).report()  # one thread at a time moves the clock
     observed = sum(layer.observed for layer in job().model.layers)
     taken = {row["what"]: row["ms"] for row in report["rows"] if row["ms"]}

@@ -16,9 +16,9 @@ from dltrain.errors import Interrupted, RunError
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.rundir import RunDir
-from dltrain.train.epoch import EpochSums
 from dltrain.train.job import Job
 from dltrain.train.loop import Training, fit
+from dltrain.train.step_metrics import EpochMetrics
 
 ALL_STEPS = {"every_steps": 1, "keep": 1000}
 
@@ -107,7 +107,7 @@ def test_it_would_be_noticed_if_something_were_forgotten(tmp_path: Path, monkeyp
 
 def test_the_sums_of_an_epoch_come_back() -> None:
     rng = np.random.default_rng(0)
-    sums, again = (EpochSums(make_job(SMALL).model) for _ in range(2))
+    sums, again = (EpochMetrics(make_job(SMALL).model) for _ in range(2))
     random_ones = {
         name: rng.integers(0, 2, a.shape).astype(a.dtype) if a.dtype == bool else rng.integers(0, 9, a.shape) / 1.0
         for name, a in sums.to_arrays().items()

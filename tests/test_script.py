@@ -71,8 +71,8 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 
 def logged(job: Job, folder: Path, threads: int = 2) -> tuple[Any, ...]:
     """Everything that a training leaves behind but for times."""
-    watcher, run = Silent(), new_run(folder)
-    result = fit(job, run, threads, watcher)
+    callback, run = Silent(), new_run(folder)
+    result = fit(job, run, threads, callback)
     timed = ("seconds", "examples_per_second")
     rows = [{key: value for key, value in row.items() if key not in timed} for row in run.rows(run.metrics)]
     return result["weights_sha256"], rows, run.rows(run.layers)

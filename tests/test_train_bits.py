@@ -212,14 +212,14 @@ def configured(name: str, data_dir: Path, *changes: str, device: Device | None =
 def test_an_epoch_of_digits(tmp_path: Path) -> None:
     """All training images in batches of 64: 4 shards of 15 and one of 4, and one batch of 49."""
     job = configured("digits_cnn", tmp_path, "train.epochs=1", "train.shard_size=15")
-    job.feeds.pop("test")
+    job.loaders.pop("test")
     assert len(hashes(job, tmp_path)) == 1
 
 
 def test_forty_steps_of_cifar(data_dir: Path, tmp_path: Path) -> None:
     """Batches of 32, a quarter of the config's, in 3 shards of 9 and one of 5."""
     job = configured("cifar_cnn", data_dir, "train.max_steps=40", "train.batch_size=32", "train.shard_size=9")
-    job.feeds.pop("test")
+    job.loaders.pop("test")
     assert len(hashes(job, tmp_path)) == 1
 
 

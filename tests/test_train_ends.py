@@ -27,9 +27,9 @@ from dltrain.random import permutation
 from dltrain.run.checkpoint import weights_sha256
 from dltrain.run.rundir import RunDir
 from dltrain.train import loop
+from dltrain.train.callbacks import LayerRows
 from dltrain.train.job import Job
 from dltrain.train.loop import Training, fit
-from dltrain.train.watcher import Look
 
 Row = dict[str, Any]
 
@@ -243,7 +243,7 @@ def test_a_rate_that_overflows(tmp_path: Path) -> None:
 
 def test_another_error_is_a_failure(tmp_path: Path) -> None:
     class Broken(Silent):
-        def stepped(self, row: Row, look: Look) -> None:
+        def stepped(self, row: Row, layer_rows: LayerRows) -> None:
             raise OSError("the disk is full")
 
     run = new_run(tmp_path)
@@ -262,7 +262,7 @@ class Interrupts(Silent):
         super().__init__()
         self.number, self.step = number, step
 
-    def stepped(self, row: Row, look: Look) -> None:
+    def stepped(self, row: Row, layer_rows: LayerRows) -> None:
         if row["step"] == self.step:
             os.kill(os.getpid(), self.number)
 

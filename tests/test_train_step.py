@@ -18,16 +18,16 @@ from dltrain.engine import no_grad
 from dltrain.nn import Context, Penalty
 from dltrain.ops import dropout, dropout_words
 from dltrain.optim import OPTIMIZERS
+from dltrain.train.diagnostics import Probes
 from dltrain.train.evaluate import evaluate, predict
-from dltrain.train.feed import Moment
-from dltrain.train.figures import StepReport, at_hand
 from dltrain.train.job import Job
-from dltrain.train.probes import Probes
+from dltrain.train.loader import StepKey
 from dltrain.train.shards import Crew
 from dltrain.train.step import penalise, train_step
+from dltrain.train.step_metrics import StepReport, fetch
 from dltrain.train.updater import Updater
 
-MOMENT = Moment(seed=0, epoch=1, step=1)
+MOMENT = StepKey(seed=0, epoch=1, step=1)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def take_step(job: Job, crew: Crew, batch: Any, lr: float = 1.0) -> tuple[StepRe
     """The report of one step of plain descent, and the gradients that it used: by how much the weights fell."""
     before = weights_of(job)
     updater = Updater(job.optimizer, job.model.trainable_parameters)
-    (figures,) = at_hand(
+    (figures,) = fetch(
         [train_step(job, crew, job.device.scripts(), np.asarray(batch), MOMENT, lr, updater, False)], job.device
     )
     report = figures.report(Probes(job.model))
@@ -245,17 +245,17 @@ def test_cutting_a_batch_changes_gradients_by_rounding_only(net: str, crew: Crew
 
 def test_random_numbers_depend_on_seed_epoch_step_and_place(device: Device) -> None:
     augment = (AUGMENTATIONS["crop"](padding=2), AUGMENTATIONS["flip"]())
-    feed = make_job([("flatten", {}), *SMALL], {"train": images(40)}, device=device, augment=augment).feeds["train"]
+    loader = make_job([("flatten", {}), *SMALL], {"train": images(40)}, device=device, augment=augment).loaders["train"]
 
     def seen(indices: range, first: int, seed: int = 0, epoch: int = 1, step: int = 1) -> bytes:
-        x, _ = feed.examples(np.array(indices), first, Moment(seed, epoch, step))
+        x, _ = loader.examples(np.array(indices), first, StepKey(seed, epoch, step))
         return bytes(np.ascontiguousarray(to_host(x)).tobytes())
 
     whole = seen(range(20), 0)
     assert seen(range(12), 0) + seen(range(12, 20), 12) == whole
     others = [seen(range(20), 1), *(seen(range(20), 0, **{key: 7}) for key in ("seed", "epoch", "step"))]
     assert len({whole, *others}) == 5
-    plain, targets = feed.examples(np.arange(20))
+    plain, targets = loader.examples(np.arange(20))
     assert bytes(to_host(plain).tobytes()) != whole, "without a moment nothing is augmented"
     assert np.array_equal(to_host(targets), images(40).targets[:20])
 
@@ -277,9 +277,9 @@ def test_an_evaluation_counts_every_example_once(crew: Crew, device: Device) -> 
     job = ready(splits={"train": rows(70), "test": split}, device=device)
     for _, parameter in job.model.named_parameters():
         parameter.data *= 0.5
-    feed = job.feeds["test"]
-    found = evaluate(job.model, job.loss, feed, crew, 22, 6)
-    x, targets = feed.examples(np.arange(70))
+    loader = job.loaders["test"]
+    found = evaluate(job.model, job.loss, loader, crew, 22, 6)
+    x, targets = loader.examples(np.arange(70))
     with no_grad():
         logits = to_host(job.model(x, Context()).data)
     targets, taken = to_host(targets), logits.argmax(1)
@@ -299,8 +299,8 @@ def test_an_evaluation_in_regression(crew: Crew, device: Device) -> None:
     split = rows(70)
     numbers = Split(split.inputs, split.inputs[:, :3].copy())
     job = ready(splits={"train": numbers}, loss="mse", device=device)
-    found = evaluate(job.model, job.loss, job.feeds["train"], crew, 22, 6)
-    x, targets = job.feeds["train"].examples(np.arange(70))
+    found = evaluate(job.model, job.loss, job.loaders["train"], crew, 22, 6)
+    x, targets = job.loaders["train"].examples(np.arange(70))
     expected = ((to_host(job.model(x, Context()).data) - to_host(targets)) ** 2).mean()
     assert found == {"loss": pytest.approx(expected, rel=1e-12), "examples": 70}
 
@@ -311,14 +311,14 @@ def test_evaluations_depend_neither_on_threads_nor_on_random_numbers(net: str) -
     found = []
     for threads in (1, 2, 4):
         crew = Crew(threads)
-        found.append(evaluate(job.model, job.loss, job.feeds["train"], crew, 22, 6))
+        found.append(evaluate(job.model, job.loss, job.loaders["train"], crew, 22, 6))
         crew.close()
     assert found[0] == found[1] == found[2]
 
 
 def test_predictions_are_probabilities(device: Device) -> None:
     job = ready(device=device)
-    x = to_host(job.feeds["train"].examples(np.arange(70))[0])
+    x = to_host(job.loaders["train"].examples(np.arange(70))[0])
     found = predict(job.model, job.loss, x, device, 32)
     assert isinstance(found, np.ndarray) and found.shape == (70, 3)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-12)

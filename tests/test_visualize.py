@@ -86,9 +86,9 @@ def test_the_one_output_for_two_classes_is_the_second(
 ) -> None:
     named = []
 
-    def draw(title: str, found: Any, feed: Any, learned: Any, names: Any) -> Any:
+    def draw(title: str, found: Any, loader: Any, learned: Any, names: Any) -> Any:
         named.append(list(names))
-        return feature_grid(title, found, feed, learned, names)
+        return feature_grid(title, found, loader, learned, names)
 
     monkeypatch.setattr(features, "feature_grid", draw)
     rng = np.random.default_rng(0)
@@ -103,9 +103,9 @@ def test_the_one_output_for_two_classes_is_the_second(
 
 def outputs(restored: Any, layers: int | None = None) -> Any:
     """What the first so many layers, or all of them, make of the training examples."""
-    feed, _ = examples_of(restored, "train", Path())
+    loader, _ = examples_of(restored, "train", Path())
     model = Model(restored.model.layers[:layers], restored.model.in_shape)
-    return model(feed.examples(np.arange(feed.size))[0], Context()).data
+    return model(loader.examples(np.arange(loader.size))[0], Context()).data
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def compare(make_job: Callable[[str, str], Job], names: list[str]) -> Iterator[D
     for dtype in TOLERANCES:
         reference, *others = names
         first = _subject(make_job, reference, dtype)
-        x, targets = first.train.examples(first.first_batch, 0, first.moment)
+        x, targets = first.train.examples(first.first_batch, 0, first.step_key)
         context = Context(training=True, words=first.words(len(targets)))
         seen, x = trace(first.job, x, targets, context), to_host(x)
         for name in others:
@@ -80,7 +80,7 @@ def _subject(make_job: Callable[[str, str], Job], backend: str, dtype: str) -> S
 def _differences(subject: Subject, seen: Trace, x: Array) -> Iterator[tuple[str, float, float | None]]:
     """(layer, forward, backward)"""
     job, asarray = subject.job, subject.job.device.asarray
-    data, targets = subject.train.examples(subject.first_batch, 0, subject.moment)
+    data, targets = subject.train.examples(subject.first_batch, 0, subject.step_key)
     yield "data", _relative(data, x), None
     context = Context(training=True, words=subject.words(len(targets)))
     given, arriving = x, None  # a layer's input, and the gradient of it: what the layer before it had as output

@@ -24,8 +24,8 @@ def classes(subject: Subject) -> Finding:
         advice = f"target {', '.join(map(str, constant))} is the same for all examples: nothing can be learnt"
         found = f"{len(spread)} numbers to predict, standard deviation {', '.join(f'{s:.3g}' for s in spread[:8])}"
         return judged("targets", found, (bool(constant), "failed", advice))
-    feeds = subject.job.feeds
-    counts = {split: np.bincount(feed.targets(), minlength=len(names)) for split, feed in feeds.items()}
+    loaders = subject.job.loaders
+    counts = {split: np.bincount(loader.targets(), minlength=len(names)) for split, loader in loaders.items()}
     absent = {split: [names[i] for i in np.flatnonzero(c == 0)] for split, c in counts.items()}
     train = counts["train"]
     few, many = int(train.argmin()), int(train.argmax())
@@ -51,7 +51,7 @@ def duplicates(subject: Subject) -> Finding:
     for key, target in zip(trained, subject.train.targets(), strict=False):
         labels[key].append(target)
     shares = {}
-    for split in subject.job.feeds.keys() - {"train"}:
+    for split in subject.job.loaders.keys() - {"train"}:
         keys = _fingerprints(subject, split)
         shares[split] = sum(key in labels for key in keys) / len(keys)
     clash = 0
@@ -129,5 +129,5 @@ def value_range(subject: Subject) -> Finding:
 
 
 def _fingerprints(subject: Subject, split: str) -> list[bytes]:
-    pieces = subject.inputs(split, np.arange(min(MOST, subject.job.feeds[split].size)))
+    pieces = subject.inputs(split, np.arange(min(MOST, subject.job.loaders[split].size)))
     return [blake2b(row.tobytes(), digest_size=16).digest() for piece in pieces for row in piece]

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dltrain.errors import DivergedError
-from dltrain.train.feed import Moment
+from dltrain.train.diagnostics import Probes
 from dltrain.train.job import Job
-from dltrain.train.probes import Probes
+from dltrain.train.loader import StepKey
 from dltrain.train.shards import Crew
 from dltrain.train.step import train_step
 from dltrain.train.updater import Updater
@@ -115,7 +115,7 @@ def _steps(job: Job) -> int:
 
 def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
     """The losses of a training from the start, a step at each of the rates; fewer where it breaks down."""
-    feed, size = job.feeds["train"], job.train.step_size
+    loader, size = job.loaders["train"], job.train.step_size
     losses: list[float] = []
     job.model.initialise(job.seed, job.device)
     updater = Updater(job.optimizer, job.model.trainable_parameters)
@@ -124,10 +124,10 @@ def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
         for step, rate in enumerate(rates, start=1):
             if not len(order):
                 epoch += 1
-                order = feed.order(job.seed, epoch)
+                order = loader.order(job.seed, epoch)
             batch, order = order[:size], order[size:]
             try:
-                figures = train_step(job, crew, scripts, batch, Moment(job.seed, epoch, step), rate, updater, False)
+                figures = train_step(job, crew, scripts, batch, StepKey(job.seed, epoch, step), rate, updater, False)
             except DivergedError:
                 break
             report = figures.report(probes)

@@ -13,8 +13,8 @@ from dltrain.backend import to_host
 from dltrain.engine import Tensor, gradients
 from dltrain.nn import Context, Dropout, Layer, Model
 from dltrain.random import permutation
-from dltrain.train.feed import Moment, random_words
 from dltrain.train.job import Job
+from dltrain.train.loader import StepKey, random_words
 
 Array = Any
 PIECE = 1024  # examples made ready at a time
@@ -47,7 +47,7 @@ class Subject:
 
     def __init__(self, job: Job):
         self.job = job
-        self.train = job.feeds["train"]
+        self.train = job.loaders["train"]
         self.class_names = job.preprocessing.classes if job.loss.classification else None
         job.model.initialise(job.seed, job.device)
         each = 8 * sum(prod(layer.out_shape) for layer in job.model.layers)
@@ -55,8 +55,8 @@ class Subject:
         self.examples = min(wanted, self.train.size, max(2, MOST_BYTES // each))
 
     @property
-    def moment(self) -> Moment:
-        return Moment(self.job.seed, epoch=1, step=1)
+    def step_key(self) -> StepKey:
+        return StepKey(self.job.seed, epoch=1, step=1)
 
     @cached_property
     def shuffled(self) -> Array:
@@ -71,7 +71,7 @@ class Subject:
     @cached_property
     def trace(self) -> Trace:
         """The first examples through the network as in training: augmented, with dropout."""
-        x, targets = self.train.examples(self.first_batch, 0, self.moment)
+        x, targets = self.train.examples(self.first_batch, 0, self.step_key)
         return trace(self.job, x, targets, Context(training=True, words=self.words(len(targets))))
 
     @cached_property
@@ -87,14 +87,14 @@ class Subject:
         """The random words of the first step."""
 
         def draw(purpose: str, layer: str, each: int) -> Array:
-            return random_words(self.job.device.kernels, self.moment, purpose, layer, 0, examples, each)
+            return random_words(self.job.device.kernels, self.step_key, purpose, layer, 0, examples, each)
 
         return draw
 
     def inputs(self, split: str, indices: Array) -> Iterator[Array]:
         """Normalised inputs of these examples, a piece after the other, on the host."""
         for start in range(0, len(indices), PIECE):
-            yield to_host(self.job.feeds[split].examples(indices[start : start + PIECE])[0])
+            yield to_host(self.job.loaders[split].examples(indices[start : start + PIECE])[0])
 
 
 def trace(job: Job, x: Array, targets: Array, context: Context) -> Trace:

@@ -10,9 +10,9 @@ from dltrain.backend import to_host
 from dltrain.errors import DivergedError, Interrupted, RunError
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.rundir import RunDir
+from dltrain.train.callbacks import Callback, LayerRows
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
-from dltrain.train.watcher import Look, Watcher
 
 Row = dict[str, Any]
 TIMES = ("seconds", "examples_per_second")
@@ -87,7 +87,7 @@ class _Reached(Exception):
     """The last step that was wanted has been compared."""
 
 
-class _Rehearsal(RunDir, Watcher):
+class _Rehearsal(RunDir, Callback):
     """The run as a repeated training sees it: rows and weights are compared instead of written."""
 
     def __init__(self, job: Job, run: RunDir, found: Findings):
@@ -123,7 +123,7 @@ class _Rehearsal(RunDir, Watcher):
 
     # what a training shows of itself
 
-    def stepped(self, row: Row, look: Look) -> None:
+    def stepped(self, row: Row, layer_rows: LayerRows) -> None:
         self.step = row["step"]
         if self.step in self.saved_steps():
             self._compare_weights(self.checkpoint(self.step))

@@ -55,7 +55,7 @@ def check(
         from dltrain.report.grid import write_picture
         from dltrain.report.samples import sample_grid
 
-        write_picture(samples, sample_grid(subject.job, subject.moment))
+        write_picture(samples, sample_grid(subject.job, subject.step_key))
         console.info(f"wrote {samples}")
     count = {status: sum(f.status == status for f in findings) for status in ("passed", "warned", "failed")}
     if json:

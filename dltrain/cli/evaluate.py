@@ -46,25 +46,25 @@ def evaluate(
     from dltrain.data import default_data_dir
     from dltrain.run.find import find_run
     from dltrain.spec import examples_of, restore
-    from dltrain.train.examine import examine, keep
+    from dltrain.train.callbacks import scores
+    from dltrain.train.error_analysis import analyse_errors, save_analysis
     from dltrain.train.settings import METRICS
     from dltrain.train.shards import Crew
-    from dltrain.train.watcher import scores
 
     settle()
     directory = find_run(run, runs_dir)
     restored = restore(directory, checkpoint, device)
     spec, classes = restored.spec, restored.checkpoint.preprocessing.classes
-    feed, same = examples_of(restored, split, data_dir or default_data_dir())
-    console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {feed.size:,} examples")
+    loader, same = examples_of(restored, split, data_dir or default_data_dir())
+    console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {loader.size:,} examples")
     if not same:
         console.warning(f"the {split} data are others than when {directory.path} was trained")
     crew = Crew(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
-        looked = examine(restored.model, restored.loss, feed, crew, *sizes, spec.metrics, METRICS, classes)
+        looked = analyse_errors(restored.model, restored.loss, loader, crew, *sizes, spec.metrics, METRICS, classes)
     crew.close()
-    keep(looked, directory, split, checkpoint)
+    save_analysis(looked, directory, split, checkpoint)
     found = looked.found
     order = (*METRICS, "examples", "averages", "per_class", "confusion")
     result = {"run": str(directory.path), "split": split} | {key: found[key] for key in order if key in found}

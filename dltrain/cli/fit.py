@@ -23,7 +23,7 @@ from dltrain.cli.app import (
     Threads,
 )
 from dltrain.cli.group import new_group, train_group
-from dltrain.cli.live import ProgressStyle, watcher_for
+from dltrain.cli.live import ProgressStyle, callback_for
 
 if TYPE_CHECKING:
     from dltrain.backend import Device
@@ -151,9 +151,9 @@ def _train_member(start: "Start", progress: ProgressStyle) -> None:
 def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -> dict[str, Any]:
     """A whole run, to its result."""
     from dltrain.report.tensorboard import TensorBoard
+    from dltrain.train.callbacks import CallbackList
     from dltrain.train.loop import fit as train
     from dltrain.train.profile import Profile
-    from dltrain.train.watcher import Together
 
     run = start.run
     if start.finished:
@@ -161,13 +161,13 @@ def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -
 
     job = start.job
     counts = None if job.preprocessing.class_weights else job.class_counts("train")
-    watcher = watcher_for(progress, run.path.name[16:], counts, job.guessing)
+    callback = callback_for(progress, run.path.name[16:], counts, job.guessing)
     if job.logging.tensorboard:
-        watcher = Together(watcher, TensorBoard(run.tensorboard))
+        callback = CallbackList(callback, TensorBoard(run.tensorboard))
     timed = Profile()
     try:
         with timed.watching(job) if profile else nullcontext():
-            return train(job, run, start.threads, watcher, start.checkpoint)
+            return train(job, run, start.threads, callback, start.checkpoint)
     except BaseException as error:
         if json:
             console.result_json(run.result())
@@ -216,9 +216,9 @@ class Start:
             console.info(f"device auto: {chosen}")
         if (steps := self.job.total_steps) < (planned := spec.train.epochs * self.job.steps_per_epoch):
             console.info(f"train.max_steps ends it after {steps:,} of {planned:,} steps")
-        for split, feed in self.job.feeds.items():
-            console.info(f"{split}: {_content(feed.size, self.job.class_counts(split))}")
-        if len(self.job.feeds) == 1:
+        for split, loader in self.job.loaders.items():
+            console.info(f"{split}: {_content(loader.size, self.job.class_counts(split))}")
+        if len(self.job.loaders) == 1:
             console.info("no examples to validate or test on; data.validation: 0.1 and data.test: 0.2 would cut some")
 
     def resume(self, run: "RunDir", changes: list[Any]) -> None:
@@ -333,7 +333,7 @@ def _content(examples: int, counts: dict[str, int] | None) -> str:
 
 
 def _summary(result: dict[str, Any]) -> str:
-    from dltrain.train.watcher import scores
+    from dltrain.train.callbacks import scores
 
     lines = []
     for split in ("train", "validation", "test"):

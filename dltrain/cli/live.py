@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from dltrain.cli import console
-from dltrain.train.watcher import Look, Row, Watcher, epoch_line, scores
+from dltrain.train.callbacks import Callback, LayerRows, Row, epoch_line, scores
 
 if TYPE_CHECKING:  # as in console.py
     from rich.console import RenderableType
@@ -27,14 +27,14 @@ COLUMNS = (  # of the table of layers, where there is anything to show: (title, 
 )
 
 
-def watcher_for(style: ProgressStyle, name: str, counts: dict[str, int] | None, guessing: float | None) -> Watcher:
+def callback_for(style: ProgressStyle, name: str, counts: dict[str, int] | None, guessing: float | None) -> Callback:
     """counts: training examples of each class. guessing: the loss of answers that know no more than these."""
     if style == "live" or (style == "auto" and console.at_terminal()):
         return LiveView(name, counts, guessing)
-    return Watcher() if style == "none" else Lines(console.info)
+    return Callback() if style == "none" else Lines(console.info)
 
 
-class Lines(Watcher):
+class Lines(Callback):
     """One line for each epoch, and one after 30 s of silence, so that nobody wonders."""
 
     def __init__(self, say: Callable[[str], None]):
@@ -45,7 +45,7 @@ class Lines(Watcher):
         self._began = self._spoke = time.monotonic()
         self._first: int | None = None
 
-    def stepped(self, row: Row, look: Look) -> None:
+    def stepped(self, row: Row, layer_rows: LayerRows) -> None:
         self._first = row["step"] if self._first is None else self._first
         now = time.monotonic()
         if now - self._spoke > SILENCE:
@@ -87,8 +87,8 @@ class LiveView(Lines):
         super().started(steps, epochs)
         self._live = console.live()
 
-    def stepped(self, row: Row, look: Look) -> None:
-        super().stepped(row, look)
+    def stepped(self, row: Row, layer_rows: LayerRows) -> None:
+        super().stepped(row, layer_rows)
         if row["step"] == 1:
             self._start = row
         self._losses.append(row["loss"])
@@ -96,7 +96,7 @@ class LiveView(Lines):
         now = time.monotonic()
         if self._live is not None and now - self._drawn >= REDRAW:
             self._drawn = now
-            self._live.update(self._view(look()), refresh=True)
+            self._live.update(self._view(layer_rows()), refresh=True)
 
     def finished_epoch(self, row: Row, layers: list[Row]) -> None:
         self._epochs.append(row)

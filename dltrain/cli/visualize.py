@@ -70,11 +70,11 @@ def visualize(
         raise ConfigError(f"--unit {max(unit)}: {layer} has {units} units, 0 to {units - 1}")
     if len(learned.input_shape) != 3 or learned.input_shape[-1] not in (1, 3):
         raise DataError(f"{directory.path}: its inputs {learned.input_shape} are no images, so nothing can be shown")
-    feed, _ = examples_of(restored, "train", data_dir or default_data_dir())
-    console.info(f"run {directory.path}: {checkpoint} checkpoint, looking among {feed.size:,} training examples")
+    loader, _ = examples_of(restored, "train", data_dir or default_data_dir())
+    console.info(f"run {directory.path}: {checkpoint} checkpoint, looking among {loader.size:,} training examples")
     workers = threads or available_cores()
     model, seed = restored.model, restored.spec.seed
-    found = visualise(model, layers[layer], feed, restored.device, seed, workers, unit or None, minimize)
+    found = visualise(model, layers[layer], loader, restored.device, seed, workers, unit or None, minimize)
     what = "least" if minimize else "most"
     title = f"{layer}: made to excite a unit {what} (framed), and the examples that do"
     path = output or directory.path / "visualize" / f"{layer}{'-least' if minimize else ''}.png"
@@ -83,7 +83,7 @@ def visualize(
     is_last = layers[layer] is model.layers[-1]
     # binary_cross_entropy has one output for two classes: the logit of the second one.
     names = learned.classes[-units:] if is_last and learned.classes else [f"unit {i}" for i in range(units)]
-    write_picture(path, feature_grid(title, found, feed, learned, names))
+    write_picture(path, feature_grid(title, found, loader, learned, names))
     console.info(f"wrote {path}")
     if json:
         console.result_json({"layer": layer, "picture": str(path), "units": [feature.to_json() for feature in found]})

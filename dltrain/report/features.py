@@ -23,7 +23,7 @@ from dltrain.ops import mean, multiply
 from dltrain.ops import sum as sum_of
 from dltrain.random import generator
 from dltrain.report.grid import Row, Tile, draw_rows, to_pixels
-from dltrain.train.feed import Feed
+from dltrain.train.loader import DataLoader
 
 Array = Any
 STEPS = 160
@@ -97,16 +97,16 @@ class Probe:
 def visualise(
     model: Model,
     layer: Layer,
-    feed: Feed,
+    loader: DataLoader,
     device: Device,
     seed: int,
     threads: int,
     units: Sequence[int] | None = None,
     minimise: bool = False,
 ) -> list[Feature]:
-    """feed: the examples to look among, images (H, W, C). units: None for those that tell examples apart most."""
+    """loader: the examples to look among, images (H, W, C). units: None for those that tell examples apart most."""
     probe = Probe(model, layer, -1.0 if minimise else 1.0)
-    seen = _look(probe, feed, threads)
+    seen = _look(probe, loader, threads)
     answers, low, high = np.concatenate(seen[0]), np.min(seen[1], axis=0), np.max(seen[2], axis=0)
     chosen = np.argsort(-answers.std(axis=0), kind="stable")[:SHOWN] if units is None else np.array(units)
 
@@ -116,7 +116,7 @@ def visualise(
     made = climb(np.clip(starts, low, high), chosen, regularised=True)
     reached = probe.own(device.asarray(made), chosen)
     # Where that is not yet more than any example gives, without regularisers, and if need be from the best example.
-    for again in (made, to_host(feed.examples(best)[0])):
+    for again in (made, to_host(loader.examples(best)[0])):
         poor = np.flatnonzero(reached <= answers[best, chosen])
         if len(poor):
             made[poor] = climb(again[poor], chosen[poor], regularised=False)
@@ -179,22 +179,22 @@ def _blur(x: Array) -> Array:
     return x
 
 
-def _look(probe: Probe, feed: Feed, threads: int) -> tuple[list[Array], list[Array], list[Array]]:
+def _look(probe: Probe, loader: DataLoader, threads: int) -> tuple[list[Array], list[Array], list[Array]]:
     """For each batch of all examples: the answers of all units, the smallest and largest value of each channel."""
 
     def one(start: int) -> tuple[Array, Array, Array]:
-        x = feed.examples(np.arange(start, min(start + BATCH, feed.size)))[0]
+        x = loader.examples(np.arange(start, min(start + BATCH, loader.size)))[0]
         values = to_host(x).reshape(-1, x.shape[-1]).astype(np.float64)
         return probe.answers(x), values.min(axis=0), values.max(axis=0)
 
-    feed.expect(np.arange(feed.size))
+    loader.expect(np.arange(loader.size))
     with ThreadPoolExecutor(threads) as pool:
-        answers, low, high = zip(*pool.map(one, range(0, feed.size, BATCH)), strict=True)
+        answers, low, high = zip(*pool.map(one, range(0, loader.size, BATCH)), strict=True)
     return list(answers), list(low), list(high)
 
 
 def feature_grid(
-    title: str, features: Sequence[Feature], feed: Feed, preprocessing: Preprocessing, names: Sequence[str]
+    title: str, features: Sequence[Feature], loader: DataLoader, preprocessing: Preprocessing, names: Sequence[str]
 ) -> Image.Image:
     """A row for each unit: the input made for it, framed, then the examples. names: of all units of the layer.
 
@@ -203,7 +203,7 @@ def feature_grid(
     rows = []
     for feature in features:
         made = to_pixels(feature.made[None], preprocessing)[0]
-        images = to_pixels(to_host(feed.examples(np.array(feature.examples))[0]), preprocessing)
+        images = to_pixels(to_host(loader.examples(np.array(feature.examples))[0]), preprocessing)
         tiles = [Tile(np.ascontiguousarray(made), f"{feature.activation:.3g}", marked=True)]
         tiles += [
             Tile(np.ascontiguousarray(image), f"{value:.3g}")

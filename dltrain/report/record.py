@@ -14,7 +14,7 @@ from dltrain.errors import RunError
 from dltrain.report.advice import Advice, Seen, advise
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.rundir import RunDir
-from dltrain.train.examine import kept
+from dltrain.train.error_analysis import load_analysis
 
 Array = Any
 Row = dict[str, Any]
@@ -57,7 +57,7 @@ class Record:
         """Raises RunError where status.json or the config cannot be read; whatever else is missing is left out."""
         run.require_own_files()
         rows = run.rows(run.metrics)
-        found, inputs = kept(run) or ({}, np.empty(0))
+        found, inputs = load_analysis(run) or ({}, np.empty(0))
         try:
             config = run.config.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

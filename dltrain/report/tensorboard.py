@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.errors import ConfigError
-from dltrain.train.watcher import Look, Watcher
+from dltrain.train.callbacks import Callback, LayerRows
 
 Row = dict[str, Any]
 HELP = "install it, in the folder of dltrain's source, with: pip install '.[tensorboard]'"
 
 
-class TensorBoard(Watcher):
+class TensorBoard(Callback):
     """Watches a training and writes down what it sees; also replays the logs of an earlier one.
 
     Raises ConfigError where tensorboardX is not installed. Tags: `step/loss`, `train/loss`, `validation/accuracy`,
@@ -24,7 +24,7 @@ class TensorBoard(Watcher):
         self._library = required()
         self._writer: Any = None  # opened at the first figure, so that no empty file is left
 
-    def stepped(self, row: Row, look: Look | None = None) -> None:
+    def stepped(self, row: Row, layer_rows: LayerRows | None = None) -> None:
         self._write("step", row, row["step"], skipped=("event", "epoch", "step"))
 
     def finished_epoch(self, row: Row, layers: Iterable[Row]) -> None:

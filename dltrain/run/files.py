@@ -1,10 +1,24 @@
-"""Files that are either the old or the new one, whenever the machine stops. All that a run keeps is written here."""
+"""All that a run keeps is written here: files that are either the old or the new one, whenever the machine stops; logs;
+and locks on folders."""
 
+import json
 import os
 import secrets
+import time
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from dltrain.errors import DltrainError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+Row = dict[str, Any]
+SOON = 0.1  # seconds
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -62,3 +76,93 @@ def sweep(folder: Path) -> None:
     """Remove what a killed `write_atomically` has left in a folder."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+# --- logs of strict JSON: a row a line ---
+
+
+def to_lines(*rows: Row) -> str:
+    """Raises ValueError for numbers that JSON has not: not-a-number and infinities."""
+    return "".join(_encode(row) + "\n" for row in rows)
+
+
+def readable(content: bytes) -> tuple[list[Row], int]:
+    """The rows of a log before the first line that is torn or damaged, and how many bytes they take."""
+    rows, length = [], 0
+    for line in BytesIO(content):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(row, dict) or not line.endswith(b"\n"):
+            break
+        rows.append(row)
+        length += len(line)
+    return rows, length
+
+
+class BufferedWriter:
+    """Rows on their way into a log. To open the file takes longer than many a step: they are written some at a time."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._lines: list[str] = []
+        self._written_at = 0.0
+
+    def add(self, row: Row) -> None:
+        """It is written now, or with the first one after SOON seconds, or when `write` is called."""
+        self._lines.append(to_lines(row))
+        if time.monotonic() - self._written_at > SOON:
+            self.write()
+
+    def write(self) -> None:
+        if self._lines:
+            lines, self._lines = "".join(self._lines), []
+            append(self._path, lines)
+            self._written_at = time.monotonic()
+
+
+# --- who trains in a folder: the system lets go of a lock when its process ends, however it ends ---
+
+
+class Lock:
+    """Held on a folder until `release`, the end of this object or that of the process."""
+
+    def __init__(self, folder: Path, *, shared: bool = False):
+        """Raises BlockingIOError where another process holds it, OSError where the folder is gone.
+
+        known: False where there are no such locks (Windows, some network file systems) and everybody gets one.
+        """
+        self._descriptor: int | None = None
+        self.known = False
+        if fcntl is None:
+            return
+        self._descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            self.known = True
+        except BlockingIOError:
+            self.release()
+            raise
+        except OSError:
+            pass
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def is_held(folder: Path) -> bool | None:
+    """Whether a process holds the folder; None where that cannot be known."""
+    try:
+        lock = Lock(folder, shared=True)  # two who only ask are not in each other's way
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    lock.release()
+    return False if lock.known else None

@@ -21,9 +21,7 @@ from pydantic import TypeAdapter
 from dltrain.errors import ConfigError, RunError
 from dltrain.run import files
 from dltrain.run.checkpoint import Checkpoint
-from dltrain.run.files import write_atomically
-from dltrain.run.lines import Waiting, readable, to_lines
-from dltrain.run.lock import Lock, is_held
+from dltrain.run.files import BufferedWriter, Lock, is_held, readable, to_lines, write_atomically
 
 GROUP = "group.json"  # in a folder that holds the runs of a group
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -74,7 +72,7 @@ class RunDir:
         self.checkpoints = path / "checkpoints"
         self._status = path / "status.json"
         self._lock: Lock | None = None
-        self._waiting = Waiting(self.metrics)
+        self._waiting = BufferedWriter(self.metrics)
 
     @classmethod
     def create(

@@ -33,8 +33,8 @@ from dltrain.spec.build import build_layers, build_model, build_source, placed
 from dltrain.spec.load import load, loads, replace
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
-from dltrain.train.feed import Feed
 from dltrain.train.job import Job, repeatable
+from dltrain.train.loader import DataLoader
 from dltrain.train.shards import auto_shard_size
 from dltrain.train.step import fits_a_tape
 
@@ -75,8 +75,8 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
             f"are none; cut some with data.validation"
         )
     augment = spec.data.common["augment"]
-    feeds = {
-        name: Feed(split, learned, augment if name == "train" else (), device)
+    loaders = {
+        name: DataLoader(split, learned, augment if name == "train" else (), device)
         for name, split in prepared.splits.items()
     }
     return Job(
@@ -88,7 +88,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         penalty=spec.penalty,
         optimizer=spec.optimizer.build(),
         schedule=spec.schedule.build(),
-        feeds=feeds,
+        loaders=loaders,
         preprocessing=learned,
         data_sha256={} if smoke else {name: split.sha256() for name, split in prepared.splits.items()},
         mixup=spec.data.common["mixup"],
@@ -192,7 +192,7 @@ def load_weights(model: Model, run: RunDir, checkpoint: Checkpoint, device: Devi
         raise RunError(f"{run.path}: the checkpoint does not fit the run's own config ({error})") from None
 
 
-def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[Feed, bool]:
+def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[DataLoader, bool]:
     """A split of the data set that a run was trained on, ready for its model; and whether it is still the same.
 
     Raises DataError if its shapes or classes are others.
@@ -204,7 +204,7 @@ def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[Feed, b
         raise DataError(f"the data set ({spec.data.type}) has changed since the training: shapes or classes differ")
     found = load_split(source, data_dir, split, cuts=cuts_of(spec), seed=spec.seed)
     here = found.sha256()
-    return Feed(found, learned, (), restored.device), restored.checkpoint.data_sha256.get(split, here) == here
+    return DataLoader(found, learned, (), restored.device), restored.checkpoint.data_sha256.get(split, here) == here
 
 
 def describe(text: str, runs: Path, overrides: Iterable[str] = ()) -> tuple[RunSpec, Model, RunDir | None]:

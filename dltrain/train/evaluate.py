@@ -12,7 +12,7 @@ from dltrain.engine import no_grad
 from dltrain.errors import DivergedError
 from dltrain.nn import Context, Loss, Model
 from dltrain.ops import softmax
-from dltrain.train.feed import Feed
+from dltrain.train.loader import DataLoader
 from dltrain.train.metrics import FROM_SCORES, Answers, from_confusion, from_scores
 from dltrain.train.settings import CLASSES, NUMBERS, MetricsSettings
 from dltrain.train.shards import Crew, Sums
@@ -24,7 +24,7 @@ DEFAULTS = MetricsSettings()
 def evaluate(
     model: Model,
     loss: Loss,
-    feed: Feed,
+    loader: DataLoader,
     crew: Crew,
     batch_size: int,
     shard_size: int,
@@ -48,7 +48,7 @@ def evaluate(
 
     def shard_sums(batch: Array, shard: int) -> Sums:
         indices = batch[shard * shard_size : (shard + 1) * shard_size]
-        x, wanted = feed.examples(indices)
+        x, wanted = loader.examples(indices)
         output = model(x, Context())
         logits = loss.logits(output.data)
         if see is not None:
@@ -60,21 +60,23 @@ def evaluate(
             sums["confusion"] = kernels(logits).confusion(wanted, logits.argmax(axis=1), logits.shape[1])
         return sums
 
-    feed.expect(np.arange(feed.size))
+    loader.expect(np.arange(loader.size))
     with no_grad():
-        for start in range(0, feed.size, batch_size):
+        for start in range(0, loader.size, batch_size):
             between()
-            batch = np.arange(start, min(feed.size, start + batch_size))
+            batch = np.arange(start, min(loader.size, start + batch_size))
             sums = crew.run(-(-len(batch) // shard_size), partial(shard_sums, batch))
             losses.append(sums["loss"])
             if loss.classification:
                 confusion = sums["confusion"] + confusion
     total = sum(map(float, all_to_host(losses)), 0.0)  # waits for a GPU once, not after every batch
     if not isfinite(total):
-        raise DivergedError(f"the loss over these {feed.size:,} examples is {total}: the weights have grown too large")
+        raise DivergedError(
+            f"the loss over these {loader.size:,} examples is {total}: the weights have grown too large"
+        )
     weighed = loss.class_weights is not None
-    count = float(to_host(loss.count(feed.targets_of(np.arange(feed.size))))) if weighed else feed.size
-    result: dict[str, Any] = {"loss": total / count, "examples": feed.size}
+    count = float(to_host(loss.count(loader.targets_of(np.arange(loader.size))))) if weighed else loader.size
+    result: dict[str, Any] = {"loss": total / count, "examples": loader.size}
     if loss.classification:
         result |= from_confusion(to_host(confusion).reshape(isqrt(confusion.size), -1))
     if names:

@@ -14,7 +14,7 @@ from dltrain.nn.graph import outline
 from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer, Schedule
 from dltrain.run.checkpoint import Checkpoint
-from dltrain.train.feed import Feed
+from dltrain.train.loader import DataLoader
 from dltrain.train.settings import (
     CheckpointSettings,
     DiagnosticsSettings,
@@ -28,7 +28,7 @@ SMALL = 1 << 24  # parameters: of a larger model a second set of gradients would
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """feeds: "train", and "validation" and "test" where there are such splits.
+    """loaders: "train", and "validation" and "test" where there are such splits.
 
     kinds: layer name -> its type in the config. train.shard_size is a number here.
     data_sha256: of each split, see `Split.sha256`; nothing for a smoke test, which takes a part.
@@ -42,7 +42,7 @@ class Job:
     penalty: Penalty
     optimizer: Optimizer
     schedule: Schedule
-    feeds: dict[str, Feed]
+    loaders: dict[str, DataLoader]
     preprocessing: Preprocessing
     data_sha256: dict[str, str] = field(default_factory=dict)
     mixup: float = 0.0
@@ -54,7 +54,7 @@ class Job:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.feeds["train"].size // self.train.step_size)
+        return -(-self.loaders["train"].size // self.train.step_size)
 
     @property
     def total_steps(self) -> int:
@@ -93,7 +93,7 @@ class Job:
         classes = self.preprocessing.classes
         if not self.loss.classification or not classes:
             return None
-        counts = np.bincount(self.feeds[split].targets(), minlength=len(classes)).tolist()
+        counts = np.bincount(self.loaders[split].targets(), minlength=len(classes)).tolist()
         return dict(zip(classes, counts, strict=True))
 
     @property
@@ -111,9 +111,9 @@ class Job:
         """What is trained on what: "model", "graph", "data", "guessing". Kept with the run."""
         learned = self.preprocessing
         splits: dict[str, dict[str, Any]] = {}
-        for name, feed in self.feeds.items():
+        for name, loader in self.loaders.items():
             counts = self.class_counts(name)
-            splits[name] = {"examples": feed.size} | ({} if counts is None else {"class_counts": counts})
+            splits[name] = {"examples": loader.size} | ({} if counts is None else {"class_counts": counts})
         return {
             "model": summarise(self.model, self.kinds, self.train.batch_size),
             "graph": [vertex.to_json() for vertex in outline(self.model, self.device, self.loss)],

@@ -19,30 +19,28 @@ from dltrain.errors import DivergedError, Interrupted, RunError
 from dltrain.run.checkpoint import Checkpoint, weights_sha256
 from dltrain.run.progress import Position, Progress
 from dltrain.run.rundir import RunDir
-from dltrain.train.diverged import ranges
-from dltrain.train.epoch import EpochSums
+from dltrain.train.callbacks import Callback, epoch_line
+from dltrain.train.diagnostics import LayerProbe
+from dltrain.train.error_analysis import analyse_errors, save_analysis
 from dltrain.train.evaluate import evaluate
-from dltrain.train.examine import examine, keep
-from dltrain.train.feed import Moment
-from dltrain.train.figures import Figures, Guard, StepReport, at_hand
-from dltrain.train.interrupt import farewell, interruptible
 from dltrain.train.job import Job
-from dltrain.train.memory import out_of_memory
+from dltrain.train.loader import StepKey
 from dltrain.train.metrics import WORST, deciding
 from dltrain.train.pace import Pace
-from dltrain.train.probes import LayerProbe
+from dltrain.train.postmortem import out_of_memory, ranges
 from dltrain.train.settings import HIGHER
 from dltrain.train.shards import Crew
 from dltrain.train.step import train_step
+from dltrain.train.step_metrics import EpochMetrics, FiniteGuard, StepMetrics, StepReport, fetch
+from dltrain.train.stopping import farewell, interruptible
 from dltrain.train.updater import Updater
-from dltrain.train.watcher import Watcher, epoch_line
 
 Row = dict[str, Any]
 warn = logging.getLogger("dltrain").warning
 MOST_UNREAD = 256  # steps whose figures stay on a GPU, where few are logged
 
 
-def fit(job: Job, run: RunDir, threads: int | None, watcher: Watcher, checkpoint: Checkpoint | None = None) -> Row:
+def fit(job: Job, run: RunDir, threads: int | None, callback: Callback, checkpoint: Checkpoint | None = None) -> Row:
     """Train to the end and return the run's result; status.json and the logs tell the same.
 
     threads: as many as are fastest, up to the cores there are, unless given; changes no bits.
@@ -55,7 +53,7 @@ def fit(job: Job, run: RunDir, threads: int | None, watcher: Watcher, checkpoint
     training = None
     status = "failed"
     try:
-        training = Training(job, run, crew, watcher, checkpoint)
+        training = Training(job, run, crew, callback, checkpoint)
         if threads is None:
             training.pace = Pace(crew, run.note)
         run.write_json(run.description, job.describe())
@@ -81,7 +79,7 @@ def fit(job: Job, run: RunDir, threads: int | None, watcher: Watcher, checkpoint
             with suppress(OSError):
                 reason = sys.exception()
                 run.note(f"ended by {type(reason).__name__}: {reason}")
-        watcher.ended()
+        callback.ended()
         crew.close()
         run.release()
 
@@ -89,19 +87,21 @@ def fit(job: Job, run: RunDir, threads: int | None, watcher: Watcher, checkpoint
 class Training:
     """The state of a running training."""
 
-    def __init__(self, job: Job, run: RunDir, crew: Crew, watcher: Watcher, checkpoint: Checkpoint | None = None):
-        self.job, self.run, self.crew, self.watcher = job, run, crew, watcher
+    def __init__(self, job: Job, run: RunDir, crew: Crew, callback: Callback, checkpoint: Checkpoint | None = None):
+        self.job, self.run, self.crew, self.callback = job, run, crew, callback
         self.scripts = job.device.scripts()
-        self.feed = job.feeds["train"]
+        self.loader = job.loaders["train"]
         self.steps_per_epoch, self.total_steps = job.steps_per_epoch, job.total_steps
         self.epochs = ceil(self.total_steps / self.steps_per_epoch)
         self.position = Position(step=0, epoch=0, done=0)
         self.progress = Progress()
-        self.sums: EpochSums | None = None  # of the running epoch; None between two
+        self.sums: EpochMetrics | None = None  # of the running epoch; None between two
         self.batch: Any = None  # the examples of a step that has begun
         self.norms: deque[float] = deque(maxlen=10)  # of the gradients of the last steps
-        self._guard = None if job.device.is_cpu else Guard(job.device)
-        self._unread: list[tuple[Position, Any, Figures]] = []  # steps taken: where each began, its batch, its figures
+        self._guard = None if job.device.is_cpu else FiniteGuard(job.device)
+        self._unread: list[
+            tuple[Position, Any, StepMetrics]
+        ] = []  # steps taken: where each began, its batch, its figures
         self._unread_since = 0.0
         self.stop_signal: int | None = None
         self.pace: Pace | None = None
@@ -119,17 +119,17 @@ class Training:
     # --- epochs and steps -----------------------------------------------------------------------------------
 
     def run_epochs(self) -> None:
-        self.watcher.started(self.total_steps, self.epochs)
+        self.callback.started(self.total_steps, self.epochs)
         if self.sums is not None:
             self._run_epoch(self.sums)
         while not self._is_over() and not self._should_stop_early():
             self.position = Position(self.position.step, self.position.epoch + 1, done=0)
-            self.sums = EpochSums(self.job.model)
+            self.sums = EpochMetrics(self.job.model)
             self._run_epoch(self.sums)
 
-    def _run_epoch(self, sums: EpochSums) -> None:
+    def _run_epoch(self, sums: EpochMetrics) -> None:
         """What is left of the epoch, and its end."""
-        order = self.feed.order(self.job.seed, self.position.epoch)
+        order = self.loader.order(self.job.seed, self.position.epoch)
         size = self.job.train.step_size
         while self.position.done < self.steps_per_epoch and not self._is_over():
             first = self.position.done * size
@@ -149,7 +149,7 @@ class Training:
     def _step(self, batch: Any) -> None:
         before = self.position
         after = Position(before.step + 1, before.epoch, before.done + 1)
-        moment = Moment(self.job.seed, after.epoch, after.step)
+        moment = StepKey(self.job.seed, after.epoch, after.step)
         if not self._unread:
             self._unread_since = time.perf_counter()
         self.batch = batch
@@ -185,7 +185,7 @@ class Training:
         Raises DivergedError for one that went wrong, after which the position is where it began, as the weights are.
         """
         unread, self._unread = self._unread, []
-        taken = at_hand([figures for _, _, figures in unread], self.job.device)
+        taken = fetch([figures for _, _, figures in unread], self.job.device)
         end = self.position
         for (before, batch, _), figures in zip(unread, taken, strict=True):
             assert self.sums
@@ -198,16 +198,16 @@ class Training:
             self._log_step(report, self.sums, seconds)
         self.position = end
 
-    def _log_step(self, report: StepReport, sums: EpochSums, seconds: float) -> None:
+    def _log_step(self, report: StepReport, sums: EpochMetrics, seconds: float) -> None:
         row: Row = {"event": "step", "epoch": self.position.epoch, "step": self.position.step}
         row |= sums.add(report, seconds)
         row |= {"lr": report.lr, "gradient_norm": report.gradient_norm}
         row["examples_per_second"] = round(report.examples / seconds, 1)
         if self.position.step % self.job.logging.every == 0:
             self.run.append_soon(row)
-        self.watcher.stepped(row, partial(self._layer_rows, sums))
+        self.callback.stepped(row, partial(self._layer_rows, sums))
 
-    def _finish_epoch(self, sums: EpochSums) -> None:
+    def _finish_epoch(self, sums: EpochMetrics) -> None:
         epoch, whole = self.position.epoch, self.position.done == self.steps_per_epoch
         row: Row = {"event": "epoch", "epoch": epoch, "step": self.position.step, "train": sums.averages()}
         if (validation := self.evaluate("validation")) is not None:
@@ -226,7 +226,7 @@ class Training:
         if is_best or last or epoch % self.job.checkpoint.every_epochs == 0:
             self.save(unfinished, best=is_best)
         self.run.note(epoch_line(row, layers, self.epochs))
-        self.watcher.finished_epoch(row, layers)
+        self.callback.finished_epoch(row, layers)
 
     def _note(self, row: Row) -> bool:
         """Remember how good an epoch was; whether it is the best one so far."""
@@ -271,27 +271,27 @@ class Training:
 
         A signal ends it after a batch.
         """
-        if split not in self.job.feeds:
+        if split not in self.job.loaders:
             return None
         job, names = self.job, self.job.metrics.named
         sizes = job.train.batch_size, job.shard_size
-        feed = job.feeds[split]
-        found = evaluate(job.model, job.loss, feed, self.crew, *sizes, job.metrics, names, self._stop_if_asked)
+        loader = job.loaders[split]
+        found = evaluate(job.model, job.loss, loader, self.crew, *sizes, job.metrics, names, self._stop_if_asked)
         return {key: found[key] for key in names if key in found}
 
     def examine(self) -> Row | None:
         """The test result, or None; a closer look at the test examples, or else at those for validation, is kept."""
-        split = "test" if "test" in self.job.feeds else "validation"
-        if split not in self.job.feeds:
+        split = "test" if "test" in self.job.loaders else "validation"
+        if split not in self.job.loaders:
             return None
         job, names = self.job, self.job.metrics.named
         sizes, classes = (job.train.batch_size, job.shard_size), job.preprocessing.classes
-        measured, feed = (job.metrics, (*names, "calibration_error")), job.feeds[split]
-        looked = examine(job.model, job.loss, feed, self.crew, *sizes, *measured, classes, self._stop_if_asked)
-        keep(looked, self.run, split, "last")
+        measured, loader = (job.metrics, (*names, "calibration_error")), job.loaders[split]
+        looked = analyse_errors(job.model, job.loss, loader, self.crew, *sizes, *measured, classes, self._stop_if_asked)
+        save_analysis(looked, self.run, split, "last")
         return {key: looked.found[key] for key in names if key in looked.found} if split == "test" else None
 
-    def _layer_rows(self, sums: EpochSums) -> list[Row]:
+    def _layer_rows(self, sums: EpochMetrics) -> list[Row]:
         """What the epoch has shown of each layer until now."""
         epoch, kinds = self.position.epoch, self.job.kinds
         return [probe.row(epoch, kinds[name], self._weight_norm(probe)) for name, probe in sums.probes.items()]
@@ -320,7 +320,7 @@ class Training:
     def postmortem(self, error: DivergedError) -> Row:
         """What diverged.json says; `replay` is there where the weights before the failed step are kept."""
         step = self.position.step
-        moment = Moment(self.job.seed, self.position.epoch, step + 1)
+        moment = StepKey(self.job.seed, self.position.epoch, step + 1)
         replay = {"replay": f"dltrain verify {shlex.quote(str(self.run.path))} --from-step {step} --steps 1"}
         return {
             "message": str(error),
@@ -370,7 +370,7 @@ class Training:
             self.updater = Updater(self.job.optimizer, self.job.model.trainable_parameters)
             self.updater.load(checkpoint.optimizer, self.job.device)
             if checkpoint.epoch:
-                self.sums = EpochSums(self.job.model)
+                self.sums = EpochMetrics(self.job.model)
                 self.sums.restore(checkpoint.epoch)
         except (KeyError, ValueError, TypeError) as error:
             raise RunError(f"{self.run.path}: the checkpoint of step {where.step} does not fit: {error}") from None

@@ -16,7 +16,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from dltrain.engine import OPS
-from dltrain.train import feed, loop, shards, step
+from dltrain.train import loader, loop, shards, step
 from dltrain.train.job import Job
 
 Row = dict[str, Any]
@@ -28,8 +28,8 @@ STEPS = 20  # steps that are kept
 STEP, LOG, WAITING = "checks and probes", "log", "waiting for threads"
 STAGES: tuple[tuple[Any, str, str], ...] = (  # (where it is looked up, its name there, what a row calls it)
     (step, "_train_shard", "graph and layers in Python"),
-    (feed.Feed, "examples", "batch"),
-    (feed, "random_words", "random numbers"),
+    (loader.DataLoader, "examples", "batch"),
+    (loader, "random_words", "random numbers"),
     (step, "random_words", "random numbers"),
     (step, "observe", "diagnostics"),
     (shards, "add", "tree sums"),

@@ -8,12 +8,11 @@ from dltrain.backend import Late, Now, Scripts, kernels
 from dltrain.engine import Tensor, gradients
 from dltrain.nn import Context, Layer, Model
 from dltrain.ops import add, multiply
-from dltrain.train.feed import Moment, random_words
-from dltrain.train.figures import Figures, Guard, at_hand
+from dltrain.train.diagnostics import observe
 from dltrain.train.job import Job
-from dltrain.train.mixup import Mixture, mixed_examples
-from dltrain.train.probes import observe
+from dltrain.train.loader import Mixture, StepKey, mixed_examples, random_words
 from dltrain.train.shards import Crew, Sums
+from dltrain.train.step_metrics import FiniteGuard, StepMetrics, fetch
 from dltrain.train.updater import Updater
 
 Array = Any
@@ -31,21 +30,21 @@ def train_step(
     crew: Crew,
     scripts: Scripts,
     batch: Array,
-    moment: Moment,
+    moment: StepKey,
     lr: float,
     updater: Updater,
     measure_update: bool,
-    guard: Guard | None = None,
-) -> Figures:
+    guard: FiniteGuard | None = None,
+) -> StepMetrics:
     """Train on these examples (indices into the training split).
 
     scripts: of this job; short steps are repeated from them.
     measure_update: whether to compare the weights before and after, which costs a copy of them.
     Raises DivergedError, before anything is changed, when the loss or a gradient is not finite. With a guard it does
-    not look: then nothing is changed either, and `Figures.check` tells later.
+    not look: then nothing is changed either, and `StepMetrics.check` tells later.
     """
     weighed = job.loss.class_weights is not None
-    count = job.loss.count(job.feeds["train"].targets_of(batch)) if weighed else len(batch)
+    count = job.loss.count(job.loaders["train"].targets_of(batch)) if weighed else len(batch)
     now = Now(moment.step, moment.epoch, lr)
     repeat = partial(_by_script, scripts, now) if is_repeated(job, len(batch)) else _once
     sums = crew.run(
@@ -62,20 +61,20 @@ def train_step(
     if rest:
         known |= crew.lent(lambda: repeat("norms", rest.values(), lambda: _squares(rest, crew)))
     squares = {name: known[name] for name in grads}
-    figures = Figures(
-        moment=moment,
+    figures = StepMetrics(
+        key=moment,
         examples=len(batch),
         lr=lr,
-        seen=sums | ({"weight": count} if weighed else {}),
+        stats=sums | ({"weight": count} if weighed else {}),
         penalty=terms,
         squares=squares,
-        moved={},
+        update_norms={},
     )
     weights = {name: p.data for name, p in parameters.items()}
     kept: list[tuple[Array, Array]] = []
     clip = job.train.clip_norm
     if guard is None:
-        (figures,) = at_hand([figures], job.device)
+        (figures,) = fetch([figures], job.device)
         figures.check(job.model)
         if clip is not None and figures.norm > clip:
             grads = {name: g * (clip / figures.norm) for name, g in grads.items()}
@@ -94,7 +93,7 @@ def train_step(
     if guard is not None:
         guard.undo(kept)
     for name, old in before.items():
-        figures.moved[name] = (_square(old), _square(weights[name] - old))
+        figures.update_norms[name] = (_square(old), _square(weights[name] - old))
     return figures
 
 
@@ -110,7 +109,7 @@ def fits_a_tape(model: Model, examples: int, mixup: float) -> bool:
     return examples * model.multiply_adds <= SHORT_IN_NUMPY and not mixup  # its shares are no arrays
 
 
-def forward(job: Job, x: Array, first: int, moment: Moment, tap: Tap) -> Tensor:
+def forward(job: Job, x: Array, first: int, moment: StepKey, tap: Tap) -> Tensor:
     """The outputs for these examples, as in training. first: the position of the first one in its batch."""
 
     def words(purpose: str, layer: str, words_each: int) -> Array:
@@ -119,7 +118,7 @@ def forward(job: Job, x: Array, first: int, moment: Moment, tap: Tap) -> Tensor:
     return job.model(x, Context(training=True, words=words, tap=tap))
 
 
-def fits(job: Job, batch: Array, moment: Moment) -> bool:
+def fits(job: Job, batch: Array, moment: StepKey) -> bool:
     """Whether the device's memory holds what these examples need forward and backward, as one shard. Tries it out."""
     job.device.release_memory()
     try:
@@ -145,10 +144,10 @@ def _once(what: Hashable, given: Iterable[Array], work: Work, *_: Sequence[Array
     return work(*data)
 
 
-def _train_shard(job: Job, batch: Array, moment: Moment, shard: int, count: Array, repeat: Repeat = _once) -> Sums:
+def _train_shard(job: Job, batch: Array, moment: StepKey, shard: int, count: Array, repeat: Repeat = _once) -> Sums:
     """The gradient of this shard's part of the loss, and what its layers gave. count: as in `Loss`, of the batch."""
     first = shard * job.shard_size
-    x, mixture = mixed_examples(job.feeds["train"], batch, first, job.shard_size, moment, job.mixup)
+    x, mixture = mixed_examples(job.loaders["train"], batch, first, job.shard_size, moment, job.mixup)
     # Late: for who adds up several shards, or shares a product among threads; of several batches it would be too much.
     whole = len(x) == len(batch)
     late = job.train.accumulate == 1 and not (whole and (job.device.kernels.shares or repeat is not _once))

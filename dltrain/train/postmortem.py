@@ -1,4 +1,4 @@
-"""What is worth knowing about a training whose numbers left the finite: the content of diverged.json."""
+"""What is said of a step that failed: its numbers left the finite, or a GPU's memory was too small."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from dltrain.backend import to_host
 from dltrain.engine import no_grad
+from dltrain.errors import DeviceError
 from dltrain.nn import Layer
-from dltrain.train.feed import Moment
 from dltrain.train.job import Job
-from dltrain.train.mixup import mixed_examples
-from dltrain.train.step import forward
+from dltrain.train.loader import StepKey, mixed_examples
+from dltrain.train.step import fits, forward
 
 Array = Any
 
 
-def ranges(job: Job, batch: Array | None, moment: Moment) -> dict[str, Any]:
+def ranges(job: Job, batch: Array | None, key: StepKey) -> dict[str, Any]:
     """For each layer the lowest and highest finite weight, and of its outputs for this batch; how many are not finite.
 
     The update of a failed step has not happened, so its forward pass can be repeated. batch: None where it was no
@@ -34,8 +34,8 @@ def ranges(job: Job, batch: Array | None, moment: Moment) -> dict[str, Any]:
         with no_grad(), np.errstate(all="ignore"):
             for shard in range(-(-len(batch) // job.shard_size)):
                 first = shard * job.shard_size
-                x, _ = mixed_examples(job.feeds["train"], batch, first, job.shard_size, moment, job.mixup)
-                forward(job, x, first, moment, tap)
+                x, _ = mixed_examples(job.loaders["train"], batch, first, job.shard_size, key, job.mixup)
+                forward(job, x, first, key, tap)
         for name, parts in outputs.items():
             found[name]["output"] = _range(parts)
     return found
@@ -46,3 +46,20 @@ def _range(parts: list[Array]) -> dict[str, Any]:
     finite = values[np.isfinite(values)]
     ends = {"lowest": float(finite.min()), "highest": float(finite.max())} if len(finite) else {}
     return {**ends, "not_finite": len(values) - len(finite)}
+
+
+def out_of_memory(job: Job, batch: Array, key: StepKey) -> DeviceError:
+    """What to say when a GPU's memory is too small: the batch that would fit, found by trying.
+
+    Call it when the arrays of the failed step are gone.
+    """
+    size = job.train.batch_size
+    told = f"out of memory on the GPU with train.batch_size {size}"
+    parts = 2
+    while size // parts:
+        if fits(job, batch[: size // parts], key):
+            fit, updates = size // parts, job.train.accumulate * parts
+            same = f"; with train.accumulate={updates} as well the updates stay the same" if size % parts == 0 else ""
+            return DeviceError(f"{told}: tried, and train.batch_size={fit} fits{same}")
+        parts *= 2
+    return DeviceError(f"{told}: tried, and not even a batch of 1 fits; --device cpu has more memory")

@@ -1,4 +1,4 @@
-"""A split on its device, handed out in shards of batches."""
+"""A split on its device, handed out in shards of batches, augmented and mixed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +7,14 @@ import numpy as np
 
 from dltrain.backend import Device, Kernels, to_host
 from dltrain.data import Ahead, Augmentation, OnDemand, Preprocessing, Split
-from dltrain.random import permutation
+from dltrain.random import generator, permutation
 
 Array = Any
+Mixture = list[tuple[float, Array]]  # (share, targets): a loss is Σ share · loss of these targets
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepKey:
     """Where in a training a random number is drawn: part of every key. step counts from 1 through the whole run."""
 
     seed: int
@@ -21,7 +22,7 @@ class Moment:
     step: int
 
 
-class Feed:
+class DataLoader:
     """inputs stay as the data set has them (uint8 for images); a shard is augmented and normalised when it is used."""
 
     def __init__(self, split: Split, preprocessing: Preprocessing, augment: tuple[Augmentation, ...], device: Device):
@@ -66,34 +67,55 @@ class Feed:
         if self._ahead is not None:
             self._ahead.plan(order)
 
-    def examples(self, indices: Array, first: int = 0, moment: Moment | None = None) -> tuple[Array, Array]:
+    def examples(self, indices: Array, first: int = 0, key: StepKey | None = None) -> tuple[Array, Array]:
         """(inputs, targets) of these examples, ready for the model.
 
-        first: the position of the first one in its batch. moment: given in training, where augmentation is on.
+        first: the position of the first one in its batch. key: given in training, where augmentation is on.
         """
         at = self._device.asarray(indices)
         k = self._device.kernels
         made = None if self._ahead is None else self._device.asarray(self._ahead[indices])
-        if moment is None or not self.augment:
+        if key is None or not self.augment:
             inputs, where = (self._inputs, at) if made is None else (made, None)
             return k.normalise(inputs, where, self._scale, self._shift), self._targets[at]
         images = self._inputs[at] if made is None else made
         for i, change in enumerate(self.augment):
-            words = random_words(k, moment, "augment", str(i), first, len(indices), change.words_each)
+            words = random_words(k, key, "augment", str(i), first, len(indices), change.words_each)
             images = change(self._xp, images, words)
         return k.normalise(images, None, self._scale, self._shift), self._targets[at]
 
 
 def random_words(
-    of: Kernels, moment: Moment, purpose: str, layer: str, first: int, examples: int, words_each: int
+    of: Kernels, key: StepKey, purpose: str, layer: str, first: int, examples: int, words_each: int
 ) -> Array:
     return of.example_words(
-        moment.seed,
+        key.seed,
         purpose,
         layer,
-        epoch=moment.epoch,
-        step=moment.step,
+        epoch=key.epoch,
+        step=key.step,
         first=first,
         examples=examples,
         words_each=words_each,
     )
+
+
+def mixed_examples(
+    loader: DataLoader, batch: Array, first: int, count: int, key: StepKey, alpha: float
+) -> tuple[Array, Mixture]:
+    """(inputs, mixture) of the examples first … first + count of a training batch, after mixup (Zhang et al., mixup:
+    Beyond Empirical Risk Minimization, 2018).
+
+    Each is share · itself + (1 - share) · another one of the batch, which is augmented like it; with alpha 0 it is
+    itself. share: from Beta(alpha, alpha), the same for the whole batch, the larger of the two.
+    """
+    here = slice(first, first + count)
+    x, targets = loader.examples(batch[here], first, key)
+    if alpha == 0:
+        return x, [(1.0, targets)]
+    where = {"epoch": key.epoch, "step": key.step}
+    drawn = float(generator(key.seed, "mixup", "share", **where).beta(alpha, alpha))
+    share = max(drawn, 1 - drawn)
+    partners = batch[permutation(len(batch), key.seed, "mixup", **where)]
+    others, their_targets = loader.examples(partners[here], first, key)
+    return x * share + others * (1 - share), [(share, targets), (1 - share, their_targets)]

@@ -1,20 +1,20 @@
-"""Who watches a training, and what a training says in words."""
+"""Callbacks see a training; and what a training says in words."""
 
 from collections.abc import Callable
 from typing import Any
 
 Row = dict[str, Any]
-Look = Callable[[], list[Row]]
+LayerRows = Callable[[], list[Row]]
 
 
-class Watcher:
+class Callback:
     """Sees a training and does nothing about it; whoever shows it to people does. All calls come from one thread."""
 
     def started(self, steps: int, epochs: int) -> None:
         """Before the first step: how many there will be in all."""
 
-    def stepped(self, row: Row, look: Look) -> None:
-        """After a step. look: gives the rows of layers.jsonl as they would be if the epoch ended here."""
+    def stepped(self, row: Row, layer_rows: LayerRows) -> None:
+        """After a step. layer_rows: gives the rows of layers.jsonl as they would be if the epoch ended here."""
 
     def finished_epoch(self, row: Row, layers: list[Row]) -> None:
         """With the rows that were appended to the logs."""
@@ -23,27 +23,27 @@ class Watcher:
         """The training is over, however it ended."""
 
 
-class Together(Watcher):
-    """Several watchers of one training."""
+class CallbackList(Callback):
+    """Several callbacks of one training."""
 
-    def __init__(self, *watchers: Watcher):
-        self._watchers = watchers
+    def __init__(self, *callbacks: Callback):
+        self._callbacks = callbacks
 
     def started(self, steps: int, epochs: int) -> None:
-        for watcher in self._watchers:
-            watcher.started(steps, epochs)
+        for callback in self._callbacks:
+            callback.started(steps, epochs)
 
-    def stepped(self, row: Row, look: Look) -> None:
-        for watcher in self._watchers:
-            watcher.stepped(row, look)
+    def stepped(self, row: Row, layer_rows: LayerRows) -> None:
+        for callback in self._callbacks:
+            callback.stepped(row, layer_rows)
 
     def finished_epoch(self, row: Row, layers: list[Row]) -> None:
-        for watcher in self._watchers:
-            watcher.finished_epoch(row, layers)
+        for callback in self._callbacks:
+            callback.finished_epoch(row, layers)
 
     def ended(self) -> None:
-        for watcher in self._watchers:
-            watcher.ended()
+        for callback in self._callbacks:
+            callback.ended()
 
 
 def epoch_line(row: Row, layers: list[Row], epochs: int) -> str:

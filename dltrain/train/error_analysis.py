@@ -19,7 +19,7 @@ from dltrain.nn import Loss, Model
 from dltrain.ops import softmax
 from dltrain.run.rundir import RunDir
 from dltrain.train.evaluate import evaluate
-from dltrain.train.feed import Feed
+from dltrain.train.loader import DataLoader
 from dltrain.train.metrics import calibration
 from dltrain.train.settings import MetricsSettings
 from dltrain.train.shards import Crew
@@ -31,7 +31,7 @@ LARGE = 1 << 16  # numbers in an input that is too large to be kept
 
 
 @dataclass(frozen=True)
-class Examination:
+class ErrorAnalysis:
     """found: what `evaluate` gives; and in classification "calibration" and "mistakes", in regression "answers".
     inputs: those of the mistakes, as the data set has them, (k, *input_shape).
     """
@@ -40,10 +40,10 @@ class Examination:
     inputs: Array
 
 
-def examine(
+def analyse_errors(
     model: Model,
     loss: Loss,
-    feed: Feed,
+    loader: DataLoader,
     crew: Crew,
     batch_size: int,
     shard_size: int,
@@ -51,24 +51,24 @@ def examine(
     names: Collection[str],
     classes: Sequence[str] | None,
     between: Callable[[], None] = lambda: None,
-) -> Examination:
+) -> ErrorAnalysis:
     """Evaluate, and look at every single answer on the way. classes: what they are called; the rest as in `evaluate`.
 
     Raises DivergedError when the loss is not finite.
     """
-    targets: Array = np.empty((feed.size, *feed.targets().shape[1:]))
-    answers: Array = np.empty((feed.size, *((3,) if loss.classification else model.out_shape)))
+    targets: Array = np.empty((loader.size, *loader.targets().shape[1:]))
+    answers: Array = np.empty((loader.size, *((3,) if loss.classification else model.out_shape)))
 
     def see(indices: Array, output: Array, wanted: Array) -> None:
         """Each shard fills in its own examples."""
         targets[indices] = to_host(wanted)
         answers[indices] = _judged(to_host(softmax(output).data), wanted) if loss.classification else to_host(output)
 
-    found = evaluate(model, loss, feed, crew, batch_size, shard_size, settings, names, between, see)
+    found = evaluate(model, loss, loader, crew, batch_size, shard_size, settings, names, between, see)
     if not loss.classification:
-        step = -(-feed.size // PAIRS)
+        step = -(-loader.size // PAIRS)
         sample = {"targets": targets[::step].tolist(), "outputs": answers[::step].tolist()}
-        return Examination(found | {"answers": sample}, feed.originals(np.arange(0)))
+        return ErrorAnalysis(found | {"answers": sample}, loader.originals(np.arange(0)))
     taken_for, confidence, of_class = answers.T
     right = taken_for == targets
     wrong = np.flatnonzero(~right)
@@ -87,7 +87,7 @@ def examine(
         for i in worst
     ]
     more = {"calibration": calibration(confidence, right, settings.calibration_bins), "mistakes": mistakes}
-    return Examination(found | more, feed.originals(worst if prod(model.in_shape) < LARGE else worst[:0]))
+    return ErrorAnalysis(found | more, loader.originals(worst if prod(model.in_shape) < LARGE else worst[:0]))
 
 
 def _judged(probabilities: Array, targets: Array) -> Array:
@@ -97,13 +97,13 @@ def _judged(probabilities: Array, targets: Array) -> Array:
     return np.stack([taken_for, probabilities[rows, taken_for], probabilities[rows, to_host(targets)]], axis=1)
 
 
-def keep(examination: Examination, run: RunDir, split: str, checkpoint: str) -> None:
+def save_analysis(analysis: ErrorAnalysis, run: RunDir, split: str, checkpoint: str) -> None:
     """Write eval/<split>.json and the inputs of its mistakes. checkpoint: whose weights they are, "last" or "best"."""
-    run.write_json(run.evaluation(split), {"split": split, "checkpoint": checkpoint} | examination.found)
-    run.write(run.mistakes(split), save({"inputs": np.ascontiguousarray(examination.inputs)}))
+    run.write_json(run.evaluation(split), {"split": split, "checkpoint": checkpoint} | analysis.found)
+    run.write(run.mistakes(split), save({"inputs": np.ascontiguousarray(analysis.inputs)}))
 
 
-def kept(run: RunDir) -> tuple[dict[str, Any], Array] | None:
+def load_analysis(run: RunDir) -> tuple[dict[str, Any], Array] | None:
     """What was found on the test examples, or else on those for validation or training, and the inputs of its mistakes.
 
     None where there is nothing; a damaged file counts as none, for `dltrain eval` makes it again.

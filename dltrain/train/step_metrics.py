@@ -1,4 +1,4 @@
-"""The figures of a step: computed where the arrays are, read and judged on the host.
+"""What a step measured: computed where the arrays are, read and judged on the host, added up over the epoch.
 
 On the CPU that is one place. On a GPU to look at a number is to wait for all the work before it, so there the figures
 of several steps are read together.
@@ -10,14 +10,17 @@ from functools import cached_property
 from math import isfinite, sqrt
 from typing import Any
 
+import numpy as np
+
 from dltrain.backend import Device, all_to_host
 from dltrain.errors import DivergedError
 from dltrain.nn import Model
-from dltrain.train.feed import Moment
-from dltrain.train.probes import Probes
+from dltrain.train.diagnostics import Mean, Probes
+from dltrain.train.loader import StepKey
 from dltrain.train.shards import Sums
 
 Array = Any
+MEANS = ("loss", "data_loss", "penalty", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -35,35 +38,35 @@ class StepReport:
 
 
 @dataclass(frozen=True)
-class Figures:
+class StepMetrics:
     """What a step gave, in numbers of 0 dimensions but for the sums by column.
 
-    seen: "loss", "correct" in classification, what probes.observe sums, over the batch, and its "weight" where classes
+    stats: "loss", "correct" in classification, what probes.observe sums, over the batch, and its "weight" where classes
     count differently. penalty: its terms.
     squares: Σ g² of the gradient of each parameter. moved: (Σ w², Σ Δw²) of each weight where that was measured.
     """
 
-    moment: Moment
+    key: StepKey
     examples: int
     lr: float
-    seen: Sums
+    stats: Sums
     penalty: list[Array]
     squares: Sums
-    moved: dict[str, tuple[Array, Array]]
+    update_norms: dict[str, tuple[Array, Array]]
 
     def arrays(self) -> list[Array]:
-        moved = [array for both in self.moved.values() for array in both]
-        return [*self.seen.values(), *self.penalty, *self.squares.values(), *moved]
+        moved = [array for both in self.update_norms.values() for array in both]
+        return [*self.stats.values(), *self.penalty, *self.squares.values(), *moved]
 
-    def with_arrays(self, values: Iterable[Array]) -> "Figures":
+    def with_arrays(self, values: Iterable[Array]) -> "StepMetrics":
         """The same step with these in place of `arrays()`."""
         next_one = iter(values)
         return replace(
             self,
-            seen={name: next(next_one) for name in self.seen},
+            stats={name: next(next_one) for name in self.stats},
             penalty=[next(next_one) for _ in self.penalty],
             squares={name: next(next_one) for name in self.squares},
-            moved={name: (next(next_one), next(next_one)) for name in self.moved},
+            update_norms={name: (next(next_one), next(next_one)) for name in self.update_norms},
         )
 
     # --- on the host ------------------------------------------------------------------------------------------
@@ -82,18 +85,18 @@ class Figures:
     def report(self, probes: Probes) -> StepReport:
         """What to log, after what was seen of the layers has been added to their probes."""
         squares = {name: float(square) for name, square in self.squares.items()}
-        probes.add(self.seen, self.examples)
+        probes.add(self.stats, self.examples)
         for probe in probes.values():
             if probe.trained:
                 probe.gradient_norm.add(sqrt(sum(squares.get(name, 0) for name in probe.trained)))
-        for name, (old, change) in self.moved.items():
+        for name, (old, change) in self.update_norms.items():
             size = sqrt(old)
             if size > 0:
                 probes[name.rpartition(".")[0]].update_ratio.add(sqrt(change) / size)
-        correct = self.seen.get("correct")
+        correct = self.stats.get("correct")
         return StepReport(
             examples=self.examples,
-            weight=float(self.seen.get("weight", self.examples)),
+            weight=float(self.stats.get("weight", self.examples)),
             data_loss=self._data_loss,
             penalty=self._penalty,
             accuracy=None if correct is None else int(correct) / self.examples,
@@ -103,7 +106,7 @@ class Figures:
 
     @property
     def _data_loss(self) -> float:
-        return float(self.seen["loss"])
+        return float(self.stats["loss"])
 
     @property
     def _penalty(self) -> float:
@@ -111,14 +114,14 @@ class Figures:
 
     def _where_it_broke(self, model: Model) -> DivergedError:
         """Forward, the first layer whose output is not finite; else backward, the last whose gradient is not."""
-        at = f"step {self.moment.step} (epoch {self.moment.epoch})"
+        at = f"step {self.key.step} (epoch {self.key.epoch})"
         help_ = "try a lower learning rate, train.clip_norm or a smaller init"
 
         def error(what: str, layer: str | None = None) -> DivergedError:
             return DivergedError(f"diverged at {at}: {what}; {help_}", layer)
 
         for layer in model.layers:
-            if layer.observed and not isfinite(float(self.seen[f"sum/{layer.name}"].sum())):
+            if layer.observed and not isfinite(float(self.stats[f"sum/{layer.name}"].sum())):
                 return error(f"the output of layer {layer.name} is not finite", layer.name)
         if not isfinite(self._data_loss):
             return error(f"the loss is {self._data_loss} although every layer's output is finite")
@@ -128,7 +131,7 @@ class Figures:
         return error(f"the penalty is {self._penalty}")
 
 
-def at_hand(steps: list[Figures], device: Device) -> list[Figures]:
+def fetch(steps: list[StepMetrics], device: Device) -> list[StepMetrics]:
     """The figures of all these steps on the host, from a GPU in one transfer for each dtype."""
     if device.is_cpu:
         return steps
@@ -137,22 +140,22 @@ def at_hand(steps: list[Figures], device: Device) -> list[Figures]:
     return [step.with_arrays(values) for step in steps]
 
 
-class Guard:
+class FiniteGuard:
     """Lets a GPU go on without the host: what must not happen after a number that is not finite happens to nothing.
 
-    While all was finite `intact` is true, and what a step changed stays. From the first step that was not so on every
-    change is undone, on the device, until the host reads the figures and sees that step.
+    `all_finite` is true as long as all was, and what a step changed stays. From the first step that was not so on
+    every change is undone, on the device, until the host reads the figures and sees that step.
     """
 
     def __init__(self, device: Device):
         self._xp = device.xp
-        self.intact = device.xp.ones((), bool)
+        self.all_finite = device.xp.ones((), bool)
 
-    def judge(self, figures: Figures) -> Array:
-        """Look at the numbers that `Figures.check` looks at. Returns the norm of the gradients, of 0 dimensions."""
+    def judge(self, figures: StepMetrics) -> Array:
+        """Look at the numbers that `StepMetrics.check` looks at. Returns the norm of the gradients, of 0 dimensions."""
         xp = self._xp
         norm = xp.sqrt(xp.stack([xp.zeros((), "float64"), *figures.squares.values()]).sum())  # in float64
-        self.intact &= xp.isfinite(xp.stack([norm, figures.seen["loss"], *figures.penalty])).all()
+        self.all_finite &= xp.isfinite(xp.stack([norm, figures.stats["loss"], *figures.penalty])).all()
         return norm
 
     def keep(self, arrays: list[Array]) -> list[tuple[Array, Array]]:
@@ -162,4 +165,45 @@ class Guard:
     def undo(self, kept: list[tuple[Array, Array]]) -> None:
         """Put the old values back unless all is intact."""
         for array, before in kept:
-            array[...] = self._xp.where(self.intact, array, before)
+            array[...] = self._xp.where(self.all_finite, array, before)
+
+
+class EpochMetrics:
+    """What adds up over an epoch: the means of its losses, and what is seen of each layer.
+
+    A checkpoint in the middle of an epoch holds all of this as arrays, so that its rows come out the same.
+    """
+
+    def __init__(self, model: Model):
+        self.probes = Probes(model)
+        self.means = {key: Mean() for key in MEANS}
+        self.seconds = 0.0
+
+    def add(self, report: StepReport, seconds: float) -> dict[str, float]:
+        """Count a step; what its row says of losses and scores."""
+        values = {"loss": report.data_loss + report.penalty, "data_loss": report.data_loss, "penalty": report.penalty}
+        if report.accuracy is not None:
+            values["accuracy"] = report.accuracy
+        for key, value in values.items():
+            self.means[key].add(value, report.examples if key == "accuracy" else report.weight)
+        self.seconds += seconds
+        return values
+
+    def averages(self) -> dict[str, float]:
+        """The means over the examples so far, those of losses by the examples' weights."""
+        return {key: mean.value for key, mean in self.means.items() if mean.value is not None}
+
+    def to_arrays(self) -> dict[str, Array]:
+        arrays = {f"mean/{key}": mean.to_array() for key, mean in self.means.items()}
+        for name, probe in self.probes.items():
+            arrays |= {f"layer/{name}/{key}": array for key, array in probe.to_arrays().items()}
+        return arrays | {"seconds": np.array([self.seconds])}
+
+    def restore(self, arrays: dict[str, Array]) -> None:
+        """The inverse of `to_arrays`. Raises KeyError or ValueError where these are of another model."""
+        for key, mean in self.means.items():
+            mean.restore(arrays[f"mean/{key}"])
+        for name, probe in self.probes.items():
+            start = f"layer/{name}/"
+            probe.restore({key.removeprefix(start): a for key, a in arrays.items() if key.startswith(start)})
+        (self.seconds,) = arrays["seconds"].tolist()
