@@ -97,7 +97,8 @@ def twin(net: Net, dropout: bool) -> Twin:
     if (spec.optimizer.type, spec.loss.type) != ("adam", "cross_entropy"):
         raise SystemExit(f"the twins know adam and cross_entropy, not {spec.optimizer.type} and {spec.loss.type}")
     common = spec.data.common
-    data = prepare(source, default_data_dir(), cuts=cuts_of(spec), normalize=common["normalize"], seed=spec.seed)
+    normalize, seed = common["normalize"], common["split_seed"]
+    data = prepare(source, default_data_dir(), cuts=cuts_of(spec), normalize=normalize, seed=seed)
     model.initialise(spec.seed, device)
     kinds = [layer.type for layer in spec.model.layers]
     return Twin(spec, model, kinds, data, spec.train.batch_size, spec.optimizer.own)

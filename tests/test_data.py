@@ -32,7 +32,7 @@ from dltrain.data.mnist import Mnist, read_idx
 from dltrain.errors import ConfigError, DataError, ShapeError
 
 REAL = pytest.mark.skipif("DLTRAIN_DATA" not in os.environ, reason="DLTRAIN_DATA is not set")
-COMMON = ["test", "validation", "fold", "stratified", "class_weights", "normalize", "augment", "mixup"]
+COMMON = ["test", "validation", "fold", "stratified", "split_seed", "class_weights", "normalize", "augment", "mixup"]
 TOY = ["examples", "noise", "features", "seed"]
 
 # name -> settings, input shape, classes, examples by split and class, mean and deviation of the training part in

@@ -8,6 +8,7 @@ import pytest
 from commands import dltrain, done
 
 from dltrain.data import Cuts, Fold, Penguins, load_split
+from dltrain.run.rundir import RunDir
 from dltrain.spec import load
 
 CONFIG = """
@@ -51,6 +52,16 @@ def test_folds(config: Path, tmp_path: Path) -> None:
     assert len(np.unique(np.nan_to_num(rows), axis=0)) > 290, "each fold has others"
     again = done("fit", Path(said["runs"][1]["run"]) / "config.yaml", "--runs-dir", tmp_path / "again", "--json").json
     assert again["weights_sha256"] == said["runs"][1]["weights_sha256"], "the config of a fold repeats it"
+
+
+def test_seeds_are_measured_on_the_same_parts(config: Path, tmp_path: Path) -> None:
+    said = done("fit", config, "--seeds", 2, "--runs-dir", tmp_path / "runs", "--json").json
+    first, second = (RunDir(Path(run["run"])).checkpoint("last") for run in said["runs"])
+    assert first.data_sha256 == second.data_sha256 and len(first.data_sha256) == 3
+    assert said["runs"][0]["weights_sha256"] != said["runs"][1]["weights_sha256"]
+    said = done("fit", config, "--vary", "data.split_seed=0,1", "--runs-dir", tmp_path / "others", "--json").json
+    other = RunDir(Path(said["runs"][1]["run"])).checkpoint("last").data_sha256
+    assert all(other[split] != first.data_sha256[split] for split in other)
 
 
 def test_in_words(config: Path, tmp_path: Path) -> None:

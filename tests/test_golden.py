@@ -17,6 +17,7 @@ from dltrain.backend import open_device
 from dltrain.run.checkpoint import FORMAT, OLDEST
 from dltrain.run.environment import differences, environment
 from dltrain.run.rundir import RunDir
+from dltrain.spec import load, loads
 
 GOLDEN = Path(__file__).parent / "golden"
 RUNS = [GOLDEN / f"format-{number}" for number in range(OLDEST, FORMAT + 1)]
@@ -48,3 +49,17 @@ def test_it_goes_on(run: Path) -> None:
     found = done("fit", "--resume", run, "train.max_steps=52", "--json").json
     assert (found["status"], found["steps"]) == ("done", 52)
     assert [row["step"] for row in RunDir(run).rows(run / "metrics.jsonl")] == [*range(1, 53), 52]
+
+
+def test_where_the_seed_cut_the_data_set(tmp_path: Path) -> None:
+    """`golden/seeded` is a run of before there was data.split_seed, trained with seed 3."""
+    run = Path(shutil.copytree(GOLDEN / "seeded", tmp_path / "seeded"))
+    expected = RunDir(run).status()["validation"]
+    said = done("eval", run, "--split", "validation", "--json")
+    assert "are others" not in said.err, "the same examples validate"
+    assert said.json["loss"] == pytest.approx(expected["loss"], abs=1e-5)
+    said = done("fit", "--resume", run, "train.max_steps=9", "--json")
+    assert said.json["steps"] == 9 and "are others" not in said.err
+    again = load(run / "config.yaml", ["seed=4"])
+    assert again.data and again.data.common["split_seed"] == 3, "trained again with another seed, on the same parts"
+    assert loads((run / "source.yaml").read_text()).data.common["split_seed"] == 0, "what a person wrote is read anew"

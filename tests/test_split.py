@@ -13,6 +13,10 @@ CLASSES = np.repeat(np.arange(4), [61, 30, 8, 1])
 HUNDRED = Split(np.arange(100, dtype=np.float32)[:, None], CLASSES)
 
 
+PATIENTS = np.repeat(np.arange(20), np.r_[np.full(10, 2), np.full(10, 8)])
+GROUPED = Split(HUNDRED.inputs, np.arange(100) // 2 % 4, np.random.default_rng(0).permutation(100)[PATIENTS] * 7)
+
+
 def pieces(cuts: Cuts, seed: int = 0, splits: dict[str, Split] | None = None) -> dict[str, list[int]]:
     """The numbers of the examples in each split, which must be in order and together all of them."""
     found = cut(splits or {"train": HUNDRED}, cuts, seed)
@@ -85,6 +89,50 @@ def test_folds_validate_each_example_once(of, stratified):
 def test_refuses(settings, message):
     with pytest.raises(ConfigError, match=message):
         cut({"train": HUNDRED}, Cuts(**settings), 0)
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+@pytest.mark.parametrize("settings", [{"validation": 30}, {"validation": 0.1, "test": 0.2}, {"validation": 99}])
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_stay_together(settings, stratified, seed):
+    found = cut({"train": GROUPED}, Cuts(**settings, stratified=stratified), seed)
+    whole = np.bincount(GROUPED.targets)
+    groups = {name: set(split.groups.tolist()) for name, split in found.items()}
+    assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == len(set(GROUPED.groups.tolist()))
+    assert sorted(np.concatenate([split.inputs[:, 0] for split in found.values()])) == list(range(100))
+    if settings != {"validation": 99}:
+        wanted = {"validation": 30, "test": 0} if "test" not in settings else {"validation": 8, "test": 20}
+        for name, split in found.items():
+            if name in wanted:
+                assert abs(len(split) - wanted[name]) <= 4
+                if stratified:
+                    assert np.abs(np.bincount(split.targets, minlength=4) - whole * wanted[name] / 100).max() <= 3
+    else:
+        assert len(found["train"]), "something is left to train on"
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+def test_folds_of_groups(stratified):
+    cuts = [Cuts(fold=Fold(number=i, of=5), stratified=stratified) for i in range(1, 6)]
+    held = [cut({"train": GROUPED}, one, 3)["validation"] for one in cuts]
+    assert sorted(np.concatenate([piece.inputs[:, 0] for piece in held])) == list(range(100))
+    assert [len(piece) for piece in held] == [20] * 5
+    assert sum(len(set(piece.groups.tolist())) for piece in held) == len(set(GROUPED.groups.tolist()))
+    if stratified:
+        counts = np.array([np.bincount(piece.targets, minlength=4) for piece in held])
+        assert (counts.max(axis=0) - counts.min(axis=0)).max() <= 4
+
+
+def test_groups_that_cannot_be_cut():
+    one = Split(HUNDRED.inputs, CLASSES, np.full(100, 3))
+    with pytest.raises(ConfigError, match="all training examples are of one group"):
+        cut({"train": one}, Cuts(validation=10), 0)
+    with pytest.raises(ConfigError, match=f"{len(set(GROUPED.groups.tolist()))} groups cannot be cut into 50 pieces"):
+        cut({"train": GROUPED}, Cuts(fold=Fold(number=1, of=50)), 0)
+    huge = Split(HUNDRED.inputs, CLASSES, np.repeat([1, 2], [40, 60]))
+    assert {name: len(split) for name, split in cut({"train": huge}, Cuts(validation=1), 0).items()} == {
+        "train": 60, "validation": 40,
+    }, "at least one"  # fmt: skip
 
 
 def test_refuses_what_the_data_set_cannot_give():

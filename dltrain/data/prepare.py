@@ -36,7 +36,7 @@ def prepare(
 ) -> Prepared:
     """Load all splits, cut what else is wanted from the training part and learn from what remains of it.
 
-    Settings as in `common_settings`. Raises DataError, ConfigError and ShapeError.
+    Settings as in `common_settings`; seed: its split_seed. Raises DataError, ConfigError and ShapeError.
     """
     for augmentation in augment:
         augmentation.check(source.input_shape)

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from dltrain.data.augment import Augmentation
 from dltrain.data.columns import Column
 from dltrain.errors import DataError
-from dltrain.registry import Count, NonNegative, NonNegativeInt, Positive, Rate, Registry
+from dltrain.registry import Count, NonNegative, NonNegativeInt, Positive, Rate, Registry, Seed
 
 Normalize = Literal["channel", "none"]
 ClassWeights = Literal["none", "balanced"] | tuple[Positive, ...]
@@ -61,10 +61,13 @@ class Split:
 
     inputs: uint8 or float32, (N, *input_shape), images channels last; NaN is a missing number of a table.
     targets: class numbers, int64 (N,); or numbers to predict, float32 (N, k).
+    groups: int64 (N,), equal for examples that must stay in one part, such as those of one patient; None where each
+    may go its own way.
     """
 
     inputs: NDArray[Any] | OnDemand
     targets: NDArray[Any]
+    groups: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):
@@ -74,9 +77,8 @@ class Split:
         return len(self.inputs)
 
     def take(self, indices: NDArray[Any]) -> "Split":
-        if isinstance(self.inputs, OnDemand):
-            return Split(self.inputs.take(indices), self.targets[indices])
-        return Split(self.inputs[indices], self.targets[indices])
+        inputs = self.inputs.take(indices) if isinstance(self.inputs, OnDemand) else self.inputs[indices]
+        return Split(inputs, self.targets[indices], None if self.groups is None else self.groups[indices])
 
     def sha256(self) -> str:
         """Of inputs, as far as they are in memory, and targets: equal for equal examples in the same order."""
@@ -143,6 +145,7 @@ def common_settings(
     validation: NonNegativeInt | Rate = 0,
     fold: Fold | None = None,
     stratified: bool = False,
+    split_seed: Seed = 0,
     class_weights: ClassWeights = "none",
     normalize: Normalize = "channel",
     augment: tuple[Augmentation, ...] = (),
@@ -155,6 +158,7 @@ def common_settings(
     validation: how many, or which fraction of the others, to cut for validation; the same.
     fold: which piece of a cross-validation validates instead.
     stratified: whether all these have classes in the proportions of the training part.
+    split_seed: which examples those are; `seed` does not change it, so several seeds are measured on the same parts.
     class_weights: a number for each class, by which its examples count; "balanced" lets every class count the same in
     all. Every loss, also of validation and test, is then Σ weight · loss / Σ weight over its examples.
     normalize: "channel" brings every channel to mean 0 and standard deviation 1, "none" leaves the values.

@@ -29,8 +29,8 @@ class Cuts:
 
 
 def cut(splits: dict[str, Split], cuts: Cuts, seed: int) -> dict[str, Split]:
-    """The splits after cutting. Which examples are taken depends on the seed and, where stratified, on the classes
-    alone; all keep their order. Raises SettingError."""
+    """The splits after cutting. Which examples are taken depends on the seed and, where there are some, on classes
+    (stratified) and groups alone; all keep their order. Raises SettingError."""
     if cuts.validation and cuts.fold:
         raise SettingError("data.fold", "the fold is what validates; leave data.validation at 0")
     for name in ("test", "validation"):
@@ -41,8 +41,15 @@ def cut(splits: dict[str, Split], cuts: Cuts, seed: int) -> dict[str, Split]:
                 key, off = ("fold", "out") if fold else (name, "at 0")
                 raise SettingError(f"data.{key}", f"the data set has {name} examples of its own; leave this {off}")
             train = splits["train"]
-            order = _shuffled(train.targets, cuts.stratified, seed, name)
-            held = _piece(order, fold) if fold else _share(order, _number(name, share, len(train)), cuts.stratified)
+            if cuts.stratified and train.targets.ndim > 1:
+                raise SettingError(
+                    "data.stratified", "a data set with numbers to predict has no classes to keep in proportion"
+                )
+            if train.groups is not None:
+                held = _whole_groups(train, name, share, fold, cuts.stratified, seed)
+            else:
+                order = _shuffled(train.targets, cuts.stratified, seed, name)
+                held = _piece(order, fold) if fold else _share(order, _number(name, share, len(train)), cuts.stratified)
             rest = np.setdiff1d(np.arange(len(train)), held)
             splits = splits | {"train": train.take(rest), name: train.take(np.sort(held))}
     return {name: splits[name] for name in ("train", "validation", "test") if name in splits}
@@ -53,8 +60,6 @@ def _shuffled(targets: Array, stratified: bool, seed: int, purpose: str) -> Arra
     order = permutation(len(targets), seed, purpose)
     if not stratified:
         return order
-    if targets.ndim > 1:
-        raise SettingError("data.stratified", "a data set with numbers to predict has no classes to keep in proportion")
     by_class: Array = order[np.argsort(targets[order], kind="stable")]
     return by_class
 
@@ -79,11 +84,63 @@ def _share(order: Array, number: int, stratified: bool) -> Array:
 
 def _piece(order: Array, fold: Fold) -> Array:
     """Every `of`-th example: sizes, and where the order is by class the numbers of each class, differ by at most 1."""
+    _require_pieces(fold, len(order), "training examples")
+    return order[fold.number - 1 :: fold.of]
+
+
+def _require_pieces(fold: Fold, number: int, what: str) -> None:
     if fold.number > fold.of:
         raise SettingError("data.fold", f"there is no piece {fold.number} of {fold.of}")
-    if fold.of > len(order):
-        raise SettingError("data.fold", f"{len(order)} training examples cannot be cut into {fold.of} pieces")
-    return order[fold.number - 1 :: fold.of]
+    if fold.of > number:
+        raise SettingError("data.fold", f"{number} {what} cannot be cut into {fold.of} pieces")
+
+
+def _whole_groups(train: Split, name: str, share: int | float, fold: Fold | None, stratified: bool, seed: int) -> Array:
+    """The examples of the groups that are held out: about as many, and where stratified about as many of each class, as
+    would be without groups."""
+    assert train.groups is not None
+    _, group = np.unique(train.groups, return_inverse=True)
+    groups = int(group.max()) + 1
+    if groups < 2:
+        raise SettingError("data.group", "all training examples are of one group; it cannot be cut")
+    classes = train.targets if stratified else np.zeros(len(train), np.int64)
+    columns = int(classes.max()) + 1
+    counts = np.bincount(group * columns + classes, minlength=groups * columns).reshape(groups, columns)
+    order = permutation(groups, seed, name)
+    if fold:
+        _require_pieces(fold, groups, "groups")
+        chosen = _group_piece(counts, order, fold)
+    else:
+        chosen = _group_share(counts, order, _number(name, share, len(train)) / len(train))
+    return np.flatnonzero(np.isin(group, chosen))
+
+
+def _group_share(counts: Array, order: Array, share: float) -> list[int]:
+    """Groups in a random order, each taken if that brings the examples of each class nearer to their share.
+
+    counts: (groups, classes)."""
+    missing, chosen = counts.sum(axis=0) * share, []
+    for group in order.tolist():
+        left = missing - counts[group]
+        if (left**2).sum() < (missing**2).sum():
+            missing = left
+            chosen.append(group)
+    if len(chosen) == len(order):  # the last of two groups, say, is nearer to a share of 0.9
+        chosen.pop()
+    return chosen or [min(order.tolist(), key=lambda group: counts[group].sum())]
+
+
+def _group_piece(counts: Array, order: Array, fold: Fold) -> list[int]:
+    """The largest groups first, each to the piece that has the fewest of its classes so far."""
+    pieces = np.zeros((fold.of, counts.shape[1]))
+    chosen = []
+    for group in order[np.argsort(-counts[order].sum(axis=1), kind="stable")].tolist():
+        # ‖piece + group‖² grows by 2 piece · group + ‖group‖²; of equal ones the piece with the fewest examples
+        fewest = int(np.lexsort((pieces.sum(axis=1), pieces @ counts[group]))[0])
+        pieces[fewest] += counts[group]
+        if fewest == fold.number - 1:
+            chosen.append(group)
+    return chosen
 
 
 def class_weights(setting: ClassWeights, targets: Array, classes: tuple[str, ...] | None) -> tuple[float, ...] | None:

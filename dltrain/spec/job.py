@@ -128,13 +128,13 @@ def _loss(spec: RunSpec, learned: Preprocessing, device: Device) -> Loss:
 def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prepared:
     assert spec.data
     common, batch = spec.data.common, spec.train.step_size
-    settings = {"normalize": common["normalize"], "seed": spec.seed}
+    normalize = common["normalize"]
     try:
-        prepared = prepare(source, data_dir, cuts=cuts_of(spec), **settings)
+        prepared = prepare(source, data_dir, cuts=cuts_of(spec), normalize=normalize, seed=common["split_seed"])
     except MissingData:
         if not smoke:
             raise
-        prepared = generated(source, examples=2 * batch, **settings)
+        prepared = generated(source, examples=2 * batch, normalize=normalize, seed=spec.seed)
         warn(f"data: made up for --smoke, with the shapes of {spec.data.type}, whose files are not here")
     if not smoke:
         return prepared
@@ -202,7 +202,7 @@ def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[DataLoa
     seen = (learned.input_shape, learned.classes, learned.columns)
     if (source.input_shape, source.classes, source.columns) != seen:
         raise DataError(f"the data set ({spec.data.type}) has changed since the training: shapes or classes differ")
-    found = load_split(source, data_dir, split, cuts=cuts_of(spec), seed=spec.seed)
+    found = load_split(source, data_dir, split, cuts=cuts_of(spec), seed=spec.data.common["split_seed"])
     here = found.sha256()
     return DataLoader(found, learned, (), restored.device), restored.checkpoint.data_sha256.get(split, here) == here
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.errors import ConfigError
-from dltrain.spec.nodes import DEFAULT, Mapping, Problems, Scalar, Sequence, words
+from dltrain.spec.nodes import DEFAULT, Mapping, Place, Problems, Scalar, Sequence, words
 from dltrain.spec.override import Override, apply
 from dltrain.spec.paths import layer_names
 from dltrain.spec.reader import MAX_BYTES, read_config, read_value
@@ -17,6 +17,11 @@ from dltrain.spec.schema import validate
 from dltrain.spec.shipped import find_config
 from dltrain.spec.shorthand import expand
 from dltrain.spec.writer import flow
+
+KEPT = {  # the keys that every resolved config has, and hardly one that was written by hand
+    "config": {"version", "seed", "device", "data", "model", "loss", "optimizer", "schedule", "train", "checkpoint"},
+    "data": {"type", "test", "validation", "normalize", "augment"},
+}
 
 
 def load(config: str | Path, overrides: Iterable[str | Override] = ()) -> RunSpec:
@@ -58,11 +63,21 @@ def _read(path: Path) -> bytes:
 def _load(data: bytes, source: str, overrides: Iterable[str | Override]) -> RunSpec:
     problems = Problems()
     root = read_config(data, source, problems)
+    _keep_its_split(root)
     _settle(root)
     for override in overrides:
         override = Override(override) if isinstance(override, str) else override
         apply(root, override, partial(_settle, root), problems)
     return _resolve(root, data.decode("utf-8-sig"), problems)
+
+
+def _keep_its_split(root: Mapping) -> None:
+    """What an earlier version resolved and kept with its run says nothing of `data.split_seed`: `seed` was it."""
+    data = root.entries.get("data")
+    if not isinstance(data, Mapping) or "split_seed" in data.entries:
+        return
+    if root.entries.keys() >= KEPT["config"] and data.entries.keys() >= KEPT["data"]:
+        data.put("split_seed", Place("seed"), root.entries["seed"])
 
 
 def _settle(root: Mapping) -> None:
