@@ -6,13 +6,15 @@ from dltrain.nn.dropout import Dropout
 from dltrain.nn.init import INITIALIZERS, Initializer
 from dltrain.nn.layer import LAYERS, Context, Layer
 from dltrain.nn.loss import LOSSES, Loss
-from dltrain.nn.model import Model
+from dltrain.nn.network import Network
 from dltrain.nn.parameter import Parameter, shape_text
 from dltrain.nn.penalty import Penalty
 from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool
 
+Model = Network  # the name it had as a chain
+
 __all__ = [
     "INITIALIZERS", "LAYERS", "LOSSES", "ActivationName", "AveragePool", "Context", "Conv", "Dense", "Dropout",
-    "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Initializer", "Layer", "Loss", "MaxPool", "Model", "Parameter",
-    "Penalty", "shape_text",
+    "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Initializer", "Layer", "Loss", "MaxPool", "Model", "Network",
+    "Parameter", "Penalty", "shape_text",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, ancestors, gradients
 from dltrain.nn.layer import Context
 from dltrain.nn.loss import Loss
-from dltrain.nn.model import Model
+from dltrain.nn.network import Network
 from dltrain.nn.parameter import shape_text
 
 Array = Any
@@ -46,7 +46,7 @@ class Vertex:
         return asdict(self)
 
 
-def outline(model: Model, device: Device, loss: Loss | None = None) -> list[Vertex]:
+def outline(model: Network, device: Device, loss: Loss | None = None) -> list[Vertex]:
     """The graph of a forward pass before there are weights or data, up to the loss or else the model's output."""
     model = deepcopy(model)
     for _, parameter in model.named_parameters():
@@ -65,7 +65,7 @@ def outline(model: Model, device: Device, loss: Loss | None = None) -> list[Vert
 
 
 def capture(
-    model: Model, x: Array, context: Context, loss: Callable[[Tensor], Tensor] | None = None, backward: bool = False
+    model: Network, x: Array, context: Context, loss: Callable[[Tensor], Tensor] | None = None, backward: bool = False
 ) -> list[Vertex]:
     """Run x (N, *in_shape) through the model, and the output through `loss`; the vertices, each after its inputs.
 

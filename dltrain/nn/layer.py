@@ -42,12 +42,14 @@ class Layer:
     A subclass's constructor takes the input shape (without N) and keyword-only settings, which are its YAML keys.
     It sets `out_shape` and raises ShapeError when the input does not fit.
 
+    name: in its network, such as `conv1` or `stage1.residual2.conv1`. kind: what the config calls it, such as `conv`.
     activation: what the output went through, None without one. window: how it looks at its input, where it does.
     penalty: its own, in place of the model's. arithmetic: the parameter count as a sum for people to follow.
-    multiply_adds: for one example.
+    multiply_adds: for one example. in_shapes: of all that it takes; of most layers that is one.
     """
 
     name = ""
+    kind = ""
     activation: str | None = None
     window: Window | None = None
     penalty: Penalty | None = None
@@ -56,8 +58,10 @@ class Layer:
 
     def __init__(self, in_shape: Shape, out_shape: Shape):
         self.in_shape, self.out_shape = in_shape, out_shape
+        self.in_shapes: tuple[Shape, ...] = (in_shape,)
 
-    def __call__(self, x: Tensor, context: Context) -> Tensor:
+    def __call__(self, *inputs: Any, **context: Any) -> Tensor:
+        """`layer(x, context)`, x (N, *in_shape); a layer that joins several takes them all before the context."""
         raise NotImplementedError
 
     @cached_property

@@ -3,12 +3,12 @@
 from math import prod
 from typing import Any
 
-from dltrain.nn.model import Model
+from dltrain.nn.network import Network
 
 FLOAT_BYTES = 4
 
 
-def summarise(model: Model, kinds: dict[str, str], batch_size: int) -> dict[str, Any]:
+def summarise(model: Network, kinds: dict[str, str], batch_size: int) -> dict[str, Any]:
     """{"total", "trainable", "layers": […]}; sizes in numbers, memory in bytes of float32 for a batch.
 
     receptive_field: how many input positions an output position can see, along each spatial dimension; null

@@ -131,6 +131,6 @@ def repeatable(model: Model, loss: Loss, optimizer: Optimizer) -> bool:
     """Whether a step may be repeated from a script: the model is small, and no plugin's code is part of it, which may
     do something else in every step."""
     parts = (*model.layers, loss, optimizer)
-    return sum(p.size for p in model.parameters) <= SMALL and all(
+    return sum(p.size for p in model.parameters.values()) <= SMALL and all(
         type(part).__module__.startswith("dltrain.") for part in parts
     )

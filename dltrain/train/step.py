@@ -165,7 +165,7 @@ def _train_shard(job: Job, batch: Array, moment: StepKey, shard: int, count: Arr
                 sums[f"{SQUARED}/{name}"] = _square(gradient)
         return sums
 
-    weights, data = [p.data for p in job.model.parameters], [x, *(targets for _, targets in mixture)]
+    weights, data = [p.data for p in job.model.parameters.values()], [x, *(targets for _, targets in mixture)]
     return repeat(("gradients", shard, len(batch)), weights, back_and_forth, data=data)
 
 

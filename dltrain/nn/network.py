@@ -1,0 +1,97 @@
+"""A network: named layers, each of which takes what earlier ones gave."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from dltrain.backend import Device
+from dltrain.engine import Tensor
+from dltrain.nn.layer import Context, Layer
+from dltrain.nn.parameter import Parameter, Shape
+from dltrain.random import generator
+
+INPUT = "input"  # the name under which layers take what comes from outside
+
+
+class Network(Layer):
+    """`network(x, context)` runs the layers in order. x: Tensor or array (N, *in_shape).
+
+    layers: each after those whose outputs it takes; the last one's output is the network's.
+    sources: layer -> the layers, or `input`, whose outputs it takes. None for a chain: each takes the one before it.
+    Containers such as `residual` are written out here: the names of their layers nest (`residual1.conv2`), the
+    layers themselves do not.
+    """
+
+    def __init__(self, layers: Sequence[Layer], in_shape: Shape, sources: dict[str, tuple[str, ...]] | None = None):
+        super().__init__(in_shape, layers[-1].out_shape if layers else in_shape)
+        self.layers = list(layers)
+        before = [INPUT, *(layer.name for layer in layers)]
+        self.sources = sources or {layer.name: (name,) for layer, name in zip(layers, before, strict=False)}
+        self.multiply_adds = sum(layer.multiply_adds for layer in layers)
+        self._spent = self._last_uses()
+
+    def __call__(self, x: Any, context: Context) -> Tensor:
+        for _, y in self.outputs(x, context):
+            x = y
+        result: Tensor = x
+        return result
+
+    def outputs(self, x: Any, context: Context) -> Iterator[tuple[Layer, Tensor]]:
+        """Every layer with its output, computed as it is asked for. What no later layer takes is let go."""
+        y = x if isinstance(x, Tensor) else Tensor(x)  # a layer that changes nothing gives it back
+        values = {INPUT: y}
+        for layer, spent in zip(self.layers, self._spent, strict=True):
+            y = layer(*[values[name] for name in self.sources[layer.name]], context=context)
+            for name in spent:
+                del values[name]
+            values[layer.name] = y
+            if context.tap is not None and layer.observed:
+                context.tap(layer, y.data)
+            yield layer, y
+
+    def until(self, layer: Layer) -> "Network":
+        """The part that the output of a layer depends on, with the same layers."""
+        found: list[Layer] = []
+        needed = {layer.name}
+        for other in reversed(self.layers[: self.layers.index(layer) + 1]):
+            if other.name in needed:
+                found.insert(0, other)
+                needed.update(self.sources[other.name])
+        return Network(found, self.in_shape, {other.name: self.sources[other.name] for other in found})
+
+    def _last_uses(self) -> list[list[str]]:
+        """For each layer whose outputs, the input among them, it is the last to take."""
+        last = {name: layer.name for layer in self.layers for name in self.sources[layer.name]}
+        return [[name for name, user in last.items() if user == layer.name] for layer in self.layers]
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """`conv1.weight` -> Parameter, in the order of the layers."""
+        return {f"{layer.name}.{name}": p for layer in self.layers for name, p in layer.parameters.items()}
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        yield from self.parameters.items()
+
+    @cached_property
+    def trainable_parameters(self) -> dict[str, Parameter]:
+        """Those that training changes, by name, in the order of the layers."""
+        return {name: parameter for name, parameter in self.parameters.items() if parameter.trainable}
+
+    def initialise(self, seed: int, device: Device) -> None:
+        """Give every parameter its initial values. They depend on the seed and the parameter's name alone."""
+        for name, parameter in self.parameters.items():
+            parameter.data = device.asarray(parameter.draw(generator(seed, "init", name)))
+
+    def weights(self) -> dict[str, Any]:
+        """The arrays by name: what a checkpoint keeps."""
+        return {name: parameter.data for name, parameter in self.parameters.items()}
+
+    def load(self, weights: dict[str, Any], device: Device) -> None:
+        """Copy the values from a checkpoint. Raises ValueError when names, shapes or kinds of numbers differ."""
+        if different := weights.keys() ^ self.parameters.keys():
+            raise ValueError(f"{min(different)} is in one of checkpoint and model only")
+        for name, parameter in self.parameters.items():
+            if weights[name].shape != parameter.shape or weights[name].dtype.kind != "f":
+                found = f"{weights[name].dtype.name} of shape {weights[name].shape}"
+                raise ValueError(f"{name} is {found}, the model wants floats of shape {parameter.shape}")
+            parameter.data = device.asarray(weights[name].copy())
