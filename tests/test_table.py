@@ -236,3 +236,22 @@ def test_a_network_that_was_not_trained_on_a_table(tmp_path):
     learned = Preprocessing((3,), None, "none", (0.0,) * 3, (1.0,) * 3, 255.0)
     with pytest.raises(DataError, match="not trained on a table"):
         read_rows(Path(written(tmp_path, SMALL)), learned)
+
+
+def test_rows_that_are_left_out_are_counted_everywhere(tmp_path):
+    rows = "".join(f"{i},{'' if i % 5 == 4 else 'xy'[i % 2]}\n" for i in range(100))
+    path = written(tmp_path, "a,cls\n" + rows)
+    config = written(
+        tmp_path,
+        CONFIG.format(data=f"type: csv, path: {path}, target: cls", stratified="true", units=2, loss="cross_entropy"),
+        "g.yaml",
+    )
+    note = f"{path}: 20 of 100 rows left out: cls is missing"
+    fit = done("fit", config, "--runs-dir", tmp_path / "runs", "--max-steps", "2")
+    assert note in fit.err
+    run = next((tmp_path / "runs").iterdir())
+    assert json.loads((run / "description.json").read_bytes())["data"]["notes"] == [note]
+    assert note in (run / "report.html").read_text()
+    found = dltrain("check", config, "--json").json["findings"]
+    (reading,) = [finding for finding in found if finding["check"] == "reading"]
+    assert reading["status"] == "warned" and note in reading["advice"] and reading["values"]["notes"] == [note]

@@ -14,6 +14,7 @@ Check = Callable[[Subject], Finding]
 CHECKS: tuple[Check, ...] = (
     start.shapes,
     start.output,
+    examples.reading,
     examples.classes,
     examples.duplicates,
     examples.labels,

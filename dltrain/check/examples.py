@@ -15,6 +15,13 @@ SAMPLE = 4096  # examples whose range is looked at
 NEIGHBOURS, ASKED = 4000, 500  # examples among which the nearest ones are looked for, and for how many
 
 
+def reading(subject: Subject) -> Finding:
+    """What was left out when the data were read, or taken for something that it may not be."""
+    splits = ", ".join(f"{loader.size:,} {name}" for name, loader in subject.job.loaders.items())
+    notes = subject.job.notes
+    return judged("reading", f"examples: {splits}", (bool(notes), "warned", "; ".join(notes)), notes=list(notes))
+
+
 def classes(subject: Subject) -> Finding:
     """Every class must occur in the training part, and it helps when none is rare."""
     names = subject.class_names

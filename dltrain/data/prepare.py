@@ -19,10 +19,11 @@ WHOLE = Cuts()
 
 @dataclass(frozen=True)
 class Prepared:
-    """splits: "train", and "validation" and "test" where there are some, not yet normalised."""
+    """splits: "train", and "validation" and "test" where there are some, not yet normalised. notes: `Source.notes`."""
 
     splits: dict[str, Split]
     preprocessing: Preprocessing
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -68,7 +69,7 @@ def _prepared(splits: dict[str, Split], source: Source, normalize: Normalize) ->
         columns=source.columns,
         tolerant=source.tolerant,
     )
-    return Prepared(splits, learned)
+    return Prepared(splits, learned, source.notes)
 
 
 def _random_split(source: Source, seed: int, name: str, examples: int) -> Split:

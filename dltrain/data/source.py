@@ -123,6 +123,12 @@ class Source(ABC):
         """Whether a missing number (NaN) in an example stands for the mean of the training part."""
         return False
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the data were read where a user may have meant it otherwise, a line each: what was left out or taken for
+        what, how much, why, and what to do. Complete after `load`."""
+        return ()
+
     @abstractmethod
     def load(self, data_dir: Path, *, only: str | None = None) -> dict[str, Split]:
         """The splits "train", "test" and perhaps "validation", those that the data set has.

@@ -43,6 +43,7 @@ class Csv(Source):
         self.paths = {"train": Path(path)} | ({"test": Path(test_path)} if test_path is not None else {})
         self.target, self.task, self.ignore, self.categorical = target, task, ignore, categorical
         self.tolerant = missing == "fill"
+        self._left_out: dict[Path, str] = {}
 
     tolerant: bool = True
 
@@ -91,7 +92,14 @@ class Csv(Source):
         keep = ~np.any([[is_missing(cell) for cell in table.cells(name)] for name in needed], axis=0)
         if not keep.any():
             raise DataError(f"{table.path}: every row misses {' or '.join(needed)}")
+        if left := int((~keep).sum()):
+            lacking = self.target if self.tolerant else "a value"
+            self._left_out[table.path] = f"{table.path}: {left:,} of {len(keep):,} rows left out: {lacking} is missing"
         return table.where(keep.tolist())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._left_out.values())
 
     def load(self, data_dir: Path, *, only: str | None = None) -> dict[str, Split]:
         splits = [split for split in self.paths if only in (None, split)]

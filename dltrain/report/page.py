@@ -53,6 +53,7 @@ def report_page(record: Record) -> str:
         graph=sections.graph(record),
         model=record.description.get("model"),
         rules=len(RULES),
+        notes=record.description.get("data", {}).get("notes", []),
         command=_command(environment.get("command")),
         environment={key: _text(value) for key, value in environment.items() if key not in ELSEWHERE and value != []},
     )

@@ -66,6 +66,8 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
     if source is None or spec.data is None:
         raise ConfigError(f"{spec.position('')}  data: this config has no data to train on; it can be inspected only")
     prepared = _prepare(spec, source, data_dir, smoke)
+    for note in prepared.notes:
+        warn(note)
     setting, targets = spec.data.common["class_weights"], prepared.splits["train"].targets
     learned = with_changes(prepared.preprocessing, class_weights=class_weights(setting, targets, source.classes))
     best = spec.metrics.best
@@ -90,6 +92,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         schedule=spec.schedule.build(),
         loaders=loaders,
         preprocessing=learned,
+        notes=prepared.notes,
         data_sha256={} if smoke else {name: split.sha256() for name, split in prepared.splits.items()},
         mixup=spec.data.common["mixup"],
         train=spec.train,
@@ -141,7 +144,7 @@ def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prep
     limits = {"train": 2 * batch, "validation": batch, "test": batch}
     splits = {"validation": prepared.splits["train"]} | prepared.splits  # training examples will do where it has none
     splits = {name: split.take(np.arange(min(limits[name], len(split)))) for name, split in splits.items()}
-    return Prepared(splits, prepared.preprocessing)
+    return Prepared(splits, prepared.preprocessing, prepared.notes)
 
 
 def cuts_of(spec: RunSpec) -> Cuts:

@@ -30,7 +30,7 @@ SMALL = 1 << 24  # parameters: of a larger model a second set of gradients would
 class Job:
     """loaders: "train", and "validation" and "test" where there are such splits.
 
-    kinds: layer name -> its type in the config. train.shard_size is a number here.
+    kinds: layer name -> its type in the config. train.shard_size is a number here. notes: see `Source.notes`.
     data_sha256: of each split, see `Split.sha256`; nothing for a smoke test, which takes a part.
     """
 
@@ -44,6 +44,7 @@ class Job:
     schedule: Schedule
     loaders: dict[str, DataLoader]
     preprocessing: Preprocessing
+    notes: tuple[str, ...] = ()
     data_sha256: dict[str, str] = field(default_factory=dict)
     mixup: float = 0.0
     train: TrainSettings
@@ -122,6 +123,7 @@ class Job:
                 "classes": learned.classes,
                 "class_weights": learned.class_weights,
                 "white": learned.white,
+                "notes": self.notes,
                 "splits": splits,
             },
         }
