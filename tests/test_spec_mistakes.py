@@ -17,13 +17,13 @@ CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, i
 OK = "model: {input: [4, 4, 1], layers: [conv: 2]}\n"  # one line; what a case adds starts in line 2
 
 SECTIONS = {
-    "seed: 8.0": "2:7  seed: expected a whole number from 0 to 18446744073709551615, got '8.0'",
+    "seed: 8.0": "2:7  seed: expected a whole number from 0 to 18446744073709551615, got '8.0'; write 8",
     "seed: -1": "2:7  seed: expected a whole number from 0 to 18446744073709551615, got '-1'",
     "seed: 18446744073709551616": (
         "2:7  seed: expected a whole number from 0 to 18446744073709551615, got '18446744073709551616'"
     ),
     "version: 2": "2:10  version: expected 1, got '2'",
-    "device: gpu": "2:9  device: expected auto, cpu or cuda, got 'gpu'; did you mean 'cpu'?",
+    "device: gpu": "2:9  device: expected auto, cpu or cuda, got 'gpu'; here it is `cuda`",
     "optimzer: sgd": f"2:1  optimzer: unknown key; did you mean 'optimizer'? allowed: {TOP}",
     '"a\\n\\x07": 1': f"2:1  a\\n\\x07: unknown key; allowed: {TOP}",
     "zzz: 1": f"2:1  zzz: unknown key; allowed: {TOP}",
@@ -88,7 +88,9 @@ LAYER_MISTAKES = {
     ),
     "{type: conv, channels: -3}": "3:28  model.layers[0].conv.channels: expected a whole number above 0, got '-3'",
     "conv: big": "3:11  model.layers[0].conv.channels: expected a whole number above 0, got 'big'",
-    'conv: "3"': '3:11  model.layers[0].conv.channels: expected a whole number above 0, got the quoted text "3"',
+    'conv: "3"': (
+        '3:11  model.layers[0].conv.channels: expected a whole number above 0, got the quoted text "3"; write 3'
+    ),
     "conv: {channels: 3, kernel: [3, x]}": (
         "3:33  model.layers[0].conv.kernel: expected a whole number or a list (each a whole number), "
         "got the list [3, x]"
@@ -97,7 +99,7 @@ LAYER_MISTAKES = {
         "3:34  model.layers[0].conv.padding: expected same or valid or a whole number or a list (each a whole number), "
         "got 'sane'; did you mean 'same'?"
     ),
-    "conv: {channels: 3, bias: no}": "3:31  model.layers[0].conv.bias: expected true or false, got 'no'",
+    "conv: {channels: 3, bias: no}": "3:31  model.layers[0].conv.bias: expected true or false, got 'no'; write false",
     "conv:": "3:5  model.layers[0].conv: 'channels' is missing; expected a whole number above 0",
     "conv:\n  channels: 3": (
         "3:5  model.layers[0]: channels must be indented below conv, or in braces: `conv: {channels: …}`"

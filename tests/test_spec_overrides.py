@@ -83,7 +83,9 @@ HOW = "expected KEY=VALUE, +KEY=VALUE or ~KEY, where KEY is a path such as train
 TRAIN = "epochs, max_steps, max_time, batch_size, accumulate, shard_size, clip_norm, early_stopping"
 REFUSED = {
     "optimizer.lr=fast": "optimizer.lr: expected a number above 0, got 'fast'",
-    "optimizer.momentum=0.9": "optimizer.momentum: unknown key; allowed: type, lr, beta1, beta2, epsilon",
+    "optimizer.momentum=0.9": (
+        "optimizer.momentum: unknown key; adam's is beta1; the optimizers momentum and nesterov have a key `momentum`"
+    ),
     "train.epoch=3": f"train.epoch: unknown key; did you mean 'epochs'? allowed: {TRAIN}",
     "nope.a.b=3": (
         "nope: unknown key; allowed: version, seed, device, data, model, loss, penalty, optimizer, schedule, "

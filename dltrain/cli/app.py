@@ -7,8 +7,10 @@ import typer
 
 from dltrain import __version__
 from dltrain.cli import console
+from dltrain.cli.words import Commands
 
 app = typer.Typer(
+    cls=Commands,
     help="Train small networks from YAML and see what happens inside them.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: quicker, the same in a pipe, and `[default: …]` is no markup

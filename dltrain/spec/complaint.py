@@ -4,11 +4,12 @@ from functools import cache
 from typing import Any
 
 from dltrain.registry import Registry, settings_of
+from dltrain.spec.foreign import our_key, our_word
 from dltrain.spec.nodes import Mapping, Node, Place, Scalar, Sequence, allowed, did_you_mean
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shorthand import misfit
-from dltrain.spec.types import describe, is_section, is_structure, registry_in, registry_of, words_of
+from dltrain.spec.types import describe, is_section, is_structure, registry_in, registry_of, respelled, words_of
 
 
 def explain(root: Mapping, loc: list[str | int]) -> tuple[Place, str, str]:
@@ -43,20 +44,47 @@ def _wrong_component(node: Mapping, registry: Registry, path: str) -> tuple[Plac
     if node.registry is None:
         return node.place, path, misfit(node, registry)
     name = node.entries["type"]
-    return name.place, path, f"unknown {registry.kind} {name}{allowed(node.word('type') or '', registry)}"
+    return name.place, path, f"unknown {registry.kind} {name}{_meant(node.word('type') or '', registry)}"
+
+
+def _meant(word: str, registry: Registry) -> str:
+    """What may be meant by the name of a component that there is not, and what there is."""
+    name, colon, value = word.partition(":")
+    if colon and (name in registry or our_word(name, registry)):
+        return f"; write `{our_word(name, registry) or name}: {value}`, with a space after the colon"
+    if ours := our_word(word, registry):
+        return f"; here it is `{ours}`"
+    return allowed(word, registry)
 
 
 def _choices(node: Node, annotation: Any, registry: Registry | None) -> str:
     if registry:
         return allowed("", registry)
-    return did_you_mean(node.text, words_of(annotation)) if isinstance(node, Scalar) else ""
+    if not isinstance(node, Scalar):
+        return ""
+    words = words_of(annotation)
+    if spelled := respelled(node, annotation):
+        return f"; write {spelled}"
+    ours = our_word(node.text, words)
+    return f"; here it is `{ours}`" if ours else did_you_mean(node.text, words)
 
 
 def _unknown_key(key: str, path: str, mapping: Mapping) -> str:
-    homes = [section for section, setting in settings_of(RunSpec).items() if key in _keys_of(setting.annotation)]
-    if homes and homes[0] != path:
-        return f"unknown key; it belongs to `{homes[0]}`; allowed here: {', '.join(mapping.settings)}"
+    kind = mapping.word("type") or "" if mapping.registry else ""
+    if lead := our_key(key, kind, mapping.settings):
+        return f"unknown key; {lead}"
+    if mapping.registry and (others := [name for name in mapping.registry if key in mapping.registry.settings(name)]):
+        return f"unknown key; {kind} has none, but {' and '.join(others)}; allowed: {', '.join(mapping.settings)}"
+    home = section_of(key)
+    if home and home != path:
+        return f"unknown key; it belongs to `{home}`; allowed here: {', '.join(mapping.settings)}"
     return f"unknown key{allowed(key, mapping.settings)}"
+
+
+def section_of(key: str) -> str | None:
+    """The section that a key belongs to, or one whose components may have it."""
+    sections = settings_of(RunSpec).items()
+    return next((section for section, setting in sections if key in _keys_of(setting.annotation)), None)
 
 
 @cache

@@ -5,12 +5,13 @@ YAML's own guesses (`no` is false, `010` is 8, `1e-3` is text) never apply.
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, TypeAdapter
 
 from dltrain import data, nn
 from dltrain.registry import FILE_PATH, Registry, settings_of
@@ -19,6 +20,9 @@ from dltrain.spec.nodes import Scalar
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,30})")
 NUMBER = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,4})?")
 BOOLEANS = {"true": True, "false": False}
+SAYINGS = dict.fromkeys(("yes", "on", "true"), "true") | dict.fromkeys(("no", "off", "false"), "false")
+SAYINGS |= dict.fromkeys(("none", "nil"), "null")
+MOST = 1e15  # of the numbers whose digits are written out
 
 # Annotations in signatures below this floor that stand for a component of a registry.
 MARKERS: dict[Any, Registry] = {nn.Initializer: nn.INITIALIZERS, data.Augmentation: data.AUGMENTATIONS}
@@ -148,6 +152,29 @@ def limits(constraint: Any) -> str:
 
 def article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def respelled(node: Scalar, annotation: Any) -> str | None:
+    """A number, `true`, `false` or `null` as this setting takes it, where something else was written for it: `1000` of
+    1e3, `10` of 10.0 or "10", `0.1` of 10% or 0,1, `true` of yes. None where nothing of the kind is meant."""
+    reader = TypeAdapter(reading_scalars(annotation, lambda _: Any))
+    for spelled in _spellings(node.text.strip()):
+        try:
+            reader.validate_python(None if spelled == "null" else Scalar(node.place, spelled))
+        except ValueError:
+            continue
+        return spelled
+    return None
+
+
+def _spellings(text: str) -> Iterator[str]:
+    yield SAYINGS.get(text.lower(), "")
+    plain = re.sub(r",(?=[0-9]{3}(?![0-9]))|_", "", text).replace(",", ".")
+    if NUMBER.fullmatch(plain.rstrip("% ")):
+        value = float(plain.rstrip("% ")) / (100 if plain.endswith("%") else 1)
+        yield f"{value:.12g}"
+        if abs(value) < MOST and value == int(value):
+            yield str(int(value))
 
 
 def words_of(annotation: Any) -> list[str]:
