@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from dltrain.backend import LATE, Activation, Kernels, Late, Now, Scripts
+from dltrain.backend import LATE, Activation, Kernels, Late
 from dltrain.backend.compiled import INSTRUCTION_SETS, Library, at
 from dltrain.backend.device import CPU_PIECE
 from dltrain.backend.late import LARGE
@@ -344,33 +344,10 @@ def bits_of(compiled: Any, table: list[Call]) -> list[str]:
         return [hashed(call.of(kernels)) for call in table]
 
 
-def seen_convolutions() -> list[Call]:
-    """Of all kinds that C computes with their activation."""
-    return [call for call in convolutions() if call.method == "conv" and call.arguments[5] not in OTHERS][::5]
-
-
-def seen(compiled: Library, call: Call, middle: float, limit: float, of: Callable[[Array], Array]) -> list[list[Array]]:
-    """A convolution's output and what is observed of it: now, and when C repeats both, at once if all of it is seen."""
-    k, (x, w, *others) = NativeKernels(compiled, CPU_PIECE), call.arguments
-
-    def work() -> dict[str, Array]:
-        y = k.conv(x, w, *others)
-        return {"y": y, **dict(zip(("sums", "squares", "beyond"), k.observe(of(y), middle, limit), strict=True))}
-
-    def repeated() -> dict[str, Array]:
-        raise AssertionError("this is not repeated")
-
-    scripts, given, now = Scripts(), [x, w] + [a for a in others[2:3] if a is not None], Now(1, 1, 0.1)
-    wanted = [a.copy() for a in scripts.run("conv", given, now, work).values()]
-    return [wanted, [*scripts.run("conv", given, now, repeated).values()]]
-
-
 if __name__ == "__main__":
     for compiled in libraries(sys.argv[1]):
         if "beyond" in sys.argv[2:]:
             w, g = values(1000), values(1001)
             compiled.free["sgd"](1001, at(w), at(g), 0.1, 1)
         bits_of(compiled, calls())
-        for call in seen_convolutions():
-            seen(compiled, call, 0.5, 0.25, lambda y: y)
         print(compiled.instruction_set)

@@ -12,12 +12,13 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 import native_calls
 import pytest
 from native_calls import Call, bits_of, calls, libraries, pointwise
+
+from dltrain.backend.compiled import LIBRARY
 
 ROOT = Path(__file__).parent.parent
 EXTENSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"][0]
@@ -59,9 +60,8 @@ def bits(builds: Builds) -> Bits:
     """For each instruction set, and within for each build, the hash of every call."""
     table, found = some_calls(), Bits()
     paths = {" ".join(key): future.result() for key, future in builds.items() if key in OPTIMISED}
-    spec = find_spec("dltrain.backend._native")
-    if spec and spec.origin:
-        paths["the installed library"] = Path(spec.origin)
+    if LIBRARY.exists():
+        paths["the installed library"] = LIBRARY
     for name, path in paths.items():
         for compiled in libraries(path):
             found.setdefault(compiled.instruction_set, {})[name] = bits_of(compiled, table)

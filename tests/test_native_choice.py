@@ -1,7 +1,6 @@
 """Loading the kernels in C, choosing between them and numpy, and what is said where they are not there."""
 
 import ctypes.util
-import importlib.util
 import re
 import shutil
 from pathlib import Path
@@ -39,9 +38,7 @@ def test_the_library_was_built_where_a_compiler_is_at_hand() -> None:
 @pytest.mark.usefixtures("best")
 def test_the_library_is_newer_than_the_files_it_was_built_from() -> None:
     """An installed copy of these files (`pip install -e .`) keeps its library when they change."""
-    spec = importlib.util.find_spec("dltrain.backend._native")
-    assert spec and spec.origin
-    library = Path(spec.origin)
+    library = native.LIBRARY
     changed = [f.name for f in library.parent.glob("c/*") if f.stat().st_mtime > library.stat().st_mtime]
     assert not changed, f"{library} is older than {', '.join(changed)}: install again"
 
@@ -91,10 +88,7 @@ def test_the_command_line(name: str, chosen_kernels: Any, best: NativeKernels, t
 
 @pytest.fixture
 def not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name.endswith("_native") else plain(name, *rest)
-    )
+    monkeypatch.setattr(native, "LIBRARY", Path("not-built.so"))
 
 
 @pytest.mark.usefixtures("not_built")

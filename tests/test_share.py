@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,10 +12,10 @@ from unittest.mock import patch
 import native_calls
 import numpy as np
 import pytest
-from native_calls import Call, bits_of, calls, seen, seen_convolutions
+from native_calls import Call, bits_of, calls
 
 from dltrain.backend import Idle, idle, share
-from dltrain.backend.compiled import INSTRUCTION_SETS, Library, load
+from dltrain.backend.compiled import Library, load
 from dltrain.errors import DeviceError
 from dltrain.train.shards import Crew
 
@@ -75,29 +74,6 @@ def test_the_same_bits(threads: int, compiled: Library) -> None:
     for call, alone, shared in zip(table, bits_of(compiled, table), together(watched, threads, table), strict=True):
         assert alone == shared, call
     assert watched.threads == {name: {threads} for name in SHARED}
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
-def test_a_convolution_is_seen_while_it_is_computed(instruction_set: str, threads: int) -> None:
-    """The same bits as one after the other. Of a part, or of other examples, it is not seen at once."""
-    try:
-        library = load(instruction_set)
-    except DeviceError as error:
-        pytest.skip(str(error))
-    parts: list[Callable[[Array], Array]] = [
-        lambda y: y, lambda y: y[:1], lambda y: y, lambda y: y.reshape(1, -1, 1, 1), lambda y: y.reshape(len(y), 1, -1),
-    ]  # fmt: skip
-    table, found = seen_convolutions(), []
-    token = idle.set(Idle(threads - 1))
-    try:
-        for i, call in enumerate(table):
-            found.append(seen(library, call, *((0.0, np.inf), (0.5, 0.25))[i % 2], parts[i % len(parts)]))
-    finally:
-        idle.reset(token)
-    assert len(table) > 100
-    for call, (wanted, got) in zip(table, found, strict=True):
-        assert [a.tobytes() for a in wanted] == [a.tobytes() for a in got], call
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux lists them")

@@ -1,14 +1,16 @@
 """The compiled library of kernels in C, and how arrays are handed to it.
 
-`pip install` builds it where a C compiler is at hand; ctypes loads it.
+`pip install` builds it where a C compiler is at hand; ctypes loads it. c/table.h says once what the kernels and their
+arguments are: the library brings its text, from which is read how to call them.
 """
 
 import ctypes
-import importlib.util
-from ctypes import c_double, c_float, c_int, c_int64, c_uint64, c_void_p
+import re
+from collections.abc import Mapping
+from ctypes import CFUNCTYPE, PYFUNCTYPE, c_char_p, c_double, c_float, c_int, c_int64, c_uint64, c_void_p
 from math import prod
-from typing import Any
-from zlib import crc32
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,92 +19,92 @@ from dltrain.errors import DeviceError
 Array = Any
 FLOAT32 = np.dtype(np.float32)
 REBUILD = "to have them, install dltrain again on a machine with a C compiler (gcc or clang)"
+LIBRARY = Path(__file__).parent / "_native.so"  # a plain shared library, on every system called so
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
-LINE = 64  # bytes
-BRIEF = 500_000  # multiplications that take some 10 microseconds
+CACHE_LINE_BYTES = 64
+MAX_WORK_TO_KEEP_GIL = 500_000  # multiplications, which take some 10 microseconds
 
-# An array: p is read, o only written, c changed. n integer, u unsigned, f float, d double, i int, w a Window, t how
-# many threads may compute it. Numbers that are others in every step: s the step's, e the epoch's, l the learning rate.
-READ, WRITTEN, CHANGED = "poc"
-THREADS, STEP, EPOCH, LR = "tsel"
-ARRAYS = READ + WRITTEN + CHANGED
-WINDOW = "w"
-_TYPES = dict.fromkeys(ARRAYS + WINDOW, c_void_p) | {
-    "n": c_int64,
-    "u": c_uint64,
-    "f": c_float,
-    "d": c_double,
-    "i": c_int,
-}
-_TYPES |= {THREADS: c_int64, STEP: c_uint64, EPOCH: c_uint64, LR: c_double}
-# In the order of the cases in c/script.inc, where a function has room for 12 arguments; the last two are no cases.
-FUNCTIONS: dict[str, tuple[Any, str]] = {
-    "conv": (c_int, "wnpppiot"),
-    "conv_grad": (c_int, "wnpppipooot"),
-    "dense": (c_int, "nnnpppiot"),
-    "dense_grad": (c_int, "nnnpppipooot"),
-    "outer": (c_int, "nnnpnpot"),
-    "max_pool": (c_int, "wnpot"),
-    "max_pool_grad": (c_int, "wnpppot"),
-    "average_pool": (c_int, "wnpot"),
-    "average_pool_grad": (c_int, "wnpot"),
-    "activate": (None, "inct"),
-    "activate_grad": (None, "inppot"),
-    "count_right": (None, "nnppo"),
-    "square_sum": (None, "npot"),
-    "observe": (c_int, "nnnpffooot"),
-    "times": (None, "nppo"),
-    "dropout": (None, "nnppnifo"),
-    "normalise": (c_int, "nnnppppo"),
-    "cross_entropy": (c_int, "nnppdnoo"),
-    "sgd": (None, "ncplt"),
-    "momentum": (None, "ncpcflt"),
-    "nesterov": (None, "ncpcflt"),
-    "adam": (None, "ncpccddlsft"),
-    "philox": (None, "uunsenot"),
-    "tally": (None, "npcc"),
-    "follow": (c_int, "npselt"),
-}
-# What the library must say, so that one of another version is not called with the wrong arguments.
-INTERFACE = crc32(" ".join(f"{name}:{letters}" for name, (_, letters) in FUNCTIONS.items()).encode()) & 0x7FFFFFFF
+READ, WRITTEN, CHANGED = "READ", "WRITTEN", "CHANGED"  # the kinds of arguments, see c/table.h
+WINDOW, NUMBER, SCALAR, THREADS = "WINDOW", "NUMBER", "SCALAR", "THREADS"
+ARRAYS = frozenset({READ, WRITTEN, CHANGED})
+_NUMBERS = {"i64": c_int64, "uint64_t": c_uint64, "int": c_int, "float": c_float, "double": c_double}
+
+
+class Argument(NamedTuple):
+    """Of a kernel. type: in C, of a number or of an array's elements."""
+
+    kind: str
+    type: str
+    name: str
+
+
+class Signature(NamedTuple):
+    """What a kernel is called with. number: its place in the table."""
+
+    number: int
+    may_fail: bool
+    arguments: tuple[Argument, ...]
+
+
+def signatures(text: str) -> dict[str, Signature]:
+    """What c/table.h says, by kernel."""
+    found = {}
+    kernels = re.findall(r"^KERNEL\((\w+), (\w+), (.*?)\)$", text, re.MULTILINE | re.DOTALL)
+    for number, (name, result, arguments) in enumerate(kernels):
+        parsed = re.findall(r"([A-Z]+)\((?:(\w+), )?(\w+)\)", arguments)
+        found[name] = Signature(number, result == "MAY_FAIL", tuple(Argument(*argument) for argument in parsed))
+    return found
+
+
+TABLE: Mapping[str, Signature] = signatures((Path(__file__).parent / "c" / "table.h").read_text())
 
 
 class Library:
-    """The C functions for one instruction set by name, twice: those in `free` let other threads run Python meanwhile,
-    those in `brief` do not: for short calls, where to hand over the interpreter and to get it back would take longer
-    than the call.
+    """The kernels for one instruction set by name, in two forms. Those in `free` let other threads run Python
+    meanwhile. Those in `brief` do not: in a short call that would take longer than the call itself.
+
+    table: the library's pointers to the kernels.
     """
 
     def __init__(self, path: str, instruction_set: str | None = None):
         """instruction_set: the best that this machine runs unless given. Raises DeviceError."""
-        self.free, self.brief = dict[str, Any](), dict[str, Any]()
         try:
-            found = ctypes.CDLL(path)
-            if found.interface() != INTERFACE:
+            self._loaded = ctypes.CDLL(path)
+            self._loaded.interface.restype = c_char_p
+            if signatures(self._loaded.interface().decode()) != TABLE:
                 raise DeviceError(f"the kernels in C are those of another version of dltrain; {REBUILD}")
-            runs = INSTRUCTION_SETS[: found.instruction_sets()]
+            runs = INSTRUCTION_SETS[: self._loaded.instruction_sets()]
             self.instruction_set = instruction_set or runs[-1]
             if self.instruction_set not in runs:
                 raise DeviceError(f"this machine does not run {instruction_set}, only {', '.join(runs)}")
-            for loaded, functions in ((found, self.free), (ctypes.PyDLL(path), self.brief)):
-                for name, (result, arguments) in FUNCTIONS.items():
-                    function = getattr(loaded, name if name == "philox" else f"{name}_{self.instruction_set}")
-                    function.restype, function.argtypes = result, [_TYPES[letter] for letter in arguments]
-                    functions[name] = function
+            self.table = (c_void_p * len(TABLE)).in_dll(self._loaded, self.instruction_set)
+            self.replay = self._loaded.replay
         except (OSError, AttributeError) as error:
             raise DeviceError(f"the kernels in C cannot be loaded ({error}); {REBUILD}") from None
+        self.replay.argtypes = c_void_p, c_int64, c_void_p, c_uint64, c_uint64, c_double, c_int64
+        self.free, self.brief = dict[str, Any](), dict[str, Any]()
+        for name, signature in TABLE.items():
+            types = [_type_of(argument) for argument in signature.arguments]
+            for prototype, functions in ((CFUNCTYPE, self.free), (PYFUNCTYPE, self.brief)):
+                of_this_type = prototype(c_int if signature.may_fail else None, *types)
+                functions[name] = of_this_type(self.table[signature.number] or 0)
 
     def __call__(self, name: str, work: int) -> Any:
         """The function to call for so many multiplications."""
-        return (self.free if work > BRIEF else self.brief)[name]
+        return (self.free if work > MAX_WORK_TO_KEEP_GIL else self.brief)[name]
+
+
+def _type_of(argument: Argument) -> Any:
+    if argument.kind == THREADS:
+        return c_int64
+    return _NUMBERS[argument.type] if argument.kind in (NUMBER, SCALAR) else c_void_p
 
 
 def load(instruction_set: str | None = None) -> Library:
     """The library that was built with the package. Raises DeviceError where there is none."""
-    spec = importlib.util.find_spec("dltrain.backend._native")  # found, never imported: it is no Python module
-    if spec is None or spec.origin is None:
+    if not LIBRARY.exists():
         raise DeviceError(f"the kernels in C were not built when dltrain was installed; {REBUILD}")
-    return Library(spec.origin, instruction_set)
+    return Library(str(LIBRARY), instruction_set)
 
 
 # An array's data pointer is the first thing after the header that every Python object has, as numpy's C interface
@@ -128,7 +130,7 @@ def address(array: Array | None) -> int:
 
 def on_line(shape: tuple[int, ...]) -> Array:
     """Room for numbers that begin with a line of the cache: a vector is read and written at once."""
-    numbers, size = LINE // FLOAT32.itemsize, prod(shape)
+    numbers, size = CACHE_LINE_BYTES // FLOAT32.itemsize, prod(shape)
     room = np.empty(size + numbers, FLOAT32)
     first = -(address(room) // FLOAT32.itemsize) % numbers
     return room[first : first + size].reshape(shape)

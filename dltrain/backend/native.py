@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend.compiled import ARRAYS, FLOAT32, FUNCTIONS, THREADS, Library, address, at, fit, on_line
+from dltrain.backend.compiled import ARRAYS, FLOAT32, TABLE, THREADS, Library, address, at, fit, on_line
 from dltrain.backend.kernels import Activation, Kernels, Observed
 from dltrain.backend.late import Late, Needed
 from dltrain.backend.script import writing
@@ -27,7 +27,7 @@ ACTIVATIONS = {"relu": 1, "tanh": 2, "sigmoid": 3}
 
 @lru_cache(maxsize=256)
 def _described(window: Window, channels: int, filters: int, groups: int) -> Any:
-    """The struct Window of c/shapes.h."""
+    """The struct Window of c/kernels.h."""
 
     def three(values: tuple[int, ...], first: int) -> tuple[int, ...]:
         return (first,) * (3 - len(values)) + values
@@ -62,9 +62,9 @@ class NativeKernels(Kernels):
         """A function in C, with arrays as they are and without its last argument, the threads for so many
         multiplications. Returns what it does: 0, or 1 when it could not be done.
         """
-        _, letters = FUNCTIONS[name]
-        passed = [at(a) if letter in ARRAYS else a for letter, a in zip(letters, arguments, strict=False)]
-        if letters[-1] == THREADS:
+        signature = TABLE[name].arguments
+        passed = [at(a) if of.kind in ARRAYS else a for of, a in zip(signature, arguments, strict=False)]
+        if signature[-1].kind == THREADS:
             passed.append(threads_for(work))
         status: int = self.compiled(name, work)(*passed) or 0
         script = writing.get()

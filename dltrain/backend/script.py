@@ -23,14 +23,13 @@ from typing import Any, NamedTuple, Optional, Protocol
 import numpy as np
 
 from dltrain.backend import share
-from dltrain.backend.compiled import ARRAYS, EPOCH, FUNCTIONS, LR, READ, STEP, WINDOW, WRITTEN, Library, address
+from dltrain.backend.compiled import ARRAYS, READ, SCALAR, TABLE, THREADS, WINDOW, WRITTEN, Library, address
 from dltrain.backend.share import threads_for
 
 Array = Any
 Arrays = dict[str, Array]
-PLACES = {name: i for i, name in enumerate(FUNCTIONS)}
-CALL = 13 * 8  # bytes
-FORMATS = {"n": "q", "u": "Q", STEP: "Q", EPOCH: "Q", LR: "d"}  # of struct; others are called the same there
+FORMATS = {"i64": "q", "uint64_t": "Q", "int": "i", "float": "f", "double": "d"}  # of struct
+WORD = 8  # bytes
 writing: ContextVar[Optional["Script"]] = ContextVar("writing", default=None)  # the script that calls are noted in
 
 
@@ -53,11 +52,12 @@ class Script:
         self.results: Arrays = {}
         self._given = [*given]  # as they were the last time
         self._spans = [(address(a), a.nbytes) for a in given]
-        self._now: dict[str, float] = dict(zip((STEP, EPOCH, LR), now, strict=True))
+        self._now: dict[str, float] = now._asdict()
         self._known: dict[int, Array] = {}  # what was written, by id; of a view, whose memory it is
         self._kept: list[Any] = []  # what calls point at besides
         self._changes = False  # what was given
-        self._words = bytearray()  # the calls, see c/script.inc
+        self._words = bytearray()  # the calls, see c/library.c
+        self._calls = 0
         self._places: list[list[tuple[int, int]]] = [[] for _ in given]  # of each: (which word, how many bytes into it)
         self._library: Library | None = None
 
@@ -66,34 +66,33 @@ class Script:
     def note(self, library: Library, name: str, arguments: Sequence[Any], work: int) -> None:
         """This function was called with these arguments."""
         self._library = library
-        may_fail, letters = FUNCTIONS[name]
-        self.complete &= not (may_fail and self._changes)  # Python would do the first changes once more
-        words = bytearray(pack("q", PLACES[name]))
-        for letter, argument in zip(letters, arguments, strict=False):
-            if letter in ARRAYS:
-                words += pack("q", self._place(letter, argument, len(self._words) + len(words)))
-            elif letter == WINDOW:
+        signature = TABLE[name]
+        self.complete &= not (signature.may_fail and self._changes)  # Python would do the first changes once more
+        self._calls += 1
+        self._words += pack("q", signature.number)
+        shared = work >= share.WORTH_SHARING
+        for (kind, type_, of), argument in zip(signature.arguments, [*arguments, shared], strict=False):
+            if kind in ARRAYS:
+                word = pack("q", self._place(kind, argument, len(self._words)))
+            elif kind == WINDOW:
                 self._kept.append(argument)
-                words += pack("q", addressof(argument))
+                word = pack("q", addressof(argument))
             else:
-                self.complete &= argument == self._now.get(letter, argument)
-                words += pack(FORMATS.get(letter, letter), argument)
-                words += bytes(-len(words) % 8)
-        words += pack("q", work >= share.WORTH_SHARING)
-        assert len(words) <= CALL
-        self._words += words.ljust(CALL, b"\0")
+                self.complete &= kind != SCALAR or argument == self._now[of]
+                word = pack(FORMATS[type_] if kind != THREADS else "q", argument)
+            self._words += word.ljust(WORD, b"\0")
 
-    def _place(self, letter: str, array: Array | None, at: int) -> int:
+    def _place(self, kind: str, array: Array | None, at: int) -> int:
         """Where the array lies; of one that is given, the word that says so is remembered."""
         if array is None:
             return 0
         place = address(array)
         for which, (start, size) in enumerate(self._spans):
             if start <= place < start + size:
-                self._places[which].append((at // 8, place - start))
-                self._changes |= letter != READ
+                self._places[which].append((at // WORD, place - start))
+                self._changes |= kind != READ
                 return place
-        if letter == WRITTEN:
+        if kind == WRITTEN:
             self.own(array)
         self.complete &= id(_owner(array)) in self._known
         return place
@@ -126,13 +125,13 @@ class Script:
                 self._given[which] = array
         assert self._library is not None
         threads = threads_for(share.WORTH_SHARING)
-        failed = self._library.free["follow"](len(self._words) // CALL, addressof(words), *now, threads)
+        failed = self._library.replay(self._library.table, self._calls, addressof(words), *now, threads)
         return None if failed else dict(self.results)
 
     @cached_property
     def _as_numbers(self) -> Any:
         """The same memory as the words."""
-        return (c_int64 * (len(self._words) // 8)).from_buffer(self._words)
+        return (c_int64 * (len(self._words) // WORD)).from_buffer(self._words)
 
 
 def write(

@@ -1,6 +1,6 @@
 """A step with no shards left to begin has idle threads: the kernels in C share the work of a call among them.
 
-A call is split into parts that do not depend on each other (c/team.h), so the bits are the same whoever computes which.
+A call is split into parts that do not depend on each other (c/threads.c), so it does not matter who computes which.
 """
 
 from collections.abc import Callable
