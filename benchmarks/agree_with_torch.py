@@ -21,9 +21,8 @@ from dltrain.data import default_data_dir
 from dltrain.spec import build_job
 from dltrain.train.diagnostics import Probes
 from dltrain.train.loader import StepKey
-from dltrain.train.shards import Crew
-from dltrain.train.step import train_step
-from dltrain.train.updater import Updater
+from dltrain.train.parallel import ThreadPool
+from dltrain.train.step import replay_for, train_step
 
 
 class Torch:
@@ -64,13 +63,15 @@ def main() -> None:
     for layout in (torch.contiguous_format, torch.channels_last):
         twin = torch_twin.build(job.model, list(job.kinds.values())).to(memory_format=layout)
         theirs.append(Torch(twin, torch_twin.adam(spec.optimizer.own, twin.parameters())))
-    updater = Updater(job.optimizer, job.model.trainable_parameters)
-    crew, loader, probes = Crew(2), job.loaders["train"], Probes(job.model)
+    state = job.new_optimizer_state()
+    pool, loader, probes = ThreadPool(2), job.loaders["train"], Probes(job.model)
     order, size = loader.order(job.seed, 1), job.train.batch_size
-    scripts, losses = device.scripts(), []
+    losses = []
     for step in range(1, arguments.steps + 1):
         batch = order[(step - 1) * size : step * size]
-        taken = train_step(job, crew, scripts, batch, StepKey(job.seed, 1, step), job.optimizer.lr, updater, False)
+        taken = train_step(
+            job, pool, replay_for(job), batch, StepKey(job.seed, 1, step), job.optimizer.lr, state, False
+        )
         ours = taken.report(probes).data_loss
         examples = loader.examples(batch)
         losses.append([ours, *(side.step(*examples) for side in theirs)])

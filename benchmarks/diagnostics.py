@@ -18,17 +18,18 @@ from unittest.mock import patch
 import record
 from nets import NETS
 
-from dltrain.backend import Device, Scripts, open_device
+from dltrain.backend import Replay, Scripts, eager, open_device
 from dltrain.backend.process import available_cores, settle
 from dltrain.data import default_data_dir
 from dltrain.nn import Layer
 from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job
-from dltrain.train import step
+from dltrain.train import loop, step
 from dltrain.train.callbacks import Callback, LayerRows
 from dltrain.train.diagnostics import Probes, observe
+from dltrain.train.job import Job
 from dltrain.train.loop import fit
-from dltrain.train.shards import Sums
+from dltrain.train.parallel import Sums
 
 WARM = 2  # steps at the start of every turn that are not counted
 
@@ -67,6 +68,9 @@ class Turns(Callback):
             self.switch(len(self.turns) % 2 == 0)
         self._previous = time.perf_counter()
 
+    def replay_for(self, job: Job) -> Replay:
+        return eager if step.replay_for(job) is eager else self.scripts.run
+
     def switch(self, on: bool) -> None:
         self.scripts.learned = self._learned[on]
         vars(step)["observe"] = observe if on else unseen
@@ -79,8 +83,8 @@ class Turns(Callback):
 def measure(name: str, threads: int, rounds: int) -> dict[str, Any]:
     device, net = open_device("cpu"), NETS[name]
     spec = net.spec(device)
-    turns = Turns(net.steps, rounds, device.scripts())
-    with tempfile.TemporaryDirectory() as folder, patch.object(Device, "scripts", lambda device: turns.scripts):
+    turns = Turns(net.steps, rounds, Scripts())
+    with tempfile.TemporaryDirectory() as folder, patch.object(loop, "replay_for", turns.replay_for):
         try:
             run = RunDir.create(Path(folder), "benchmark", spec.to_yaml(), spec.text, {})
             fit(build_job(spec, device, default_data_dir()), run, threads, turns)

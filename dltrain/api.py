@@ -51,8 +51,8 @@ class Experiment:
     ) -> "Run":
         """Train, test and keep everything in a new run directory, as `dltrain fit` does, in silence.
 
-        threads: as many as are fastest unless given; changes no bits. Raises what the command would say: ConfigError,
-        DataError, DivergedError …, all of them DltrainError.
+        threads: all cores unless given; changes no bits. Raises what the command would say: ConfigError, DataError,
+        DivergedError …, all of them DltrainError.
         """
         settle_process()
         if self.spec.logging.tensorboard:

@@ -18,6 +18,7 @@ from dltrain.train.callbacks import Callback, LayerRows
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
 from dltrain.train.loop import fit
+from dltrain.train.parallel import add
 from dltrain.train.settings import (
     CheckpointSettings,
     DiagnosticsSettings,
@@ -26,7 +27,6 @@ from dltrain.train.settings import (
     MetricsSettings,
     TrainSettings,
 )
-from dltrain.train.shards import add
 
 Array = Any
 LayerList = Sequence[tuple[str, dict[str, Any]]]

@@ -96,8 +96,6 @@ def elementwise() -> Iterator[Case]:
         yield Case("prelu", f"negative {shape}", (-distinct(*shape, **POSITIVE), distinct(*shape, seed=1)))
     for shape in [(5,), (3, 4), (2, 3, 4)]:
         yield Case("softmax", f"{shape}", (distinct(*shape),))
-    for shape in SHAPES:
-        yield Case("total", f"{shape} outside of a step", (distinct(*shape),), {"name": "somewhere"})
 
 
 def binary() -> Iterator[Case]:

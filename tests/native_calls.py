@@ -16,10 +16,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from dltrain.backend import LATE, Activation, Kernels, Late
+from dltrain.backend import Activation, Kernels
 from dltrain.backend.compiled import INSTRUCTION_SETS, Library, at
 from dltrain.backend.device import CPU_PIECE
-from dltrain.backend.late import LARGE
 from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError, ShapeError
 from dltrain.ops.activation import FUSED
@@ -29,7 +28,6 @@ Array = Any
 WIDTHS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 64, 65)  # channels around the widths of vectors and panels
 # positions of what is changed in place
 CHANGED = {
-    "outer": (0,),
     "sgd": (0,),
     "momentum": (0, 2),
     "nesterov": (0, 2),
@@ -58,7 +56,6 @@ class Call:
             given[position] = given[position].copy()
         result = getattr(kernels, self.method)(*given, **self.settings)
         made = result if isinstance(result, tuple) else () if result is None else (result,)
-        made = [a.value() if isinstance(a, Late) else a for a in made]
         return [np.asarray(a) for a in made if a is not None] + [given[position] * 1 for position in changed]
 
     def of_plain(self) -> list[Array]:
@@ -208,12 +205,8 @@ def products() -> Iterator[Call]:
         name = f"{examples} by {inputs} by {units}, bias {bias}, {named}"
         yield Call("dense", name, (x, w, b, activation), inputs)
         g, y = values(examples, units, seed=3), outputs(examples, units)
-        for late in (True, LATE) if w.size >= LARGE else (True,):
-            call = (g, x, w, y, activation, [dx, late, bias])
-            yield Call("dense_grad", f"dx {dx}, dw {late}, {name}", call, max(examples, units))
-        several = [x[: examples // 3], x[examples // 3 :]]
-        for xs in ([x[:, 1:]], several):
-            yield Call("outer", f"{len(xs)}, {name}", (np.empty((xs[0].shape[1], units), "f"), xs, g), examples)
+        call = (g, x, w, y, activation, [dx, True, bias])
+        yield Call("dense_grad", f"dx {dx}, {name}", call, max(examples, units))
 
 
 # --- pooling ----------------------------------------------------------------------------------------------------------

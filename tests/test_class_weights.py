@@ -17,7 +17,7 @@ from dltrain.errors import ConfigError, DataError
 from dltrain.nn import LOSSES
 from dltrain.spec import build_job, loads, settle
 from dltrain.train.evaluate import evaluate
-from dltrain.train.shards import Crew
+from dltrain.train.parallel import ThreadPool
 
 CLASSES = ("a", "b", "c")
 
@@ -52,15 +52,15 @@ def test_a_weight_counts_an_example_several_times(loss: str, device: Device) -> 
     weights, data = np.array([2, 3] if binary else [2, 1, 3]), rows(70, classes=2 if binary else 3)
     settings: dict[str, Any] = {"device": device, "loss": loss, "splits": {"train": data}}
     settings["layers"] = [("dense", {"units": 1 if binary else 3, "activation": "none"})]
-    crew, batch = Crew(2), np.arange(22)
-    report, gradients = take_step(weighed(ready(**settings), weights), crew, batch)
+    pool, batch = ThreadPool(2), np.arange(22)
+    report, gradients = take_step(weighed(ready(**settings), weights), pool, batch)
     repeated = np.repeat(batch, weights[data.targets[batch]])
-    expected, slopes = take_step(ready(**settings), crew, repeated)
+    expected, slopes = take_step(ready(**settings), pool, repeated)
     assert (report.examples, report.weight) == (22, len(repeated))
     assert report.data_loss == pytest.approx(expected.data_loss, rel=1e-12)
     for name, gradient in slopes.items():
         np.testing.assert_allclose(gradients[name], gradient, rtol=1e-9, atol=1e-14)
-    crew.close()
+    pool.close()
 
 
 @pytest.mark.parametrize("loss", WEIGHABLE)
@@ -73,9 +73,9 @@ def test_an_evaluation_weighs_like_the_training(loss: str, device: Device) -> No
         job = ready(layers=layers, splits={"train": split}, loss=loss, normalize="none", device=device)
         if split is data:
             weighed(job, weights[: len(set(data.targets))])
-        crew = Crew(2)
-        found.append(evaluate(job.model, job.loss, job.loaders["train"], crew, 20, 6)["loss"])
-        crew.close()
+        pool = ThreadPool(2)
+        found.append(evaluate(job.model, job.loss, job.loaders["train"], pool, 20, 6)["loss"])
+        pool.close()
     assert found[0] == pytest.approx(found[1], rel=1e-12)
 
 

@@ -28,7 +28,7 @@ from dltrain.train.evaluate import evaluate
 from dltrain.train.job import Job
 from dltrain.train.loader import StepKey
 from dltrain.train.loop import fit
-from dltrain.train.shards import Crew
+from dltrain.train.parallel import ThreadPool
 from dltrain.train.step_metrics import FiniteGuard, StepMetrics, fetch
 
 cp: Any = standin.cupy
@@ -123,7 +123,7 @@ def test_an_evaluation_waits_at_its_end() -> None:
         job = make_job(splits={"train": rows(examples)}, device=device_of(np.float32, "standin"), batch_size=10)
         job.model.initialise(job.seed, job.device)
         with standin.counting() as reads:
-            evaluate(job.model, job.loss, job.loaders["train"], Crew(1), 10, 10, names=("auc", "top_k"))
+            evaluate(job.model, job.loss, job.loaders["train"], ThreadPool(1), 10, 10, names=("auc", "top_k"))
         waits.append(len(reads))
     assert waits[0] == waits[1] < 6
 
@@ -269,13 +269,3 @@ def test_lr_find_on_a_gpu() -> None:
     with standin.installed():
         found = [done("lr-find", "smoke", "--device", name, "--json").json for name in ("cpu", "cuda")]
     assert found[1]["losses"][:20] == pytest.approx(found[0]["losses"][:20], rel=1e-4)
-
-
-def test_a_dense_product_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts are for threads."""
-    device, calls = device_of(np.float32, "standin"), []
-    x, w = device.asarray(np.ones((2, 1024))), device.asarray(np.ones((1024, 1024)))
-    plain = device.xp.matmul
-    monkeypatch.setattr(device.xp, "matmul", lambda *of, **more: (calls.append(of), plain(*of, **more))[1])
-    assert float(to_host(device.kernels.dense(x, w, None, None)).min()) == 1024
-    assert len(calls) == 1

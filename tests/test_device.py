@@ -26,14 +26,14 @@ def small_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A GPU that holds no more than so many examples in a step."""
 
     def install(most: int) -> None:
-        plain = step._train_shard
+        plain = step.shard_sums
 
         def limited(job: Job, batch: Any, moment: Any, shard: int, *more: Any) -> Any:
             if min(len(batch), job.shard_size) > most:
                 raise MemoryError("Out of memory allocating 1,234 bytes (allocated so far: 5,678 bytes).")
             return plain(job, batch, moment, shard, *more)
 
-        monkeypatch.setattr(step, "_train_shard", limited)
+        monkeypatch.setattr(step, "shard_sums", limited)
 
     return install
 

@@ -17,7 +17,7 @@ from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.run.rundir import RunDir
 from dltrain.train.callbacks import LayerRows
 from dltrain.train.loop import Training, fit
-from dltrain.train.shards import Crew
+from dltrain.train.parallel import ThreadPool
 
 Row = dict[str, Any]
 STEP_ROW = (
@@ -192,7 +192,7 @@ def still_training(device_name: str, folder: Path) -> tuple[Training, RunDir]:
         epochs=1,
     )
     run = new_run(folder)
-    training = Training(job, run, Crew(3), Silent())
+    training = Training(job, run, ThreadPool(3), Silent())
     for weight in (job.model.layers[1].parameters["weight"], job.model.layers[4].parameters["weight"]):
         weight.data *= 3  # so that some values saturate
     for index in (0, 5):

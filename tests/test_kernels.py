@@ -10,7 +10,6 @@ import pytest
 
 from dltrain.backend import Activation, Device, Kernels, to_host
 from dltrain.backend.cuda import CudaKernels
-from dltrain.backend.product import backward_product, forward_product, weight_product
 from dltrain.engine import distinct
 from dltrain.errors import ShapeError
 from dltrain.window import Window
@@ -165,22 +164,6 @@ def test_the_size_of_a_piece_changes_nothing_but_rounding(channels: int, groups:
     for arrays in zip(*results, strict=True):
         for array in arrays[1:]:
             assert_close(array, to_host(arrays[0]), "pieces")
-
-
-@pytest.mark.parametrize("piece", [1, 200, 1 << 12, 1 << 40])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (20, 130, 70), (2, 64, 128), (0, 3, 70)])
-def test_a_dense_product_in_parts(
-    shape: tuple[int, int, int], piece: int, device: Device, monkeypatch: pytest.MonkeyPatch
-):
-    """A part of one column, of some, of all; one strip, and several."""
-    monkeypatch.setattr("dltrain.backend.product.STRIP", 640)
-    n, inputs, outputs = shape
-    x, w, g = distinct(n, inputs), distinct(inputs, outputs, seed=1), distinct(n, outputs, seed=2)
-    there = [device.asarray(a) for a in (x, w, g)]
-    assert_close(forward_product(device.xp, there[0], there[1], piece), x @ w, "forward")
-    for turned in (False, True):
-        assert_close(backward_product(device.xp, there[2], there[1], piece, turned), g @ w.T, "backward")
-    assert_close(weight_product(device.xp, there[0], there[2], piece), x.T @ g, "weight")
 
 
 def test_no_examples(device: Device):

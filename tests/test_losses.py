@@ -14,7 +14,7 @@ from dltrain.nn import LOSSES
 from dltrain.ops import dense, square_sum
 from dltrain.optim import OPTIMIZERS
 from dltrain.train.evaluate import evaluate, predict
-from dltrain.train.shards import Crew
+from dltrain.train.parallel import ThreadPool
 
 
 def numbers(examples: int) -> Split:
@@ -83,8 +83,8 @@ def test_one_logit_is_as_good_as_two(device: Device) -> None:
         if outputs == 2:
             weights = {key: np.concatenate([0 * a, a], axis=-1) for key, a in weights.items()}
         job.model.load(weights, device)
-        crew = Crew(1)
-        seen = evaluate(job.model, job.loss, job.loaders["train"], crew, 7, 3)
+        pool = ThreadPool(1)
+        seen = evaluate(job.model, job.loss, job.loaders["train"], pool, 7, 3)
         x = to_host(job.loaders["train"].examples(np.arange(30))[0])
         found.append((seen, predict(job.model, job.loss, x, device, 8)))
     (one, answers), (two, expected) = found

@@ -16,8 +16,8 @@ from dltrain.spec import build_model, loads
 from dltrain.train.evaluate import evaluate
 from dltrain.train.loop import Training
 from dltrain.train.metrics import FROM_SCORES, Answers, from_confusion, from_scores
+from dltrain.train.parallel import ThreadPool
 from dltrain.train.settings import CLASSES, HIGHER, METRICS, NUMBERS, MetricsSettings
-from dltrain.train.shards import Crew
 
 Array = np.ndarray[Any, Any]
 
@@ -154,9 +154,9 @@ def test_an_evaluation_measures_all_answers_in_any_shards(tmp_path: Path) -> Non
     loader = job.loaders["test"]
     found = []
     for threads, batch, shard in ((1, 70, 70), (4, 22, 6), (1, 22, 6)):
-        crew = Crew(threads)
-        found.append(evaluate(job.model, job.loss, loader, crew, batch, shard, MetricsSettings(top_k=2), METRICS))
-        crew.close()
+        pool = ThreadPool(threads)
+        found.append(evaluate(job.model, job.loss, loader, pool, batch, shard, MetricsSettings(top_k=2), METRICS))
+        pool.close()
     assert found[1] == found[2], "the bits depend on threads"
     for other in found[1:]:
         assert {key: other[key] for key in CLASSES} == pytest.approx({key: found[0][key] for key in CLASSES}, rel=1e-6)

@@ -12,7 +12,7 @@ from test_train_step import ready, take_step
 from dltrain.backend import Device, to_host
 from dltrain.data import Split
 from dltrain.train.loader import StepKey, mixed_examples
-from dltrain.train.shards import Crew
+from dltrain.train.parallel import ThreadPool
 
 BATCH = np.arange(5, 27)
 
@@ -49,10 +49,10 @@ def test_shares_follow_the_beta_distribution() -> None:
 @pytest.mark.parametrize("weights", [None, [2.0, 1.0, 3.0]])
 def test_the_loss_is_blended_too(weights: Any, device: Device) -> None:
     """The loss of the blended inputs: a share for the one class, the rest for the other."""
-    crew = Crew(2)
+    pool = ThreadPool(2)
     job = ready(device=device)
     job = replace(job if weights is None else weighed(job, weights), mixup=0.4)
-    report, gradients = take_step(job, crew, BATCH)
+    report, gradients = take_step(job, pool, BATCH)
     fresh = ready(device=device)
     moment = StepKey(fresh.seed, 1, 1)
     x, mixture = mixed_examples(fresh.loaders["train"], BATCH, 0, 22, moment, 0.4)
@@ -62,13 +62,13 @@ def test_the_loss_is_blended_too(weights: Any, device: Device) -> None:
         other = ready(device=device, splits={"train": blended}, normalize="none")
         if weights is not None:
             other = weighed(other, weights)
-        part, slopes = take_step(other, crew, np.arange(22))
+        part, slopes = take_step(other, pool, np.arange(22))
         loss += share * part.data_loss
         expected = {name: total + share * slopes[name] for name, total in expected.items()}
     assert report.data_loss == pytest.approx(loss, rel=1e-9)
     for name, gradient in expected.items():
         np.testing.assert_allclose(gradients[name], gradient, rtol=1e-7, atol=1e-12)
-    crew.close()
+    pool.close()
 
 
 def test_bits_do_not_depend_on_threads(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from native_calls import PLAIN, RELU, SIGMOID, TANH, WIDTHS, Call, bits_of, calls, pointwise, poisoned, values
 
-from dltrain.backend import Kernels, native, winograd_lines
+from dltrain.backend import Kernels, native
 from dltrain.backend import compiled as compiled_module
 from dltrain.backend.compiled import INSTRUCTION_SETS, TABLE, Library, load
 from dltrain.backend.device import CPU_PIECE
@@ -113,7 +113,7 @@ def test_the_table_is_complete(native: NativeKernels) -> None:
         if call.function not in watched.called:
             declined.append(call)
         # conv and dense need these too
-        assert {call.function} >= {*watched.called} - {"activate", "activate_grad", "outer"}, call
+        assert {call.function} >= {*watched.called} - {"activate", "activate_grad"}, call
         seen.update({call.method} if call.function in watched.called else {})
     overridden = {name for name, own in vars(NativeKernels).items() if callable(own) and not name.startswith("_")}
     overridden -= {"one_like", "tallying"}  # which needs no C, but has to be known to a script; has a test of its own
@@ -187,9 +187,7 @@ def test_what_is_not_finite_shows(number: float, kernels: NativeKernels, monkeyp
 
         with np.errstate(all="ignore"):
             found, in_numpy = (call.of(k, spoil) for k in (kernels, PLAIN))
-            with monkeypatch.context() as directly:  # sums of lines show each other's, too
-                directly.setattr(winograd_lines, "fits", lambda *call: False)
-                expected = call.of(by_formula, spoil)
+            expected = call.of(by_formula, spoil)
         for f, e, n in zip(found, expected, in_numpy, strict=True):
             here, there = ~np.isfinite(f), ~np.isfinite(e)
             assert not (there & np.isfinite(n)).any(), call
@@ -302,7 +300,7 @@ def test_no_examples(kernels: NativeKernels) -> None:
     empty = {
         "conv": (x, w, window, 1, b, RELU), "conv_grad": (y, x, w, y, window, 1, RELU, all_),
         "dense": (flat, values(4, 5), b, RELU), "dense_grad": (y[:, 0], flat, values(4, 5), y[:, 0], RELU, all_),
-        "outer": (values(2, 5), [flat[:, :2]], values(0, 5)), "max_pool": (x, window),
+        "max_pool": (x, window),
         "max_pool_grad": (pooled, x, pooled, window), "average_pool": (x, window),
         "average_pool_grad": (pooled, window), "square_sum": (flat,), "observe": (flat,),
         "dropout": (flat, np.zeros((0, 4), np.uint16), 5, 1.5),

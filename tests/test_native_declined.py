@@ -67,7 +67,6 @@ def test_arrays_of_different_lengths_do_not_reach_c() -> None:
         "cross_entropy": (values(6, 3), np.array([0, 1]), 6, 0.0),
         "dropout": (values(6, 4), np.zeros((6, 2), np.uint16), 5, 1.5),
         "dense_grad": (values(2, 5), values(6, 4), values(4, 5), values(6, 5), RELU, all_),
-        "outer": (values(4, 5), [values(6, 4)], values(2, 5)),
         "conv_grad": (g, x, w, y, window, 1, RELU, all_),
         "max_pool_grad": (g, x, y, window),
         "average_pool_grad": (values(6, 2, 2), window),

@@ -16,7 +16,6 @@ from dltrain.random import permutation
 from dltrain.run.rundir import RunDir
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
-from dltrain.train.updater import Updater
 
 AT = 3  # the step before which, or in which, something breaks; the last one before an epoch of four ends
 LAYERS = [("dense", {"units": 7, "activation": "leaky_relu"}), ("dense", {"units": 3, "activation": "none"})]
@@ -40,16 +39,15 @@ def array_in(which: int, name: str, at: int = AT) -> Spoil:
     """A value among the weights, gradients or state of the optimizer, as step `at` is about to use them."""
 
     def spoil(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
-        plain, calls = Updater.pieces, iter(range(1, 99))
+        plain, calls = job.optimizer.update, iter(range(1, 99))
 
-        def pieces(updater: Updater, gradients: dict[str, Any]) -> Any:
+        def update(weights: Any, gradients: Any, state: Any, lr: float, step: int) -> None:
             if next(calls) == at:
-                weights = {name: p.data for name, p in updater.parameters.items()}
-                (weights, gradients, updater.state)[which][name].reshape(-1)[1] = value
-            return plain(updater, gradients)
+                (weights, gradients, state)[which][name].reshape(-1)[1] = value
+            plain(weights, gradients, state, lr, step)
 
-        patched.setattr(Updater, "pieces", pieces)
-        patched.setattr("dltrain.train.step.SHORT", -1)  # so that every step asks for them
+        patched.setattr(job.optimizer, "update", update)
+        patched.setattr("dltrain.train.step.MAX_REPLAYED_MACS", -1)  # so that every step asks for it
 
     return spoil
 
@@ -131,7 +129,7 @@ def test_it_stops_and_keeps_what_is_good(
     spoil, last_good = PLACES[place]
     broken, run = job(), new_run(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr("dltrain.train.loop.settle", lambda: None)
+        patched.setattr("dltrain.train.loop.hold_blas_to_one_thread", lambda: None)
         spoil(broken, value, patched)
         with pytest.raises(DivergedError) as caught:
             fit(broken, run, 1, Silent())

@@ -71,7 +71,6 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "subtract": np.subtract,
     "sum": np.sum,
     "tanh": plain.ACTIVATIONS["tanh"],
-    "total": lambda x, name: x,
     "transpose": np.transpose,
     "weigh": lambda *outputs, weights: sum((w * y).sum() for w, y in zip(weights, outputs, strict=True)),
 }

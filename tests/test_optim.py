@@ -221,3 +221,38 @@ def test_a_schedule_never_jumps(name: str):
     schedule = SCHEDULES[name](**({"warmup": 1.5} if name in ("cosine", "linear") else {}))
     steps = [schedule(i / 100, 10) for i in range(1001)]
     assert max(abs(a - b) for a, b in pairwise(steps)) < 0.01
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_goes_on_from_a_state_that_was_kept(name: str, device: Device):
+    """The weights after 5 steps are those of 2 steps, a state that was kept and loaded, and 3 more."""
+    shapes = {"a": (3, 3, 2), "b": (40, 3)}
+
+    def descend(weights: dict[str, Any], state: dict[str, Any], steps: range) -> None:
+        for step in steps:
+            gradients = {n: device.asarray(distinct(*shape, seed=step)) for n, shape in shapes.items()}
+            optimizer.update(weights, gradients, state, 0.1 / step, step)
+
+    optimizer = OPTIMIZERS[name]()
+    weights = {n: device.asarray(distinct(*shape)) for n, shape in shapes.items()}
+    state = optimizer.new_state(weights)
+    descend(weights, state, range(1, 3))
+    kept, others = [{n: to_host(a).copy() for n, a in arrays.items()} for arrays in (state, weights)]
+    descend(weights, state, range(3, 6))
+
+    others = {n: device.asarray(a) for n, a in others.items()}
+    loaded = optimizer.new_state(others)
+    optimizer.load_state(loaded, kept, device)
+    descend(others, loaded, range(3, 6))
+    for n, w in weights.items():
+        np.testing.assert_array_equal(to_host(others[n]), to_host(w))
+
+
+def test_a_state_of_other_parameters_is_refused(device: Device):
+    optimizer = OPTIMIZERS["momentum"]()
+    state = optimizer.new_state({"b": device.asarray(distinct(40, 3))})
+    with pytest.raises(KeyError):
+        optimizer.load_state(state, {}, device)
+    for wrong in (np.zeros((3, 40), np.float32), np.zeros((40, 3), np.int64)):
+        with pytest.raises(ValueError, match="b/velocity of the optimizer does not fit"):
+            optimizer.load_state(state, {"b/velocity": wrong}, device)

@@ -87,7 +87,7 @@ def test_the_times_are_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(profile, "perf_counter_ns", lambda: now)
     monkeypatch.setattr(OPS["average_pool"], "__wrapped__", slow_pool)
-    monkeypatch.setattr(step, "_train_shard", slow(step._train_shard, 11))  # around the ops
+    monkeypatch.setattr(step, "shard_sums", slow(step.shard_sums, 11))  # around the ops
     monkeypatch.setattr(step, "observe", slow(step.observe, 3))
     monkeypatch.setattr(StepMetrics, "_where_it_broke", slow(StepMetrics._where_it_broke, 1000))  # never called
     report = profiled(job(), tmp_path, threads=1).report()  # one thread at a time moves the clock

@@ -12,7 +12,7 @@ from builders import EVERY_LAYER, LayerList, Silent, images, make_job, new_run, 
 from native_calls import CHANGED, Call, calls, pointwise, products
 from test_losses import TASKS
 
-from dltrain.backend import Late, Now, Scripts, choose_kernels, kernels, script
+from dltrain.backend import Now, Scripts, choose_kernels, kernels, script
 from dltrain.backend.compiled import TABLE
 from dltrain.backend.native import NativeKernels
 from dltrain.backend.script import Script
@@ -80,7 +80,7 @@ def logged(job: Job, folder: Path, threads: int = 2) -> tuple[Any, ...]:
 
 def same(make: Callable[[], Job], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [logged(make(), folder, threads) for threads in (1, 2)]
-    monkeypatch.setattr(step, "SHORT", -1)
+    monkeypatch.setattr(step, "MAX_REPLAYED_MACS", -1)
     expected = logged(make(), folder)
     assert found == [expected, expected]
 
@@ -115,8 +115,7 @@ def test_the_same_bits_and_logs(
     steps, kinds = 12, 2  # of 22 and of 4 examples
     most = 2 * (steps - kinds)
     assert followed["gradients"] == (most if net in ("in C", "average") and not mixup else 0)
-    assert followed["update"] == 2 * (steps - 1)
-    assert followed["norms"] == (2 * (steps - 1) if settings == "a penalty" else 0)  # which is added after the squares
+    assert followed["update"] == followed["squares"] == 2 * (steps - 1)
 
 
 def mixed(job: Job, alpha: float) -> Job:
@@ -162,7 +161,7 @@ def test_several_shards_and_long_steps_are_left_alone(
     tmp_path: Path, followed: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(job_of("in C", shard_size=6, batch_size=20), tmp_path)  # the last batch is of 10 examples
-    monkeypatch.setattr(step, "SHORT", 1000)
+    monkeypatch.setattr(step, "MAX_REPLAYED_MACS", 1000)
     train(job_of("in C"), tmp_path)
     assert not followed
 
@@ -262,7 +261,7 @@ def test_every_function_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None
                 made = getattr(k(), call.method)(*arguments, **call.settings)
                 made = [a for a in (made if isinstance(made, tuple) else (made,)) if a is not None]
                 made = [] if call.method == "activate" else made  # it gives back what it was given
-                return {str(i): a.value() if isinstance(a, Late) else a for i, a in enumerate(made)}
+                return {str(i): a for i, a in enumerate(made)}
 
             changed = [arguments[position] for position in CHANGED.get(call.method, ())]
             others = [a for a in arrays if not any(a is b for b in changed)]

@@ -17,12 +17,12 @@ from native_calls import Call, bits_of, calls
 from dltrain.backend import Idle, idle, share
 from dltrain.backend.compiled import Library, load
 from dltrain.errors import DeviceError
-from dltrain.train.shards import Crew
+from dltrain.train.parallel import ThreadPool
 
 Array = Any
 SHARED = {
     "conv", "conv_grad", "dense", "dense_grad", "max_pool", "max_pool_grad", "average_pool", "average_pool_grad",
-    "activate", "activate_grad", "outer", "philox", "observe", "square_sum", "sgd", "momentum", "nesterov", "adam",
+    "activate", "activate_grad", "philox", "observe", "square_sum", "sgd", "momentum", "nesterov", "adam",
 }  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_several_that_ask_at_once(compiled: Library, monkeypatch: pytest.MonkeyP
 
 
 def test_only_threads_without_a_shard() -> None:
-    crew, both = Crew(2), threading.Barrier(2, timeout=30)
+    pool, both = ThreadPool(2), threading.Barrier(2, timeout=30)
 
     def work(shard: int) -> dict[str, Any]:
         both.wait()
@@ -110,10 +110,10 @@ def test_only_threads_without_a_shard() -> None:
         both.wait()
         return {"threads": np.array(found)}
 
-    assert crew.run(2, work)["threads"] == 2  # 1 for each of the shards, added
-    assert crew.run(1, lambda shard: {"threads": np.array(share.threads_for(10))})["threads"] == 2
+    assert pool.tree_sum(2, work)["threads"] == 2  # 1 for each of the shards, added
+    assert pool.tree_sum(1, lambda shard: {"threads": np.array(share.threads_for(10))})["threads"] == 2
     assert share.threads_for(10) == 1
-    crew.close()
+    pool.close()
 
 
 def test_only_large_calls() -> None:
@@ -123,21 +123,8 @@ def test_only_large_calls() -> None:
     idle.reset(token)
 
 
-def test_an_error_of_a_part_is_the_caller_s() -> None:
-    def work(part: int) -> int:
-        if part == 2:
-            raise MemoryError("part 2")
-        return part
-
-    crew = Crew(3)
-    assert crew.share(2, work) == [0, 1]
-    with pytest.raises(MemoryError, match="part 2"):
-        crew.share(4, work)
-    crew.close()
-
-
 def test_who_has_no_shard_left_helps_with_the_others() -> None:
-    crew = Crew(2)
+    pool = ThreadPool(2)
 
     def work(shard: int) -> dict[str, Any]:
         patience = time.monotonic() + 30
@@ -145,5 +132,5 @@ def test_who_has_no_shard_left_helps_with_the_others() -> None:
             time.sleep(0.001)
         return {"helpers": np.array([idle.get().threads])}
 
-    assert crew.run(3, work)["helpers"] == 1, "none until two shards are done"
-    crew.close()
+    assert pool.tree_sum(3, work)["helpers"] == 1, "none until two shards are done"
+    pool.close()

@@ -20,7 +20,7 @@ from dltrain.errors import DeviceError
 from dltrain.nn import LAYERS
 from dltrain.optim import OPTIMIZERS
 from dltrain.spec import build_job, load, settle
-from dltrain.train import shards, step
+from dltrain.train import parallel, step
 from dltrain.train.job import Job
 
 THREADS = (1, 2, 3, 4)
@@ -38,7 +38,7 @@ def job_of(net: str, optimizer: str = "adam", **settings: Any) -> Job:
 @pytest.fixture
 def delay_shards(monkeypatch: pytest.MonkeyPatch) -> Callable[[Delay], None]:
     """Lets each shard of a training step take longer, by seconds that may depend on its index."""
-    plain = step._train_shard
+    plain = step.shard_sums
 
     def install(delay: Delay) -> None:
         def delayed(job: Job, batch: Any, moment: Any, shard: int, *more: Any) -> Any:
@@ -47,7 +47,7 @@ def delay_shards(monkeypatch: pytest.MonkeyPatch) -> Callable[[Delay], None]:
             time.sleep(delay(shard) / 2)
             return sums
 
-        monkeypatch.setattr(step, "_train_shard", delayed)
+        monkeypatch.setattr(step, "shard_sums", delayed)
 
     return install
 
@@ -109,7 +109,7 @@ def test_nor_with_any_loss_and_penalty(name: str, tmp_path: Path) -> None:
 def test_an_unordered_sum_would_be_noticed(
     net: str, tmp_path: Path, delay_shards: Callable[[Delay], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "Tree", Unordered)
+    monkeypatch.setattr(parallel, "Tree", Unordered)
     delay_shards(lambda shard: (3 - shard) * 6e-3)  # with four threads the last shard is the first to be done
     assert len(hashes(job_of(net), tmp_path, (1, 4))) == 2
 

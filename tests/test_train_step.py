@@ -1,7 +1,6 @@
 """One step, taken apart: what is penalised, clipped, drawn at random and fed; and what an evaluation counts."""
 
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from builders import EVERY_LAYER, SMALL, images, make_job, rows, train, weights_of
 from conftest import device_of
 
-from dltrain.backend import Device, Kernels, choose_kernels, to_host
+from dltrain.backend import Device, to_host
 from dltrain.data import AUGMENTATIONS, Split
 from dltrain.engine import no_grad
 from dltrain.nn import Context, Penalty
@@ -22,19 +21,18 @@ from dltrain.train.diagnostics import Probes
 from dltrain.train.evaluate import evaluate, predict
 from dltrain.train.job import Job
 from dltrain.train.loader import StepKey
-from dltrain.train.shards import Crew
-from dltrain.train.step import penalise, train_step
+from dltrain.train.parallel import ThreadPool
+from dltrain.train.step import penalise, replay_for, train_step
 from dltrain.train.step_metrics import StepReport, fetch
-from dltrain.train.updater import Updater
 
 MOMENT = StepKey(seed=0, epoch=1, step=1)
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
-    crew = Crew(3)
-    yield crew
-    crew.close()
+def pool() -> Iterator[ThreadPool]:
+    pool = ThreadPool(3)
+    yield pool
+    pool.close()
 
 
 def ready(**settings: Any) -> Job:
@@ -43,29 +41,13 @@ def ready(**settings: Any) -> Job:
     return job
 
 
-def take_step(job: Job, crew: Crew, batch: Any, lr: float = 1.0) -> tuple[StepReport, dict[str, Any]]:
+def take_step(job: Job, pool: ThreadPool, batch: Any, lr: float = 1.0) -> tuple[StepReport, dict[str, Any]]:
     """The report of one step of plain descent, and the gradients that it used: by how much the weights fell."""
     before = weights_of(job)
-    updater = Updater(job.optimizer, job.model.trainable_parameters)
-    (figures,) = fetch(
-        [train_step(job, crew, job.device.scripts(), np.asarray(batch), MOMENT, lr, updater, False)], job.device
-    )
-    report = figures.report(Probes(job.model))
+    state, replay = job.new_optimizer_state(), replay_for(job)
+    (metrics,) = fetch([train_step(job, pool, replay, np.asarray(batch), MOMENT, lr, state, False)], job.device)
+    report = metrics.report(Probes(job.model))
     return report, {name: (before[name] - after) / lr for name, after in weights_of(job).items()}
-
-
-@pytest.mark.usefixtures("chosen_kernels")
-def test_a_large_weight_gradient_of_a_lone_shard_is_shared_in_numpy(
-    crew: Crew, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernels in C share it by themselves."""
-    choose_kernels("numpy")
-    monkeypatch.setattr("dltrain.train.step.SHORT_IN_NUMPY", -1)  # a tape has lanes for it
-    computed, plain = [], Kernels.outer
-    monkeypatch.setattr(Kernels, "outer", lambda self, dw, *more: [computed.append(dw.shape), plain(self, dw, *more)])
-    layers = [("dense", {"units": 7000, "activation": "relu"}), ("dense", {"units": 3, "activation": "none"})]
-    take_step(ready(layers=layers, shard_size=6), crew, range(6))
-    assert computed == [(5, 7000)]
 
 
 # --- penalty ---------------------------------------------------------------------------------------------------------
@@ -123,12 +105,12 @@ def test_the_gradient_of_the_penalty_is_its_finite_difference(penalty: dict[str,
         assert (values[0] - values[1]) / (2 * epsilon) == pytest.approx(along, rel=1e-6, abs=1e-7)
 
 
-def test_the_penalty_is_added_once_and_logged_apart(crew: Crew, device: Device) -> None:
+def test_the_penalty_is_added_once_and_logged_apart(pool: ThreadPool, device: Device) -> None:
     batch = range(22)
-    plain, gradients = take_step(ready(device=device), crew, batch)
+    plain, gradients = take_step(ready(device=device), pool, batch)
     job = ready(device=device, penalty={"l1": 0.01, "l2": 0.02})
     w = weights_of(job)
-    report, penalised = take_step(job, crew, batch)
+    report, penalised = take_step(job, pool, batch)
     weights = {name: array for name, array in w.items() if name.endswith("weight")}
     assert report.data_loss == pytest.approx(plain.data_loss, rel=1e-12)
     expected = sum(0.01 * np.abs(a).sum() + 0.02 * (a**2).sum() for a in weights.values())
@@ -153,12 +135,12 @@ def test_a_layer_may_have_a_penalty_of_its_own(device: Device) -> None:
     np.testing.assert_allclose(to_host(gradients["dense2.bias"]), 0.5 * w["dense2.bias"], rtol=1e-12)
 
 
-def test_a_proximal_step_stops_at_zero(crew: Crew, device: Device) -> None:
+def test_a_proximal_step_stops_at_zero(pool: ThreadPool, device: Device) -> None:
     """What plain descent gives, and then each weight lr · l1 nearer to 0; the loss is that of the gradient method."""
     plain_job, job = ready(device=device), ready(device=device, penalty={"l1": 0.3, "method": "proximal"})
     before = weights_of(job)
-    take_step(plain_job, crew, range(22), lr=0.5)
-    report, _ = take_step(job, crew, range(22), lr=0.5)
+    take_step(plain_job, pool, range(22), lr=0.5)
+    report, _ = take_step(job, pool, range(22), lr=0.5)
     assert report.penalty == pytest.approx(plain_penalty(before, l1=0.3), rel=1e-12)
     zeros = 0
     for name, w in weights_of(plain_job).items():
@@ -168,7 +150,7 @@ def test_a_proximal_step_stops_at_zero(crew: Crew, device: Device) -> None:
     assert 0 < zeros < sum(w.size for w in before.values())
 
 
-def test_proximal_steps_keep_only_what_matters(crew: Crew) -> None:
+def test_proximal_steps_keep_only_what_matters(pool: ThreadPool) -> None:
     """Class 1 is where the first of five numbers is above 0; the others are noise."""
     x = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
     data = {"train": Split(x, (x[:, 0] > 0).astype(np.int64))}
@@ -178,7 +160,7 @@ def test_proximal_steps_keep_only_what_matters(crew: Crew) -> None:
         penalty = {"l1": 0.2, "method": method}
         job = ready(layers=layers, splits=data, loss="binary_cross_entropy", penalty=penalty, shard_size=200)
         for _ in range(60):
-            take_step(job, crew, range(200), lr=0.3)
+            take_step(job, pool, range(200), lr=0.3)
         used[method] = (weights_of(job)["dense1.weight"].ravel() != 0).tolist()
     assert used == {"gradient": [True] * 5, "proximal": [True] + [False] * 4}
 
@@ -214,11 +196,11 @@ def norm_of(gradients: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0, 2.0])
-def test_gradients_are_clipped_to_a_joint_norm(share: float, crew: Crew, device: Device) -> None:
-    plain, gradients = take_step(ready(device=device), crew, range(22))
+def test_gradients_are_clipped_to_a_joint_norm(share: float, pool: ThreadPool, device: Device) -> None:
+    plain, gradients = take_step(ready(device=device), pool, range(22))
     norm = norm_of(gradients)
     assert plain.gradient_norm == pytest.approx(norm, rel=1e-9)
-    report, clipped = take_step(ready(device=device, clip_norm=share * norm), crew, range(22))
+    report, clipped = take_step(ready(device=device, clip_norm=share * norm), pool, range(22))
     assert report.gradient_norm == pytest.approx(norm, rel=1e-9), "the norm is logged as it was before clipping"
     assert norm_of(clipped) == pytest.approx(min(1, share) * norm, rel=1e-9)
     for name, gradient in gradients.items():
@@ -229,13 +211,13 @@ def test_gradients_are_clipped_to_a_joint_norm(share: float, crew: Crew, device:
 
 
 @pytest.mark.parametrize("net", EVERY_LAYER)
-def test_cutting_a_batch_changes_gradients_by_rounding_only(net: str, crew: Crew) -> None:
+def test_cutting_a_batch_changes_gradients_by_rounding_only(net: str, pool: ThreadPool) -> None:
     """Dropout and augmentation draw by an example's place in the batch, so shards see what the whole batch saw."""
     found = []
     for shard_size in (22, 6, 1):
         settings = {"device": device_of(np.float64), "augment": (AUGMENTATIONS["crop"](padding=2),)}
         job = ready(layers=EVERY_LAYER[net], splits={"train": images(30)}, shard_size=shard_size, **settings)
-        found.append(take_step(job, crew, range(3, 25)))
+        found.append(take_step(job, pool, range(3, 25)))
     for report, gradients in found[1:]:
         assert report.data_loss == pytest.approx(found[0][0].data_loss, rel=1e-12)
         assert report.accuracy == found[0][0].accuracy
@@ -271,14 +253,14 @@ def test_dropout_rates_at_the_ends(rate: float, device: Device) -> None:
 # --- evaluation ------------------------------------------------------------------------------------------------------
 
 
-def test_an_evaluation_counts_every_example_once(crew: Crew, device: Device) -> None:
+def test_an_evaluation_counts_every_example_once(pool: ThreadPool, device: Device) -> None:
     split = rows(70, seed=3)
     split.targets[split.targets == 2] = 1  # class 2 never occurs
     job = ready(splits={"train": rows(70), "test": split}, device=device)
     for _, parameter in job.model.named_parameters():
         parameter.data *= 0.5
     loader = job.loaders["test"]
-    found = evaluate(job.model, job.loss, loader, crew, 22, 6)
+    found = evaluate(job.model, job.loss, loader, pool, 22, 6)
     x, targets = loader.examples(np.arange(70))
     with no_grad():
         logits = to_host(job.model(x, Context()).data)
@@ -295,11 +277,11 @@ def test_an_evaluation_counts_every_example_once(crew: Crew, device: Device) -> 
     assert found["per_class"][2]["recall"] is None
 
 
-def test_an_evaluation_in_regression(crew: Crew, device: Device) -> None:
+def test_an_evaluation_in_regression(pool: ThreadPool, device: Device) -> None:
     split = rows(70)
     numbers = Split(split.inputs, split.inputs[:, :3].copy())
     job = ready(splits={"train": numbers}, loss="mse", device=device)
-    found = evaluate(job.model, job.loss, job.loaders["train"], crew, 22, 6)
+    found = evaluate(job.model, job.loss, job.loaders["train"], pool, 22, 6)
     x, targets = job.loaders["train"].examples(np.arange(70))
     expected = ((to_host(job.model(x, Context()).data) - to_host(targets)) ** 2).mean()
     assert found == {"loss": pytest.approx(expected, rel=1e-12), "examples": 70}
@@ -310,9 +292,9 @@ def test_evaluations_depend_neither_on_threads_nor_on_random_numbers(net: str) -
     job = ready(layers=EVERY_LAYER[net], splits={"train": images(70)}, augment=(AUGMENTATIONS["flip"](),))
     found = []
     for threads in (1, 2, 4):
-        crew = Crew(threads)
-        found.append(evaluate(job.model, job.loss, job.loaders["train"], crew, 22, 6))
-        crew.close()
+        pool = ThreadPool(threads)
+        found.append(evaluate(job.model, job.loss, job.loaders["train"], pool, 22, 6))
+        pool.close()
     assert found[0] == found[1] == found[2]
 
 
@@ -326,29 +308,9 @@ def test_predictions_are_probabilities(device: Device) -> None:
     np.testing.assert_allclose(found, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), rtol=1e-9)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_gradients_wait_for_the_whole_batch_only_where_it_is_in_memory(
-    accumulate: int, crew: Crew, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A `Late` gradient keeps the inputs of its layer: those of several batches must never be kept together."""
-    monkeypatch.setattr(sys.modules[Kernels.__module__], "LARGE", 1)
-    made = []
-    waits = Kernels.waits
-    monkeypatch.setattr(Kernels, "waits", lambda self, *of: made.append(waits(self, *of)) or made[-1])
-    job = ready(batch_size=12, accumulate=accumulate, device=device_of(np.float64, "cpu"))
-    take_step(job, crew, np.arange(12))
-    assert made and any(made) == (accumulate == 1)
-
-
-@pytest.mark.usefixtures("chosen_kernels")
 @pytest.mark.parametrize("penalty", [{}, {"l2": 0.7}])
-def test_the_norm_of_gradients_is_that_of_all_of_each(
-    penalty: dict[str, Any], crew: Crew, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where a gradient is computed, and squared, in pieces, and where a penalty is added to it afterwards."""
-    choose_kernels("numpy")
-    monkeypatch.setattr(sys.modules[Kernels.__module__], "LARGE", 1)
-    monkeypatch.setattr(Kernels, "piece_of_product", 6)
+def test_the_norm_of_gradients_is_that_of_all_of_each(penalty: dict[str, Any], pool: ThreadPool) -> None:
+    """Also where a penalty is added."""
     job = ready(batch_size=12, penalty=penalty, device=device_of(np.float64, "cpu"))
-    report, gradients = take_step(job, crew, np.arange(12))
+    report, gradients = take_step(job, pool, np.arange(12))
     assert report.gradient_norm == pytest.approx(np.sqrt(sum((g**2).sum() for g in gradients.values())), rel=1e-9)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend.kernels import Kernels
-from dltrain.backend.late import Needed
 from dltrain.errors import DeviceError
 from dltrain.random import BLOCK, label
 
@@ -113,16 +112,10 @@ class CudaKernels(Kernels):
     No sum here is made by atomic additions, so its order, and with it every bit, is the same in each run.
     """
 
-    few_to_update = 0
-    piece_of_update = piece_of_product = 1 << 62  # every array in one piece
     long_row = long_row_backward = inf  # im2col of whole kernels: one matrix product
     few_filters = 0
     line = 1
     short_run = 0  # which takes rows alone
-
-    def waits(self, needed: Needed, w: Array) -> bool:
-        """Never: a batch is one shard, and those of accumulated batches do not fit into memory together."""
-        return False
 
     def confusion(self, wanted: Array, said: Array, classes: int) -> Array:
         """As a product of one-hot rows: CuPy's bincount would wait for the device. Exact below 2^24 examples."""

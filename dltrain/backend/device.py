@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +10,6 @@ from dltrain.backend.compiled import load
 from dltrain.backend.cuda import CudaKernels, describe, is_installed, usable_cupy
 from dltrain.backend.kernels import CPU_PIECE, Kernels
 from dltrain.backend.native import NativeKernels
-from dltrain.backend.script import Scripts
-from dltrain.backend.tape import Recorded, RecordedKernels, RecordedNumpy, record
 from dltrain.errors import DeviceError
 
 GPU_PIECE = 1 << 30
@@ -59,10 +57,6 @@ class Device:
             f"out of memory on the GPU: {host.nbytes / 2**30:.1f} GiB are to be kept on it, {free:.1f} GiB are free; "
             f"use --device cpu"
         )
-
-    def scripts(self) -> Scripts:
-        """What repeats the short steps of a training."""
-        return Scripts() if self.kernels.shares else Scripts(record)
 
     def release_memory(self) -> None:
         """Give back to the GPU what is kept for new arrays."""
@@ -122,7 +116,6 @@ def choose_kernels(name: str) -> None:
                 raise
             chosen.note = str(error)
     _kernels_of[np.ndarray] = chosen
-    _kernels_of[Recorded] = RecordedKernels(cast(ModuleType, RecordedNumpy()), CPU_PIECE)
 
 
 def to_host(x: Any) -> Any:

@@ -110,8 +110,8 @@ def unrolled(
     """Unroll some examples at a time: (which examples, for each group its (rows, slice of the kernel)).
 
     kernels: whose piece_bytes and short_run say what is fast. long_row: values in a row that fill a product. rows:
-    (batches, positions, values under a window), overwritten by the next piece unless pieces are worked on at the same
-    time. The size of a piece and the slices depend on shapes alone, so sums have the same order everywhere.
+    (batches, positions, values under a window), overwritten by the next piece.
+    The size of a piece and the slices depend on shapes alone, so sums have the same order everywhere.
     """
     xp, channels, half = kernels.xp, x.shape[-1] // groups, x.ndim - 1
     # Slices of the kernel only where they fill a matrix product; a whole kernel otherwise.
@@ -132,9 +132,7 @@ def unrolled(
         return padded, [copy.transpose(*range(half, 2 * half), *range(half)) for copy in turned]
 
     padded, copies = room()
-    for i, piece in enumerate(pieces):
-        if i and kernels.at_once:
-            padded, copies = room()
+    for piece in pieces:
         n = piece.stop - piece.start
         xp.copyto(inside(padded, window)[:n], x[piece])
         views = sliding(xp, padded[:n], view_of)  # (n, *out_size, *kernel, C)

@@ -6,7 +6,7 @@ A method is here because some backend may do it faster; a faster class overrides
 with N examples, C input channels, K output channels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd, inf, prod, sqrt
 from types import ModuleType
@@ -14,11 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import im2col, winograd, winograd_lines
-from dltrain.backend.late import LARGE, LATE, Late, Needed
-from dltrain.backend.process import blas_is_for_avx512
-from dltrain.backend.product import backward_product, forward_product, weight_product
-from dltrain.backend.views import evenly, flipped_window, inside, pad, swept, taps
+from dltrain.backend import im2col
+from dltrain.backend.views import flipped_window, inside, pad, swept, taps
 from dltrain.random import example_words
 from dltrain.window import Window
 
@@ -47,17 +44,13 @@ class Kernels:
     """
 
     note = ""
-    shares = False  # whether a large call uses idle threads by itself
-    piece_of_product = 1 << 19  # numbers of a matrix, so that threads can share its product
-    piece_of_update = 1 << 17  # numbers: few enough to meet in the cache, too many for threads to stand in Python's way
-    few_to_update = 1 << 15  # numbers of a parameter that is better updated together with others
+    capturable = False  # whether a step's calls can be captured and replayed, see script.py
     short_run = 16  # neighbouring numbers under a window that are too few to be copied by themselves
     long_row: float = 24  # values in a row that a matrix product works well with
     long_row_backward: float = 64  # the same where the rows are turned
     large_slice = 1 << 13  # values in the rows of a picture, with which a product is worth its call
     few_filters = 12  # are too few for a product
     line = 1 << 10  # numbers: a shorter bias is repeated until it is worth a call
-    at_once = False  # whether what does not depend on each other is worked on at the same time
 
     def __init__(self, xp: ModuleType, piece_bytes: int):
         self.name = xp.__name__
@@ -68,31 +61,17 @@ class Kernels:
 
     def dense(self, x: Array, w: Array, bias: Array | None, activation: Activation | None) -> Array:
         """activation(x @ w + bias). x: (N, in), w: (in, out)."""
-        y = forward_product(self.xp, x, w, self.piece_of_product)
-        for rows in evenly(len(x), max(1, self.piece_of_update // w.shape[1])):
-            self._add_bias(y[rows], bias)
-            self.activate(activation, y[rows])
+        y = x @ w
+        self._add_bias(y, bias)
+        self.activate(activation, y)
         return y
 
     def dense_grad(
-        self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: Needed
+        self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: Sequence[bool]
     ) -> tuple[Array | None, Array, Array | None]:
-        """dLoss/dx, dLoss/dw and dLoss/dbias given g = dLoss/dy; needed: which of them (dw always, maybe late)."""
+        """dLoss/dx, dLoss/dw and dLoss/dbias given g = dLoss/dy; needed: which of them (dw always)."""
         g = self.activate_grad(activation, g, y)
-        dx = None
-        if needed[0]:
-            turned = w.shape[1] >= self.long_row_backward and blas_is_for_avx512()
-            dx = backward_product(self.xp, g, w, self.piece_of_product, turned)
-        dw = Late(self, (x, g)) if self.waits(needed, w) else weight_product(self.xp, x, g, self.piece_of_product)
-        return dx, dw, self.column_sums(g) if needed[2] else None
-
-    def waits(self, needed: Needed, w: Array) -> bool:
-        """Whether dw comes late: where it may, and where it is large."""
-        return needed[1] == LATE and w.size >= LARGE
-
-    def outer(self, dw: Array, xs: list[Array], g: Array) -> None:
-        """dw = x'g. xs: x (N, in), a run of its rows in each. g: (N, out), dw: (in, out)."""
-        self.xp.matmul((xs[0] if len(xs) == 1 else self.xp.concatenate(xs)).T, g, out=dw)
+        return g @ w.T if needed[0] else None, x.T @ g, self.column_sums(g) if needed[2] else None
 
     def column_sums(self, rows: Array) -> Array:
         """(..., C) -> (C,). As a product with ones: five times faster than `sum(0)` on a CPU.
@@ -104,7 +83,7 @@ class Kernels:
 
     # --- convolution --------------------------------------------------------------------------------------
     #
-    # Written as matrix products: im2col.py, or winograd.py and winograd_lines.py where these are faster.
+    # Written as matrix products, see im2col.py.
 
     def conv(
         self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, activation: Activation | None
@@ -112,12 +91,7 @@ class Kernels:
         """activation(x ∗ w + bias). Cross-correlation, as everywhere in the field."""
         xp = self.xp
         y = xp.empty((len(x), *window.out_size, w.shape[-1]), x.dtype)
-        if winograd.fits(xp, window, groups, w, winograd.WORTH_IT):
-            pieces = winograd.conv(x, w, window, y)
-        elif winograd_lines.fits(xp, window, groups, w):
-            pieces = winograd_lines.conv(self, x, w, window, y)
-        else:
-            pieces = im2col.conv(self, x, w, window, groups, y)
+        pieces = im2col.conv(self, x, w, window, groups, y)
         for piece in pieces:
             out = y[piece]
             self._add_bias(out, bias)
@@ -141,7 +115,7 @@ class Kernels:
         window: Window,
         groups: int,
         activation: Activation | None,
-        needed: Needed,
+        needed: Sequence[bool],
     ) -> tuple[Array | None, Array, Array | None]:
         """dLoss/dx, dLoss/dw and dLoss/dbias given g = dLoss/dy; needed: which of them (dw always)."""
         g = self.activate_grad(activation, g, y)
@@ -153,11 +127,6 @@ class Kernels:
 
     def conv_weight_grad(self, g: Array, x: Array, w: Array, window: Window, groups: int) -> Array:
         """dLoss/dw given g = dLoss/dy."""
-        xp = self.xp
-        if winograd.fits(xp, window, groups, w, winograd.WORTH_IT_BACKWARD):
-            return winograd.weight_grad(g, x, w, window)
-        if winograd_lines.fits(xp, window, groups, w):
-            return winograd_lines.weight_grad(self, g, x, w, window)
         return im2col.weight_grad(self, g, x, w, window, groups)
 
     def conv_input_grad(self, g: Array, w: Array, window: Window, groups: int) -> Array:

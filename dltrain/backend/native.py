@@ -3,7 +3,7 @@
 Each method says when it declines; then plain numpy does the work.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import c_int64
 from functools import lru_cache
 from math import inf, prod
@@ -13,7 +13,6 @@ import numpy as np
 
 from dltrain.backend.compiled import ARRAYS, FLOAT32, TABLE, THREADS, Library, address, at, fit, on_line
 from dltrain.backend.kernels import Activation, Kernels, Observed
-from dltrain.backend.late import Late, Needed
 from dltrain.backend.script import writing
 from dltrain.backend.share import threads_for
 from dltrain.random import BLOCK, label
@@ -48,10 +47,7 @@ def _kind(activation: Activation | None) -> int:
 class NativeKernels(Kernels):
     """Kernels in C where they fit, plain numpy elsewhere."""
 
-    shares = True
-    piece_of_product = 1 << 62  # every array in one piece
-    few_to_update = 0  # a call costs little
-    piece_of_update = 1 << 18  # for the rules that numpy computes here too; the others go over them in one pass
+    capturable = True
 
     def __init__(self, compiled: Library, piece_bytes: int):
         super().__init__(np, piece_bytes)
@@ -88,23 +84,16 @@ class NativeKernels(Kernels):
         return y if kind else self.activate(activation, y)
 
     def dense_grad(
-        self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: Needed
+        self, g: Array, x: Array, w: Array, y: Array, activation: Activation | None, needed: Sequence[bool]
     ) -> tuple[Array | None, Array, Array | None]:
         if not fit(x, w, y) or x.ndim != 2 or g.dtype is not FLOAT32 or g.shape != y.shape or not len(x):
             return super().dense_grad(g, x, w, y, activation, needed)
-        late = self.waits(needed, w)
-        kind = 0 if late else _kind(activation)
+        kind = _kind(activation)
         g = np.ascontiguousarray(g) if kind else self.activate_grad(activation, g, y)
-        dx, dw, db = _gradients(x, w, needed, late)
+        dx, dw, db = _gradients(x, w, needed)
         y_, work = y if kind else None, 2 * len(x) * w.size
         self._run("dense_grad", work, len(x), *w.shape, g, x, w, kind, y_, dx, dw, db)
-        return dx, Late(self, (x, g)) if late else dw, db
-
-    def outer(self, dw: Array, xs: list[Array], g: Array) -> None:
-        x = xs[0] if len(xs) == 1 else np.concatenate(xs)
-        if not fit(dw, g) or len(x) != len(g) or x.dtype is not FLOAT32 or x.strides[1] != 4 or not len(x):
-            return super().outer(dw, xs, g)
-        self._run("outer", len(x) * dw.size, len(x), *dw.shape, x, x.strides[0] // 4, g, dw)
+        return dx, dw, db
 
     def conv(
         self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, activation: Activation | None
@@ -126,7 +115,7 @@ class NativeKernels(Kernels):
         window: Window,
         groups: int,
         activation: Activation | None,
-        needed: Needed,
+        needed: Sequence[bool],
     ) -> tuple[Array | None, Array, Array | None]:
         """Declines padding that reaches beyond the kernel."""
         within = all(max(pads) < e for pads, e in zip(window.padding, window.extent, strict=True))
@@ -321,10 +310,10 @@ def _a_class_each(targets: Array, logits: Array) -> bool:
     return targets.dtype == np.int64 and bool(targets.flags.c_contiguous) and targets.shape == logits.shape[:1]
 
 
-def _gradients(x: Array, w: Array, needed: Needed, late: bool = False) -> tuple[Array | None, Array, Array | None]:
-    """Room for dx where it is wanted, dw unless it comes late, and db where there is a bias."""
+def _gradients(x: Array, w: Array, needed: Sequence[bool]) -> tuple[Array | None, Array, Array | None]:
+    """Room for dx where it is wanted, dw, and db where there is a bias."""
     return (
         np.empty_like(x) if needed[0] else None,
-        None if late else np.empty_like(w),
+        np.empty_like(w),
         np.empty(w.shape[-1], FLOAT32) if needed[2] else None,
     )

@@ -4,15 +4,11 @@ import ctypes
 import os
 import platform
 import sys
-from functools import cache
 
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 # glibc's mallopt(3) parameters
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-MADV_HUGEPAGE = 14  # of madvise(2)
-HUGE_PAGE = 1 << 21  # bytes
-ROOM = 1 << 30  # bytes of addresses, which are no memory before somebody writes there
 
 
 def available_cores() -> int:
@@ -20,17 +16,14 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@cache
-def blas_is_for_avx512() -> bool:
-    """Whether numpy's matrix products are those of OpenBLAS for processors with AVX-512."""
-    cores = {library.get("architecture", "").lower() for library in threadpool_info()}
-    return not cores.isdisjoint({"skylakex", "cooperlake", "sapphirerapids"})
+def hold_blas_to_one_thread() -> None:
+    """A product split over BLAS threads adds in another order, so its bits would depend on their number."""
+    threadpool_limits(limits=1, user_api="blas")
 
 
 def settle() -> None:
-    """Call once, before training or evaluating."""
-    # A product split over BLAS threads adds in another order, so its bits would depend on their number.
-    threadpool_limits(limits=1, user_api="blas")
+    """What the command line asks of its whole process, before training or evaluating."""
+    hold_blas_to_one_thread()
     # A thread that comes back from array work would wait 5 ms for a busy one to hand over the interpreter.
     sys.setswitchinterval(1e-4)
     if platform.libc_ver()[0] == "glibc":
@@ -38,19 +31,3 @@ def settle() -> None:
         libc = ctypes.CDLL(None)
         for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1)):
             libc.mallopt(parameter, value)
-        _heap_in_huge_pages()
-
-
-@cache
-def _heap_in_huge_pages() -> None:
-    """A matrix product goes through many rows at once, of which each is on another page of 4 KB; the processor keeps
-    the addresses of some 2,000 pages at hand. With pages of 2 MB that is enough. Where there is none, nothing is lost.
-    """
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-    libc.free.argtypes = [ctypes.c_void_p]
-    room = libc.malloc(ROOM)  # at the end of the heap, where arrays will be
-    if room:
-        libc.madvise(-(-room // HUGE_PAGE) * HUGE_PAGE, ROOM - HUGE_PAGE, MADV_HUGEPAGE)
-        libc.free(room)

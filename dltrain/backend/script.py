@@ -13,12 +13,12 @@ that Python would take the same way in every step and keeps nothing from it. So 
 optimizers are repeated, which do (`Job.repeatable`).
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextvars import ContextVar
 from ctypes import addressof, c_int64
 from functools import cached_property
 from struct import pack
-from typing import Any, NamedTuple, Optional, Protocol
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -158,29 +158,16 @@ def write(
     return None
 
 
-class Repeated(Protocol):
-    """A `Script`, or the `Tape` of tape.py."""
-
-    @property
-    def results(self) -> Arrays: ...
-
-    def follow(self, given: Sequence[Array], now: Now) -> Arrays | None: ...
-
-
 class Scripts:
-    """What a training repeats, by what it does.
+    """What a training repeats, by what it does."""
 
-    write: of the arrays in `run`, the `Now` and the work: does the work and writes down how.
-    """
-
-    def __init__(self, write: Callable[..., Repeated | None] = write):
-        self.learned: dict[Hashable, Repeated | None] = {}  # None where there can be none
-        self._write = write
+    def __init__(self) -> None:
+        self.learned: dict[Hashable, Script | None] = {}  # None where there can be none
 
     def run(
         self,
         what: Hashable,
-        given: Sequence[Array],
+        given: Iterable[Array],
         now: Now,
         work: Callable[..., Arrays],
         changed: Sequence[Array] = (),
@@ -192,15 +179,26 @@ class Scripts:
         reads, new arrays in every step and those that stay. changed: arrays that are given too and that work changes,
         by kernels alone; it changes nothing else.
         """
+        given = [*given]
         every = [*data, *given, *changed]
         key = what, *(a.shape for a in every)
         if key not in self.learned:
-            written = self._write(data, given, changed, now, work)
+            written = write(data, given, changed, now, work)
             self.learned[key] = written
             return dict(written.results) if written else work(*data)
         script = self.learned[key]
         found = script.follow(every, now) if script else None
         return work(*data) if found is None else found
+
+
+def eager(
+    what: Hashable, given: Iterable[Array], *, work: Callable[..., Arrays], data: Sequence[Array] = (), **rest: Any
+) -> Arrays:
+    """`Scripts.run` where nothing is captured: does the work each time."""
+    return work(*data)
+
+
+Replay = Callable[..., Arrays]  # `Scripts.run` or `eager`
 
 
 def _owner(array: Array) -> Array:

@@ -3,20 +3,14 @@
 A call is split into parts that do not depend on each other (c/threads.c), so it does not matter who computes which.
 """
 
-from collections.abc import Callable
 from contextvars import ContextVar
-
-Begin = Callable[[int, Callable[[], None]], None]
 
 
 class Idle:
-    """threads: so many have nothing else to do. It may change at any moment.
+    """threads: so many have nothing else to do. It may change at any moment."""
 
-    begin: has one of them, by its number, do something; None where only C can ask them.
-    """
-
-    def __init__(self, threads: int, begin: Begin | None = None):
-        self.threads, self.begin = threads, begin
+    def __init__(self, threads: int):
+        self.threads = threads
 
 
 _nobody = Idle(0)

@@ -19,9 +19,8 @@ from dltrain.errors import DivergedError
 from dltrain.train.diagnostics import Probes
 from dltrain.train.job import Job
 from dltrain.train.loader import StepKey
-from dltrain.train.shards import Crew
-from dltrain.train.step import train_step
-from dltrain.train.updater import Updater
+from dltrain.train.parallel import ThreadPool
+from dltrain.train.step import replay_for, train_step
 
 LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 140  # of the sweep: 20 for each factor of ten; and of a short training
@@ -70,16 +69,16 @@ class Sweep:
         return asdict(self)
 
 
-def find_rate(job: Job, crew: Crew) -> Sweep:
+def find_rate(job: Job, pool: ThreadPool) -> Sweep:
     """Everything starts from the job's own initial weights, which are drawn again afterwards."""
     rates = [LOWEST * exp(log(HIGHEST / LOWEST) * i / (STEPS - 1)) for i in range(STEPS)]
-    losses = _train(job, crew, rates)
+    losses = _train(job, pool, rates)
     smooth = _smooth(losses)
     lowest, why_not = lowest_of(rates, smooth)
     curve = rates[: len(losses)], losses, smooth.tolist()
     if lowest is None:
         return Sweep(*curve, [], None, why_not)
-    trials = _climb(job, crew, lowest / 10)
+    trials = _climb(job, pool, lowest / 10)
     job.model.initialise(job.seed, job.device)
     chosen = choose(trials)
     tried = [(trial.rate, trial.loss if isfinite(trial.loss) else None) for trial in trials]
@@ -97,13 +96,13 @@ def choose(trials: list[Trial]) -> Trial | None:
     return next((t for t in trials if not t.is_worse_than(best)), None) if isfinite(best.loss) else None
 
 
-def _climb(job: Job, crew: Crew, rate: float) -> list[Trial]:
+def _climb(job: Job, pool: ThreadPool, rate: float) -> list[Trial]:
     """Short trainings at higher and higher rates, each with the config's schedule in short, to the first bad one."""
     steps, planned = _steps(job), job.total_steps / job.steps_per_epoch
     shape = [job.schedule(planned * step / steps, planned, []) for step in range(steps)]
     trials: list[Trial] = []
     while not trials or (rate <= HIGHEST and not trials[-1].is_worse_than(min(trials, key=lambda trial: trial.loss))):
-        losses = np.array(_train(job, crew, [rate * height for height in shape]))
+        losses = np.array(_train(job, pool, [rate * height for height in shape]))
         trials.append(Trial(rate, losses[steps * 3 // 4 :] if len(losses) == steps else losses[:0]))
         rate *= FACTOR
     return trials
@@ -113,13 +112,13 @@ def _steps(job: Job) -> int:
     return min(STEPS, job.total_steps)
 
 
-def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
+def _train(job: Job, pool: ThreadPool, rates: list[float]) -> list[float]:
     """The losses of a training from the start, a step at each of the rates; fewer where it breaks down."""
     loader, size = job.loaders["train"], job.train.step_size
     losses: list[float] = []
     job.model.initialise(job.seed, job.device)
-    updater = Updater(job.optimizer, job.model.trainable_parameters)
-    scripts, probes, epoch, order = job.device.scripts(), Probes(job.model), 0, np.empty(0, np.intp)
+    state, replay = job.new_optimizer_state(), replay_for(job)
+    probes, epoch, order = Probes(job.model), 0, np.empty(0, np.intp)
     with np.errstate(all="ignore"):  # what is not finite ends it
         for step, rate in enumerate(rates, start=1):
             if not len(order):
@@ -127,7 +126,7 @@ def _train(job: Job, crew: Crew, rates: list[float]) -> list[float]:
                 order = loader.order(job.seed, epoch)
             batch, order = order[:size], order[size:]
             try:
-                figures = train_step(job, crew, scripts, batch, StepKey(job.seed, epoch, step), rate, updater, False)
+                figures = train_step(job, pool, replay, batch, StepKey(job.seed, epoch, step), rate, state, False)
             except DivergedError:
                 break
             report = figures.report(probes)

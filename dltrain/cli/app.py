@@ -80,9 +80,7 @@ KernelsName = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(
-        "--threads", metavar="N", min=1, max=256, help="They change no bits. [default: all cores; fit tries fewer]"
-    ),
+    typer.Option("--threads", metavar="N", min=1, max=256, help="They change no bits. [default: all cores]"),
 ]
 Run = Annotated[
     str | None,

@@ -48,8 +48,8 @@ def evaluate(
     from dltrain.spec import examples_of, restore
     from dltrain.train.callbacks import scores
     from dltrain.train.error_analysis import analyse_errors, save_analysis
+    from dltrain.train.parallel import ThreadPool
     from dltrain.train.settings import METRICS
-    from dltrain.train.shards import Crew
 
     settle()
     directory = find_run(run, runs_dir)
@@ -59,11 +59,11 @@ def evaluate(
     console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {loader.size:,} examples")
     if not same:
         console.warning(f"the {split} data are others than when {directory.path} was trained")
-    crew = Crew(threads or available_cores())
+    pool = ThreadPool(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
-        looked = analyse_errors(restored.model, restored.loss, loader, crew, *sizes, spec.metrics, METRICS, classes)
-    crew.close()
+        looked = analyse_errors(restored.model, restored.loss, loader, pool, *sizes, spec.metrics, METRICS, classes)
+    pool.close()
     save_analysis(looked, directory, split, checkpoint)
     found = looked.found
     order = (*METRICS, "examples", "averages", "per_class", "confusion")

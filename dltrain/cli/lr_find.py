@@ -33,14 +33,14 @@ def lr_find(
     from dltrain.cli.check import prepare
     from dltrain.report.curve import svg_curve, text_curve
     from dltrain.run.files import write_output
-    from dltrain.train.shards import Crew
+    from dltrain.train.parallel import ThreadPool
 
     job = prepare(config, overrides, data_dir, device)
-    crew = Crew(threads or available_cores())
+    pool = ThreadPool(threads or available_cores())
     try:
-        found = find_rate(job, crew)
+        found = find_rate(job, pool)
     finally:
-        crew.close()
+        pool.close()
     if svg and not found.rates:
         console.warning(f"{svg} is not written: there is no curve")
     elif svg:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import LATE, array_module, kernels
+from dltrain.backend import array_module, kernels
 from dltrain.errors import DltrainError
 
 Array = Any  # numpy.ndarray, or its twin on another device
@@ -36,7 +36,7 @@ class Node:
     op: its name. inputs: the op's Tensors; None where an input was a plain array (a constant).
     outputs: how many Tensors the op returned. several: whether in a tuple, be it of one.
     vjps: one function `g -> gradient` per input, or one function `(g, needed) -> gradients of all inputs`,
-        where `needed` says which of them anybody wants (LATE: maybe later). `g` is a tuple where the op returned one.
+        where `needed` says which of them anybody wants. `g` is a tuple where the op returned one.
         None once the graph has been freed.
     """
 
@@ -95,12 +95,11 @@ class Tensor:
             tensor.grad = gradient
 
 
-def gradients(loss: Tensor, targets: Sequence[Tensor], keep_graph: bool = False, late: bool = False) -> list[Array]:
+def gradients(loss: Tensor, targets: Sequence[Tensor], keep_graph: bool = False) -> list[Array]:
     """dLoss/dTarget for each target, as arrays of the targets' shapes.
 
     Walks only what lies between the targets and the loss, and frees the graph as it goes unless
-    `keep_graph`. `late`: some may be `Late`, for who adds up the gradients of several losses. A target
-    that the loss does not depend on gets zeros. Raises GraphError when the loss
+    `keep_graph`. A target that the loss does not depend on gets zeros. Raises GraphError when the loss
     is no scalar or its graph was freed by an earlier walk.
     """
     if loss.data.size != 1:
@@ -120,9 +119,7 @@ def gradients(loss: Tensor, targets: Sequence[Tensor], keep_graph: bool = False,
         node = nodes.pop()
         outputs = [(node.id, i) for i in range(node.outputs)]
         g = [arrived.get(key) if key in wanted else arrived.pop(key, None) for key in outputs]
-        needs = [
-            t is not None and _key(t) in needed and (LATE if late and t.node is None else True) for t in node.inputs
-        ]
+        needs = [t is not None and _key(t) in needed for t in node.inputs]
         if any(needs) and any(part is not None for part in g):
             for tensor, gradient in zip(node.inputs, _apply_vjps(node, g, needs), strict=True):
                 if tensor is not None and gradient is not None and (key := _key(tensor)) in needed:
@@ -158,7 +155,7 @@ def ancestors(loss: Tensor) -> list[Node]:
     return [found[i] for i in sorted(found)]
 
 
-def _apply_vjps(node: Node, arrived: list[Array | None], wanted: list[bool | str]) -> Sequence[Array | None]:
+def _apply_vjps(node: Node, arrived: list[Array | None], wanted: list[bool]) -> Sequence[Array | None]:
     g = tuple(arrived) if node.several else arrived[0]
     if callable(node.vjps):
         result: Sequence[Array | None] = node.vjps(g, wanted)

@@ -28,14 +28,13 @@ from dltrain.ops.norm import absolute_sum, p_norm, square_sum
 from dltrain.ops.pool import average_pool, max_pool
 from dltrain.ops.reduction import max, mean, sum
 from dltrain.ops.shape import concatenate, index, reshape, split, transpose
-from dltrain.ops.total import total
 
 __all__ = [
     "FUSED", "absolute_sum", "add", "average_pool", "binary_cross_entropy", "concatenate", "conv", "cross_entropy",
     "dense", "divide", "dropout", "dropout_words", "elu", "exp", "gelu", "hinge", "huber", "index", "leaky_relu",
     "log", "mae", "matmul", "max", "max_pool", "mean", "mse", "multiply", "negative", "p_norm", "power", "prelu",
     "relu", "reshape", "selu", "sigmoid", "silu", "softmax", "softplus", "split", "square_sum", "subtract", "sum",
-    "tanh", "total", "transpose",
+    "tanh", "transpose",
 ]  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """What an optimizer is: a rule for one array, applied to all of them."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from dltrain.backend import array_module
+from dltrain.backend import Device, array_module
 from dltrain.registry import Registry
 
 Array = Any
@@ -33,6 +34,13 @@ class Optimizer:
             arrays = parameter, gradients[name], *(state[f"{name}/{slot}"] for slot in self.slots)
             w, g, *slots = (a.reshape(-1) for a in arrays)
             self.update_one(w, g, slots, lr, step)
+
+    def load_state(self, state: dict[str, Array], kept: Mapping[str, Array], device: Device) -> None:
+        """Copy the state from a checkpoint. Raises KeyError or ValueError where it is that of other parameters."""
+        for name, array in state.items():
+            if (kept[name].shape, kept[name].dtype.kind) != (array.shape, "f"):
+                raise ValueError(f"{name} of the optimizer does not fit")
+            array[...] = device.asarray(kept[name])
 
     def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
         """w: weights, g: their gradient, slots: the state arrays in order. Changes w and slots in place, never g."""

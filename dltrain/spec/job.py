@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dltrain.backend import Device, kernels, open_device
+from dltrain.backend import Device, open_device
 from dltrain.data import (
     Cuts,
     MissingData,
@@ -33,10 +33,9 @@ from dltrain.spec.build import build_layers, build_model, build_source, placed
 from dltrain.spec.load import load, loads, replace
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
-from dltrain.train.job import Job, repeatable
+from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
-from dltrain.train.shards import auto_shard_size
-from dltrain.train.step import fits_a_tape
+from dltrain.train.parallel import auto_shard_size
 
 warn = logging.getLogger("dltrain").warning
 
@@ -47,11 +46,7 @@ def settle(spec: RunSpec, device: Device) -> RunSpec:
     if spec.device == "auto":
         settled["device"] = device.name
     if spec.train.shard_size == "auto":
-        model, size, shares = build_model(spec), spec.train.batch_size, kernels(device.xp.empty(0)).shares
-        mixup = spec.data.common["mixup"] if spec.data else 0
-        taped = not shares and repeatable(model, spec.loss.build(), spec.optimizer.build())
-        taped = taped and fits_a_tape(model, size, mixup)
-        settled["train.shard_size"] = auto_shard_size(model, size, shares, taped)
+        settled["train.shard_size"] = auto_shard_size(build_model(spec), spec.train.batch_size)
     return replace(spec, settled)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from dltrain.backend import kernels
 from dltrain.nn import Layer, Model
-from dltrain.train.shards import Sums
+from dltrain.train.parallel import Sums
 
 Array = Any
 # Beyond 95 % of the way from the middle of the range to its ends: (middle, half the range).

@@ -21,8 +21,8 @@ from dltrain.run.rundir import RunDir
 from dltrain.train.evaluate import evaluate
 from dltrain.train.loader import DataLoader
 from dltrain.train.metrics import calibration
+from dltrain.train.parallel import ThreadPool
 from dltrain.train.settings import MetricsSettings
-from dltrain.train.shards import Crew
 
 Array = Any
 MISTAKES = 24  # that are listed and kept with their inputs, the most confident ones
@@ -44,7 +44,7 @@ def analyse_errors(
     model: Model,
     loss: Loss,
     loader: DataLoader,
-    crew: Crew,
+    pool: ThreadPool,
     batch_size: int,
     shard_size: int,
     settings: MetricsSettings,
@@ -64,7 +64,7 @@ def analyse_errors(
         targets[indices] = to_host(wanted)
         answers[indices] = _judged(to_host(softmax(output).data), wanted) if loss.classification else to_host(output)
 
-    found = evaluate(model, loss, loader, crew, batch_size, shard_size, settings, names, between, see)
+    found = evaluate(model, loss, loader, pool, batch_size, shard_size, settings, names, between, see)
     if not loss.classification:
         step = -(-loader.size // PAIRS)
         sample = {"targets": targets[::step].tolist(), "outputs": answers[::step].tolist()}

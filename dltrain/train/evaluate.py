@@ -14,8 +14,8 @@ from dltrain.nn import Context, Loss, Model
 from dltrain.ops import softmax
 from dltrain.train.loader import DataLoader
 from dltrain.train.metrics import FROM_SCORES, Answers, from_confusion, from_scores
+from dltrain.train.parallel import Sums, ThreadPool
 from dltrain.train.settings import CLASSES, NUMBERS, MetricsSettings
-from dltrain.train.shards import Crew, Sums
 
 Array = Any
 DEFAULTS = MetricsSettings()
@@ -25,7 +25,7 @@ def evaluate(
     model: Model,
     loss: Loss,
     loader: DataLoader,
-    crew: Crew,
+    pool: ThreadPool,
     batch_size: int,
     shard_size: int,
     settings: MetricsSettings = DEFAULTS,
@@ -65,7 +65,7 @@ def evaluate(
         for start in range(0, loader.size, batch_size):
             between()
             batch = np.arange(start, min(loader.size, start + batch_size))
-            sums = crew.run(-(-len(batch) // shard_size), partial(shard_sums, batch))
+            sums = pool.tree_sum(-(-len(batch) // shard_size), partial(shard_sums, batch))
             losses.append(sums["loss"])
             if loss.classification:
                 confusion = sums["confusion"] + confusion

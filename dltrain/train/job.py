@@ -73,9 +73,17 @@ class Job:
         every = [(self.penalty, [layer for layer in self.model.layers if layer.penalty is None]), *own]
         return [(rule, layers) for rule, layers in every if rule.penalises]
 
+    def new_optimizer_state(self) -> dict[str, Any]:
+        """For the model's parameters, once they have values."""
+        return self.optimizer.new_state({name: p.data for name, p in self.model.trainable_parameters.items()})
+
     @cached_property
     def repeatable(self) -> bool:
-        return repeatable(self.model, self.loss, self.optimizer)
+        """Whether a step may be captured and replayed: the model is small, and no plugin's code is part of it, which
+        may do something else in every step."""
+        parts = (*self.model.layers, self.loss, self.optimizer)
+        small = sum(p.size for p in self.model.parameters.values()) <= SMALL
+        return small and all(type(part).__module__.startswith("dltrain.") for part in parts)
 
     def other_data(self, checkpoint: Checkpoint) -> list[str]:
         """`the test data are others now` for every split that is not as it was; of old checkpoints less is known."""
@@ -127,12 +135,3 @@ class Job:
                 "splits": splits,
             },
         }
-
-
-def repeatable(model: Model, loss: Loss, optimizer: Optimizer) -> bool:
-    """Whether a step may be repeated from a script: the model is small, and no plugin's code is part of it, which may
-    do something else in every step."""
-    parts = (*model.layers, loss, optimizer)
-    return sum(p.size for p in model.parameters.values()) <= SMALL and all(
-        type(part).__module__.startswith("dltrain.") for part in parts
-    )

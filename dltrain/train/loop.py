@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import all_to_host, to_host
-from dltrain.backend.process import available_cores, settle
+from dltrain.backend.process import available_cores, hold_blas_to_one_thread
 from dltrain.errors import DivergedError, Interrupted, RunError
 from dltrain.run.checkpoint import Checkpoint, weights_sha256
 from dltrain.run.progress import Position, Progress
@@ -26,14 +26,12 @@ from dltrain.train.evaluate import evaluate
 from dltrain.train.job import Job
 from dltrain.train.loader import StepKey
 from dltrain.train.metrics import WORST, deciding
-from dltrain.train.pace import Pace
+from dltrain.train.parallel import ThreadPool
 from dltrain.train.postmortem import out_of_memory, ranges
 from dltrain.train.settings import HIGHER
-from dltrain.train.shards import Crew
-from dltrain.train.step import train_step
+from dltrain.train.step import replay_for, train_step
 from dltrain.train.step_metrics import EpochMetrics, FiniteGuard, StepMetrics, StepReport, fetch
 from dltrain.train.stopping import farewell, interruptible
-from dltrain.train.updater import Updater
 
 Row = dict[str, Any]
 warn = logging.getLogger("dltrain").warning
@@ -43,19 +41,17 @@ MOST_UNREAD = 256  # steps whose figures stay on a GPU, where few are logged
 def fit(job: Job, run: RunDir, threads: int | None, callback: Callback, checkpoint: Checkpoint | None = None) -> Row:
     """Train to the end and return the run's result; status.json and the logs tell the same.
 
-    threads: as many as are fastest, up to the cores there are, unless given; changes no bits.
+    threads: as many as there are cores unless given; changes no bits.
     checkpoint: where an earlier training of this run is continued.
     Raises DivergedError, Interrupted, or what went wrong otherwise, after status.json has said so.
     """
-    settle()
+    hold_blas_to_one_thread()
     most = (threads or available_cores()) if job.device.is_cpu else 1  # a GPU and its memory are shared by all threads
-    crew = Crew(most)
+    pool = ThreadPool(most)
     training = None
     status = "failed"
     try:
-        training = Training(job, run, crew, callback, checkpoint)
-        if threads is None:
-            training.pace = Pace(crew, run.note)
+        training = Training(job, run, pool, callback, checkpoint)
         run.write_json(run.description, job.describe())
         with interruptible(training), np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
             training.run_epochs()
@@ -80,16 +76,18 @@ def fit(job: Job, run: RunDir, threads: int | None, callback: Callback, checkpoi
                 reason = sys.exception()
                 run.note(f"ended by {type(reason).__name__}: {reason}")
         callback.ended()
-        crew.close()
+        pool.close()
         run.release()
 
 
 class Training:
     """The state of a running training."""
 
-    def __init__(self, job: Job, run: RunDir, crew: Crew, callback: Callback, checkpoint: Checkpoint | None = None):
-        self.job, self.run, self.crew, self.callback = job, run, crew, callback
-        self.scripts = job.device.scripts()
+    def __init__(
+        self, job: Job, run: RunDir, pool: ThreadPool, callback: Callback, checkpoint: Checkpoint | None = None
+    ):
+        self.job, self.run, self.pool, self.callback = job, run, pool, callback
+        self.replay = replay_for(job)
         self.loader = job.loaders["train"]
         self.steps_per_epoch, self.total_steps = job.steps_per_epoch, job.total_steps
         self.epochs = ceil(self.total_steps / self.steps_per_epoch)
@@ -104,10 +102,9 @@ class Training:
         ] = []  # steps taken: where each began, its batch, its figures
         self._unread_since = 0.0
         self.stop_signal: int | None = None
-        self.pace: Pace | None = None
         self.config = run.config.read_text(encoding="utf-8")
         job.model.initialise(job.seed, job.device)
-        self.updater = Updater(job.optimizer, job.model.trainable_parameters)
+        self.optimizer_state = job.new_optimizer_state()
         if checkpoint:
             self._restore(checkpoint)
         self.started = time.perf_counter() - self.progress.seconds
@@ -133,13 +130,10 @@ class Training:
         size = self.job.train.step_size
         while self.position.done < self.steps_per_epoch and not self._is_over():
             first = self.position.done * size
-            began, batch = time.perf_counter(), order[first : first + size]
-            self._step(batch)
+            self._step(order[first : first + size])
             self._look_at_clock()
             if self._is_time_to_read():
                 self._read()
-            if self.pace and len(batch) == size:
-                self.pace.stepped(time.perf_counter() - began)
             self._stop_if_asked()
             self._save_if_due()
         self._read()
@@ -163,7 +157,7 @@ class Training:
         figures = None
         try:
             figures = train_step(
-                self.job, self.crew, self.scripts, batch, moment, lr, self.updater, compare, self._guard
+                self.job, self.pool, self.replay, batch, moment, lr, self.optimizer_state, compare, self._guard
             )
         except MemoryError:
             if self.job.device.is_cpu:
@@ -276,7 +270,7 @@ class Training:
         job, names = self.job, self.job.metrics.named
         sizes = job.train.batch_size, job.shard_size
         loader = job.loaders[split]
-        found = evaluate(job.model, job.loss, loader, self.crew, *sizes, job.metrics, names, self._stop_if_asked)
+        found = evaluate(job.model, job.loss, loader, self.pool, *sizes, job.metrics, names, self._stop_if_asked)
         return {key: found[key] for key in names if key in found}
 
     def examine(self) -> Row | None:
@@ -287,7 +281,7 @@ class Training:
         job, names = self.job, self.job.metrics.named
         sizes, classes = (job.train.batch_size, job.shard_size), job.preprocessing.classes
         measured, loader = (job.metrics, (*names, "calibration_error")), job.loaders[split]
-        looked = analyse_errors(job.model, job.loss, loader, self.crew, *sizes, *measured, classes, self._stop_if_asked)
+        looked = analyse_errors(job.model, job.loss, loader, self.pool, *sizes, *measured, classes, self._stop_if_asked)
         save_analysis(looked, self.run, split, "last")
         return {key: looked.found[key] for key in names if key in looked.found} if split == "test" else None
 
@@ -313,7 +307,7 @@ class Training:
 
     def broken(self) -> str | None:
         """The name of an array that is not finite, of weights or optimizer."""
-        arrays = self.job.model.weights() | self.updater.state
+        arrays = self.job.model.weights() | self.optimizer_state
         finite = all_to_host([self.job.device.xp.isfinite(array).all() for array in arrays.values()])
         return next((name for name, good in zip(arrays, finite, strict=True) if not good), None)
 
@@ -346,7 +340,7 @@ class Training:
         self.progress.seconds = time.perf_counter() - self.started
         return Checkpoint(
             weights={name: to_host(array) for name, array in self.job.model.weights().items()},
-            optimizer={name: to_host(array) for name, array in self.updater.state.items()},
+            optimizer={name: to_host(array) for name, array in self.optimizer_state.items()},
             epoch=self.sums.to_arrays() if self.sums else {},
             position=self.position,
             progress=replace(self.progress),
@@ -367,8 +361,7 @@ class Training:
             if where.step and where.step != (where.epoch - 1) * self.steps_per_epoch + where.done:
                 raise ValueError(f"step {where.step} is not {where.done} steps into epoch {where.epoch}")
             self.job.model.load(checkpoint.weights, self.job.device)
-            self.updater = Updater(self.job.optimizer, self.job.model.trainable_parameters)
-            self.updater.load(checkpoint.optimizer, self.job.device)
+            self.job.optimizer.load_state(self.optimizer_state, checkpoint.optimizer, self.job.device)
             if checkpoint.epoch:
                 self.sums = EpochMetrics(self.job.model)
                 self.sums.restore(checkpoint.epoch)

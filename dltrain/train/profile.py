@@ -15,8 +15,9 @@ from functools import wraps
 from time import perf_counter_ns
 from typing import Any
 
+from dltrain.backend import eager
 from dltrain.engine import OPS
-from dltrain.train import loader, loop, shards, step
+from dltrain.train import loader, loop, parallel, step
 from dltrain.train.job import Job
 
 Row = dict[str, Any]
@@ -27,14 +28,13 @@ STEPS = 20  # steps that are kept
 
 STEP, LOG, WAITING = "checks and probes", "log", "waiting for threads"
 STAGES: tuple[tuple[Any, str, str], ...] = (  # (where it is looked up, its name there, what a row calls it)
-    (step, "_train_shard", "graph and layers in Python"),
+    (step, "shard_sums", "graph and layers in Python"),
     (loader.DataLoader, "examples", "batch"),
     (loader, "random_words", "random numbers"),
     (step, "random_words", "random numbers"),
     (step, "observe", "diagnostics"),
-    (shards, "add", "tree sums"),
-    (shards.Crew, "run", WAITING),
-    (shards.Crew, "each", WAITING),
+    (parallel, "add", "tree sums"),
+    (parallel.ThreadPool, "tree_sum", WAITING),
     (step, "_square", "norms"),
     (step, "penalise", "penalty"),
 )
@@ -90,8 +90,8 @@ class Profile:
             put(type(job.loss), "__call__", self._for_layer, "loss")
             for owner, name, what in STAGES:
                 put(owner, name, self._stage, what)
-            self._repeated = step.is_repeated(job, job.train.step_size)
-            stack.enter_context(_replaced(step, "is_repeated", lambda *_: False))  # no op is called in a script
+            self._repeated = step.replay_for(job) is not eager
+            stack.enter_context(_replaced(loop, "replay_for", lambda job: eager))  # no op is called in a replay
             put(type(job.optimizer), "update_one", self._stage, "update")
             put(loop, "train_step", self._part_of_step, STEP)
             put(loop.Training, "_log_step", self._part_of_step, LOG)

@@ -17,7 +17,7 @@ from dltrain.errors import DivergedError
 from dltrain.nn import Model
 from dltrain.train.diagnostics import Mean, Probes
 from dltrain.train.loader import StepKey
-from dltrain.train.shards import Sums
+from dltrain.train.parallel import Sums
 
 Array = Any
 MEANS = ("loss", "data_loss", "penalty", "accuracy")

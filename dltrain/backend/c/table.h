@@ -15,8 +15,6 @@ KERNEL(dense, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, inputs), NUMBER(i64, 
 KERNEL(dense_grad, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, inputs), NUMBER(i64, outputs), READ(float, g), READ(float, x),
        READ(float, w), NUMBER(int, activation), READ(float, y), WRITTEN(float, dx), WRITTEN(float, dw), WRITTEN(float, db),
        THREADS(threads))
-KERNEL(outer, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, inputs), NUMBER(i64, outputs), READ(float, x), NUMBER(i64, x_row),
-       READ(float, g), WRITTEN(float, dw), THREADS(threads))
 KERNEL(max_pool, MAY_FAIL, WINDOW(window), NUMBER(i64, examples), READ(float, x), WRITTEN(float, y), THREADS(threads))
 KERNEL(max_pool_grad, MAY_FAIL, WINDOW(window), NUMBER(i64, examples), READ(float, g), READ(float, x), READ(float, y),
        WRITTEN(float, dx), THREADS(threads))

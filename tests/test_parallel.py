@@ -18,12 +18,10 @@ from hypothesis import strategies as st
 
 from dltrain.backend import choose_kernels, open_device
 from dltrain.engine import Tensor, no_grad
-from dltrain.ops import total
-from dltrain.optim import OPTIMIZERS
-from dltrain.spec import load, loads, settle
+from dltrain.spec import load, settle
 from dltrain.spec.job import build_model
-from dltrain.train import shards
-from dltrain.train.shards import Crew, Tree, auto_shard_size
+from dltrain.train import parallel
+from dltrain.train.parallel import ThreadPool, Tree, auto_shard_size
 
 Sums = dict[str, Any]
 
@@ -97,20 +95,20 @@ def test_adding_never_changes_what_was_entered() -> None:
     assert [v[0] for v in values] == [0, 1, 2, 3, 4, 5]
 
 
-# --- the crew ---------------------------------------------------------------------------------------------------------
+# --- the pool ---------------------------------------------------------------------------------------------------------
 
 
 def sums_of(threads: int, count: int, delay: Callable[[int], float]) -> bytes:
-    values, crew = parts(count), Crew(threads)
+    values, pool = parts(count), ThreadPool(threads)
 
     def work(shard: int) -> Sums:
         time.sleep(delay(shard))
         return {"x": values[shard]}
 
     try:
-        return bytes(crew.run(count, work)["x"].tobytes())
+        return bytes(pool.tree_sum(count, work)["x"].tobytes())
     finally:
-        crew.close()
+        pool.close()
 
 
 def all_sums(count: int) -> set[bytes]:
@@ -126,39 +124,54 @@ def test_the_bits_of_a_sum_depend_neither_on_threads_nor_on_delays(count: int) -
 
 
 def test_an_unordered_sum_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "Tree", Unordered)
+    monkeypatch.setattr(parallel, "Tree", Unordered)
     assert len(all_sums(7)) > 1
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_shards_start_in_order_and_no_more_than_the_threads_compute(threads: int) -> None:
     lock, running, most, started = threading.Lock(), 0, 0, []
-    first_ones = threading.Barrier(threads)  # they all have a permit: nobody else may begin before they have
-
-    def change(by: int) -> None:
-        nonlocal running, most
-        with lock:
-            running += by
-            most = max(most, running)
+    first_ones = threading.Barrier(threads)  # as many as there are threads compute at the same time
 
     def work(shard: int) -> Sums:
+        nonlocal running, most
         with lock:
             started.append(shard)
+            running += 1
+            most = max(most, running)
         if shard < threads:
             first_ones.wait(30)
-        change(1)
         time.sleep(1e-3)
-        change(-1)  # it gives up its permit while it waits
-        total(Tensor(1.0), name="a")
-        change(1)
-        time.sleep(1e-3)
-        change(-1)
+        with lock:
+            running -= 1
         return {"x": np.ones(1)}
 
-    Crew(threads).run(7, work)
-    assert most <= threads
-    assert started == sorted(started) if threads == 1 else set(started[:threads]) == set(range(threads))
-    assert len(started) == 7
+    pool = ThreadPool(threads)
+    pool.tree_sum(7, work)
+    pool.close()
+    assert most == threads
+    assert sorted(started) == list(range(7)) and set(started[:threads]) == set(range(threads))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_error_is_that_of_the_lowest_shard_that_failed_and_no_more_are_begun(threads: int) -> None:
+    started, third_failed = [], threading.Event()
+
+    def work(shard: int) -> Sums:
+        started.append(shard)
+        if shard == 1 and threads == 3:
+            third_failed.wait(30)
+        if shard in (1, 2):
+            third_failed.set()
+            raise MemoryError(f"shard {shard}")
+        return {"x": np.ones(1)}
+
+    pool = ThreadPool(threads)
+    with pytest.raises(MemoryError, match="shard 1"):
+        pool.tree_sum(50, work)
+    assert len(started) < 50
+    assert pool.tree_sum(3, lambda shard: {"x": np.ones(1)})["x"] == 3, "it goes on"
+    pool.close()
 
 
 def test_workers_run_in_a_copy_of_the_callers_context() -> None:
@@ -172,59 +185,33 @@ def test_workers_run_in_a_copy_of_the_callers_context() -> None:
         return {"x": np.ones(1)}
 
     with no_grad(), np.errstate(over="call"):
-        Crew(2).run(4, work)
+        ThreadPool(2).tree_sum(4, work)
     assert seen == [("the caller's", "call", None)] * 4
     assert own.get() == "the caller's"
 
 
-def test_threads_end_when_the_crew_is_closed() -> None:
-    before, crew = threading.active_count(), Crew(2)
-    crew.run(5, lambda shard: {"x": np.ones(1)})
-    crew.run(3, lambda shard: {"x": np.ones(1)})
-    assert threading.active_count() == before + 4, "a thread for each shard but the last, kept for the next step"
-    crew.close()
-    for _ in range(200):
-        if threading.active_count() == before:
-            return
-        time.sleep(0.01)
-    raise AssertionError("threads are left")
+def test_threads_end_when_the_pool_is_closed() -> None:
+    before, pool = {*threading.enumerate()}, ThreadPool(3)
+    for count in (5, 3):
+        pool.tree_sum(count, lambda shard: {"x": np.ones(1)})
+    begun = {*threading.enumerate()} - before
+    assert 1 <= len(begun) <= 2, "the calling thread is one of three"
+    pool.close()
+    assert not any(thread.is_alive() for thread in begun)
 
 
 # --- shard size -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("chosen_kernels")
 def test_the_shard_size_follows_from_model_and_batch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    conv, dense = build(EVERY_LAYER["deep"], (8, 8, 1)), build(SMALL, (5,))
-    for cores in (1, 64):
+    conv, dense, large = build(EVERY_LAYER["deep"], (8, 8, 1)), build(SMALL, (5,)), build_model(load("cifar_cnn"))
+    for cores, kernels in ((1, "numpy"), (64, "auto")):
+        choose_kernels(kernels)
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)), raising=False)
-        assert [auto_shard_size(conv, n, True, False) for n in (1, 20, 32, 128, 1 << 20)] == [1, 20, 32, 128, 1 << 14]
-        assert [auto_shard_size(conv, n, False, True) for n in (1, 20, 32, 40, 128, 1000)] == [1, 20, 32, 32, 32, 32]
-        large = build_model(load("cifar_cnn"))
-        assert [auto_shard_size(large, n, True, False) for n in (1, 20, 32, 128, 1000)] == [1, 20, 32, 32, 32]
-        assert [auto_shard_size(dense, n, True, False) for n in (1, 64, 100, 128, 1001)] == [1, 64, 100, 128, 501]
-        assert [auto_shard_size(dense, n, False, False) for n in (1, 64, 100, 128, 1001)] == [1, 64, 64, 64, 501]
-        assert [auto_shard_size(dense, n, False, True) for n in (1, 64, 1001)] == [1, 64, 1001]
-
-
-MLP = """
-data: digits
-model: {layers: [flatten, {dense: 20}, {dense: {units: 10, activation: none}}]}
-train: {batch_size: 100}
-"""
-
-
-@pytest.mark.usefixtures("chosen_kernels", "scratch_registries")
-def test_a_dense_net_is_one_shard_where_its_calls_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elsewhere one shard would leave the other threads idle."""
-    choose_kernels("numpy")
-
-    def size(text: str = MLP) -> object:
-        return settle(loads(text), open_device("cpu")).train.shard_size
-
-    assert size() == 100
-    assert size(MLP.replace("digits", "{digits: {mixup: 0.2}}")) == 64
-    OPTIMIZERS.register("of_a_plugin")(type("Own", (OPTIMIZERS["sgd"],), {"__module__": "elsewhere"}))
-    assert size(MLP + "optimizer: of_a_plugin\n") == 64
-    monkeypatch.setattr("dltrain.train.step.SHORT_IN_NUMPY", 100_000)  # multiplications
-    assert size() == 64
+        assert [auto_shard_size(conv, n) for n in (1, 20, 32, 128, 1 << 20)] == [1, 20, 32, 128, 1 << 14]
+        assert [auto_shard_size(large, n) for n in (1, 20, 32, 128, 1000)] == [1, 20, 32, 32, 32]
+        assert [auto_shard_size(dense, n) for n in (1, 64, 100, 128, 1001)] == [1, 64, 100, 128, 501]
+        settled = [settle(load(name), open_device("cpu")).train.shard_size for name in ("digits_cnn", "penguins_mlp")]
+        assert settled == [64, 32]
