@@ -82,7 +82,7 @@ def same(found: dict[str, list[str]]) -> None:
         assert not different, (first, other)
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("compiler", ["gcc", pytest.param("clang", marks=pytest.mark.outside)])
 def test_the_files_are_compiled_as_they_stand(compiler: str, builds: Builds) -> None:
     """Without an error. The tests below compare what they compute with the installed library."""
     if not shutil.which(compiler):

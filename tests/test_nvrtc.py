@@ -1,11 +1,12 @@
-"""What the wheels of the extra `gpu` can prove on a machine without a GPU. Not part of the usual tests: 2 GB.
+"""What the wheels of the extra `gpu` (2 GB) can prove on a machine without a GPU: `tools/outside --gpu`.
 
-pip install -e '.[test,gpu]' && pytest -m nvrtc -n 0
+What every test run proves of it is in test_cuda.py and test_standin.py.
 """
 
 import inspect
 import re
 from importlib.resources import files
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ import standin
 from dltrain.backend import cuda, open_device
 from dltrain.errors import DeviceError
 
-pytestmark = pytest.mark.nvrtc
+pytestmark = [
+    pytest.mark.outside,
+    pytest.mark.skipif(find_spec("cupy") is None, reason="needs CuPy, which comes with the extra `gpu`"),
+]
 KERNELS = sorted(path.name for path in files("dltrain.backend").iterdir() if path.name.endswith(".cu"))
 NOT_FUNCTIONS = {"cuda", "lib", "inf", "nan", "pi", "newaxis", "ndarray", "dtype"}
 

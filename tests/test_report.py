@@ -334,6 +334,7 @@ document.title = JSON.stringify([innerWidth, document.documentElement.scrollWidt
 })</script>"""
 
 
+@pytest.mark.outside
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
 @pytest.mark.parametrize("width", [360, 768, 1440])
 def test_no_page_is_wider_than_the_window(width: int, run: Path, tmp_path: Path) -> None:

@@ -216,9 +216,10 @@ def test_an_epoch_of_digits(tmp_path: Path) -> None:
     assert len(hashes(job, tmp_path)) == 1
 
 
-def test_forty_steps_of_cifar(data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [5, pytest.param(40, marks=pytest.mark.slow)])
+def test_steps_of_cifar(steps: int, data_dir: Path, tmp_path: Path) -> None:
     """Batches of 32, a quarter of the config's, in 3 shards of 9 and one of 5."""
-    job = configured("cifar_cnn", data_dir, "train.max_steps=40", "train.batch_size=32", "train.shard_size=9")
+    job = configured("cifar_cnn", data_dir, f"train.max_steps={steps}", "train.batch_size=32", "train.shard_size=9")
     job.loaders.pop("test")
     assert len(hashes(job, tmp_path)) == 1
 

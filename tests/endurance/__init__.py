@@ -1,1 +1,0 @@
-"""Checks that are made a few times by the tests and a great many times by `python tests/endurance/run.py`."""
