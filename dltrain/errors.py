@@ -1,5 +1,7 @@
 """Everything that a user can be told. Whatever is not one of these is a bug: a line says so, --debug shows where."""
 
+from typing import Any
+
 
 class DltrainError(Exception):
     """A failure with a message for the user: what is wrong, where, what to do."""
@@ -46,10 +48,11 @@ class DeviceError(DltrainError):
 class DivergedError(DltrainError):
     """A loss or gradient that is not finite. Raised before the update, so the weights are still good.
 
-    layer: where it was seen first, where that is known.
+    layer: where it was seen first, where that is known. batch: the examples of a training step that failed.
     """
 
     exit_code = 3
+    batch: Any = None
 
     def __init__(self, message: str, layer: str | None = None):
         super().__init__(message)

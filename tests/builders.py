@@ -187,7 +187,8 @@ def new_run(folder: Path, name: str = "test") -> RunDir:
 def train(job: Job, folder: Path, threads: int = 2) -> tuple[dict[str, Any], RunDir]:
     """The result of a whole training, and where it is kept."""
     run = new_run(folder)
-    return fit(job, run, threads, Silent()), run
+    fit(job, run, threads, Silent())
+    return run.result(), run
 
 
 def weights_of(job: Job) -> dict[str, Array]:

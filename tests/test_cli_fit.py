@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from dltrain.run import rundir
 from dltrain.spec import shipped_configs
-from dltrain.train.loop import Training
+from dltrain.train import loop
 
 RESULT = ("run", "status", "epochs", "steps", "train", "validation", "test", "weights_sha256")
 STEP = ("event", "epoch", "step", "loss", "data_loss", "penalty", "accuracy", "lr", "gradient_norm",
@@ -260,7 +260,7 @@ def raising(error: Exception) -> Callable[..., None]:
     return fail
 
 
-@pytest.mark.parametrize("where", ["__init__", "run_epochs"])
+@pytest.mark.parametrize("where", ["initial_state", "train_step"])
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -272,7 +272,7 @@ def raising(error: Exception) -> Callable[..., None]:
 def test_a_failure_is_one_message_and_the_run_says_so(
     where: str, error: Exception, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Training, where, raising(error))
+    monkeypatch.setattr(loop, where, raising(error))
     said = dltrain("fit", "smoke", *QUICK, "--runs-dir", tmp_path, "--json")
     assert (said.code, said.errors) == (1, [message])
     assert said.json["status"] == "failed" and "Traceback" not in said.err

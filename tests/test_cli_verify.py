@@ -3,6 +3,7 @@
 import re
 import signal
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from commands import dltrain, done, strict
 
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.rundir import RunDir
-from dltrain.train.loop import Training
+from dltrain.train import loop
 
 BEGIN = ("fit", "smoke", "data.validation=64", "train.batch_size=32", "train.max_steps=6", "--threads", 2)
 KEEP = ("checkpoint.every_steps=2", "checkpoint.keep=9")
@@ -124,21 +125,21 @@ def test_it_takes_the_time_that_it_needs(tmp_path: Path) -> None:
 
 def test_a_repetition_that_ends_early_differs_and_writes_nothing(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     before = files(run)
-    monkeypatch.setattr(Training, "_should_stop_early", lambda training: True)
+    monkeypatch.setattr(loop, "stops_early", lambda *_: True)
     said = dltrain("verify", run.path)
     assert (said.code, said.errors) == (1, ["the repeated training ended early, after step 0"])
     assert files(run) == before
 
 
 def test_an_interrupted_comparison(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, step = files(run), Training._step
+    before, step, calls = files(run), loop.train_step, count(1)
 
-    def interrupted(training: Training, batch: Any) -> None:
-        step(training, batch)
-        if training.position.step == 3:
+    def interrupted(*args: Any) -> Any:
+        if next(calls) == 3:
             signal.raise_signal(signal.SIGINT)
+        return step(*args)
 
-    monkeypatch.setattr(Training, "_step", interrupted)
+    monkeypatch.setattr(loop, "train_step", interrupted)
     said = dltrain("verify", run.path)
     assert said.code == 130 and "interrupted after step 3; nothing was written" in said.err
     assert "saved" not in said.err and files(run) == before

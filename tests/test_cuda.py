@@ -245,7 +245,8 @@ def test_a_checkpoint_moves_between_devices(gpu: Device, to_gpu: bool, tmp_path:
     half.hold()
     kept = half.checkpoint("last")
     half.reopen(kept, {}, None)
-    result = fit(job(second), half, 1, Silent(), kept)
+    fit(job(second), half, 1, Silent(), kept)
+    result = half.result()
     for key in ("train", "validation"):
         assert_close(result[key], whole[key])
     for name, expected in run.checkpoint("last").weights.items():

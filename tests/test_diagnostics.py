@@ -14,10 +14,11 @@ from dltrain.backend import Device, to_host
 from dltrain.engine import no_grad
 from dltrain.nn import Context, Model
 from dltrain.optim import OPTIMIZERS, SCHEDULES
-from dltrain.run.rundir import RunDir
 from dltrain.train.callbacks import LayerRows
-from dltrain.train.loop import Training, fit
+from dltrain.train.job import Job
+from dltrain.train.loop import EpochEnded, fit, layer_rows, steps
 from dltrain.train.parallel import ThreadPool
+from dltrain.train.state import initial_state
 
 Row = dict[str, Any]
 STEP_ROW = (
@@ -99,7 +100,8 @@ def test_rows_have_exactly_their_fields(tmp_path: Path) -> None:
     callback = Silent()
     job = make_job(EVERY_LAYER["deep"], {"train": images(70), "validation": images(20), "test": images(10)})
     run = new_run(tmp_path)
-    result = fit(job, run, 2, callback)
+    fit(job, run, 2, callback)
+    result = run.result()
     metrics, layers = strict_rows(run.metrics), strict_rows(run.layers)
     steps, epochs = ([row for row in metrics if row["event"] == event] for event in ("step", "epoch"))
     assert {tuple(row) for row in steps} == {STEP_ROW}
@@ -182,8 +184,8 @@ def outputs_of(model: Model, x: Any) -> dict[str, np.ndarray]:
     return outputs
 
 
-def still_training(device_name: str, folder: Path) -> tuple[Training, RunDir]:
-    """A training whose steps vanish in float32, of a net with units that are nearly dead."""
+def still_training(device_name: str) -> tuple[Job, list[Row]]:
+    """A training whose steps vanish in float32, of a net with units that are nearly dead; its rows of layers."""
     job = make_job(
         STILL,
         {"train": images(70)},
@@ -191,13 +193,18 @@ def still_training(device_name: str, folder: Path) -> tuple[Training, RunDir]:
         optimizer=OPTIMIZERS["sgd"](lr=1e-300),
         epochs=1,
     )
-    run = new_run(folder)
-    training = Training(job, run, ThreadPool(3), Silent())
+    state = initial_state(job)
     for weight in (job.model.layers[1].parameters["weight"], job.model.layers[4].parameters["weight"]):
         weight.data *= 3  # so that some values saturate
     for index in (0, 5):
         bring_near_death(job.model, index, job.loaders["train"].examples(np.arange(70))[0])
-    return training, run
+    before, found = weights_of(job), []
+    for event in steps(job, state, ThreadPool(3), lambda step: False):
+        if isinstance(event, EpochEnded):
+            found, state.epoch = layer_rows(job, state), None
+    after = weights_of(job)
+    assert all(np.array_equal(before[name], after[name]) for name in before), "the weights were to stay"
+    return job, found
 
 
 def bring_near_death(model: Model, index: int, x: Any) -> None:
@@ -211,17 +218,13 @@ def bring_near_death(model: Model, index: int, x: Any) -> None:
 
 
 @pytest.mark.parametrize("device_name", DEVICES)
-def test_dead_units_are_counted_exactly(device_name: str, tmp_path: Path) -> None:
-    training, run = still_training(device_name, tmp_path)
-    before = weights_of(training.job)
-    training.run_epochs()
-    after = weights_of(training.job)
-    assert all(np.array_equal(before[name], after[name]) for name in before), "the weights were to stay"
-    expected = outputs_of(training.job.model, training.loader.examples(np.arange(70))[0])
+def test_dead_units_are_counted_exactly(device_name: str) -> None:
+    job, found = still_training(device_name)
+    expected = outputs_of(job.model, job.loaders["train"].examples(np.arange(70))[0])
     dead = {name: int((y == 0).all(0).sum()) for name, y in expected.items()}
     barely = {name: int(((y > 0).sum(0) == 1).sum()) for name, y in expected.items()}
     assert min(dead["conv1"], dead["dense2"], barely["conv1"], barely["dense2"]) >= 1, "nothing was tested"
-    for row in strict_rows(run.layers):
+    for row in found:
         y = expected[row["layer"]]
         relu = row["activation"] == "relu"
         assert row["units"] == y.shape[1]
@@ -230,13 +233,12 @@ def test_dead_units_are_counted_exactly(device_name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("device_name", DEVICES)
-def test_means_deviations_and_saturation_are_over_all_examples(device_name: str, tmp_path: Path) -> None:
-    training, run = still_training(device_name, tmp_path)
-    training.run_epochs()
-    expected = outputs_of(training.job.model, training.loader.examples(np.arange(70))[0])
+def test_means_deviations_and_saturation_are_over_all_examples(device_name: str) -> None:
+    job, found = still_training(device_name)
+    expected = outputs_of(job.model, job.loaders["train"].examples(np.arange(70))[0])
     limits = {"tanh": (-0.95, 0.95), "sigmoid": (0.025, 0.975)}
     shares = []
-    for row in strict_rows(run.layers):
+    for row in found:
         y = expected[row["layer"]].astype(np.float64)
         assert row["activation_mean"] == pytest.approx(y.mean(), rel=1e-4, abs=1e-5)
         assert row["activation_std"] == pytest.approx(y.std(), rel=1e-4)
@@ -258,7 +260,8 @@ def test_looking_in_the_middle_of_an_epoch_changes_nothing(tmp_path: Path) -> No
     results, logs = [], []
     for callback in (Silent(), Curious()):
         run = new_run(tmp_path, type(callback).__name__.lower())
-        results.append(fit(make_job(), run, 2, callback)["weights_sha256"])
+        fit(make_job(), run, 2, callback)
+        results.append(run.result()["weights_sha256"])
         logs.append(strict_rows(run.layers))
     assert results[0] == results[1] and logs[0] == logs[1]
     layers = len(looks[0])

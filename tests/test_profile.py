@@ -41,7 +41,7 @@ def everything_timed() -> dict[str, Any]:
     kinds = {type(layer) for net in EVERY_LAYER for layer in job(net).model.layers} | {type(job().loss)}
     found |= {f"{kind.__name__}.__call__": vars(kind).get("__call__") for kind in kinds}
     found["optimizer"] = vars(type(job().optimizer)).get("update_one")
-    return found | {"train_step": loop.train_step, "_log_step": loop.Training._log_step}
+    return found | {"train_step": loop.train_step, "log_step": loop.log_step}
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -2,7 +2,9 @@
 
 import random
 import shutil
+import signal
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from dltrain.errors import Interrupted, RunError
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.rundir import RunDir
+from dltrain.train import loop
 from dltrain.train.job import Job
-from dltrain.train.loop import Training, fit
+from dltrain.train.loop import fit
 from dltrain.train.step_metrics import EpochMetrics
 
 ALL_STEPS = {"every_steps": 1, "keep": 1000}
@@ -28,7 +31,8 @@ def go_on(make: Callable[..., Job], run: RunDir, **changes: Any) -> dict[str, An
     run.hold()
     checkpoint = run.checkpoint("last") if run.has_checkpoint() else None
     run.reopen(checkpoint, {}, None)
-    return fit(make(**changes), run, 2, Silent(), checkpoint)
+    fit(make(**changes), run, 2, Silent(), checkpoint)
+    return run.result()
 
 
 def broken_off(run: RunDir, step: int, folder: Path) -> RunDir:
@@ -133,24 +137,18 @@ def test_a_longer_training_is_as_if_it_had_been_so_from_the_start(tmp_path: Path
             assert remains(run) == expected, f"after {short}"
 
 
-class Signals(Silent):
-    """Asks the training to end when it evaluates for the nth time."""
+def signal_in_evaluation(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process gets a signal when it evaluates for the nth time."""
+    evaluations = count(1)
+    for name in ("validate", "test"):
+        plain = getattr(loop, name)
 
-    def __init__(self, at: int):
-        super().__init__()
-        self.left = at
+        def watched(*args: Any, plain: Any = plain) -> Any:
+            if next(evaluations) == at:
+                signal.raise_signal(signal.SIGTERM)
+            return plain(*args)
 
-    def wrap(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("evaluate", "examine"):
-            plain = getattr(Training, name)
-
-            def watched(training: Training, *split: str, plain: Any = plain) -> Any:
-                self.left -= 1
-                if self.left == 0:
-                    training.stop_signal = 15
-                return plain(training, *split)
-
-            monkeypatch.setattr(Training, name, watched)
+        monkeypatch.setattr(loop, name, watched)
 
 
 @pytest.mark.parametrize("max_steps", [6, 8])
@@ -163,11 +161,11 @@ def test_a_signal_during_an_evaluation_ends_it(max_steps: int, tmp_path: Path, m
 
     expected = remains(train(make(), tmp_path)[1])
     for at in (1, 2, 3):
-        run, signals = new_run(tmp_path), Signals(at)
+        run = new_run(tmp_path)
         with monkeypatch.context() as patched:
-            signals.wrap(patched)
+            signal_in_evaluation(at, patched)
             with pytest.raises(Interrupted) as caught:
-                fit(make(), run, 2, signals)
+                fit(make(), run, 2, Silent())
         assert caught.value.exit_code == 143 and run.status()["status"] == "interrupted"
         assert run.checkpoint("last").position.step == [4, max_steps, max_steps][at - 1]
         go_on(make, run)

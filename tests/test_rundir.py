@@ -17,6 +17,7 @@ from dltrain.errors import ConfigError, RunError
 from dltrain.run import rundir
 from dltrain.run.progress import Position
 from dltrain.run.rundir import RunDir, all_runs
+from dltrain.train import loop
 
 # --- creating --------------------------------------------------------------------------------------------------------
 
@@ -140,19 +141,19 @@ def test_rows_wait_a_moment_for_others_and_never_longer(tmp_path: Path, monkeypa
     def written() -> list[int]:
         return [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()]
 
-    run.append_soon({"step": 1})
+    run.log_step({"step": 1})
     assert written() == [1]
     clock += 0.01
-    run.append_soon({"step": 2})
+    run.log_step({"step": 2})
     assert written() == [1]
     clock += 0.1
-    run.append_soon({"step": 3})
+    run.log_step({"step": 3})
     assert written() == [1, 2, 3]
-    run.append_soon({"step": 4})
+    run.log_step({"step": 4})
     run.append(run.metrics, {"step": 5})  # order is kept
     assert written() == [1, 2, 3, 4, 5]
     for step, look in enumerate([lambda: run.rows(run.metrics), run.log_lengths, run.flush], start=6):
-        run.append_soon({"step": step})
+        run.log_step({"step": step})
         assert written()[-1] == step - 1
         look()
         assert written()[-1] == step
@@ -244,7 +245,7 @@ def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
     monkeypatch.setattr(RunDir, "save", watched)
     # a loss that only rises: the first epoch is the best one
     losses = iter(range(1, 5))
-    monkeypatch.setattr("dltrain.train.loop.Training.evaluate", lambda *args: {"loss": next(losses, 9)})
+    monkeypatch.setattr(loop, "validate", lambda *_: {"loss": next(losses, 9)})
     train(make_job(checkpoints={"every_epochs": every}, epochs=4), tmp_path)
     assert saved == [step for step in steps if step != 4]
 

@@ -72,10 +72,10 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 def logged(job: Job, folder: Path, threads: int = 2) -> tuple[Any, ...]:
     """Everything that a training leaves behind but for times."""
     callback, run = Silent(), new_run(folder)
-    result = fit(job, run, threads, callback)
+    fit(job, run, threads, callback)
     timed = ("seconds", "examples_per_second")
     rows = [{key: value for key, value in row.items() if key not in timed} for row in run.rows(run.metrics)]
-    return result["weights_sha256"], rows, run.rows(run.layers)
+    return run.result()["weights_sha256"], rows, run.rows(run.layers)
 
 
 def same(make: Callable[[], Job], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

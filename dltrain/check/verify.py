@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,16 +65,16 @@ def verify(
         start = job.adopt(start)
     # every step is to be seen when it has been taken, however long it takes
     job = replace(job, logging=replace(job.logging, every=1), train=replace(job.train, max_time=None))
-    rehearsal = _Rehearsal(job, run, found)
+    comparison = _Comparison(job, run, found)
     try:
-        fit(job, rehearsal, threads, rehearsal, start)
-        found.differences.append(f"the repeated training ended early, after step {rehearsal.step}")
+        fit(job, comparison, threads, comparison, start)
+        found.differences.append(f"the repeated training ended early, after step {comparison.step}")
     except _Reached:
         pass
     except Interrupted as error:
-        raise Interrupted(f"interrupted after step {rehearsal.step}; nothing was written", error.exit_code) from None
+        raise Interrupted(f"interrupted after step {comparison.step}; nothing was written", error.exit_code) from None
     except DivergedError as error:
-        if diverged and (diverged["step"], diverged["message"]) == (rehearsal.step, str(error)):
+        if diverged and (diverged["step"], diverged["message"]) == (comparison.step, str(error)):
             found.diverged = str(error)
         else:
             found.differences.append(f"the repeated training ended differently: {error}")
@@ -87,46 +88,52 @@ class _Reached(Exception):
     """The last step that was wanted has been compared."""
 
 
-class _Rehearsal(RunDir, Callback):
-    """The run as a repeated training sees it: rows and weights are compared instead of written."""
+class _Comparison(Callback):
+    """The sink and callback of a repeated training: it compares with what the run has kept, and keeps nothing."""
 
     def __init__(self, job: Job, run: RunDir, found: Findings):
-        super().__init__(run.path)
-        self.job, self.found = job, found
+        self.job, self.run, self.found = job, run, found
         self.step = found.first
-        self.recorded = {_key(row): row for log in (self.metrics, self.layers) for row in self.rows(log)}
+        self.recorded = {_key(row): row for log in (run.metrics, run.layers) for row in run.rows(log)}
 
-    # what a training does to its run directory
+    # what a training says and keeps
 
-    def append(self, path: Any, *rows: Row) -> None:
-        for row in rows:
-            if (recorded := self.recorded.get(_key(row))) is not None:
-                self._compare_rows(row, recorded)
+    @property
+    def path(self) -> Path:
+        return self.run.path
 
-    def append_soon(self, row: Row) -> None:
-        self.append(self.metrics, row)
+    def log_step(self, row: Row) -> None:
+        if (recorded := self.recorded.get(_key(row))) is not None:
+            self._compare_rows(row, recorded)
 
-    def save(self, checkpoint: Checkpoint, best: bool, keep: int = 1) -> None:
-        pass
+    def log_epoch(self, row: Row, layers: list[Row]) -> None:
+        for each in (row, *layers):
+            self.log_step(each)
 
-    def update_status(self, **changes: Any) -> None:
-        pass
-
-    def write(self, path: Any, content: bytes) -> None:
-        pass
+    def log_lengths(self) -> dict[str, int]:
+        return {}
 
     def note(self, line: str) -> None:
         pass
 
-    def result(self) -> Row:
-        return {}
+    def keep(self, name: str, content: bytes) -> None:
+        pass
 
-    # what a training shows of itself
+    def save(self, checkpoint: Checkpoint, best: bool, keep: int) -> None:
+        pass
+
+    def saved_steps(self) -> list[int]:
+        return self.run.saved_steps()
+
+    def end(self, **facts: Any) -> None:
+        pass
+
+    # what it shows
 
     def stepped(self, row: Row, layer_rows: LayerRows) -> None:
         self.step = row["step"]
         if self.step in self.saved_steps():
-            self._compare_weights(self.checkpoint(self.step))
+            self._compare_weights(self.run.checkpoint(self.step))
         ends_epoch = self.step % self.job.steps_per_epoch == 0 or self.step == self.job.total_steps
         if self.step >= self.found.last and not ends_epoch:
             raise _Reached

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -167,7 +168,8 @@ def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -
     timed = Profile()
     try:
         with timed.watching(job) if profile else nullcontext():
-            return train(job, run, start.threads, callback, start.checkpoint)
+            train(job, run, start.threads, callback, start.checkpoint)
+            return run.result()
     except BaseException as error:
         if json:
             console.result_json(run.result())
@@ -254,6 +256,7 @@ class Start:
         note = {"changed": {path: list(values) for path, values in changed.items()}, "environment": others}
         note |= {"schedule": other_rates} if other_rates else {}
         run.reopen(self.checkpoint, note, rewritten(spec) if changed else None)
+        self.job = replace(self.job, config=run.config.read_text(encoding="utf-8"))
         where = f"after step {step:,}" if self.checkpoint else "from the start: it has no checkpoint yet"
         ended = ending(spec, self.checkpoint)
         console.info(f"run {run.path} continues {where}{f', with nothing left to train: {ended}' if ended else ''}")

@@ -78,7 +78,12 @@ def sweep(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-# --- logs of strict JSON: a row a line ---
+# --- strict JSON; logs have a row a line ---
+
+
+def to_json(content: Row) -> bytes:
+    """A file of strict JSON, for people to read as well. Raises ValueError as `to_lines`."""
+    return (json.dumps(content, allow_nan=False, indent=2) + "\n").encode()
 
 
 def to_lines(*rows: Row) -> str:

@@ -21,8 +21,9 @@ from pydantic import TypeAdapter
 from dltrain.errors import ConfigError, RunError
 from dltrain.run import files
 from dltrain.run.checkpoint import Checkpoint
-from dltrain.run.files import BufferedWriter, Lock, is_held, readable, to_lines, write_atomically
+from dltrain.run.files import BufferedWriter, Lock, is_held, readable, to_json, to_lines, write_atomically
 
+DESCRIPTION, DIVERGED = "description.json", "diverged.json"
 GROUP = "group.json"  # in a folder that holds the runs of a group
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 STEP = re.compile(r"step-([0-9]{8,16})\.safetensors")
@@ -60,13 +61,13 @@ class RunDir:
         self.config = path / "config.yaml"
         self.source = path / "source.yaml"
         self.environment = path / "env.json"
-        self.description = path / "description.json"
+        self.description = path / DESCRIPTION
         self.metrics = path / "metrics.jsonl"
         self.layers = path / "layers.jsonl"
         self.log = path / "train.log"
         self.report = path / "report.html"
         self.tensorboard = path / "tensorboard"
-        self.diverged = path / "diverged.json"
+        self.diverged = path / DIVERGED
         self.profile = path / "profile.json"
         self.trace = path / "trace.json"
         self.checkpoints = path / "checkpoints"
@@ -90,7 +91,7 @@ class RunDir:
         try:
             draft.checkpoints.mkdir()
             new = {draft.config: config.encode(), draft.source: source.encode(), draft.metrics: b"", draft.layers: b""}
-            for file, content in (new | {draft.environment: _json(environment)}).items():
+            for file, content in (new | {draft.environment: to_json(environment)}).items():
                 write_atomically(file, content)
             draft.update_status(status="running", **_here(), started=_now(), **({"smoke": True} if smoke else {}))
             stem = f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
@@ -215,7 +216,7 @@ class RunDir:
     def update_status(self, **changes: Any) -> None:
         """Set keys; None removes one."""
         status = self.last_status() | changes
-        write_atomically(self._status, _json({key: value for key, value in status.items() if value is not None}))
+        write_atomically(self._status, to_json({key: value for key, value in status.items() if value is not None}))
 
     def recorded_environment(self) -> dict[str, Any]:
         """What env.json says; nothing where it cannot be read."""
@@ -238,9 +239,14 @@ class RunDir:
         self.flush()
         files.append(path, to_lines(*rows))
 
-    def append_soon(self, row: dict[str, Any]) -> None:
+    def log_step(self, row: dict[str, Any]) -> None:
         """A line of metrics.jsonl that may wait for others, until `flush` at the latest."""
         self._waiting.add(row)
+
+    def log_epoch(self, row: dict[str, Any], layers: list[dict[str, Any]]) -> None:
+        """A line of metrics.jsonl and those of layers.jsonl, written now."""
+        self.append(self.metrics, row)
+        self.append(self.layers, *layers)
 
     def flush(self) -> None:
         """Write the lines that wait."""
@@ -337,18 +343,28 @@ class RunDir:
         return self.checkpoints / f"step-{step:08d}.safetensors"
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
-        self.write(path, _json(content))
+        self.write(path, to_json(content))
 
     def write(self, path: Path, content: bytes) -> None:
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, content)
 
-    def evaluation(self, split: str) -> Path:
-        return self.path / "eval" / f"{split}.json"
+    def keep(self, name: str, content: bytes) -> None:
+        """A file by its name in here."""
+        self.write(self.path / name, content)
 
-    def mistakes(self, split: str) -> Path:
-        """The inputs of the mistakes that `evaluation` lists, a safetensors file."""
-        return self.path / "eval" / f"{split}-mistakes.safetensors"
+    def end(self, **facts: Any) -> None:
+        """A training is over: its last rows and its status are written, and others may go on here."""
+        try:
+            self.flush()
+            self.update_status(**facts)
+        finally:
+            self.release()
+
+
+def analysis_files(split: str) -> tuple[str, str]:
+    """What an error analysis of a split is kept in: what was found, and the inputs of its mistakes (safetensors)."""
+    return f"eval/{split}.json", f"eval/{split}-mistakes.safetensors"
 
 
 def all_runs(runs: Path) -> list[RunDir]:
@@ -377,7 +393,3 @@ def _here() -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, allow_nan=False, indent=2) + "\n").encode()

@@ -89,6 +89,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         preprocessing=learned,
         notes=prepared.notes,
         data_sha256={} if smoke else {name: split.sha256() for name, split in prepared.splits.items()},
+        config=spec.to_yaml(),
         mixup=spec.data.common["mixup"],
         train=spec.train,
         metrics=spec.metrics,

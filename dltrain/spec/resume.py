@@ -70,15 +70,12 @@ def stretched(job: Job, checkpoint: Checkpoint) -> str | None:
     before = replace(job, train=replace(job.train, epochs=trained.epochs, max_steps=trained.max_steps))
     step, losses = checkpoint.position.step, checkpoint.progress.losses
 
-    def rate(of: Job, steps: int) -> float:
-        done, planned = steps / of.steps_per_epoch, of.total_steps / of.steps_per_epoch
-        return float(of.optimizer.lr * of.schedule(done, planned, losses))
-
-    if step == 0 or rate(before, step - 1) == rate(job, step - 1):
+    was, now = (of.learning_rate(max(0, step - 1), losses) for of in (before, job))
+    if step == 0 or was == now:
         return None
     return (
         f"the schedule now ends at step {job.total_steps:,} instead of {before.total_steps:,}: learning rate "
-        f"{rate(before, step - 1):.2g} -> {rate(job, step):.2g}; the weights will not be those of a training that had "
+        f"{was:.2g} -> {job.learning_rate(step, losses):.2g}; the weights will not be those of a training that had "
         f"{job.total_steps:,} steps from the start"
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import kernels
+from dltrain.backend import kernels, to_host
 from dltrain.nn import Layer, Model
 from dltrain.train.parallel import Sums
 
@@ -89,7 +89,12 @@ class LayerProbe:
         self.gradient_norm.restore(arrays["gradient_norm"])
         self.update_ratio.restore(arrays["update_ratio"])
 
-    def row(self, epoch: int, kind: str, weight_norm: float | None) -> dict[str, Any]:
+    def weight_norm(self) -> float | None:
+        """The joint L2 norm of the layer's weights."""
+        weights = [p.data.reshape(-1) for p in self.layer.parameters.values() if p.kind == "weight"]
+        return float(sum(float(to_host(w @ w)) for w in weights)) ** 0.5 if weights else None
+
+    def row(self, epoch: int, kind: str) -> dict[str, Any]:
         """The layer's line in layers.jsonl; null where a number has no meaning for it."""
         relu = self.layer.activation == "relu"
         units, dead = len(self.alive), int((~self.alive).sum())
@@ -104,7 +109,7 @@ class LayerProbe:
             "dead_units": dead if relu else None,
             "dead_share": dead / units if relu else None,
             "gradient_norm": self.gradient_norm.value,
-            "weight_norm": weight_norm,
+            "weight_norm": self.weight_norm(),
             "update_ratio": self.update_ratio.value,
             "activation_mean": mean,
             "activation_std": sqrt(max(0.0, squares / self.values - mean * mean)),

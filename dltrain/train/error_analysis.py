@@ -17,8 +17,11 @@ from safetensors.numpy import load, save
 from dltrain.backend import to_host
 from dltrain.nn import Loss, Model
 from dltrain.ops import softmax
-from dltrain.run.rundir import RunDir
+from dltrain.run.files import to_json
+from dltrain.run.rundir import RunDir, analysis_files
+from dltrain.train.callbacks import Sink
 from dltrain.train.evaluate import evaluate
+from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
 from dltrain.train.metrics import calibration
 from dltrain.train.parallel import ThreadPool
@@ -97,10 +100,26 @@ def _judged(probabilities: Array, targets: Array) -> Array:
     return np.stack([taken_for, probabilities[rows, taken_for], probabilities[rows, to_host(targets)]], axis=1)
 
 
-def save_analysis(analysis: ErrorAnalysis, run: RunDir, split: str, checkpoint: str) -> None:
-    """Write eval/<split>.json and the inputs of its mistakes. checkpoint: whose weights they are, "last" or "best"."""
-    run.write_json(run.evaluation(split), {"split": split, "checkpoint": checkpoint} | analysis.found)
-    run.write(run.mistakes(split), save({"inputs": np.ascontiguousarray(analysis.inputs)}))
+def test(job: Job, sink: Sink, pool: ThreadPool, between: Callable[[], None]) -> dict[str, Any] | None:
+    """The figures of the test examples that the config names; None where there are none of these.
+
+    The sink keeps the analysis of these examples, or else of those for validation.
+    """
+    split = "test" if "test" in job.loaders else "validation"
+    if split not in job.loaders:
+        return None
+    sizes, names = (job.train.batch_size, job.shard_size), job.metrics.named
+    measured, classes = (job.metrics, (*names, "calibration_error")), job.preprocessing.classes
+    analysis = analyse_errors(job.model, job.loss, job.loaders[split], pool, *sizes, *measured, classes, between)
+    save_analysis(analysis, sink, split, "last")
+    return {key: analysis.found[key] for key in names if key in analysis.found} if split == "test" else None
+
+
+def save_analysis(analysis: ErrorAnalysis, sink: Sink, split: str, checkpoint: str) -> None:
+    """Keep what was found and the inputs of the mistakes. checkpoint: whose weights they are, "last" or "best"."""
+    found, inputs = analysis_files(split)
+    sink.keep(found, to_json({"split": split, "checkpoint": checkpoint} | analysis.found))
+    sink.keep(inputs, save({"inputs": np.ascontiguousarray(analysis.inputs)}))
 
 
 def load_analysis(run: RunDir) -> tuple[dict[str, Any], Array] | None:
@@ -109,9 +128,10 @@ def load_analysis(run: RunDir) -> tuple[dict[str, Any], Array] | None:
     None where there is nothing; a damaged file counts as none, for `dltrain eval` makes it again.
     """
     for split in ("test", "validation", "train"):
+        found_in, inputs_in = analysis_files(split)
         try:
-            found = json.loads(run.evaluation(split).read_bytes())
-            inputs = load(run.mistakes(split).read_bytes())["inputs"]
+            found = json.loads((run.path / found_in).read_bytes())
+            inputs = load((run.path / inputs_in).read_bytes())["inputs"]
             if found["split"] == split and len(inputs) <= len(found.get("mistakes", ())):
                 return found, inputs
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError):

@@ -12,6 +12,7 @@ from dltrain.engine import no_grad
 from dltrain.errors import DivergedError
 from dltrain.nn import Context, Loss, Model
 from dltrain.ops import softmax
+from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
 from dltrain.train.metrics import FROM_SCORES, Answers, from_confusion, from_scores
 from dltrain.train.parallel import Sums, ThreadPool
@@ -84,6 +85,15 @@ def evaluate(
         scores, targets = (np.concatenate(all_to_host(part)) for part in parts)
         result |= from_scores(Answers(scores.astype(np.float64), targets, settings), names)
     return result
+
+
+def validate(job: Job, pool: ThreadPool, between: Callable[[], None]) -> dict[str, Any] | None:
+    """The figures of the validation examples that the config names; None where there are none of these."""
+    if "validation" not in job.loaders:
+        return None
+    sizes, names = (job.train.batch_size, job.shard_size), job.metrics.named
+    found = evaluate(job.model, job.loss, job.loaders["validation"], pool, *sizes, job.metrics, names, between)
+    return {key: found[key] for key in names if key in found}
 
 
 def predict(model: Model, loss: Loss, x: Array, device: Device, batch_size: int) -> Array:

@@ -32,6 +32,7 @@ class Job:
 
     kinds: layer name -> its type in the config. train.shard_size is a number here. notes: see `Source.notes`.
     data_sha256: of each split, see `Split.sha256`; nothing for a smoke test, which takes a part.
+    config: the text that all of this was built from, resolved; every checkpoint holds it.
     """
 
     seed: int
@@ -46,6 +47,7 @@ class Job:
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
     data_sha256: dict[str, str] = field(default_factory=dict)
+    config: str = ""
     mixup: float = 0.0
     train: TrainSettings
     metrics: MetricsSettings
@@ -65,6 +67,11 @@ class Job:
     @property
     def shard_size(self) -> int:
         return self.train.shard_size_on(self.device.is_cpu)
+
+    def learning_rate(self, step: int, losses: list[float]) -> float:
+        """Of the step that follows so many. losses: the figure that decides, of each epoch so far."""
+        done, planned = step / self.steps_per_epoch, self.total_steps / self.steps_per_epoch
+        return self.optimizer.lr * self.schedule(done, planned, losses)
 
     @cached_property
     def penalties(self) -> list[tuple[Penalty, list[Layer]]]:

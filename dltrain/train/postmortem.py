@@ -1,18 +1,37 @@
 """What is said of a step that failed: its numbers left the finite, or a GPU's memory was too small."""
 
+import shlex
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from dltrain.backend import to_host
 from dltrain.engine import no_grad
-from dltrain.errors import DeviceError
+from dltrain.errors import DeviceError, DivergedError
 from dltrain.nn import Layer
+from dltrain.train.callbacks import Sink
 from dltrain.train.job import Job
 from dltrain.train.loader import StepKey, mixed_examples
+from dltrain.train.state import TrainState
 from dltrain.train.step import fits, forward
 
 Array = Any
+
+
+def postmortem(job: Job, state: TrainState, sink: Sink, error: DivergedError) -> dict[str, Any]:
+    """What diverged.json says; `replay` is there where the weights before the failed step are kept."""
+    where, batch = state.position, error.batch
+    replay = {"replay": f"dltrain verify {shlex.quote(str(sink.path))} --from-step {where.step} --steps 1"}
+    return {
+        "message": str(error),
+        "layer": error.layer,
+        **asdict(where),
+        **(replay if batch is not None and where.step in sink.saved_steps() else {}),
+        "last_gradient_norms": list(state.norms),
+        "batch": None if batch is None else to_host(batch).tolist(),
+        "ranges": ranges(job, batch, StepKey(job.seed, where.epoch, where.step + 1)),
+    }
 
 
 def ranges(job: Job, batch: Array | None, key: StepKey) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Profile:
             stack.enter_context(_replaced(loop, "replay_for", lambda job: eager))  # no op is called in a replay
             put(type(job.optimizer), "update_one", self._stage, "update")
             put(loop, "train_step", self._part_of_step, STEP)
-            put(loop.Training, "_log_step", self._part_of_step, LOG)
+            put(loop, "log_step", self._part_of_step, LOG)
             yield
 
     # --- timed functions --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import numpy as np
 from commands import dltrain
 
 from dltrain.run.rundir import RunDir
-from dltrain.train.loop import Training
+from dltrain.train import loop
 
 TIMES = re.compile(rb'"(examples_per_second|seconds)": [0-9.e+-]+')
 EVERY = 3  # steps between two checkpoints
@@ -134,7 +134,7 @@ class Child:
         self._listen, self._heard, self.events = listen, err, ""
 
     def _watch(self) -> None:
-        plain_save, plain_step = RunDir.save, Training._log_step
+        plain_save, plain_step = RunDir.save, loop.log_step
 
         def save(*args: Any, **settings: Any) -> None:
             os.write(self._tell, b"S")
@@ -145,7 +145,7 @@ class Child:
             plain_step(*args)
             os.write(self._tell, b"b")
 
-        RunDir.save, Training._log_step = save, step  # type: ignore[assignment,method-assign]
+        RunDir.save, loop.log_step = save, step  # type: ignore[method-assign]
 
     def until(self, event: str, count: int) -> None:
         """Until something has happened so many times, or the process has ended."""
