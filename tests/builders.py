@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import Device, open_device
-from dltrain.data import Preprocessing, Split
+from dltrain.data import Pixels, Preprocessing, Split
 from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, Model, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.run.checkpoint import Checkpoint
@@ -196,7 +196,9 @@ def weights_of(job: Job) -> dict[str, Array]:
     return {name: np.array(getattr(a, "get", lambda a=a: a)()) for name, a in job.model.weights().items()}
 
 
-LEARNED = Preprocessing((5,), ("a", "b", "é"), "channel", (0.1, 0.2, 0.3, 0.4, 1e-30), (1.0, 2.0, 3.0, 4.0, 1e30), 16.0)
+LEARNED = Preprocessing(
+    (5,), ("a", "b", "é"), "channel", (0.1, 0.2, 0.3, 0.4, 1e-30), (1.0, 2.0, 3.0, 4.0, 1e30), Pixels(white=16.0)
+)
 
 
 def checkpoint(seed: int = 0) -> Checkpoint:

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import struct
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dltrain.data import (
     Column,
     Cuts,
     MissingData,
+    Pixels,
     Preprocessing,
     Split,
     apply,
@@ -53,12 +55,12 @@ FACTS: dict[str, tuple[list[str], Any]] = {
         [],
         ((32, 32, 3), "airplane truck", [5000] * 10, [1000] * 10, [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
     ),
-    "npz": (["path"], None),
+    "npz": (["path", "pixel_range"], None),
     "csv": (["path", "target", "test_path", "task", "ignore", "categorical", "missing"], None),
     "penguins": (["missing"], None),
     "fashion_mnist": ([], None),
     "text": (["path", "length", "stride", "held_out"], None),
-    "image_folder": (["path", "size", "channels", "memory"], None),
+    "image_folder": (["path", "size", "channels", "background", "memory"], None),
     **{name: (TOY, None) for name in ("circle", "xor", "spiral", "gaussians")},
     "signals": (["examples", "length", "noise", "seed"], None),
     "volumes": (["examples", "size", "noise", "seed"], None),
@@ -91,9 +93,9 @@ def test_facts(name):
         assert examples.inputs.shape == (sum(counts), *shape)
         assert examples.inputs.dtype == np.uint8 and examples.inputs.flags.c_contiguous
         assert examples.targets.dtype == np.int64 and np.bincount(examples.targets).tolist() == counts
-        assert examples.inputs.max() == source.white and examples.inputs.min() == 0
-    np.testing.assert_allclose(np.array(prepared.preprocessing.mean) / source.white, mean, atol=5e-5)
-    np.testing.assert_allclose(np.array(prepared.preprocessing.std) / source.white, std, atol=5e-5)
+        assert examples.inputs.max() == source.pixels.white and examples.inputs.min() == source.pixels.black == 0
+    np.testing.assert_allclose(np.array(prepared.preprocessing.mean) / source.pixels.white, mean, atol=5e-5)
+    np.testing.assert_allclose(np.array(prepared.preprocessing.std) / source.pixels.white, std, atol=5e-5)
 
 
 def test_digits_are_attributed():
@@ -297,11 +299,12 @@ def test_no_normalising():
     assert np.array_equal(apply(inputs, *prepared.preprocessing.scale_and_shift()), inputs)
 
 
+KNOWN = Pixels(0.0, 16.0, False, (1, 2, 3), (8, 8), True, (0.1, 0.9))
 LEARNED = [
-    Preprocessing((8, 8, 1), ("a", "b"), "channel", (1 / 3,), (0.1,), 16.0),
-    Preprocessing((3,), None, "none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 255.0),
+    Preprocessing((8, 8, 1), ("a", "b"), "channel", (1 / 3,), (0.1,), KNOWN),
+    Preprocessing((3,), None, "none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), Pixels()),
     Preprocessing(
-        (3,), None, "channel", (0.5, 0.0, 0.0), (2.0, 1.0, 1.0), 255.0,
+        (3,), None, "channel", (0.5, 0.0, 0.0), (2.0, 1.0, 1.0), Pixels(),
         (Column("a", None), Column("b", ("x", "é"))), (0.5, 0.0, 0.0),
     ),
 ]  # fmt: skip
@@ -316,10 +319,11 @@ def test_json(learned):
     "change",
     [
         {"input_shape": []}, {"input_shape": [8, 8, 0]}, {"input_shape": [8, 8, True]}, {"input_shape": "881"},
+        {"input_shape": [8, 10**4000, 1]},
         {"classes": []}, {"classes": ["a", "a"]}, {"classes": ["a", 1]}, {"classes": [["a"], ["b"]]}, {"classes": "ab"},
         {"normalize": "both"}, {"normalize": ["channel"]}, {"mean": [0.0, 0.0]}, {"mean": [0]}, {"mean": None},
         {"mean": [float("nan")]}, {"mean": [1e308]}, {"std": [0.0]}, {"std": [-1.0]}, {"std": [float("inf")]},
-        {"mean": [float("-inf")]}, {"std": []}, {"white": 0.0}, {"white": 255}, {"white": float("nan")}, {"extra": 1},
+        {"mean": [float("-inf")]}, {"std": []}, {"white": 255.0}, {"pixels": None}, {"pixels": {}}, {"extra": 1},
         {"columns": []}, {"columns": [["a", None], ["b", None]]}, {"columns": [["a", []]]}, {"columns": [["a", [1]]]},
         {"columns": [[1, None]]}, {"columns": ["a"]}, {"columns": "a"}, {"fill": []}, {"fill": [0.0, 0.0]},
         {"fill": [float("nan")]}, {"fill": [0]}, {"fill": 0.0},
@@ -334,6 +338,16 @@ def test_malformed_json(change):
             Preprocessing.from_json({k: v for k, v in LEARNED[0].to_json().items() if k != key})
     with pytest.raises(DataError, match="damaged"):
         Preprocessing.from_json([])
+
+
+@pytest.mark.parametrize("white", [16.0, 0.0, 255, float("nan"), float("inf"), "255", None])
+def test_json_of_before_there_were_pixels(white):
+    raw = {key: value for key, value in LEARNED[1].to_json().items() if key not in ("pixels", "class_weights")}
+    if white == 16.0:
+        assert Preprocessing.from_json(raw | {"white": white}) == replace(LEARNED[1], pixels=Pixels(white=16.0))
+    else:
+        with pytest.raises(DataError, match="damaged"):
+            Preprocessing.from_json(raw | {"white": white})
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "cifar10", "npz", "penguins", "xor"])

@@ -16,7 +16,7 @@ from dltrain.data import ahead as module
 from dltrain.data import prepare
 from dltrain.data.ahead import Ahead, parts, read_all
 from dltrain.data.image_folder import ImageFiles, ImageFolder
-from dltrain.data.images import read_image
+from dltrain.data.images import ENDINGS, read_image
 from dltrain.data.source import OnDemand
 from dltrain.errors import DataError
 from dltrain.spec import build_job, loads, settle
@@ -72,6 +72,106 @@ def test_splits_of_its_own(validation: str, tmp_path: Path) -> None:
     (tmp_path / "test" / "pink").mkdir()
     with pytest.raises(DataError, match="'pink' is no class of the training part"):
         ImageFolder(path=str(tmp_path), size=(8, 6)).load(NOWHERE)
+
+
+@pytest.mark.parametrize(
+    "names", [("Train", "Valid", "TEST"), ("training", "dev", "Testing"), ("TRAIN", "VAL", "test")]
+)
+def test_names_of_splits(names: tuple[str, ...], tmp_path: Path) -> None:
+    for i, name in enumerate(names):
+        folder_of(tmp_path / name, each=4 - i, seed=i)
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
+    source = ImageFolder(path=str(tmp_path), size=(8, 6))
+    sizes = {name: len(split) for name, split in source.load(NOWHERE).items()}
+    assert sizes == {"train": 12, "validation": 9, "test": 6}
+    assert source.notes == (
+        f"{tmp_path}: left out beside {names[0]}: extra; classes belong into the splits' folders",
+    )  # fmt: skip
+
+
+def test_folders_that_could_be_two_things(tmp_path: Path) -> None:
+    for name in ("train", "val", "valid"):
+        folder_of(tmp_path / "twice" / name, each=1)
+    with pytest.raises(DataError, match=r"val and .*valid are both for validation; put them into one"):
+        ImageFolder(path=str(tmp_path / "twice"), size=(8, 6)).load(NOWHERE)
+    for name in ("val", "test"):
+        folder_of(tmp_path / "none" / name, each=1)
+    with pytest.raises(DataError, match=r"none: holds test, val, but no folder train"):
+        ImageFolder(path=str(tmp_path / "none"), size=(8, 6)).load(NOWHERE)
+    folder_of(tmp_path / "class", each=1)
+    (tmp_path / "class" / "red").rename(tmp_path / "class" / "test")
+    source = ImageFolder(path=str(tmp_path / "class"), size=(8, 6))
+    assert len(source.load(NOWHERE)["train"]) == 3 and source.classes == ("blue", "green", "test")
+    assert source.notes == (
+        f"{tmp_path / 'class' / 'test'} is taken for a class, for there is no folder train beside it",
+    )
+    folder_of(tmp_path / "outer" / "inner", each=1)
+    with pytest.raises(DataError, match=f"did you mean data.path: {tmp_path / 'outer' / 'inner'}"):
+        ImageFolder(path=str(tmp_path / "outer"), size=(8, 6)).load(NOWHERE)
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "a", each=2)
+    plain = ImageFolder(path=str(place), size=(8, 6)).load(NOWHERE)["train"].sha256()
+    for hidden in ("red/._000.png", "red/.DS_Store", "red/Thumbs.db", ".ipynb_checkpoints/x.png",
+                   "__MACOSX/red/._1.png", "red/.ipynb_checkpoints/000.png"):  # fmt: skip
+        (place / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (place / hidden).write_bytes(b"junk")
+    source = ImageFolder(path=str(place), size=(8, 6))
+    assert source.load(NOWHERE)["train"].sha256() == plain and source.notes == ()
+    for other in ("red/a.svg", "blue/b.SVG", "blue/photo", "list.csv", "stray.png"):
+        (place / other).write_bytes(b"junk")
+    assert source.load(NOWHERE)["train"].sha256() == plain
+    assert source.notes == (
+        f"{place}: 5 of 11 files are left out, which are no pictures in a class's folder (2 .svg, 1 without an ending, "
+        "1 .csv, 1 .png; the first is blue/b.SVG); save pictures as PNG or JPEG",
+    )
+
+
+def test_every_format_is_found(tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "a", each=1)
+    for ending in ENDINGS:
+        kind = {".jfif": "JPEG", ".jpe": "JPEG", ".pnm": "PPM", ".pbm": "PPM", ".pgm": "PPM", ".dib": "BMP"}.get(ending)
+        Image.new("RGB", (9, 9), (10, 20, 30)).save(place / "red" / f"x{ending.upper()}", kind)
+    split = ImageFolder(path=str(place), size=(8, 6)).load(NOWHERE)["train"]
+    assert np.bincount(split.targets).tolist() == [1, 1, 1 + len(ENDINGS)]
+    assert isinstance(split.inputs, np.ndarray) and abs(split.inputs[3:].mean(axis=(0, 1, 2)) - [10, 20, 30]).max() < 2
+
+
+def test_what_was_left_out_of_pictures_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    place = folder_of(tmp_path / "a", each=1)
+    Image.fromarray(np.full((9, 9), 4000, np.uint16)).save(place / "green" / "deep.png")
+    Image.new("RGB", (9, 9)).save(
+        place / "red" / "many.gif", save_all=True, append_images=[Image.new("RGB", (9, 9), "red")]
+    )
+    source = ImageFolder(path=str(place), size=(8, 6))
+    source.load(NOWHERE)
+    many, deep = "several in one file, of which the first is read", "16 bits a channel, of which the upper 8 are read"
+    assert source.notes == (
+        f"1 of 5 pictures: {many}; the first is {place / 'red' / 'many.gif'}",
+        f"1 of 5 pictures: {deep}; the first is {place / 'green' / 'deep.png'}",
+    )
+    source = ImageFolder(path=str(place), size=(8, 6), memory=0)
+    inputs = source.load(NOWHERE)["train"].inputs
+    assert not caplog.records
+    for _ in range(2):
+        inputs[np.arange(5)]
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        f"{place / 'green' / 'deep.png'} and perhaps others: {deep}",
+        f"{place / 'red' / 'many.gif'} and perhaps others: {many}",
+    ], "once each"
+
+
+def test_background(tmp_path: Path) -> None:
+    place = folder_of(tmp_path / "a", each=1)
+    Image.new("RGBA", (8, 6), (9, 9, 9, 0)).save(place / "red" / "x.png")
+    for background, expected in (("white", [255] * 3), ("black", [0] * 3), ((1, 2, 3), [1, 2, 3])):
+        source = ImageFolder(path=str(place), size=(8, 6), background=background)
+        prepared = prepare(source, NOWHERE, seed=0)
+        assert prepared.splits["train"].inputs[3, 0, 0].tolist() == expected
+        assert prepared.preprocessing.pixels.background == background
 
 
 def test_refuses(tmp_path: Path) -> None:
@@ -270,6 +370,5 @@ def test_a_damaged_picture_ends_the_training_by_its_name(tmp_path: Path) -> None
     (place / "red" / "017.png").write_bytes((place / "red" / "017.png").read_bytes()[:60])
     spec = loads(CONFIG.format(path=place, memory=0, max_steps="null").replace("[flip]", "[flip], normalize: none"))
     device = device_of(np.float32)
-    job = build_job(settle(spec, device), device, NOWHERE)
     with pytest.raises(DataError, match=r"017\.png: not an image that can be read"):
-        train(job, tmp_path)
+        train(build_job(settle(spec, device), device, NOWHERE), tmp_path)

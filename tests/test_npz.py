@@ -26,7 +26,7 @@ def test_classes(tmp_path, save):
     path = tmp_path / "a.npz"
     save(path, x_train=X, y_train=Y, x_test=X[:2], y_test=Y[:2], x_validation=X[1:2], y_validation=Y[1:2])
     source = Npz(path=str(path))
-    assert (source.input_shape, source.classes, source.outputs, source.white) == ((4, 3, 1), ("0", "1", "2"), 3, 255)
+    assert (source.input_shape, source.classes, source.outputs, source.pixels) == ((4, 3, 1), ("0", "1", "2"), 3, None)
     splits = source.load(tmp_path)
     assert {name: len(split) for name, split in splits.items()} == {"train": 5, "validation": 1, "test": 2}
     assert np.array_equal(splits["train"].inputs, X) and splits["train"].inputs.dtype == np.uint8

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from commands import dltrain, done
 
-from dltrain.data import Cuts, MissingData, Preprocessing, load_split, prepare
+from dltrain.data import Cuts, MissingData, Pixels, Preprocessing, load_split, prepare
 from dltrain.data.columns import Column
 from dltrain.data.preprocess import read_rows
 from dltrain.data.table import Csv, Penguins
@@ -233,7 +233,7 @@ def test_a_regression_from_training_to_predicting(tmp_path):
 
 
 def test_a_network_that_was_not_trained_on_a_table(tmp_path):
-    learned = Preprocessing((3,), None, "none", (0.0,) * 3, (1.0,) * 3, 255.0)
+    learned = Preprocessing((3,), None, "none", (0.0,) * 3, (1.0,) * 3, Pixels())
     with pytest.raises(DataError, match="not trained on a table"):
         read_rows(Path(written(tmp_path, SMALL)), learned)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from commands import dltrain, done
 
-from dltrain.data import Preprocessing, prepare
+from dltrain.data import Pixels, Preprocessing, prepare
 from dltrain.data.text import Text, read_ending
 from dltrain.errors import DataError
 
@@ -118,6 +118,6 @@ def test_from_training_to_predicting(tmp_path: Path) -> None:
 
 
 def test_a_network_that_was_not_trained_on_a_text(tmp_path: Path) -> None:
-    learned = Preprocessing((8, 8, 1), ("a", "b"), "none", (0.0,), (1.0,), 255.0)
+    learned = Preprocessing((8, 8, 1), ("a", "b"), "none", (0.0,), (1.0,), Pixels())
     with pytest.raises(DataError, match="not trained on a text"):
         read_ending(Path(written(tmp_path, "abc")), learned)

@@ -108,7 +108,8 @@ def _read(inputs: list[Path], learned: Any) -> tuple[list[str], Any]:
             part = read_ending(path, learned)
             names.append(str(path))
         else:
-            part = learned.from_pixels(read_image(path, learned.input_shape))[None]
+            pixels = learned.pixels
+            part = pixels.to_inputs(read_image(path, learned.input_shape, pixels.background))[None]
             names.append(str(path))
         parts.append(part)
     return names, np.concatenate(parts)

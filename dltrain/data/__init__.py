@@ -17,6 +17,7 @@ from dltrain.data.columns import Column
 from dltrain.data.digits import Digits
 from dltrain.data.files import MissingData, MissingPath, default_data_dir
 from dltrain.data.npz import Npz, read_inputs
+from dltrain.data.pixels import Pixels
 from dltrain.data.prepare import Prepared, generated, load_split, prepare
 from dltrain.data.preprocess import Preprocessing, apply, read_rows
 from dltrain.data.source import SOURCES, Fold, OnDemand, Source, Split
@@ -26,7 +27,7 @@ from dltrain.data.text import read_ending
 
 __all__ = [
     "AUGMENTATIONS", "SOURCES", "Ahead", "Augmentation", "Column", "Cuts", "Digits", "Fold", "MissingData",
-    "MissingPath", "Npz", "OnDemand", "Penguins", "Prepared", "Preprocessing", "Source", "Split", "apply",
+    "MissingPath", "Npz", "OnDemand", "Penguins", "Pixels", "Prepared", "Preprocessing", "Source", "Split", "apply",
     "class_weights", "default_data_dir", "generated", "load_split", "prepare", "read_ending", "read_inputs",
     "read_rows",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dltrain.data.pixels import Pixels
 from dltrain.data.source import SOURCES, Source, Split
 from dltrain.errors import DataError
 from dltrain.random import generator
@@ -28,7 +29,7 @@ class Digits(Source):
 
     input_shape = (8, 8, 1)
     classes = tuple("0123456789")
-    white = 16.0
+    pixels = Pixels(white=16.0, size=(8, 8), coloured=False)
 
     def __init__(self, *, noise: NonNegative = 0.0):
         self.noise = noise

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dltrain.data.npz_file import Header, open_npz
+from dltrain.data.pixels import Pixels
 from dltrain.data.source import SOURCES, Source, Split
-from dltrain.errors import DataError
+from dltrain.errors import DataError, SettingError
 from dltrain.registry import FilePath
 
 SPLITS = ("train", "validation", "test")
@@ -26,10 +27,14 @@ class Npz(Source):
     y: whole numbers from 0, (N,): classes, named "0", "1", … or by an array `class_names` of text;
     or floats, (N,) or (N, k): numbers to predict.
     path: taken from the folder where the command runs.
+    pixel_range: [BLACK, WHITE], the values of x that black and white of a picture file stand for when `predict` is
+    given one; only needed where the range of x_train leaves it in doubt.
     """
 
-    def __init__(self, *, path: FilePath):
-        self.path = Path(path)
+    def __init__(self, *, path: FilePath, pixel_range: tuple[float, float] | None = None):
+        self.path, self._range = Path(path), pixel_range
+        if pixel_range is not None and not pixel_range[0] < pixel_range[1]:
+            raise SettingError("data.pixel_range", f"[BLACK, WHITE] must rise, not fall as {list(pixel_range)}")
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -40,8 +45,8 @@ class Npz(Source):
         return prod(self._headers["y_train"].shape[1:]) if self.classes is None else len(self.classes)
 
     @property
-    def white(self) -> float:
-        return 1.0 if self._headers["x_train"].dtype.kind == "f" else 255.0
+    def pixels(self) -> Pixels | None:
+        return None if self._range is None else Pixels.of(self.input_shape, *self._range)
 
     @cached_property
     def classes(self) -> tuple[str, ...] | None:

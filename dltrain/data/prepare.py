@@ -65,7 +65,7 @@ def _prepared(splits: dict[str, Split], source: Source, normalize: Normalize) ->
         splits["train"],
         classes=source.classes,
         normalize=normalize,
-        white=source.white,
+        pixels=source.pixels,
         columns=source.columns,
         tolerant=source.tolerant,
     )

@@ -1,6 +1,7 @@
 """What is learned from the training part and travels with the network: means, deviations, class names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite, prod
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from dltrain.data.ahead import parts
 from dltrain.data.columns import Column, encoded, read_table
+from dltrain.data.pixels import Pixels, told
 from dltrain.data.source import Normalize, OnDemand, Split
 from dltrain.errors import DataError
 
@@ -19,6 +21,8 @@ DAMAGED = "the description of the training data (means, deviations, classes) is 
 CHUNK = 1 << 20  # values that are widened to float64 at a time
 LARGE = 1 << 29  # bytes of a training part that SAMPLE of its examples stand for
 SAMPLE = 4096
+LARGEST = 1 << 31  # size of an input along one axis
+FEW = 200  # pictures that are decoded to see how bright they are
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Preprocessing:
 
     mean, std: of each channel (the last axis of an input) over the training part, std at least TINY; over SAMPLE of its
     examples where it is LARGE; 0 and 1 with normalize "none".
-    white: the input value that the brightest pixel of an image file stands for.
+    pixels: how a picture file is read as the training inputs were.
     columns: of a table; None for other data.
     fill: what a missing value of each channel becomes, 0 for a category's; None where nothing may be missing.
     class_weights: how much an example of each class counts in a loss; None where all count the same.
@@ -38,7 +42,7 @@ class Preprocessing:
     normalize: Normalize
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    white: float
+    pixels: Pixels
     columns: tuple[Column, ...] | None = None
     fill: tuple[float, ...] | None = None
     class_weights: tuple[float, ...] | None = None
@@ -50,14 +54,20 @@ class Preprocessing:
         *,
         classes: tuple[str, ...] | None,
         normalize: Normalize,
-        white: float = 255.0,
+        pixels: Pixels | None = None,
         columns: tuple[Column, ...] | None = None,
         tolerant: bool = False,
     ) -> "Preprocessing":
-        """tolerant: whether missing numbers are filled in with the mean of those that are there."""
+        """pixels: None where the range of the inputs tells.
+        tolerant: whether missing numbers are filled in with the mean of those that are there.
+        """
         inputs, channels = train.inputs, train.inputs.shape[-1]
         zeros, ones = np.zeros(channels), np.ones(channels)
-        learned = cls(inputs.shape[1:], classes, normalize, tuple(zeros.tolist()), tuple(ones.tolist()), white, columns)
+        learned = cls(
+            inputs.shape[1:], classes, normalize, tuple(zeros.tolist()), tuple(ones.tolist()), Pixels(), columns
+        )
+        if len(inputs.shape) == 4 and channels in (1, 3):
+            learned = replace(learned, pixels=_pixels(inputs, pixels))
         numeric = learned.numeric_channels()  # the 0 and 1 of categories stay
         if tolerant and not isinstance(inputs, OnDemand):
             learned = replace(learned, fill=tuple(np.where(numeric, _means(inputs), zeros).tolist()))
@@ -87,12 +97,9 @@ class Preprocessing:
         mean, std = np.array(self.mean), np.array(self.std)
         return (1 / std).astype(dtype), (-mean / std).astype(dtype)
 
-    def from_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """The pixels of an image file (0 to 255) in the units of the training inputs."""
-        return pixels if self.white == 255 else (pixels * (self.white / 255)).astype(np.float32)
-
     def to_json(self) -> dict[str, Any]:
         raw = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        raw["pixels"] = self.pixels.to_json()
         if self.columns is not None:
             raw["columns"] = [[c.name, None if c.categories is None else list(c.categories)] for c in self.columns]
         return raw
@@ -107,20 +114,18 @@ class Preprocessing:
                 "normalize": normalize,
                 "mean": list(mean),
                 "std": list(std),
-                "white": float(white),
                 "columns": None | list() as columns,
                 "fill": None | list() as fill,
                 **rest,
             } if (
-                rest.keys() <= {"class_weights"}  # which older files do not have
+                rest.keys() - {"class_weights"} in ({"pixels"}, {"white"})  # older files have the latter
                 and normalize in get_args(Normalize)
                 and shape
-                and all(type(size) is int and size > 0 for size in shape)
+                and all(type(size) is int and 0 < size <= LARGEST for size in shape)
                 and len(mean) == len(std) == shape[-1]
                 and all(type(value) is float and isfinite(value) for value in (*mean, *std, *(fill or ())))
                 and (fill is None or len(fill) == len(mean))
                 and min(std) >= TINY
-                and isfinite(white) and white > 0
                 and (classes is None or (classes and all(type(name) is str for name in classes)))
                 and len(set(classes or ())) == len(classes or ())
             ):  # fmt: skip
@@ -128,12 +133,30 @@ class Preprocessing:
                 table = None if columns is None else tuple(map(_column, columns))
                 values = None if fill is None else tuple(fill)
                 weights = _weights(rest.get("class_weights"), len(classes or ()))
-                learned = cls(tuple(shape), names, normalize, tuple(mean), tuple(std), white, table, values, weights)
+                pixels = _pixels_of(rest)
+                learned = cls(tuple(shape), names, normalize, tuple(mean), tuple(std), pixels, table, values, weights)
                 with np.errstate(over="ignore"):
                     finite = np.isfinite(learned.scale_and_shift()).all()
                 if finite and len(learned.numeric_channels()) == len(mean):
                     return learned
         raise DataError(DAMAGED)
+
+
+def _pixels(inputs: NDArray[Any] | OnDemand, known: Pixels | None) -> Pixels:
+    """What is known of the pictures, and what some of them show."""
+    step = max(1, len(inputs) // FEW)
+    some = inputs[np.arange(0, len(inputs), step)] if isinstance(inputs, OnDemand) else inputs
+    return (known or told(some)).measured(some)
+
+
+def _pixels_of(raw: Mapping[Any, Any]) -> Pixels:
+    match raw:
+        case {"pixels": pixels}:
+            with suppress(ValueError):
+                return Pixels.from_json(pixels)
+        case {"white": float(white)} if isfinite(white) and white > 0:  # of versions before there was more to say
+            return Pixels(white=white)
+    raise DataError(DAMAGED)
 
 
 def _weights(raw: object, classes: int) -> tuple[float, ...] | None:

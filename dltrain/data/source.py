@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from dltrain.data.augment import Augmentation
 from dltrain.data.columns import Column
+from dltrain.data.pixels import Pixels
 from dltrain.errors import DataError
 from dltrain.registry import Count, NonNegative, NonNegativeInt, Positive, Rate, Registry, Seed
 
@@ -109,9 +110,9 @@ class Source(ABC):
         return len(self.classes or ())
 
     @property
-    def white(self) -> float:
-        """The input value that the brightest pixel (255) of an image file stands for, when `predict` reads one."""
-        return 255.0
+    def pixels(self) -> Pixels | None:
+        """How `predict` reads a picture file as the inputs were; None: their range tells it. Complete after `load`."""
+        return Pixels.of(self.input_shape)
 
     @property
     def columns(self) -> tuple[Column, ...] | None:

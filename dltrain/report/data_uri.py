@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dltrain.data import Pixels
+
 Array = Any
 GAP = 3  # transparent pixels between two tiles
 LARGEST = 64  # filters shown
 
 
-def image_uri(pixels: Array, white: float) -> str | None:
-    """A data URI of an input (H, W, 1 or 3) whose brightest value is `white`; None for what is no image."""
-    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3):
+def image_uri(inputs: Array, pixels: Pixels) -> str | None:
+    """A data URI of an input (H, W, 1 or 3); None for what is no image."""
+    if inputs.ndim != 3 or inputs.shape[-1] not in (1, 3):
         return None
-    values = np.clip(np.nan_to_num(pixels.astype(np.float64)) * (255 / white), 0, 255).round().astype(np.uint8)
+    values = pixels.to_pixels(inputs)
     return _uri(Image.fromarray(values[:, :, 0] if values.shape[-1] == 1 else values))
 
 

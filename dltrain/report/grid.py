@@ -40,7 +40,7 @@ def to_pixels(x: Array, preprocessing: Preprocessing) -> Array:
     if x.ndim != 4 or x.shape[-1] not in (1, 3):
         raise DataError(f"no picture: examples of shape {shape_text(x.shape[1:])} are no images with 1 or 3 channels")
     values = x * np.array(preprocessing.std) + np.array(preprocessing.mean)
-    pixels = np.clip(values * (255 / preprocessing.white), 0, 255).round().astype(np.uint8)
+    pixels = preprocessing.pixels.to_pixels(values)
     return np.broadcast_to(pixels, (*pixels.shape[:-1], 3)) if pixels.shape[-1] == 1 else pixels
 
 

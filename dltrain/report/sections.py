@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from dltrain.data import Pixels
 from dltrain.nn.graph import Vertex
 from dltrain.report import charts
 from dltrain.report.charts import Line
@@ -296,8 +297,8 @@ def confidences(record: Record) -> Markup | None:
 
 def mistakes(record: Record) -> list[Row]:
     """The most confident mistakes, as pictures where the inputs are images."""
-    white = record.description.get("data", {}).get("white", 255.0)
-    pictures = [image_uri(pixels, white) for pixels in record.inputs]
+    pixels = Pixels.described(record.description.get("data", {}))
+    pictures = [image_uri(inputs, pixels) for inputs in record.inputs]
     return [
         row | {"picture": picture}
         for row, picture in zip(record.found.get("mistakes", []), pictures, strict=False)

@@ -96,7 +96,8 @@ class Job:
         """`the test data are others now` for every split that is not as it was; of old checkpoints less is known."""
         now, then = self.data_sha256, checkpoint.data_sha256 or self.data_sha256
         others = [split for split in ("train", "validation", "test") if now.get(split) != then.get(split)]
-        if not others and checkpoint.preprocessing != self.preprocessing:
+        known = checkpoint.preprocessing  # how picture files are read says nothing of the data
+        if not others and known != replace(self.preprocessing, pixels=known.pixels):
             others = ["train"]
         return [f"the {'training' if split == 'train' else split} data are others now" for split in others]
 
@@ -137,7 +138,7 @@ class Job:
             "data": {
                 "classes": learned.classes,
                 "class_weights": learned.class_weights,
-                "white": learned.white,
+                "pixels": learned.pixels.to_json(),
                 "notes": self.notes,
                 "splits": splits,
             },

@@ -20,7 +20,7 @@ from test_spec_resolved import mutated
 
 from dltrain.data import SOURCES
 from dltrain.data.cifar10 import read_batch
-from dltrain.data.images import read_image
+from dltrain.data.images import COMPRESSIONS, FORMATS, read_image
 from dltrain.errors import DltrainError, RunError
 from dltrain.run.checkpoint import PARTS, Checkpoint
 from dltrain.spec import build_model, loads, shipped_configs
@@ -61,7 +61,7 @@ def in_pieces(count: int, seed: int, read_some: Callable[[int, random.Random], d
 
         code, told, _ = Child(read).wait(600)
         assert code == 0, f"files {first} to {first + amount}: exit code {code}: {told}"
-        for key, value in json.loads(told).items():
+        for key, value in json.loads(told.splitlines()[-1]).items():  # libtiff has its own say before
             found[key] = max(found.get(key, 0), value) if key.startswith("most") else found.get(key, 0) + value
     return found
 
@@ -194,11 +194,23 @@ def _known(value: Any) -> set[str]:
     return set().union(*map(_known, value)) if isinstance(value, list) else set()
 
 
+PICTURES: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "png": [(mode, {}) for mode in ("RGB", "RGBA", "P", "I;16", "several")],
+    "jpeg": [("RGB", {}), ("L", {}), ("CMYK", {}), ("RGB", {"progressive": True})],
+    "bmp": [(mode, {}) for mode in ("RGB", "P", "1")],
+    "gif": [("RGB", {}), ("P", {"transparency": 0}), ("several", {})],
+    "ppm": [(mode, {}) for mode in ("RGB", "L", "1")],
+    "webp": [("RGB", {}), ("RGB", {"lossless": True}), ("RGBA", {}), ("several", {})],
+    "tiff": [("RGB", {"compression": way}) for way in COMPRESSIONS]
+    + [(mode, {}) for mode in ("RGBA", "P", "1", "I;16", "several")],
+}  # format -> (mode or several pictures, how to save them)
+
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
 def data(count: int, seed: int, folder: Path) -> dict[str, Any]:
     """Mutated files of each format that data are read from: examples or DataError."""
+    assert {name.upper() for name in PICTURES} == {*FORMATS}, "pictures of each format are damaged"
     found: dict[str, Any] = {}
     for name, (originals, read) in _formats(folder).items():
 
@@ -228,11 +240,6 @@ def _formats(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], Any
     packed = io.BytesIO()
     np.savez_compressed(packed, x_train=rng.integers(0, 9, (6, 3)).astype(np.uint8), y_train=np.arange(6) % 3)
     table = b'height,colour,kind\r\n1.5,red,a\r\n2.5,"blue, dark",b\r\n,red,b\r\n3,NA,a\r\n'
-    pictures = []
-    for ending in ("png", "jpeg", "bmp", "gif", "ppm"):
-        file = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (9, 8, 3), np.uint8)).save(file, ending)
-        pictures.append(file.getvalue())
 
     def through(path: Path, read: Callable[[], Any]) -> Callable[[bytes], Any]:
         def write_and_read(content: bytes) -> None:
@@ -255,5 +262,20 @@ def _formats(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], Any
         "csv": ([table], through(one, load("csv", path=str(one), target="kind"))),
         "idx": ([images.read_bytes()], through(images, load("mnist"))),
         "cifar": ([batch(*example())], through(one, lambda: read_batch(one))),
-        "images": (pictures, through(one, lambda: read_image(one, (8, 8, 3)))),
+        **{ending: (some, through(one, lambda: read_image(one, (8, 8, 3)))) for ending, some in _pictures().items()},
     }
+
+
+def _pictures() -> dict[str, list[bytes]]:
+    """Small pictures of each format, in all the ways of PICTURES."""
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 3), np.uint8)
+    deep = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    several = {"save_all": True, "append_images": [Image.fromarray(pixels[::-1].copy())]}
+    found: dict[str, list[bytes]] = {}
+    for ending, ways in PICTURES.items():
+        for mode, options in ways:
+            file = io.BytesIO()
+            picture = deep if mode == "I;16" else Image.fromarray(pixels).convert("RGB" if mode == "several" else mode)
+            picture.save(file, ending, **options, **(several if mode == "several" else {}))
+            found.setdefault(ending, []).append(file.getvalue())
+    return found
