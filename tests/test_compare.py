@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_report import check_page
 
-from dltrain.report.comparison import Spread, compare, differing, judge
+from dltrain.report.comparison import Spread, compare, judge
+from dltrain.report.differing import differing
 from dltrain.report.record import Record
 from dltrain.run.rundir import RunDir, all_runs
 from dltrain.spec import look
@@ -30,15 +31,27 @@ BASE: dict[str, Any] = {
 
 
 def write_run(
-    runs: Path, name: str, seed: int = 0, status: str = "done", accuracy: float | None = 0.9, **config: Any
+    runs: Path,
+    name: str,
+    seed: int = 0,
+    status: str = "done",
+    accuracy: float | None = 0.9,
+    validated: bool = True,
+    examples: str = "a1",
+    **config: Any,
 ) -> None:
     run = RunDir.create(runs, name, yaml.dump(BASE | {"seed": seed} | config), "", {})
     losses = [1.0, 0.5, 0.25]
     for i, loss in enumerate(losses):
         row = {"event": "epoch", "epoch": i + 1, "step": i + 1, "seconds": 1.0}
         run.append(run.metrics, row | {"train": {"loss": loss, "data_loss": loss, "penalty": 0.0}})
-    results = {} if accuracy is None else {"test": {"loss": 1 - accuracy, "accuracy": accuracy}}
+    results: dict[str, Any] = {}
+    if accuracy is not None:
+        results = {"validation": {"loss": 1 - accuracy, "accuracy": accuracy}} if validated else {}
+        results["test"] = {"loss": accuracy, "accuracy": 1 - accuracy}  # whoever chose by these would choose otherwise
     run.update_status(status=status, epochs=3, steps=3, train={"loss": losses[-1]}, **results)
+    data = {"splits": {"validation": {"examples": 9, "targets_sha256": examples}}}
+    run.write_json(run.description, {"data": data})
 
 
 @pytest.fixture
@@ -54,7 +67,7 @@ def runs(tmp_path: Path) -> Path:
 
 def test_variants_their_spread_and_the_verdicts(runs: Path) -> None:
     found = done("compare", runs, "--json").json
-    assert found["differs"] == ["optimizer.lr", "optimizer.type"] and found["judged"] == "test accuracy"
+    assert found["differs"] == ["optimizer.lr", "optimizer.type"] and found["judged"] == "validation loss"
     told = [(v["settings"]["optimizer.type"], v["settings"]["optimizer.lr"], v["verdict"]) for v in found["variants"]]
     assert told == [
         ("sgd", "0.2", "best"),
@@ -65,16 +78,29 @@ def test_variants_their_spread_and_the_verdicts(runs: Path) -> None:
     for variant, start in zip(found["variants"], (0.905, 0.90, 0.70), strict=False):
         values = [start + seed / 100 for seed in range(3)]
         expected = {"mean": pytest.approx(mean(values)), "sd": pytest.approx(stdev(values)), "count": 3}
-        assert variant["results"]["test accuracy"] == expected and len(variant["runs"]) == 3
+        assert variant["results"]["validation accuracy"] == expected and len(variant["runs"]) == 3
+        assert not any(name.startswith("test") for name in variant["results"])
+    assert found["test"]["loss"]["mean"] == pytest.approx(0.915), "of the chosen one alone"
+    assert found["answer"] == [
+        "best by validation loss: lr 0.2, optimizer sgd (0.0850 ± 0.0100); the difference is within the spread for "
+        "lr 0.1, optimizer sgd, so these runs do not tell them apart",
+        "test (of the chosen one, lr 0.2, optimizer sgd; mean ± sd of 3 runs): "
+        "loss 0.9150 ± 0.0100, accuracy 0.0850 ± 0.0100",
+    ]
     assert found["variants"][3]["results"] == {"train loss": {"mean": 0.25, "sd": None, "count": 1}}
 
 
 def test_in_words(runs: Path) -> None:
-    header, first, second, third, last = done("compare", runs).out.splitlines()
-    assert header.split("  ")[0] == "optimizer.lr" and "train loss over epochs" in header
+    out = done("compare", runs).out
+    header, first, second, third, last, _, titles, *members = out.splitlines()
+    assert header.split()[:2] == ["runs", "optimizer.lr"] and "train loss over epochs" in header
+    assert "test" not in header + titles, "test figures are for the chosen one"
     assert "0.9150 ± 0.0100" in first and first.rstrip().endswith("best") and "█▃▁" in first
     assert second.rstrip().endswith("within the spread") and third.rstrip().endswith("worse")
     assert last.rstrip().endswith("unknown")
+    assert titles.split()[:3] == ["run", "variant", "status"]
+    assert {line.split()[0] for line in members[:10]} == {run.path.name for run in all_runs(runs)}
+    assert out.count("test (of the chosen one, lr 0.2, optimizer sgd; mean ± sd of 3 runs): loss 0.9150") == 1
 
 
 def test_fewer_than_three_seeds_are_no_proof(tmp_path: Path) -> None:
@@ -89,9 +115,10 @@ def test_runs_by_name_and_those_that_only_differ_in_seed_or_logging(runs: Path) 
     names = [run.path.name for run in all_runs(runs) if run.path.name[16:].startswith("a")]
     write_run(runs, "quiet", 7, accuracy=0.91, logging={"every": 5})
     said = done("compare", *names, "quiet", "--runs-dir", runs)
-    assert said.err == "the configs differ in the seed or the fold alone\n" and len(said.out.splitlines()) == 2
+    assert said.err == "the configs differ in the seed or the fold alone\n"
+    assert said.out.splitlines()[-1] == ("test (mean ± sd of 4 runs): loss 0.9100 ± 0.0082, accuracy 0.0900 ± 0.0082")
     (variant,) = done("compare", *names, *names, "--runs-dir", runs, "--json").json["variants"]
-    assert variant["results"]["test loss"]["count"] == 3
+    assert variant["results"]["validation loss"]["count"] == 3
 
 
 def test_a_damaged_run_does_not_stop_the_others(runs: Path) -> None:
@@ -119,6 +146,57 @@ def test_what_cannot_be_compared(words: list[str], tmp_path: Path) -> None:
     write_run(tmp_path, "a")
     said = dltrain("compare", "a", "--runs-dir", tmp_path)
     assert said.code == 1 and said.errors[0].startswith("there is nothing to compare: 1 run; name two or more")
+
+
+MSE, MAE = {"type": "mse"}, {"type": "mae"}
+# What the second of two runs has otherwise -> what they are ranked by, and what is said about that.
+RANKED: list[tuple[dict[str, Any], str | None, str]] = [
+    ({}, "validation loss", ""),
+    ({"metrics": {"best": "accuracy"}}, None, "not ranked: metrics.best is loss in some and accuracy in others"),
+    ({"loss": {"type": "hinge", "C": 1.0}}, "validation accuracy",
+     "losses of different kinds (cross_entropy, hinge) cannot be compared: ranked by validation accuracy"),
+    ({"loss": {"type": "cross_entropy", "label_smoothing": 0.1}}, "validation accuracy", "losses of different kinds"),
+    ({"data": BASE["data"] | {"class_weights": "balanced"}}, "validation accuracy", "losses of different kinds"),
+    ({"validated": False}, None, "not ranked: without validation examples there is nothing to choose by"),
+    ({"examples": "b2"}, None, "not ranked: they were validated on different examples"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("other", "judged", "note"), RANKED)
+def test_only_what_means_the_same_is_ranked(
+    other: dict[str, Any], judged: str | None, note: str, tmp_path: Path
+) -> None:
+    loss = {"type": "cross_entropy", "label_smoothing": 0.0}
+    write_run(tmp_path, "a", accuracy=0.8, loss=loss)
+    write_run(tmp_path, "b", accuracy=0.9, **{"loss": loss, "optimizer": {"type": "sgd", "lr": 0.5}} | other)
+    found = done("compare", tmp_path, "--json").json
+    assert found["judged"] == judged and found["answer"][0].startswith(note)
+    assert [v["verdict"] for v in found["variants"]] == (["best", "unknown"] if judged else [None, None])
+    assert bool(found["test"]) == bool(judged), "nothing was chosen"
+    if judged:
+        assert found["variants"][0]["runs"][0].endswith("-b")
+        assert "not known from fewer than three runs of each: use --seeds 3" in "".join(found["answer"])
+
+
+def test_losses_of_numbers_are_ranked_by_what_all_have(tmp_path: Path) -> None:
+    for loss in (MSE, MAE):
+        run = RunDir.create(tmp_path, loss["type"], yaml.dump(BASE | {"loss": loss}), "", {})
+        run.update_status(status="done", validation={"loss": 1.0}, test={"loss": 2.0})
+    assert done("compare", tmp_path, "--json").json["judged"] is None
+    for number, run in enumerate(all_runs(tmp_path)):
+        run.update_status(status="done", validation={"loss": 1.0, "r2": number / 2}, test={"loss": 2.0})
+    found = done("compare", tmp_path, "--json").json
+    assert found["judged"] == "validation r2" and found["variants"][0]["results"]["validation r2"]["mean"] == 0.5
+
+
+def test_folds_are_validated_on_different_examples_and_compared(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        data = {"type": "digits", "fold": {"number": number, "of": 3}}
+        write_run(tmp_path, "a", examples=f"f{number}", accuracy=0.8 + number / 100, data=data)
+        write_run(tmp_path, "b", examples=f"f{number}", accuracy=0.9 + number / 100, data=data, optimizer={"type": "x"})
+    found = done("compare", tmp_path, "--json").json
+    assert found["judged"] == "validation loss" and [v["verdict"] for v in found["variants"]] == ["best", "worse"]
+    assert found["answer"][0].endswith("better than the others by more than the spread")
 
 
 DIFFERENCES: list[tuple[dict[str, Any], dict[str, tuple[str, str]]]] = [

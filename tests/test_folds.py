@@ -28,13 +28,13 @@ def config(tmp_path: Path) -> Path:
 
 def test_folds(config: Path, tmp_path: Path) -> None:
     said = done("fit", config, "--folds", 3, "--runs-dir", tmp_path / "runs", "--json").json
-    assert list(said) == ["group", "runs", "mean", "deviation"] and len(said["runs"]) == 3
-    for split in ("train", "validation", "test"):
-        for name in said["mean"][split]:
-            values = [fold[split][name] for fold in said["runs"]]
-            assert said["mean"][split][name] == pytest.approx(mean(values))
-            assert said["deviation"][split][name] == pytest.approx(stdev(values))
-    assert list(said["mean"]["validation"]) == ["loss", "accuracy", "f1"]
+    (variant,) = said["variants"]
+    assert len(said["runs"]) == 3 and variant["settings"] == {} and said["judged"] is None
+    found = {f"test {name}": spread for name, spread in said["test"].items()} | variant["results"]
+    for split, name in (("train", "loss"), ("validation", "loss"), ("validation", "f1"), ("test", "accuracy")):
+        values = [fold[split][name] for fold in said["runs"]]
+        expected = {"mean": pytest.approx(mean(values)), "sd": pytest.approx(stdev(values)), "count": 3}
+        assert found[f"{split} {name}"] == expected
     names = sorted(path.name for path in Path(said["group"]).iterdir() if path.is_dir())
     assert [name.rpartition("-")[2] for name in names] == ["fold1", "fold2", "fold3"]
     (row,) = done("compare", said["group"], "--json").json["variants"]
@@ -66,10 +66,12 @@ def test_seeds_are_measured_on_the_same_parts(config: Path, tmp_path: Path) -> N
 
 def test_in_words(config: Path, tmp_path: Path) -> None:
     said = done("fit", config, "--folds", 2, "--smoke", "--name", "x", "--runs-dir", tmp_path / "runs")
-    header, first, second, _, title, train, validation, test, _, group = said.out.splitlines()
-    assert header.split()[:2] == ["run", "status"] and [first[:5], second[:5]] == ["fold1", "fold2"]
-    assert title == "mean and deviation of 2 runs" and group == f"group {next((tmp_path / 'runs').iterdir())}"
-    assert all(" ± " in line for line in (train, validation, test)) and validation.startswith("validation  loss ")
+    out = said.out.splitlines()
+    header, row, _, titles, first, second = out[:6]
+    assert header.split()[:2] == ["runs", "validation"] and row.count(" ± ") >= 4
+    assert titles.split()[:2] == ["run", "status"] and first.split()[0].endswith("-fold1")
+    assert second.split()[0].endswith("-fold2") and out[-1] == f"group {next((tmp_path / 'runs').iterdir())}"
+    assert out[-3].startswith("test (mean ± sd of 2 runs): loss ") and out[-3].count(" ± ") == 4
 
 
 def test_wrong(config: Path, tmp_path: Path) -> None:

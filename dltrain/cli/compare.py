@@ -1,12 +1,15 @@
 """`dltrain compare RUN…`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dltrain.cli import console
 from dltrain.cli.app import RUNS, Debug, Json, Quiet, RunsDir
+
+if TYPE_CHECKING:
+    from dltrain.report.comparison import Comparison
 
 KEYS = 6  # columns of settings in the table
 
@@ -21,10 +24,11 @@ def compare(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Compare runs: what differs, and what came out.
+    """Compare runs: what differs, and which did best on validation examples.
 
-    Runs that differ in their seed or fold alone become one row with mean ± standard deviation. A difference of less
-    than two standard errors is "within the spread"; with fewer than three runs on either side it is "unknown".
+    Ranked by `metrics.best` on validation examples; test figures are shown for the chosen one alone. Runs that differ
+    in their seed or fold alone become one row with mean ± standard deviation. A difference of less than two standard
+    errors is "within the spread"; with fewer than three runs on either side it is "unknown".
     """
     from dltrain.errors import DltrainError
     from dltrain.report.comparison import compare as put_beside
@@ -51,29 +55,64 @@ def compare(
             write_comparison(comparison, html)
             console.info(f"wrote {html}")
     if json:
-        console.result_json(_content(comparison))
-        return
+        console.result_json(content(comparison))
+    else:
+        show(comparison)
+
+
+def show(comparison: "Comparison") -> None:
+    """The variants, the runs and the answer."""
     shown = comparison.differs[:KEYS]
     if left_out := comparison.differs[KEYS:]:
         console.info(f"they also differ in {', '.join(left_out)}; --json has all")
-    columns = [*shown, "runs", *comparison.results, f"{comparison.curves} loss over epochs", ""]
-    rows = []
-    for variant in comparison.variants:
-        results = [_spread(variant.results.get(name)) for name in comparison.results]
-        curve = console.sparkline([loss for _, loss in variant.curve], 12)
-        rows.append([*(variant.settings[key] for key in shown), len(variant.records), *results, curve, variant.verdict])
     if not comparison.differs:
         console.info("the configs differ in the seed or the fold alone")
+    alone = all(len(variant.records) == 1 for variant in comparison.variants)
+    status = ["status"] if alone else []
+    columns = [
+        "run" if alone else "runs",
+        *shown,
+        *status,
+        *comparison.results,
+        f"{comparison.curves} loss over epochs",
+        "",
+    ]
+    rows = []
+    for variant in comparison.variants:
+        results = [variant.results.get(name) for name in comparison.results]
+        curve = console.sparkline([loss for _, loss in variant.curve], 12)
+        which = variant.records[0].name if alone else len(variant.records)
+        states = [variant.records[0].status["status"] for _ in status]
+        rows.append(
+            [
+                which,
+                *(variant.settings[key] for key in shown),
+                *states,
+                *(str(r or "") for r in results),
+                curve,
+                variant.verdict,
+            ]
+        )
     console.result_table(columns, rows)
+    if not alone:
+        console.result_text("")
+        _show_runs(comparison)
+    console.result_text("".join(f"\n{line}" for line in comparison.answer))
 
 
-def _spread(spread: Any) -> str:
-    if spread is None:
-        return ""
-    return f"{spread.mean:.4f}" + ("" if spread.sd is None else f" ± {spread.sd:.4f}")
+def _show_runs(comparison: "Comparison") -> None:
+    variant_of = ["variant"] if comparison.differs else []
+    rows = []
+    for variant in comparison.variants:
+        for record in variant.records:
+            found = [(record.status.get(split) or {}).get(key) for split, key in map(str.split, comparison.results)]
+            figures = ["" if value is None else f"{value:.4f}" for value in found]
+            rows.append([record.name, *(variant.label for _ in variant_of), record.status["status"], *figures])
+    console.result_table(["run", *variant_of, "status", *comparison.results], rows)
 
 
-def _content(comparison: Any) -> dict[str, Any]:
+def content(comparison: "Comparison") -> dict[str, Any]:
+    """The same for programs."""
     from dataclasses import asdict
 
     variants = [
@@ -85,4 +124,6 @@ def _content(comparison: Any) -> dict[str, Any]:
         }
         for variant in comparison.variants
     ]
-    return {"differs": comparison.differs, "judged": comparison.judged, "variants": variants}
+    test = {name: asdict(spread) for name, spread in comparison.test.items()}
+    found = {"differs": comparison.differs, "judged": comparison.judged, "variants": variants}
+    return found | {"test": test, "answer": comparison.answer}

@@ -10,10 +10,10 @@ from dltrain.cli import console
 
 if TYPE_CHECKING:
     from dltrain.cli.fit import Start
+    from dltrain.report.comparison import Comparison
     from dltrain.run.group import Group
 
 ENDED = ("done", "diverged")
-REPEATED = ("seed=", "data.fold=")  # members that differ in these alone train the same thing again
 
 
 def new_group(
@@ -93,36 +93,28 @@ def train_group(group: "Group", start: "Start", train: Callable[["Start"], None]
 
 
 def _show(group: "Group", results: dict[str, dict[str, Any]], json: bool) -> None:
-    done = [result for result in results.values() if result["status"] == "done"]
-    first, *others = (set(member.changes) for member in group.members)
-    repeats = all(change.startswith(REPEATED) for other in others for change in first ^ other)
-    spread = _spread(done) if repeats and len(done) > 1 else {}
+    from dltrain.cli.compare import content, show
+
+    comparison = _compared(group)
     if json:
-        console.result_json({"group": str(group.path), "runs": list(results.values()), **spread})
+        found = content(comparison) if comparison else {}
+        console.result_json({"group": str(group.path), "runs": list(results.values()), **found})
         return
-    split = next((s for s in ("test", "validation") if all(s in r for r in results.values())), "train")
-    rows = []
-    for label, result in results.items():
-        found = result.get(split, {})
-        rows.append([label, result["status"], result.get("epochs"), found.get("loss"), found.get("accuracy")])
-    console.result_table(["run", "status", "epochs", f"{split} loss", f"{split} accuracy"], rows)
-    if spread:
-        console.result_text(f"\nmean and deviation of {len(done)} runs")
-        for split, means in spread["mean"].items():
-            figures = [f"{name} {value:.4f} ± {spread['deviation'][split][name]:.4f}" for name, value in means.items()]
-            console.result_text(f"{split:<10}  {'  '.join(figures)}")
+    if comparison:
+        show(comparison)
     console.result_text(f"\ngroup {group.path}")
 
 
-def _spread(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The mean and the sample's standard deviation of every figure over the runs."""
-    from statistics import mean, stdev
+def _compared(group: "Group") -> "Comparison | None":
+    """What the runs of a group say together; None where a file of theirs is damaged, which `compare` tells."""
+    from dltrain.errors import RunError
+    from dltrain.report.comparison import compare
+    from dltrain.report.record import Record
+    from dltrain.spec import look
 
-    spread: dict[str, Any] = {"mean": {}, "deviation": {}}
-    for split in ("train", "validation", "test"):
-        found = [result[split] for result in results if split in result]
-        names = dict.fromkeys(name for figures in found for name in figures)
-        values = {name: [figures[name] for figures in found if figures.get(name) is not None] for name in names}
-        for key, function in (("mean", mean), ("deviation", stdev)):
-            spread[key] |= {split: {n: function(v) for n, v in values.items() if len(v) > 1}} if found else {}
-    return spread
+    runs = [run for member in group.members if (run := group.run_of(member))]
+    try:
+        return compare([Record.read(run) for run in runs], [look(run.config) for run in runs])
+    except RunError as error:
+        console.warning(str(error))
+        return None

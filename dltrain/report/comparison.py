@@ -1,26 +1,24 @@
-"""Runs beside each other: what differs in their configs, and whether their results differ by more than chance."""
+"""Runs beside each other: what differs in their configs, and whether their results differ by more than chance.
 
-import json
-from collections.abc import Sequence
+They are ranked by what `metrics.best` says of validation examples. Test examples are for what was chosen: whoever
+chooses by them reports the luckiest of several, not the best.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf, sqrt
 from statistics import mean, stdev
 from typing import Any, Literal
 
 from dltrain.errors import RunError
+from dltrain.report.differing import differing
 from dltrain.report.record import Record
+from dltrain.train.settings import HIGHER, METRICS
 
 Row = dict[str, Any]
 Verdict = Literal["best", "worse", "within the spread", "unknown"]
-# What runs are judged by: the first of these that any has.
-RESULTS = [
-    ("test", "accuracy"), ("validation", "accuracy"), ("test", "loss"), ("validation", "loss"), ("train", "loss"),
-]  # fmt: skip
 SEEDS = 3  # runs without which a spread is not known
 ERRORS = 2.0  # standard errors that a difference must exceed
-MISSING = object()
-# They change what is shown and kept, never what comes out; and the seed is what a spread is over.
-WITHOUT_EFFECT = {"version", "seed", "checkpoint", "logging", "diagnostics"}
 
 
 @dataclass(frozen=True)
@@ -35,39 +33,69 @@ class Spread:
     def of(cls, values: Sequence[float]) -> "Spread":
         return cls(mean(values), stdev(values) if len(values) > 1 else None, len(values))
 
+    def __str__(self) -> str:
+        return f"{self.mean:.4f}" + ("" if self.sd is None else f" ± {self.sd:.4f}")
+
 
 @dataclass(frozen=True)
 class Variant:
     """Runs whose configs differ in the seed, or the number of the fold, alone.
 
-    settings: what sets it apart, key -> value as text. results: "test accuracy" -> its spread, where any run has it.
-    verdict: on what is judged, beside the best variant. curve: (epoch, mean loss over the runs).
+    settings: what sets it apart, key -> value as text. results: "validation accuracy" -> its spread, where any run has
+    it. verdict: on what is judged, beside the best variant; None where nothing is ranked. curve: (epoch, mean loss).
     """
 
     settings: dict[str, str]
     records: list[Record]
     results: dict[str, Spread]
     curve: list[tuple[float, float]]
-    verdict: Verdict = "unknown"
+    verdict: Verdict | None = None
 
     @property
     def label(self) -> str:
         """In as few words as tell it apart."""
-        short = [f"{key.rpartition('.')[2]} {value}" for key, value in self.settings.items()]
+        keys = [key.removesuffix(".type").rpartition(".")[2] for key in self.settings]
+        short = [f"{key} {value}" for key, value in zip(keys, self.settings.values(), strict=True)]
         return ", ".join(short) or self.records[0].name
 
 
 @dataclass(frozen=True)
 class Comparison:
     """differs: the keys in which the configs differ, but for seed and number of the fold. judged: the result that
-    decides, such as "test accuracy"; None where there is none. curves: of which loss, "validation" or "train".
+    decides, such as "validation loss"; None where the runs cannot be ranked. note: why not, or why by this one.
+    results: those to show, without test. curves: of which loss, "validation" or "train".
     """
 
     differs: list[str]
     judged: str | None
+    note: str
     results: list[str]
     variants: list[Variant]
     curves: str
+
+    @property
+    def chosen(self) -> Variant | None:
+        """The one whose test figures may be shown: the best of several, or the only one."""
+        return self.variants[0] if self.judged or len(self.variants) == 1 else None
+
+    @property
+    def test(self) -> dict[str, Spread]:
+        """Test figures of what was chosen, by name."""
+        return _spreads(self.chosen.records, "test") if self.chosen else {}
+
+    @property
+    def answer(self) -> list[str]:
+        """What the comparison says, in sentences."""
+        lines = [self.note] if self.note else []
+        best, *others = self.variants
+        if self.judged and others and self.judged in best.results:
+            lines.append(_answer(self.judged, best, others))
+        if self.test:
+            runs = [f"mean ± sd of {len(best.records)} runs"] if len(best.records) > 1 else []
+            of = "; ".join([f"of the chosen one, {best.label}", *runs] if others else runs)
+            figures = ", ".join(f"{name} {spread}" for name, spread in self.test.items())
+            lines.append(f"test{f' ({of})' if of else ''}: {figures}")
+        return lines
 
 
 def compare(records: Sequence[Record], configs: Sequence[Any]) -> Comparison:
@@ -75,32 +103,31 @@ def compare(records: Sequence[Record], configs: Sequence[Any]) -> Comparison:
     if len(records) < 2:
         raise RunError(f"there is nothing to compare: {len(records)} run; name two or more, or a folder of runs")
     settings = differing(configs)
-    differs = list(settings[0])
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record, found in zip(records, settings, strict=True):
         groups.setdefault(tuple(found.values()), []).append(record)
-    spreads = {
-        values: {
-            f"{split} {key}": Spread.of([r.status[split][key] for r in group if _has(r, split, key)])
-            for split, key in RESULTS
-            if any(_has(r, split, key) for r in group)
-        }
-        for values, group in groups.items()
-    }
-    shown = [name for split, key in RESULTS if any((name := f"{split} {key}") in found for found in spreads.values())]
-    judged = shown[0] if shown else None
     curves = "validation" if all("validation" in row for record in records for row in record.epochs) else "train"
     variants = [
-        Variant(dict(zip(differs, values, strict=True)), group, spreads[values], _curve(group, curves))
+        Variant(
+            dict(zip(settings[0], values, strict=True)),
+            group,
+            {f"{split} {key}": s for split in ("validation", "train") for key, s in _spreads(group, split).items()},
+            _curve(group, curves),
+        )
         for values, group in groups.items()
     ]
+    figure, note = _judged_by(records, configs) if len(variants) > 1 else (None, "")
+    judged = f"validation {figure}" if figure else None
+    known = {name for variant in variants for name in variant.results}
+    results = [name for split in ("validation", "train") for key in METRICS if (name := f"{split} {key}") in known]
     if judged:
-        sign = -1 if judged.endswith("accuracy") else 1
+        results = [judged, *(name for name in results if name != judged)]
+        sign = -1 if figure in HIGHER else 1
         variants.sort(key=lambda v: sign * v.results[judged].mean if judged in v.results else inf)
         best = variants[0].results[judged]
         verdicts: list[Verdict] = [judge(best, variant.results.get(judged)) for variant in variants[1:]]
         variants = [replace(v, verdict=verdict) for v, verdict in zip(variants, ["best", *verdicts], strict=True)]
-    return Comparison(differs, judged, shown, variants, curves)
+    return Comparison(list(settings[0]), judged, note, results, variants, curves)
 
 
 def judge(best: Spread, other: Spread | None) -> Verdict:
@@ -108,93 +135,87 @@ def judge(best: Spread, other: Spread | None) -> Verdict:
     known from fewer than three runs of each."""
     if other is None or best.sd is None or other.sd is None or min(best.count, other.count) < SEEDS:
         return "unknown"
-    error = sqrt(best.sd**2 / best.count + other.sd**2 / other.count)
-    return "worse" if abs(best.mean - other.mean) >= ERRORS * error and best.mean != other.mean else "within the spread"
+    return (
+        "worse"
+        if abs(best.mean - other.mean) >= ERRORS * _error(best, other) and best.mean != other.mean
+        else ("within the spread")
+    )
 
 
-def differing(configs: Sequence[Any]) -> list[dict[str, str]]:
-    """Of each config the entries that are not the same in all, as text; all have the same keys.
-
-    What only some configs have is told by the nearest thing above it that all have: another layer by `model.layers`,
-    the settings of another optimizer by `optimizer.type`. Configs that differ are never told alike.
-    """
-    configs = [_without_fold_number(config) for config in configs]
-    leaves = [_flat(config) for config in configs]
-    told: dict[str, None] = {}
-    for key in dict.fromkeys(key for found in leaves for key in found):
-        if key.partition(".")[0] in WITHOUT_EFFECT:
-            continue
-        if all(key in found for found in leaves):
-            if len({found[key] for found in leaves}) > 1:
-                told[key] = None
-            continue
-        parent = key
-        while "." in parent and any(_below(config, parent) is MISSING for config in configs):
-            parent = parent.rpartition(".")[0]
-        kinds = [found.get(f"{parent}.type") for found in leaves]
-        values = {(kind, found.get(key)) for kind, found in zip(kinds, leaves, strict=True)}
-        told[f"{parent}.type" if 1 < len(set(kinds)) == len(values) else parent] = None
-    keys = [key for key in told if not any(key.startswith(other + ".") for other in told)]
-    columns = [_texts([_below(config, key) for config in configs]) for key in keys]
-    return [dict(zip(keys, texts, strict=True)) for texts in zip(*columns, strict=True)] or [{} for _ in configs]
+def _error(best: Spread, other: Spread) -> float:
+    return sqrt((best.sd or 0) ** 2 / best.count + (other.sd or 0) ** 2 / other.count)
 
 
-def _without_fold_number(config: Any) -> Any:
-    """Of a cross-validation only into how many folds it cuts; they are repetitions, as seeds are."""
-    data = config.get("data")
-    if not isinstance(data, dict) or not isinstance(data.get("fold"), dict):
-        return config
-    return config | {"data": data | {"fold": {"of": data["fold"].get("of")}}}
+def _answer(judged: str, best: Variant, others: Sequence[Variant]) -> str:
+    """Who is best, and who is as good."""
+    said = f"best by {judged}: {best.label} ({best.results[judged]})"
+    near = [v.label for v in others if v.verdict == "within the spread"]
+    unknown = [v for v in others if v.verdict == "unknown" and judged in v.results]
+    if near:
+        said += f"; the difference is within the spread for {_several(near)}, so these runs do not tell them apart"
+    if unknown:
+        said += "; whether that is more than chance is not known from fewer than three runs of each: use --seeds 3"
+    elif not near and any(v.verdict == "worse" for v in others):
+        said += "; better than the others by more than the spread"
+    return said
 
 
-def _items(value: Any) -> list[tuple[str, Any]] | None:
-    """What lies below: entries by key, layers by name, other lists by number; None for what is no tree."""
-    if isinstance(value, dict):
-        return [(str(key), item) for key, item in value.items()]
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return [(str(item.get("name", i)) if isinstance(item, dict) else str(i), item) for i, item in enumerate(value)]
-    return None
+def _several(labels: Sequence[str]) -> str:
+    return "; ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
 
 
-def _flat(value: Any, path: str = "") -> dict[str, str]:
-    """`{"optimizer.lr": "0.001", "model.layers.conv1.channels": "32"}`; of layers their order, too."""
-    items = _items(value)
-    if items is None:
-        return {path: json.dumps(value)}
-    found: dict[str, str] = {path: json.dumps([key for key, _ in items])} if isinstance(value, list) else {}
-    for key, item in items:
-        found |= _flat(item, f"{path}.{key}" if path else key)
-    return found
+def _judged_by(records: Sequence[Record], configs: Sequence[Any]) -> tuple[str | None, str]:
+    """The figure of validation examples that all are ranked by, and what is to be said of that; None and why where
+    there is none that means the same in all."""
+    found = [(r, config) for r, config in zip(records, configs, strict=True) if r.status.get("validation")]
+    if not found or any(r.status["status"] == "done" and not r.status.get("validation") for r in records):
+        return (
+            None,
+            "not ranked: without validation examples there is nothing to choose by; data.validation: 0.2 cuts some",
+        )
+    if len({_examples(r) for r, _ in found}) > len({_fold(config) for _, config in found}):
+        return None, "not ranked: they were validated on different examples"
+    wanted = list(dict.fromkeys(str((config.get("metrics") or {}).get("best", "loss")) for _, config in found))
+    if len(wanted) > 1:
+        return None, f"not ranked: metrics.best is {' in some and '.join(wanted)} in others"
+    losses = _losses([config for _, config in found])
+    if wanted != ["loss"] or len(losses) == 1:
+        return wanted[0], ""
+    kinds = f"losses of different kinds ({', '.join(losses)}) cannot be compared"
+    other = next((key for key in METRICS[1:] if all(_has(r, "validation", key) for r, _ in found)), None)
+    if other is None:
+        return None, f"not ranked: {kinds}; with metrics.best: r2 or metrics.report: [r2] they could be"
+    return other, f"{kinds}: ranked by validation {other}"
 
 
-def _below(value: Any, path: str) -> Any:
-    """What stands at a path, or MISSING."""
-    for part in path.split("."):
-        value = dict(_items(value) or ()).get(part, MISSING)
-    return value
+def _examples(record: Record) -> str:
+    """Tells validation examples from others: by their targets, or at least their number."""
+    split = record.description.get("data", {}).get("splits", {}).get("validation", {})
+    return str(split.get("targets_sha256") or split.get("examples"))
 
 
-def _texts(values: Sequence[Any]) -> list[str]:
-    """In few words; whole, where these do not tell them apart."""
-    whole = ["—" if value is MISSING else json.dumps(value) for value in values]
-    short = ["—" if value is MISSING else _text(value) for value in values]
-    return short if len(set(short)) == len(set(whole)) else whole
+def _fold(config: Any) -> str:
+    return str((config.get("data") or {}).get("fold"))
 
 
-def _text(value: Any) -> str:
-    """In few words: `conv 32, max_pool 2, dense 10` for layers."""
-    if isinstance(value, list):
-        return ", ".join(map(_text, value)) or "none"
-    if not isinstance(value, dict):
-        return "none" if value is None else str(value)
-    if "type" not in value:
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
-    size = next((f" {value[key]}" for key in ("units", "channels", "kernel", "rate", "lr") if key in value), "")
-    return f"{value['type']}{size}"
+def _losses(configs: Iterable[Any]) -> list[str]:
+    """The different losses: by name, or with their settings and the weights of classes where the names are one."""
+    loss = [config.get("loss") for config in configs]
+    weights = [(config.get("data") or {}).get("class_weights") for config in configs]
+    whole = dict.fromkeys(f"{loss}, class_weights {weight}" for loss, weight in zip(loss, weights, strict=True))
+    names = dict.fromkeys(str(found.get("type") if isinstance(found, dict) else found) for found in loss)
+    return list(names if len(names) == len(whole) else whole)
+
+
+def _spreads(records: Iterable[Record], split: str) -> dict[str, Spread]:
+    """Of every figure of a split that any of the runs has."""
+    rows = [record.status.get(split) or {} for record in records]
+    found = {key: [row[key] for row in rows if row.get(key) is not None] for key in METRICS}
+    return {key: Spread.of(values) for key, values in found.items() if values}
 
 
 def _has(record: Record, split: str, key: str) -> bool:
-    return key in (record.status.get(split) or {})
+    return (record.status.get(split) or {}).get(key) is not None
 
 
 def _curve(records: Sequence[Record], split: str) -> list[tuple[float, float]]:

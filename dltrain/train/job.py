@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from math import log
 from typing import Any
 
@@ -130,7 +131,9 @@ class Job:
         splits: dict[str, dict[str, Any]] = {}
         for name, loader in self.loaders.items():
             counts = self.class_counts(name)
-            splits[name] = {"examples": loader.size} | ({} if counts is None else {"class_counts": counts})
+            digest = sha256(np.ascontiguousarray(loader.targets()).data).hexdigest()
+            splits[name] = {"examples": loader.size, "targets_sha256": digest}
+            splits[name] |= {} if counts is None else {"class_counts": counts}
         return {
             "model": summarise(self.model, self.kinds, self.train.batch_size),
             "graph": [vertex.to_json() for vertex in outline(self.model, self.device, self.loss)],
