@@ -274,7 +274,7 @@ def test_a_name_that_fits_several_runs() -> None:
     for name in ("20260101-000000-a", "20260101-000001-a"):
         (Path("runs") / name).mkdir(parents=True)
         (Path("runs") / name / "config.yaml").touch()
-    message = "'0101' fits 2 runs in runs: 20260101-000000-a, 20260101-000001-a; give more of the name"
+    message = "'0101' fits 2 runs in runs: 20260101-000000-a, 20260101-000001-a; ambiguous; use a longer name"
     check(dltrain("eval", "0101"), 1, message)
     check(dltrain("predict", "0101", "a.png"), 1, message)
     check(dltrain("inspect-params", "0101"), 2, message)

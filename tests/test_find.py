@@ -1,6 +1,7 @@
 """What RUN and GROUP mean on the command line."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_the_newest_is_told_by_time_not_by_name(runs: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("digit", "'digit' fits 2 runs in .*: 20260101-100000-digits, 20260101-100000-digits-2; give more"),
+        ("digit", "'digit' fits 2 runs in .*: 20260101-100000-digits, 20260101-100000-digits-2; ambiguous"),
         ("20260", "fits 3 runs"),
         ("mnist", "no run 'mnist' in .*`dltrain runs` lists"),
         pytest.param("x" * 5000, "no run", id="too long for a path"),
@@ -97,6 +98,20 @@ def test_a_directory_that_is_no_run(runs: Path, tmp_path: Path) -> None:
 def test_all_runs_are_listed_oldest_first(runs: Path, tmp_path: Path) -> None:
     assert [run.path.name[9:] for run in all_runs(runs)] == ["100000-digits", "100000-digits-2", "000000-cifar"]
     assert all_runs(tmp_path / "nowhere") == []
+
+
+def test_a_name_means_the_newest_of_it_and_a_line_says_so(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "dltrain")
+    for stamp in ("20260102-000001", "20260101-110000"):
+        (runs / f"{stamp}-digits").mkdir()
+        (runs / f"{stamp}-digits" / "config.yaml").write_text("")
+    newest = runs / "20260102-000001-digits"
+    assert find_run("digits", runs).path == newest and find_runs("digits", runs)[0].path == newest
+    assert caplog.messages == [f"digits: the newest of 3 with that name, {newest}"] * 2
+    caplog.clear()
+    assert find_run("cifar", runs).path.name == "20260102-000000-cifar" and not caplog.messages
+    with pytest.raises(RunError, match=r"'igits' fits 4 runs.*20260101-110000-digits.*ambiguous; use a longer name"):
+        find_run("igits", runs)
 
 
 # --- beside groups ---------------------------------------------------------------------------------------------------
@@ -136,9 +151,9 @@ def found(text: str, runs: Path) -> dict[str, object]:
         ("seed0", SEEDS[0], SEEDS[0], SEEDS[:1]),
         (f"{FIRST}/{SEEDS[1]}", SEEDS[1], SEEDS[1], SEEDS[1:]),
         # without its date the name of a run and of a group; `digits-2` has it as a part only
-        ("digits", "20260101-100000-digits", "fits 2 runs", "fits 2 runs"),
-        ("lr", "fits 2 runs", "fits 2 runs", "fits 2 runs"),
-        ("fold1", "fits 2 runs", "fits 2 runs", "fits 2 runs"),
+        ("digits", "20260101-100000-digits", FIRST, SEEDS),
+        ("lr", "is a group of 1 runs", "20260105-000000-lr", ["20260105-000000-fold1"]),
+        ("fold1", "20260105-000000-fold1", "20260105-000000-fold1", ["20260105-000000-fold1"]),
         ("fold2", "20260104-000009-fold2", "20260104-000009-fold2", ["20260104-000009-fold2"]),
         ("nothing", "no run 'nothing'", "no run 'nothing'", "no run 'nothing'"),
         ("a\0b", "no run 'a\\x00b'", "no run 'a\\x00b'", "no run 'a\\x00b'"),

@@ -48,7 +48,7 @@ def main() -> None:
     from dltrain.cli import console
     from dltrain.errors import DltrainError
 
-    console.show_warnings()
+    console.show_remarks()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without `→` shows `?`, rather than a failure
     code = 1  # of an error that has none of its own; a success leaves by SystemExit

@@ -84,7 +84,11 @@ Threads = Annotated[
 ]
 Run = Annotated[
     str | None,
-    typer.Argument(metavar="RUN", help="A run: its path, name, a unique part of it, or latest.", show_default=False),
+    typer.Argument(
+        metavar="RUN",
+        help="A run: its path, its name (the newest of it), a unique part, or latest.",
+        show_default=False,
+    ),
 ]
 Which = Annotated[Literal["best", "last"], typer.Option("--checkpoint", help="Which weights.")]
 RUNS = Path("runs")

@@ -24,7 +24,7 @@ def compare(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Compare runs: what differs, and which did best on validation examples.
+    """Compare runs: what differs, and which did best.
 
     Ranked by `metrics.best` on validation examples; test figures are shown for the chosen one alone. Runs that differ
     in their seed or fold alone become one row with mean ± standard deviation. A difference of less than two standard

@@ -55,14 +55,17 @@ def warning(text: str) -> None:
         _err().print(Text.assemble(("warning:", "bold yellow"), " ", text))
 
 
-def show_warnings() -> None:
+def show_remarks() -> None:
     """What the floors below have to remark goes through `logging`, and from there to stderr; not with --quiet."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            warning(record.getMessage())
+            say = warning if record.levelno >= logging.WARNING else info
+            say(record.getMessage())
 
-    logging.getLogger("dltrain").handlers = [Handler()]
+    logger = logging.getLogger("dltrain")
+    logger.handlers = [Handler()]
+    logger.setLevel(logging.INFO)
 
 
 def advice(text: str, remedy: str, serious: bool) -> None:

@@ -11,14 +11,13 @@ from dltrain.run.group import Group, all_groups, is_group
 from dltrain.run.rundir import RunDir, all_runs
 
 DATE = re.compile(r"\d{8}-\d{6}-")
-MOST_NAMED = 5
-warn = logging.getLogger("dltrain").warning
+MOST_NAMED = 10
+log = logging.getLogger("dltrain")
 
 
 def find_run(text: str | None, runs: Path) -> RunDir:
-    """A path, a run's name with or without its date, a unique part of it, or `latest`; None is the newest.
-
-    Raises RunError.
+    """A path; a run's name, with its date or without (the newest of that name); a part of it that fits no other; or
+    `latest`, as None, for the newest of all. Raises RunError.
     """
     if text is None or text == "latest":
         known = all_runs(runs)
@@ -28,14 +27,15 @@ def find_run(text: str | None, runs: Path) -> RunDir:
     else:
         found = _fitting(text, runs)
         single = [path for path in found if not is_group(path)]
-        if len(found) == 1 and not single:
-            members = [run.path for run in all_runs(found[0])]
+        only = _only(text, single or found, runs)
+        if is_group(only):
+            members = [run.path for run in all_runs(only)]
             raise RunError(f"{text!r} is a group of {len(members)} runs: {_names(members)}; name one of them")
-        run = RunDir(_only(text, single or found, runs))
+        run = RunDir(only)
     run.require_own_files()
     with suppress(RunError):
         if text in (None, "latest") and run.status().get("smoke"):
-            warn(f"the newest run, {run.path}, is of --smoke: two batches, perhaps of made-up data")
+            log.warning(f"the newest run, {run.path}, is of --smoke: two batches, perhaps of made-up data")
     return run
 
 
@@ -43,11 +43,14 @@ def find_group(text: str, runs: Path) -> Group | None:
     """The group that a text means where a run may be meant as well; None where it means no group. Raises RunError."""
     found = [] if text == "latest" else _fitting(text, runs)
     groups = [path for path in found if is_group(path)]
+    if not groups:
+        return None
     if len(groups) == 1 and all(groups[0] in (path, path.parent) for path in found):
         return Group.read(groups[0])
-    if groups:
-        _only(text, found, runs)
-    return None
+    only = _newest_named(text, found) or _only(text, found, runs)
+    if not is_group(only):
+        return None
+    return Group.read(_only(text, found, runs))
 
 
 def find_runs(text: str, runs: Path) -> list[RunDir]:
@@ -59,8 +62,8 @@ def find_runs(text: str, runs: Path) -> list[RunDir]:
     groups = {path if is_group(path) else path.parent for path in found}
     if len(groups) == 1 and is_group(group := groups.pop()) and (len(found) > 1 or found[0] == group):
         return all_runs(group)
-    if any(map(is_group, found)):
-        _only(text, found, runs)
+    if any(map(is_group, found)) and is_group(only := _only(text, found, runs)):
+        return all_runs(only)
     return [find_run(text, runs)]
 
 
@@ -71,20 +74,32 @@ def _fitting(text: str, runs: Path) -> list[Path]:
         if os.path.isfile(os.path.join(path, "config.yaml")) or is_group(Path(path)):
             return [Path(path)]
     known = [*all_groups(runs), *(run.path for run in all_runs(runs))]
-    for found in (
-        [path for path in known if path.name == text],
-        [path for path in known if DATE.sub("", path.name, count=1) == text],
-    ):
+    for found in ([path for path in known if path.name == text], [path for path in known if _name(path) == text]):
         if found:
             return found
     return [path for path in known if text in path.name]
 
 
+def _name(path: Path) -> str:
+    """Without the date."""
+    return DATE.sub("", path.name, count=1)
+
+
+def _newest_named(text: str, found: list[Path]) -> Path | None:
+    """The one that began last, where all have exactly this name and only their dates differ."""
+    if not found or any(_name(path) != text for path in found):
+        return None
+    return max(found, key=lambda path: (path.name, not is_group(path)))
+
+
 def _only(text: str, found: list[Path], runs: Path) -> Path:
     if len(found) == 1:
         return found[0]
+    if newest := _newest_named(text, found):
+        log.info(f"{text}: the newest of {len(found)} with that name, {newest}")
+        return newest
     if found:
-        raise RunError(f"{text!r} fits {len(found)} runs in {runs}: {_names(found)}; give more of the name")
+        raise RunError(f"{text!r} fits {len(found)} runs in {runs}: {_names(found)}; ambiguous; use a longer name")
     if os.path.isdir(text):
         raise RunError(f"{text} is no run directory: it has no config.yaml")
     raise RunError(f"no run {text!r} in {runs}; `dltrain runs` lists those that exist")
