@@ -101,6 +101,26 @@ def test_without_the_library_numpy_computes_and_env_json_says_why(chosen_kernels
 
 
 @pytest.mark.usefixtures("not_built")
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fit_says_once_that_it_is_slow_and_what_helps(seeds: int, chosen_kernels: Any, tmp_path: Path) -> None:
+    choose_kernels("auto")
+    words = ("fit", "smoke", "--max-steps", 2, *(("--seeds", seeds) if seeds > 1 else ()), "--runs-dir", tmp_path)
+    said = done(*words, "--device", "cpu")
+    (warned,) = [line for line in said.err.splitlines() if line.startswith("warning: ")]
+    assert "slower" in warned and "install a C compiler" in warned
+    choose_kernels("auto")
+    silent = done(*words, "--device", "cpu", "--kernels", "numpy")
+    assert "warning" not in silent.err
+
+
+@pytest.mark.usefixtures("not_built")
+def test_check_says_it_too(chosen_kernels: Any) -> None:
+    choose_kernels("auto")
+    assert "install a C compiler" in dltrain("check", "smoke", "--device", "cpu").err
+    assert "install a C compiler" not in dltrain("check", "smoke", "--device", "cpu", "--kernels", "numpy").err
+
+
+@pytest.mark.usefixtures("not_built")
 def test_asking_for_a_library_that_is_not_there(chosen_kernels: Any, tmp_path: Path) -> None:
     said = dltrain("fit", "smoke", "--runs-dir", tmp_path, "--kernels", "native")
     assert said.code == 1 and len(said.errors) == 1 and "not built" in said.errors[0]

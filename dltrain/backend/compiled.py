@@ -18,7 +18,7 @@ from dltrain.errors import DeviceError
 
 Array = Any
 FLOAT32 = np.dtype(np.float32)
-REBUILD = "to have them, install dltrain again on a machine with a C compiler (gcc or clang)"
+REBUILD = "to have them, install a C compiler (gcc or clang) and then dltrain again"
 LIBRARY = Path(__file__).parent / "_native.so"  # a plain shared library, on every system called so
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 CACHE_LINE_BYTES = 64

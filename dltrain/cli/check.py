@@ -46,6 +46,7 @@ def check(
         _compare(config, overrides, data_dir, backends, json)
         return
     subject = Subject(prepare(config, overrides, data_dir, device))
+    console.warn_of_missing_kernels(subject.job.device.kernels.note)
     findings = []
     for finding in run_checks(subject):
         findings.append(finding)

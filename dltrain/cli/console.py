@@ -55,6 +55,12 @@ def warning(text: str) -> None:
         _err().print(Text.assemble(("warning:", "bold yellow"), " ", text))
 
 
+def warn_of_missing_kernels(note: str) -> None:
+    """Of a device; empty where its kernels are the fast ones, or those that were asked for."""
+    if note:
+        warning(f"training is several times slower than it could be: {note}")
+
+
 def show_remarks() -> None:
     """What the floors below have to remark goes through `logging`, and from there to stderr; not with --quiet."""
 

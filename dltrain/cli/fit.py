@@ -195,15 +195,25 @@ class Start:
         self.smoke = smoke
         self.checkpoint: Checkpoint | None = None
         self.finished = False
+        self._has_warned = False
+
+    def _open(self, name: str) -> "Device":
+        """The device of this name. Warns, once for all runs of a group, where its kernels are slow."""
+        from dltrain.backend import open_device
+
+        device = open_device(name)
+        if not self._has_warned:
+            console.warn_of_missing_kernels(device.kernels.note)
+        self._has_warned = True
+        return device
 
     def begin(self, config: str, name: str, changes: list[Any], look_for_unfinished: bool) -> None:
-        from dltrain.backend import open_device
         from dltrain.report.tensorboard import required
         from dltrain.spec import load, new_run, settle
 
         self.checkpoint = None
         spec = load(config, changes)
-        device = open_device(spec.device)
+        device = self._open(spec.device)
         chosen = _chosen(device) if spec.device == "auto" else ""
         if look_for_unfinished:
             spec = settle(spec, device)
@@ -224,7 +234,7 @@ class Start:
             console.info("no examples to validate or test on; data.validation: 0.1 and data.test: 0.2 would cut some")
 
     def resume(self, run: "RunDir", changes: list[Any]) -> None:
-        from dltrain.backend import choose_kernels, open_device
+        from dltrain.backend import choose_kernels
         from dltrain.errors import ConfigError, RunError
         from dltrain.run.environment import differences, environment
         from dltrain.spec import build_job, ending, resumed, rewritten, stretched
@@ -241,7 +251,7 @@ class Start:
         recorded = run.recorded_environment()
         if self.kernels == "auto" and recorded.get("kernels") == "numpy":
             choose_kernels("numpy")  # others would give other bits
-        device = open_device(spec.device)
+        device = self._open(spec.device)
         self.job = build_job(spec, device, self.data_dir, status.get("smoke") is True)
         step = self.checkpoint.position.step if self.checkpoint else 0
         if self.job.total_steps < step:

@@ -9,17 +9,23 @@ EXPORT const char *interface(void) {
         ;
 }
 
-/* How many of (baseline, avx2, avx512) this machine can run. */
-EXPORT int instruction_sets(void) {
+/* How many of (baseline, avx2, avx512) this machine can run: the processor has the instructions, and the operating system
+   keeps the registers. The compilers' __builtin_cpu_supports needs a runtime library that not all of them bring. */
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 1;
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") ? 3 : 2;
-#else
-    return 1;
-#endif
+#include <cpuid.h>
+EXPORT int instruction_sets(void) {
+    unsigned a, b, c, d, features, low, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return 1;
+    features = c;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 1;
+    unsigned avx512 = bit_AVX512F | bit_AVX512VL | bit_AVX512DQ | bit_AVX512BW, ymm = 0x6, zmm = 0xe6;
+    if (!(features & bit_FMA) || !(features & bit_AVX) || !(b & bit_AVX2) || (low & ymm) != ymm) return 1;
+    return (b & avx512) == avx512 && (low & zmm) == zmm ? 3 : 2;
 }
+#else
+EXPORT int instruction_sets(void) { return 1; }
+#endif
 
 /* A captured call (capture.py): the kernel's number, then a word for each argument, whose value its first bytes hold. */
 typedef struct { char bytes[8]; } __attribute__((may_alias, aligned(8))) Word;
