@@ -20,8 +20,8 @@ Array = Any
 class Case:
     """One call of an op.
 
-    inputs: float64 numpy arrays, which get gradients; anything else is handed over as it is, for example None.
-    settings: its numpy arrays are brought to the device.
+    inputs: float64 numpy arrays, which get gradients; arrays of integers or bools, which are brought to the device;
+    anything else is handed over as it is, for example None. settings: its numpy arrays are brought to the device.
     """
 
     op: str
@@ -31,8 +31,8 @@ class Case:
 
     @property
     def positions(self) -> list[int]:
-        """Which inputs are arrays."""
-        return [i for i, x in enumerate(self.inputs) if isinstance(x, np.ndarray)]
+        """Which inputs get gradients."""
+        return [i for i, x in enumerate(self.inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
 
     def arrays(self, device: Device) -> list[Array]:
         return [device.asarray(self.inputs[i]) for i in self.positions]
@@ -40,10 +40,11 @@ class Case:
     def function(self, device: Device) -> Callable[..., Any]:
         """The op as a function of the arrays alone."""
         settings = {key: _moved(value, device) for key, value in self.settings.items()}
+        others = {i: _moved(x, device) for i, x in enumerate(self.inputs) if i not in self.positions}
 
         def call(*arrays: Any) -> Any:
-            given = dict(zip(self.positions, arrays, strict=True))
-            return OPS[self.op](*(given.get(i, x) for i, x in enumerate(self.inputs)), **settings)
+            given = others | dict(zip(self.positions, arrays, strict=True))
+            return OPS[self.op](*(given[i] for i in range(len(self.inputs))), **settings)
 
         return call
 
@@ -79,6 +80,7 @@ def elementwise() -> Iterator[Case]:
     for op, ranges in {
         "negative": {}, "exp": {}, "log": POSITIVE, "relu": {}, "leaky_relu": {}, "sigmoid": {}, "tanh": {},
         "elu": {}, "selu": {}, "gelu": {}, "silu": {}, "softplus": {}, "absolute_sum": {}, "square_sum": {},
+        "sqrt": POSITIVE, "abs": {}, "sin": {}, "cos": {}, "log_sigmoid": {},
     }.items():  # fmt: skip
         for shape in SHAPES:
             yield Case(op, f"{shape}", (distinct(*shape, **ranges),))
@@ -90,6 +92,8 @@ def elementwise() -> Iterator[Case]:
     for shape, approximate in product([(), (3, 4), (2, 3, 2)], ("none", "tanh")):
         yield Case("gelu", f"{shape} by {approximate}", (distinct(*shape),), {"approximate": approximate})
     yield Case("gelu", "far out", (distinct(3, 4, lowest=-6.0, highest=6.0),))
+    for bounds in ({"min": -0.5}, {"max": 0.7}, {"min": -1.0, "max": 1}):
+        yield Case("clip", f"{bounds}", (distinct(3, 4),), bounds)
     for shape, slope in [((8, 2), (2,)), ((2, 8, 3), (3,)), ((2, 3), (1,)), ((5,), ())]:
         yield Case("prelu", f"{shape} and {slope}", (distinct(*shape), distinct(*slope, seed=1)))
     for shape in [(1,), (5,), (2, 3, 4)]:  # a slope that meets no negative number has no gradient to get wrong
@@ -101,20 +105,29 @@ def elementwise() -> Iterator[Case]:
 def binary() -> Iterator[Case]:
     for op, first, second in (
         ("add", {}, {}), ("subtract", {}, {}), ("multiply", {}, {}), ("divide", {}, POSITIVE), ("power", POSITIVE, {}),
+        ("maximum", {}, {}), ("minimum", {}, {}),
     ):  # fmt: skip
         for a, b in PAIRS:
-            yield Case(op, f"{a} and {b}", (distinct(*a, **first), distinct(*b, seed=1, **second)))
+            inputs = distinct(*a, **first), distinct(*b, seed=1, **second)
+            if op not in ("maximum", "minimum") or len({*np.ravel(inputs[0] > inputs[1])}) == 2:  # each is chosen once
+                yield Case(op, f"{a} and {b}", inputs)
         a = distinct(2, 3, **first)
-        yield Case(op, "a number on the right", (a, 3.0))
-        yield Case(op, "a number on the left", (2.0, a))
+        number = 0.3 if op in ("maximum", "minimum") else 3.0  # between the values
+        yield Case(op, "a number on the right", (a, number))
+        yield Case(op, "a number on the left", (number - 1, a))
     yield Case("divide", "by negative numbers", (distinct(4), -distinct(4, **POSITIVE)))
     for exponent in (2, 3, -1, 1.0):
         yield Case("power", f"negative numbers to the {exponent}", (distinct(2, 3), exponent))
     for a, b in [
         ((2, 3), (3, 4)), ((1, 3), (3, 1)), ((5, 2, 3), (5, 3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
-        ((2, 1, 2, 3), (4, 3, 2)),
+        ((2, 1, 2, 3), (4, 3, 2)), ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((5, 2, 3), (3,)), ((3,), (5, 3, 2)),
     ]:  # fmt: skip
         yield Case("matmul", f"{a} and {b}", (distinct(*a), distinct(*b, seed=1)))
+    for condition, a, b in [((3, 4), (3, 4), (3, 4)), ((3, 1), (4,), (3, 4)), ((4,), (3, 4), (1,)), ((2,), (), (2, 1))]:
+        holds = np.arange(np.prod(condition)).reshape(condition) % 3 == 0
+        yield Case("where", f"{condition} {a} {b}", (holds, distinct(*a), distinct(*b, seed=1)))
+    yield Case("where", "numbers", (distinct(3, 4) > 0, distinct(3, 4), 0.0))
+    yield Case("where", "a number first", (distinct(3, 4) > 0, 2.0, distinct(3, 4)))
 
 
 # --- reductions and shapes --------------------------------------------------------------------------------------------
@@ -151,6 +164,19 @@ def shapes() -> Iterator[Case]:
         Ellipsis, None, (Ellipsis, 0), (None, slice(1, None), 2), (slice(0, 3, 2), -1, slice(None, None, -1)),
     ):  # fmt: skip
         yield Case("index", f"{key}", (distinct(4, 3, 2),), {"key": key})
+    rows, some = np.array([[0, -1], [2, 0]]), np.array([True, False, True, True])
+    for key in (
+        [0, 0, 2], rows, (rows, 1), (slice(None), [1, 1]), ([0, 3, 0], [2, 2, 2]), ([[1], [0]], slice(None), [0, 1, 1]),
+        (None, [-1, -1], Ellipsis), some, [True, False, False, True], (some, 0), (0, [1, 1]), distinct(4, 3, 2) > 0,
+        np.array(1), ([0, -4], -1, None), (Ellipsis, [1, 0, 1]),
+    ):  # fmt: skip
+        yield Case("index", f"gathered by {key}", (distinct(4, 3, 2),), {"key": key})
+    for axis, parts in [
+        (0, [(2, 3)]), (0, [(2,), (2,), (2,)]), (1, [(2, 3), (2, 3)]), (-1, [(2,)] * 2), (-2, [(2,)] * 2),
+    ]:  # fmt: skip
+        inputs = tuple(distinct(*shape, seed=i) for i, shape in enumerate(parts))
+        yield Case("stack", f"{parts} along {axis}", inputs, {"axis": axis})
+    yield Case("stack", "numbers", (distinct(), distinct(seed=1)))
     for axis, parts in [
         (0, [(2,), (1,), (3,)]), (0, [(2, 3)]), (0, [(2, 3), (1, 3)]), (1, [(2, 3), (2, 1), (2, 2)]),
         (-1, [(2, 3, 1), (2, 3, 2)]), (-2, [(2, 1, 2), (2, 3, 2)]),
@@ -242,24 +268,30 @@ def dropout() -> Iterator[Case]:
 
 
 def losses() -> Iterator[Case]:
-    for (n, classes), smoothing, share in product([(1, 2), (4, 3), (5, 10)], (0.0, 0.1), (1, 3)):
-        settings = {"targets": rng(4).integers(0, classes, n), "count": n * share, "label_smoothing": smoothing}
-        name = f"{n}x{classes} smoothing {smoothing}, 1/{share} of a batch"
-        yield Case("cross_entropy", name, (distinct(n, classes),), settings)
+    for (n, classes), smoothing, share in product([(1, 2), (4, 3), (5, 10)], (0.0, 0.1), (None, 1, 3)):
+        settings = {"label_smoothing": smoothing} | ({"count": n * share} if share else {})
+        name = f"{n}x{classes} smoothing {smoothing}" + (f", 1/{share} of a batch" if share else ", the mean")
+        yield Case("cross_entropy", name, (distinct(n, classes), rng(4).integers(0, classes, n)), settings)
     for (n, classes), share in product([(1, 2), (4, 3), (5, 10)], (1, 3)):
-        settings = {"targets": rng(4).integers(0, classes, n), "count": n * share}
-        yield Case("hinge", f"{n}x{classes}, 1/{share} of a batch", (distinct(n, classes),), settings)
+        inputs = distinct(n, classes), rng(4).integers(0, classes, n)
+        yield Case("hinge", f"{n}x{classes}, 1/{share} of a batch", inputs, {"count": n * share})
     for n, share in product((1, 2, 7), (1, 3)):
-        settings = {"targets": rng(4).integers(0, 2, n), "count": n * share}
-        yield Case("binary_cross_entropy", f"{n}, 1/{share} of a batch", (distinct(n, 1),), settings)
+        inputs = distinct(n, 1), rng(4).integers(0, 2, n)
+        yield Case("binary_cross_entropy", f"{n}, 1/{share} of a batch", inputs, {"count": n * share})
+        inputs = distinct(n, 1), distinct(n, seed=4, lowest=0.0, highest=1.0)
+        yield Case("binary_cross_entropy", f"{n}, 1/{share}, between the classes", inputs, {"count": n * share})
     for op, columns in (("cross_entropy", 3), ("hinge", 3), ("binary_cross_entropy", 1)):
-        settings = {"targets": rng(4).integers(0, 2, 5), "count": 7.5, "weights": rng(5).uniform(0.1, 3, 5)}
-        yield Case(op, "examples that count more than others", (distinct(5, columns),), settings)
+        inputs, weights = (distinct(5, columns), rng(4).integers(0, 2, 5)), rng(5).uniform(0.1, 3, 5)
+        yield Case(op, "examples that count more than others", inputs, {"count": 7.5, "weights": weights})
+        yield Case(op, "the mean of these", inputs, {"weights": weights})
+        yield Case(op, "the mean", inputs)
     for op, shape, share in product(("mse", "mae", "huber"), [(1, 1), (4, 1), (3, 5), (2, 3, 2)], (1, 3)):
-        settings = {"targets": distinct(*shape, seed=5), "count": shape[0] * share}
-        yield Case(op, f"{shape}, 1/{share} of a batch", (distinct(*shape),), settings)
-    settings = {"targets": distinct(6, 4, seed=5), "count": 6, "delta": 0.3}
-    yield Case("huber", "delta 0.3", (distinct(6, 4),), settings)
+        inputs = distinct(*shape), distinct(*shape, seed=5)
+        yield Case(op, f"{shape}, 1/{share} of a batch", inputs, {"count": shape[0] * share})
+    for op in ("mse", "mae", "huber"):
+        yield Case(op, "the mean", (distinct(4, 2), distinct(4, 2, seed=5)))
+        yield Case(op, "whole numbers", (distinct(4, 2), rng(4).integers(-3, 4, (4, 2))))
+    yield Case("huber", "delta 0.3", (distinct(6, 4), distinct(6, 4, seed=5)), {"count": 6, "delta": 0.3})
 
 
 CASES = [

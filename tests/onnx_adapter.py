@@ -4,53 +4,22 @@
 """
 
 from collections.abc import Callable
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 from onnx import NodeProto, helper
 
+from dltrain import ops
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor
 from dltrain.nn import LAYERS, Context
-from dltrain.ops import (
-    absolute_sum,
-    average_pool,
-    concatenate,
-    conv,
-    cross_entropy,
-    dense,
-    elu,
-    exp,
-    gelu,
-    index,
-    leaky_relu,
-    log,
-    matmul,
-    max,
-    max_pool,
-    mean,
-    negative,
-    p_norm,
-    prelu,
-    relu,
-    reshape,
-    selu,
-    sigmoid,
-    silu,
-    softmax,
-    softplus,
-    split,
-    square_sum,
-    sum,
-    tanh,
-    transpose,
-)
 from dltrain.optim import OPTIMIZERS, Optimizer
 from dltrain.window import Window
 
 Array = Any
 Attributes = dict[str, Any]
-Bring = Callable[[Array], Tensor]
+Bring = Callable[..., Any]
 
 
 class Unmappable(Exception):
@@ -62,11 +31,22 @@ def run(node: NodeProto, inputs: list[Array], device: Device) -> list[Array]:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     attributes = {name: value.decode() if isinstance(value, bytes) else value for name, value in attributes.items()}
     attributes["outputs"] = len(node.output)
-    outputs = ADAPTERS[node.op_type](attributes, inputs, lambda x: Tensor(device.asarray(x)))
+    given = iter(inputs)
+    inputs = [next(given) if name else None for name in node.input]  # one that is left out has no name
+    outputs = ADAPTERS[node.op_type](attributes, inputs, partial(bring_to, device))
     found = [to_host(y.data) if isinstance(y, Tensor) else y for y in outputs]
     if len(found) != len(node.output):
         raise Unmappable("a second output: indices of maxima, the mask of dropout")
     return found
+
+
+def bring_to(device: Device, x: Array, floats: bool = True) -> Any:
+    """A Tensor, which holds floats; a plain array of the device where `floats` says that it may be anything."""
+    if floats and x.dtype.kind != "f":
+        raise Unmappable("whole numbers: a Tensor holds floats")
+    if floats and x.dtype != device.dtype:
+        raise Unmappable("another precision than the device's")
+    return Tensor(device.asarray(x)) if floats else device.asarray(x)
 
 
 def channels_last(x: Array) -> Array:
@@ -100,15 +80,13 @@ def convolution(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]
     x, w, *bias = inputs
     settings = window_settings(a, x.shape[2:], w.shape[2:]) | {"groups": a.get("group", 1)}
     kernels = np.ascontiguousarray(np.transpose(w, (*range(2, w.ndim), 1, 0)))
-    y = conv(bring(channels_last(x)), bring(kernels), bring(bias[0]) if bias else None, **settings)
+    y = ops.conv(bring(channels_last(x)), bring(kernels), bring(bias[0]) if bias else None, **settings)
     return [channels_second(y)]
 
 
 def pooling(op: Callable[..., Any]) -> Callable[..., Any]:
     def pool(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
         x = inputs[0]
-        if x.dtype.kind != "f":
-            raise Unmappable("pooling of whole numbers")
         kernel = tuple(a["kernel_shape"])
         settings = window_settings(a, x.shape[2:], kernel)
         return [channels_second(op(bring(channels_last(x)), kernel=kernel, **settings))]
@@ -130,16 +108,16 @@ def gemm(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     x, w = x.T if a.get("transA") else x, w.T if a.get("transB") else w
     alpha, beta = a.get("alpha", 1.0), a.get("beta", 1.0)
     if len(inputs) == 2:
-        return [alpha * dense(x, w, None)]
+        return [alpha * ops.dense(x, w, None)]
     c = inputs[2]
     if alpha == beta == 1 and c.shape[-1:] == w.shape[1:] and c.size == w.shape[1]:
-        return [dense(x, w, bring(c.reshape(-1)))]
+        return [ops.dense(x, w, bring(c.reshape(-1)))]
     return [alpha * (x @ w) + beta * bring(c)]
 
 
 def soft_maximum(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
     axis = a.get("axis", -1)
-    y = softmax(bring(np.moveaxis(inputs[0], axis, -1)))
+    y = ops.softmax(bring(np.moveaxis(inputs[0], axis, -1)))
     return [np.moveaxis(to_host(y.data), -1, axis)]
 
 
@@ -157,8 +135,8 @@ def loss(a: Attributes, inputs: list[Array], bring: Bring) -> list[Any]:
         settings = {"weights": weights, "count": weights.sum()}
     if a["reduction"] == "sum":
         settings["count"] = 1
-    y = cross_entropy(logits, targets=bring(targets).data, **settings)
-    return [y, channels_second(log(softmax(bring(last))))][: a["outputs"]]
+    y = ops.cross_entropy(logits, bring(targets, floats=False), **settings)
+    return [y, channels_second(ops.log(ops.softmax(bring(last))))][: a["outputs"]]
 
 
 def simple(op: Callable[..., Any], **names: str) -> Callable[..., Any]:
@@ -172,23 +150,51 @@ def simple(op: Callable[..., Any], **names: str) -> Callable[..., Any]:
 
 def scaled_elu(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     x = bring(inputs[0])
-    return [a["gamma"] * elu(x, alpha=a["alpha"]) if "gamma" in a else selu(x)]
+    return [a["gamma"] * ops.elu(x, alpha=a["alpha"]) if "gamma" in a else ops.selu(x)]
 
 
 def binary(op: Callable[..., Any]) -> Callable[..., Any]:
     def call(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
         x, y = inputs
-        if x.dtype != y.dtype:
-            raise Unmappable("two dtypes in one operation")
         return [op(bring(x), bring(y))]
 
     return call
 
 
-def division(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
-    if inputs[0].dtype.kind != "f":
-        raise Unmappable("division of whole numbers that drops the rest")
-    return [bring(inputs[0]) / bring(inputs[1])]
+def of_many(op: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda a, inputs, bring: [reduce(op, map(bring, inputs))]
+
+
+def clipping(a: Attributes, inputs: list[Any], bring: Bring) -> list[Tensor]:
+    x, *bounds = inputs
+    low, high = (None if b is None else float(b) for b in (*bounds, None, None)[:2])
+    return [ops.clip(bring(x), min=low, max=high)]
+
+
+def choosing(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    condition, *both = inputs
+    return [ops.where(bring(condition, floats=False), *map(bring, both))]
+
+
+def gathering(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    """Rows along an axis."""
+    x, places = inputs
+    return [ops.index(bring(x), key=(*(slice(None),) * (a.get("axis", 0) % x.ndim), bring(places, floats=False)))]
+
+
+def gathering_each(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    """Along one axis the given place, along the others each its own."""
+    x, places = inputs
+    key = [*np.indices(places.shape)]
+    key[a.get("axis", 0)] = places
+    return [ops.index(bring(x), key=tuple(bring(k, floats=False) for k in key))]
+
+
+def gathering_tuples(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    x, places = inputs
+    if a.get("batch_dims"):
+        raise Unmappable("batch_dims: places that differ from example to example")
+    return [ops.index(bring(x), key=tuple(bring(k, floats=False) for k in np.moveaxis(places, -1, 0)))]
 
 
 def reduction(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -204,7 +210,7 @@ def size_of_all(op: Callable[..., Any]) -> Callable[..., Any]:
     def reduce(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
         if len(inputs) > 1 and inputs[1].size:
             raise Unmappable("over some axes: ours is over all")
-        return [reshape(op(bring(inputs[0])), shape=(1,) * inputs[0].ndim)]
+        return [ops.reshape(op(bring(inputs[0])), shape=(1,) * inputs[0].ndim)]
 
     return reduce
 
@@ -213,18 +219,18 @@ def reshaping(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     x, wanted = inputs
     keep = not a.get("allowzero")
     shape = tuple(x.shape[i] if n == 0 and keep else int(n) for i, n in enumerate(wanted))
-    return [reshape(bring(x), shape=shape)]
+    return [ops.reshape(bring(x), shape=shape)]
 
 
 def flatten(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     shape = inputs[0].shape[: a.get("axis", 1)]
-    return [reshape(bring(inputs[0]), shape=(int(np.prod(shape)), -1))]
+    return [ops.reshape(bring(inputs[0]), shape=(int(np.prod(shape)), -1))]
 
 
 def splitting(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     if len(inputs) > 1 and len(set(inputs[1].tolist())) > 1:
         raise Unmappable("parts of different sizes")
-    return list(split(bring(inputs[0]), sections=a["outputs"], axis=a.get("axis", 0)))
+    return list(ops.split(bring(inputs[0]), sections=a["outputs"], axis=a.get("axis", 0)))
 
 
 def slicing(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
@@ -234,20 +240,20 @@ def slicing(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     key = [slice(None)] * x.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         key[axis] = slice(int(start), int(end), int(step))
-    return [index(bring(x), key=tuple(key))]
+    return [ops.index(bring(x), key=tuple(key))]
 
 
 def squeeze(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     x, axes = inputs
     gone = {int(i) % x.ndim for i in axes}
-    return [index(bring(x), key=tuple(0 if i in gone else slice(None) for i in range(x.ndim)))]
+    return [ops.index(bring(x), key=tuple(0 if i in gone else slice(None) for i in range(x.ndim)))]
 
 
 def unsqueeze(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     x, axes = inputs
     dimensions = x.ndim + len(axes)
     new = {int(i) % dimensions for i in axes}
-    return [index(bring(x), key=tuple(None if i in new else slice(None) for i in range(dimensions)))]
+    return [ops.index(bring(x), key=tuple(None if i in new else slice(None) for i in range(dimensions)))]
 
 
 def dropout(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
@@ -300,49 +306,60 @@ def adam(a: Attributes) -> tuple[Optimizer, float]:
 
 
 ADAPTERS: dict[str, Callable[..., Any]] = {
+    "Abs": simple(ops.abs),
     "Adagrad": updating(adagrad),
     "Adam": updating(adam),
     "Add": binary(lambda x, y: x + y),
-    "AveragePool": pooling(average_pool),
-    "Concat": simple(concatenate, axis="axis"),
+    "AveragePool": pooling(ops.average_pool),
+    "Clip": clipping,
+    "Concat": simple(ops.concatenate, axis="axis"),
     "Conv": convolution,
-    "Div": division,
+    "Cos": simple(ops.cos),
+    "Div": binary(lambda x, y: x / y),
     "Dropout": dropout,
-    "Elu": simple(elu, alpha="alpha"),
-    "Exp": simple(exp),
+    "Elu": simple(ops.elu, alpha="alpha"),
+    "Exp": simple(ops.exp),
     "Flatten": flatten,
-    "Gelu": simple(gelu, approximate="approximate"),
+    "Gather": gathering,
+    "GatherElements": gathering_each,
+    "GatherND": gathering_tuples,
+    "Gelu": simple(ops.gelu, approximate="approximate"),
     "Gemm": gemm,
     "GlobalAveragePool": global_pooling("global_average_pool"),
     "GlobalMaxPool": global_pooling("global_max_pool"),
-    "LeakyRelu": simple(leaky_relu, alpha="slope"),
-    "Log": simple(log),
-    "MatMul": simple(matmul),
-    "MaxPool": pooling(max_pool),
+    "LeakyRelu": simple(ops.leaky_relu, alpha="slope"),
+    "Log": simple(ops.log),
+    "MatMul": simple(ops.matmul),
+    "Max": of_many(ops.maximum),
+    "MaxPool": pooling(ops.max_pool),
+    "Min": of_many(ops.minimum),
     "Momentum": updating(momentum),
     "Mul": binary(lambda x, y: x * y),
-    "Neg": simple(negative),
-    "PRelu": simple(prelu),
+    "Neg": simple(ops.negative),
+    "PRelu": simple(ops.prelu),
     "Pow": binary(lambda x, y: x**y),
-    "ReduceL1": size_of_all(absolute_sum),
-    "ReduceL2": size_of_all(p_norm),
-    "ReduceMax": reduction(max),
-    "ReduceMean": reduction(mean),
-    "ReduceSum": reduction(sum),
-    "ReduceSumSquare": size_of_all(square_sum),
-    "Relu": simple(relu),
+    "ReduceL1": size_of_all(ops.absolute_sum),
+    "ReduceL2": size_of_all(ops.p_norm),
+    "ReduceMax": reduction(ops.max),
+    "ReduceMean": reduction(ops.mean),
+    "ReduceSum": reduction(ops.sum),
+    "ReduceSumSquare": size_of_all(ops.square_sum),
+    "Relu": simple(ops.relu),
     "Reshape": reshaping,
     "Selu": scaled_elu,
-    "Sigmoid": simple(sigmoid),
+    "Sigmoid": simple(ops.sigmoid),
+    "Sin": simple(ops.sin),
     "Slice": slicing,
-    "Softplus": simple(softplus),
+    "Softplus": simple(ops.softplus),
     "Split": splitting,
+    "Sqrt": simple(ops.sqrt),
     "Softmax": soft_maximum,
     "SoftmaxCrossEntropyLoss": loss,
     "Squeeze": squeeze,
     "Sub": binary(lambda x, y: x - y),
-    "Swish": simple(silu),
-    "Tanh": simple(tanh),
-    "Transpose": simple(transpose, perm="axes"),
+    "Swish": simple(ops.silu),
+    "Tanh": simple(ops.tanh),
+    "Transpose": simple(ops.transpose, perm="axes"),
     "Unsqueeze": unsqueeze,
+    "Where": choosing,
 }

@@ -144,45 +144,58 @@ def softmax(x: Array) -> Array:
     return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
 
 
+def mean_by(count: float | None, examples: int, weights: Array | None = None) -> float:
+    """What a loss divides by: the count, or what makes a mean of the sum."""
+    return count if count is not None else examples if weights is None else sum(weights)
+
+
 def cross_entropy(
-    logits: Array, targets: Array, count: float, label_smoothing: float = 0.0, weights: Array | None = None
+    logits: Array,
+    targets: Array,
+    count: float | None = None,
+    label_smoothing: float = 0.0,
+    weights: Array | None = None,
 ) -> float:
     total = 0.0
     for i, (row, target) in enumerate(zip(softmax(logits), targets, strict=True)):
         for k, p in enumerate(row):
             q = label_smoothing / len(row) + (1 - label_smoothing if k == target else 0)
             total -= q * np.log(p) * (1 if weights is None else weights[i])
-    return total / count
+    return total / mean_by(count, len(logits), weights)
 
 
-def binary_cross_entropy(logits: Array, targets: Array, count: float, weights: Array | None = None) -> float:
-    chances = [1 / (1 + np.exp(-z)) for (z,) in logits]
-    losses = [-np.log(p if t else 1 - p) for p, t in zip(chances, targets, strict=True)]
-    return sum(losses if weights is None else [w * y for w, y in zip(weights, losses, strict=True)]) / count
+def binary_cross_entropy(
+    logits: Array, targets: Array, count: float | None = None, weights: Array | None = None
+) -> float:
+    total = 0.0
+    for i, ((z,), t) in enumerate(zip(logits, targets, strict=True)):
+        p = 1 / (1 + np.exp(-z))
+        total -= (t * np.log(p) + (1 - t) * np.log(1 - p)) * (1 if weights is None else weights[i])
+    return total / mean_by(count, len(logits), weights)
 
 
-def hinge(scores: Array, targets: Array, count: float, weights: Array | None = None) -> float:
+def hinge(scores: Array, targets: Array, count: float | None = None, weights: Array | None = None) -> float:
     total = 0.0
     for i, (row, target) in enumerate(zip(scores, targets, strict=True)):
         short = sum(max(0.0, 1 + score - row[target]) for k, score in enumerate(row) if k != target)
         total += short * (1 if weights is None else weights[i])
-    return total / count
+    return total / mean_by(count, len(scores), weights)
 
 
-def mae(prediction: Array, targets: Array, count: int) -> float:
+def mae(prediction: Array, targets: Array, count: int | None = None) -> float:
     sizes = [abs(p - t) for p, t in zip(prediction.ravel(), targets.ravel(), strict=True)]
-    return sum(sizes) / (len(sizes) / len(prediction)) / count
+    return sum(sizes) / (len(sizes) / len(prediction)) / mean_by(count, len(prediction))
 
 
-def huber(prediction: Array, targets: Array, count: int, delta: float = 1.0) -> float:
+def huber(prediction: Array, targets: Array, count: int | None = None, delta: float = 1.0) -> float:
     sizes = [abs(p - t) for p, t in zip(prediction.ravel(), targets.ravel(), strict=True)]
     parts = [d * d / 2 if d <= delta else delta * (d - delta / 2) for d in sizes]
-    return sum(parts) / (len(sizes) / len(prediction)) / count
+    return sum(parts) / (len(sizes) / len(prediction)) / mean_by(count, len(prediction))
 
 
-def mse(prediction: Array, targets: Array, count: int) -> float:
+def mse(prediction: Array, targets: Array, count: int | None = None) -> float:
     squares = [(p - t) ** 2 for p, t in zip(prediction.ravel(), targets.ravel(), strict=True)]
-    return sum(squares) / (len(squares) / len(prediction)) / count
+    return sum(squares) / (len(squares) / len(prediction)) / mean_by(count, len(prediction))
 
 
 def dropout(x: Array, rate: float, words: Array) -> Array:

@@ -49,7 +49,7 @@ UFUNCS = (
 )  # fmt: skip
 REDUCTIONS = ("all", "any", "argmax", "argmin", "max", "mean", "min", "prod", "std", "sum", "var")
 VIEWS = ("broadcast_to", "expand_dims", "flip", "moveaxis", "ravel", "reshape", "squeeze", "swapaxes", "transpose")
-COPIES = ("argsort", "clip", "cumsum", "repeat", "roll", "sort", "tile")
+COPIES = ("clip", "cumsum", "repeat", "roll", "sort", "tile")
 
 
 def _ufunc(name: str) -> Callable[..., "ndarray"]:
@@ -178,6 +178,14 @@ def take(a: Any, indices: Any, axis: int | None = None) -> "ndarray":
     return fresh(np.take(device(a), indices if isinstance(indices, int) else device(indices), axis))
 
 
+def argsort(a: Any, axis: int = -1) -> "ndarray":
+    return fresh(np.argsort(device(a), axis, kind="stable"))  # CuPy knows no other
+
+
+def searchsorted(a: Any, v: Any, side: str = "left") -> "ndarray":
+    return fresh(np.searchsorted(device(a), device(v), side))
+
+
 def bincount(x: Any, weights: Any = None, minlength: int | None = None) -> "ndarray":
     wait("bincount")
     return wrap(np.bincount(device(x), None if weights is None else device(weights), minlength or 0))
@@ -231,8 +239,8 @@ def _module() -> ModuleType:
     """All of it together, as `import cupy` would give it."""
     module: Any = ModuleType("cupy")
     functions = [
-        arange, array, as_strided, asarray, ascontiguousarray, asnumpy, bincount, concatenate, copyto, dot, einsum,
-        empty, eye, full, matmul, ones, stack, take, where, zeros,
+        arange, argsort, array, as_strided, asarray, ascontiguousarray, asnumpy, bincount, concatenate, copyto, dot,
+        einsum, empty, eye, full, matmul, ones, searchsorted, stack, take, where, zeros,
     ]  # fmt: skip
     vars(module).update({function.__name__: function for function in functions})
     ndarray.ufuncs.update({name: _ufunc(name) for name in UFUNCS})

@@ -1,4 +1,4 @@
-"""200 random networks, with every op in at least 10 of them, against MyGrad: the loss and every gradient, in float64.
+"""300 random networks, with every op in at least 10 of them, against MyGrad: the loss and every gradient, in float64.
 
 A network is a chain of layers with a block of ops after each of them, a loss, and a penalty of its first weights.
 """
@@ -27,7 +27,7 @@ from dltrain.nn import Context
 from dltrain.window import Window
 
 Array = Any
-NETWORKS = 200
+NETWORKS = 300
 EXAMPLES = 3
 
 
@@ -114,6 +114,26 @@ BLOCKS: dict[str, Block] = {
     "exp": (lambda x, p, d: p * (-x * x).exp(), lambda x, p: p * mg.exp(-x * x)),
     "log": (lambda x, p, d: x * (1 + x * x).log(), lambda x, p: x * mg.log(1 + x * x)),
     "power": (lambda x, p, d: (1 + x * x) ** p, lambda x, p: (1 + x * x) ** p),
+    "sqrt": (lambda x, p, d: p * ops.sqrt(1 + x * x), lambda x, p: p * mg.sqrt(1 + x * x)),
+    "abs": (lambda x, p, d: ops.abs(x) * p, lambda x, p: mg.absolute(x) * p),
+    "sin": (lambda x, p, d: ops.sin(x * p), lambda x, p: mg.sin(x * p)),
+    "cos": (lambda x, p, d: ops.cos(x * p), lambda x, p: mg.cos(x * p)),
+    "clip": (lambda x, p, d: ops.clip(x * p, min=-0.4, max=0.7), lambda x, p: mg.clip(x * p, -0.4, 0.7)),
+    "maximum": (lambda x, p, d: ops.maximum(x, 0.1 * p), lambda x, p: mg.maximum(x, 0.1 * p)),
+    "minimum": (lambda x, p, d: ops.minimum(p * x, 0.1 * x), lambda x, p: mg.minimum(p * x, 0.1 * x)),
+    "where": (
+        lambda x, p, d: ops.where(x > 0.1, x * p, -x),
+        lambda x, p: mg.where(x.data > 0.1, x * p, -x),
+    ),
+    "stack": (
+        lambda x, p, d: ops.stack(x * p, x * x, axis=1).sum(axis=1),
+        lambda x, p: mg.sum(mg.stack((x * p, x * x), axis=1), axis=1),
+    ),
+    "log_sigmoid": (lambda x, p, d: ops.log_sigmoid(x) * p, lambda x, p: -mg.logaddexp(0, -x) * p),
+    "index by places": (
+        lambda x, p, d: x[[0, -1, 0]] * p,
+        lambda x, p: mg.stack((x[0], x[-1], x[0])) * p,
+    ),
     "matmul": (lambda x, p, d: outer(x, p, ops.matmul), lambda x, p: outer(x, p, mg.matmul)),
     "sum": (
         lambda x, p, d: x + 0.1 * x.sum(axis=-1, keepdims=True),
@@ -140,7 +160,6 @@ BLOCKS: dict[str, Block] = {
         lambda x, p, d: ops.concatenate(*ops.split(x * p, sections=x.shape[-1], axis=-1)[::-1], axis=-1),
         lambda x, p: (x * p)[..., ::-1],
     ),
-    "total": (lambda x, p, d: ops.total(x * p, name="here"), lambda x, p: x * p),
     "dropout": (
         lambda x, p, d: our_dropout(x, d),
         lambda x, p: x * plain.dropout(np.ones(x.shape), 0.25, fixed_words(x.shape)),
@@ -259,7 +278,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     yield names
 
 
-def test_two_hundred_networks(used: set[str]):
+def test_three_hundred_networks(used: set[str]):
     device, networks_with = device_of(np.float64), Counter[str]()
     for seed in range(NETWORKS):
         used.clear()

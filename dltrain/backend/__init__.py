@@ -1,11 +1,20 @@
 """Devices and array kernels. The only folder that may import cupy or ctypes."""
 
-from dltrain.backend.device import Device, all_to_host, array_module, choose_kernels, kernels, open_device, to_host
+from dltrain.backend.device import (
+    Device,
+    all_to_host,
+    array_module,
+    choose_kernels,
+    is_array,
+    kernels,
+    open_device,
+    to_host,
+)
 from dltrain.backend.kernels import Activation, Kernels
 from dltrain.backend.script import Now, Replay, Scripts, eager
 from dltrain.backend.share import Idle, idle
 
 __all__ = [
     "Activation", "Device", "Idle", "Kernels", "Now", "Replay", "Scripts", "all_to_host", "array_module",
-    "choose_kernels", "eager", "idle", "kernels", "open_device", "to_host",
+    "choose_kernels", "eager", "idle", "is_array", "kernels", "open_device", "to_host",
 ]  # fmt: skip

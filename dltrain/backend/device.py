@@ -87,6 +87,11 @@ def open_device(name: str, dtype: Any = np.float32) -> Device:
     return Device("cpu", np, dtype, note)
 
 
+def is_array(x: Any) -> bool:
+    """Whether this is an array, on the CPU or on a device that is open."""
+    return type(x) in _kernels_of or isinstance(x, np.ndarray)
+
+
 def array_module(x: Any) -> ModuleType:
     """The module (numpy or cupy) whose functions take this array."""
     return kernels(x).xp

@@ -253,13 +253,22 @@ class Kernels:
         exps = xp.exp(shifted)
         sums = exps.sum(axis=1, keepdims=True)
         wanted = targets[:, None] == xp.arange(logits.shape[1])
+        surprise = xp.log(sums) - shifted  # -log softmax: infinite where a logit is -∞, so not to be multiplied by 0
         if smoothing:
-            wanted = wanted * (1 - smoothing) + smoothing / logits.shape[1]
-        wanted = wanted.astype(logits.dtype)
-        terms, slopes = wanted * (xp.log(sums) - shifted), exps / sums - wanted
+            wanted = (wanted * (1 - smoothing) + smoothing / logits.shape[1]).astype(logits.dtype)
+            terms = wanted * surprise
+        else:
+            terms = xp.where(wanted, surprise, 0)
+        slopes = exps / sums - wanted
         if weights is not None:
             terms, slopes = weights[:, None] * terms, weights[:, None] * slopes
         return terms.sum() / count, slopes / count
+
+    def add_at(self, places: Array, values: Array, size: int) -> Array:
+        """For every place below `size` the sum of the values that have it, in their order. places, values: (N,)."""
+        y = self.xp.zeros(size, values.dtype)
+        self.xp.add.at(y, places, values)
+        return y
 
     def confusion(self, wanted: Array, said: Array, classes: int) -> Array:
         """How many examples of class i were taken for class j, at i · classes + j. wanted, said: (N,), int64."""

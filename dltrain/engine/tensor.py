@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
-from dltrain.backend import array_module, kernels
+from dltrain.backend import array_module, is_array, kernels
 from dltrain.errors import DltrainError
 
 Array = Any  # numpy.ndarray, or its twin on another device
@@ -35,9 +36,9 @@ class Node:
 
     op: its name. inputs: the op's Tensors; None where an input was a plain array (a constant).
     outputs: how many Tensors the op returned. several: whether in a tuple, be it of one.
-    vjps: one function `g -> gradient` per input, or one function `(g, needed) -> gradients of all inputs`,
-        where `needed` says which of them anybody wants. `g` is a tuple where the op returned one.
-        None once the graph has been freed.
+    vjps: one function `g -> gradient` per input (None for one that never has any), or one function
+        `(g, needed) -> gradients of all inputs`, where `needed` says which of them anybody wants.
+        `g` is a tuple where the op returned one. None once the graph has been freed.
     """
 
     __slots__ = ("id", "inputs", "op", "outputs", "several", "vjps")
@@ -54,8 +55,14 @@ class Node:
 class Tensor:
     """An array that remembers how it was computed.
 
-    data: the values. grad: dLoss/dThis, of the same shape, once `backward` was called on a loss that depends
+    data: the values, floats. grad: dLoss/dThis, of the same shape, once `backward` was called on a loss that depends
     on it; None before. node: the op that made it, None for a Tensor made by hand. index: which output of that op.
+
+    Numbers, lists and arrays of integers or bools become float64; floats keep their precision. An array of floats is
+    held, not copied, and ops keep their inputs for the way back: whoever writes into such an array (`x[...] = 0`,
+    `x += 1`) between computing a loss and taking its gradient gets the gradient at the new values, or a mixture. Assign
+    a new one instead, as in `w.data = w.data - 0.1 * w.grad`: that leaves a standing graph alone.
+    Raises TypeError for complex numbers, texts, objects, masked arrays and Tensors.
     """
 
     __slots__ = ("__weakref__", "data", "grad", "index", "node")
@@ -64,7 +71,7 @@ class Tensor:
     __array_ufunc__ = None
 
     def __init__(self, data: Any, node: Node | None = None, index: int = 0):
-        self.data: Array = np.asarray(data, float) if isinstance(data, int | float | list) else data
+        self.data: Array = data if node is not None else _floats(data)
         self.grad: Array | None = None
         self.node = node
         self.index = index
@@ -93,6 +100,22 @@ class Tensor:
         tensors = [self, *below.values()]
         for tensor, gradient in zip(tensors, gradients(self, tensors, keep_graph), strict=True):
             tensor.grad = gradient
+
+
+def _floats(data: Any) -> Array:
+    """The values as an array of floats: as they are where they are one, in float64 where they are whole numbers."""
+    if type(data) is np.ndarray and data.dtype.kind == "f":
+        return data
+    array, kind = data, type(data).__name__
+    if not isinstance(data, Tensor | np.ma.MaskedArray):
+        array = data if is_array(data) else np.asarray(data)
+        if array.dtype.kind == "f":
+            return array
+        if array.dtype.kind in "biu":
+            return array_module(array).asarray(array, "float64")
+        listed = isinstance(data, list | tuple) and any(isinstance(part, Tensor) for part in data)
+        kind = "Tensors, which ops.stack joins" if listed else f"{array.dtype} values"
+    raise TypeError(f"a Tensor is made of floats, or of integers or bools, which become floats; not of {kind}")
 
 
 def gradients(loss: Tensor, targets: Sequence[Tensor], keep_graph: bool = False) -> list[Array]:
@@ -169,13 +192,22 @@ OPS: dict[str, Callable[..., Any]] = {}  # every op by name, so that the tests c
 def op(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make an op from a function on arrays that returns `(y, vjps)`; see Node for what vjps may be.
 
-    Arrays are positional, settings keyword-only. `y` may be a tuple of arrays: then the op returns a tuple of
-    Tensors, and a vjp gets a tuple of gradients, None for an output that nothing depends on. Inputs that
-    are no Tensors are constants. Where nothing is recorded (`no_grad`, or only constants) the vjps are dropped.
+    Arrays are positional, and may be given by name; settings are keyword-only. `y` may be a tuple of arrays: then the
+    op returns a tuple of Tensors, and a vjp gets a tuple of gradients, None for an output that nothing depends on.
+    Inputs that are no Tensors are constants; a Tensor as a setting raises TypeError. Where nothing is recorded
+    (`no_grad`, or only constants) the vjps are dropped.
     """
+    arrays = [p.name for p in signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
 
     @wraps(function)
     def call(*inputs: Any, **settings: Any) -> Any:
+        for name in arrays[len(inputs) :]:
+            if name not in settings:
+                break
+            inputs = (*inputs, settings.pop(name))
+        for name, value in settings.items():
+            if isinstance(value, Tensor):
+                raise TypeError(f"{function.__name__} takes no gradient of its {name}: give an array, not a Tensor")
         # `function`, kept by @wraps, and looked up there so that a profile can put a timed one in its place
         y, vjps = call.__wrapped__(*[t.data if isinstance(t, Tensor) else t for t in inputs], **settings)
         tensors = [t if isinstance(t, Tensor) else None for t in inputs]

@@ -37,7 +37,8 @@ class Parameter(Tensor):
         kind: Literal["weight", "bias", "slope"] | None = None,
         trainable: bool = True,
     ):
-        super().__init__(None)
+        super().__init__(0.0)
+        self.data = None  # until it is initialised
         self._shape = shape
         self.init, self.fan_in, self.fan_out = init, fan_in, fan_out
         self.kind = kind or ("bias" if init is None else "weight")

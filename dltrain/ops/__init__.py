@@ -11,6 +11,7 @@ from dltrain.ops.activation import (
     elu,
     gelu,
     leaky_relu,
+    log_sigmoid,
     prelu,
     relu,
     selu,
@@ -20,21 +21,40 @@ from dltrain.ops.activation import (
     softplus,
     tanh,
 )
-from dltrain.ops.arithmetic import add, divide, exp, log, matmul, multiply, negative, power, subtract
+from dltrain.ops.arithmetic import (
+    abs,
+    add,
+    clip,
+    cos,
+    divide,
+    exp,
+    log,
+    matmul,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    power,
+    sin,
+    sqrt,
+    subtract,
+    where,
+)
 from dltrain.ops.connect import conv, dense
 from dltrain.ops.dropout import dropout, dropout_words
+from dltrain.ops.index import index
 from dltrain.ops.loss import binary_cross_entropy, cross_entropy, hinge, huber, mae, mse
 from dltrain.ops.norm import absolute_sum, p_norm, square_sum
 from dltrain.ops.pool import average_pool, max_pool
 from dltrain.ops.reduction import max, mean, sum
-from dltrain.ops.shape import concatenate, index, reshape, split, transpose
+from dltrain.ops.shape import concatenate, reshape, split, stack, transpose
 
 __all__ = [
-    "FUSED", "absolute_sum", "add", "average_pool", "binary_cross_entropy", "concatenate", "conv", "cross_entropy",
-    "dense", "divide", "dropout", "dropout_words", "elu", "exp", "gelu", "hinge", "huber", "index", "leaky_relu",
-    "log", "mae", "matmul", "max", "max_pool", "mean", "mse", "multiply", "negative", "p_norm", "power", "prelu",
-    "relu", "reshape", "selu", "sigmoid", "silu", "softmax", "softplus", "split", "square_sum", "subtract", "sum",
-    "tanh", "transpose",
+    "FUSED", "abs", "absolute_sum", "add", "average_pool", "binary_cross_entropy", "clip", "concatenate", "conv", "cos",
+    "cross_entropy", "dense", "divide", "dropout", "dropout_words", "elu", "exp", "gelu", "hinge", "huber", "index",
+    "leaky_relu", "log", "log_sigmoid", "mae", "matmul", "max", "max_pool", "maximum", "mean", "minimum", "mse",
+    "multiply", "negative", "p_norm", "power", "prelu", "relu", "reshape", "selu", "sigmoid", "silu", "sin", "softmax",
+    "softplus", "split", "sqrt", "square_sum", "stack", "subtract", "sum", "tanh", "transpose", "where",
 ]  # fmt: skip
 
 
@@ -42,8 +62,13 @@ def _reshape(self: Tensor, *shape: Any) -> Any:
     return reshape(self, shape=shape[0] if isinstance(shape[0], tuple) else shape)
 
 
+def _values(x: Any) -> Any:
+    return x.data if isinstance(x, Tensor) else x
+
+
 OPERATORS = {
     "__neg__": negative,
+    "__abs__": abs,
     "__add__": add,
     "__radd__": lambda self, other: add(other, self),
     "__sub__": subtract,
@@ -56,12 +81,22 @@ OPERATORS = {
     "__rpow__": lambda self, other: power(other, self),
     "__matmul__": matmul,
     "__rmatmul__": lambda self, other: matmul(other, self),
+    # comparisons have no gradient: they give arrays of bools, for `where` and as masks
+    "__lt__": lambda self, other: self.data < _values(other),
+    "__le__": lambda self, other: self.data <= _values(other),
+    "__gt__": lambda self, other: self.data > _values(other),
+    "__ge__": lambda self, other: self.data >= _values(other),
     "__getitem__": lambda self, key: index(self, key=key),
     "sum": sum,
     "mean": mean,
     "max": max,
     "exp": exp,
     "log": log,
+    "sqrt": sqrt,
+    "abs": abs,
+    "sin": sin,
+    "cos": cos,
+    "clip": lambda self, min=None, max=None: clip(self, min=min, max=max),
     "reshape": _reshape,
     "transpose": lambda self, *axes: transpose(self, axes=axes or None),
     "T": property(lambda self: transpose(self)),

@@ -21,11 +21,11 @@ def _relu(xp: ModuleType, y: Array) -> None:
 
 
 def _sigmoid(xp: ModuleType, y: Array) -> None:
-    # 1 / (1 + e^-x) = (1 + tanh(x / 2)) / 2, which overflows nowhere
-    y *= 0.5
-    xp.tanh(y, out=y)
-    y += 1
-    y *= 0.5
+    # 1 / (1 + e^-x), above 0, and e^x / (1 + e^x) below: overflows nowhere, and is as small as it should be far below
+    tail = xp.exp(-xp.abs(y))
+    y[...] = xp.where(y >= 0, 1, tail)
+    tail += 1
+    y /= tail
 
 
 def _tanh(xp: ModuleType, y: Array) -> None:
@@ -131,6 +131,14 @@ def selu(x: Array) -> Any:
 def softplus(x: Array) -> Any:
     """log(1 + e^x): a smooth relu, whose derivative is the sigmoid."""
     return _apply(FUSED["softplus"], x)
+
+
+@op
+def log_sigmoid(x: Array) -> Any:
+    """log(1 / (1 + e^-x)) = -softplus(-x), right where the sigmoid itself rounds to 0 or 1."""
+    y = _copy(-x)
+    _softplus(array_module(x), y)
+    return -y, (lambda g: -g * array_module(x).expm1(-y),)
 
 
 @op

@@ -5,6 +5,7 @@ from typing import Any
 
 from dltrain.backend import array_module
 from dltrain.engine import op
+from dltrain.ops.axes import axes_of, axis_of
 
 Array = Any
 
@@ -18,26 +19,16 @@ def reshape(x: Array, *, shape: tuple[int, ...]) -> Any:
 @op
 def transpose(x: Array, *, axes: tuple[int, ...] | None = None) -> Any:
     """Axes in another order; reversed without `axes`."""
-    order = tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)
+    order = tuple(range(x.ndim))[::-1] if axes is None else axes_of(x.ndim, axes)
     back = tuple(sorted(range(x.ndim), key=order.__getitem__))
     return x.transpose(order), (lambda g: g.transpose(back),)
 
 
 @op
-def index(x: Array, *, key: Any) -> Any:
-    """x[key] for numbers, slices, None and Ellipsis; they name each entry at most once."""
-
-    def back(g: Array) -> Array:
-        dx = array_module(x).zeros_like(x)
-        dx[key] = g
-        return dx
-
-    return x[key], (back,)
-
-
-@op
 def concatenate(*parts: Array, axis: int = 0) -> Any:
-    """The parts one after the other along an axis."""
+    """The parts one after the other along an axis: `concatenate(a, b)`."""
+    _check_parts("concatenate", parts)
+    axis = axis_of(parts[0].ndim, axis)
     ends = [0]
     for part in parts:
         ends.append(ends[-1] + part.shape[axis])
@@ -49,10 +40,22 @@ def concatenate(*parts: Array, axis: int = 0) -> Any:
 
 
 @op
+def stack(*parts: Array, axis: int = 0) -> Any:
+    """Parts of one shape side by side along a new axis: `stack(a, b)` of two (3,) is (2, 3), with axis 1 (3, 2)."""
+    _check_parts("stack", parts)
+    axis = axis_of(parts[0].ndim + 1, axis)
+
+    def back(g: Array, needed: list[bool]) -> list[Array]:
+        return [_along(g, axis, i, i + 1).reshape(part.shape) for i, part in enumerate(parts)]
+
+    return array_module(parts[0]).stack(parts, axis=axis), back
+
+
+@op
 def split(x: Array, *, sections: int, axis: int = 0) -> Any:
     """`sections` equal parts along an axis: an op with several outputs, the reverse of concatenate."""
-    xp = array_module(x)
-    if x.shape[axis] % sections:
+    xp, axis = array_module(x), axis_of(x.ndim, axis)
+    if sections < 1 or x.shape[axis] % sections:
         raise ValueError(f"axis {axis} of shape {x.shape} cannot be split into {sections} equal parts")
     size = x.shape[axis] // sections
     parts = tuple(_along(x, axis, i * size, (i + 1) * size) for i in range(sections))
@@ -62,6 +65,11 @@ def split(x: Array, *, sections: int, axis: int = 0) -> Any:
         return [xp.concatenate(filled, axis=axis)]
 
     return parts, back
+
+
+def _check_parts(name: str, parts: tuple[Array, ...]) -> None:
+    if not parts or any(isinstance(part, list | tuple) for part in parts):
+        raise TypeError(f"{name} takes the parts themselves, one or more, not a list of them: {name}(a, b)")
 
 
 def _along(x: Array, axis: int, start: int, end: int) -> Array:
