@@ -41,11 +41,11 @@ class Setting:
 
 
 def settings_of(target: Callable[..., Any]) -> dict[str, Setting]:
-    """The keyword-only arguments of a function or class, in order."""
+    """The keyword-only arguments of a function or class, in order. `from_`, where Python has the word, is `from`."""
     function = target.__init__ if inspect.isclass(target) else target
     hints = get_type_hints(function, include_extras=True)
     return {
-        p.name: Setting(hints.get(p.name, Any), p.default)
+        p.name.rstrip("_"): Setting(hints.get(p.name, Any), p.default)
         for p in inspect.signature(target).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     }
@@ -74,6 +74,9 @@ class Registry:
             hint = f"; did you mean {close[0]!r}?" if close else "."
             raise KeyError(f"unknown {self.kind} {name!r}{hint} Known: {', '.join(self._entries)}")
         return self._entries[name]
+
+    def __deepcopy__(self, memo: Any) -> "Registry":
+        return self  # a tree of nodes that is copied keeps its tables
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

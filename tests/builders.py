@@ -9,7 +9,7 @@ import numpy as np
 
 from dltrain.backend import Device, open_device
 from dltrain.data import Pixels, Preprocessing, Split
-from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, Model, Penalty
+from dltrain.nn import INITIALIZERS, INPUT, LAYERS, LOSSES, Container, Network, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.progress import Position, Progress
@@ -31,7 +31,7 @@ from dltrain.train.settings import (
 Array = Any
 LayerList = Sequence[tuple[str, dict[str, Any]]]
 
-# Together these hold every type of layer; a chain can hold only one kind of global pooling.
+# Together these hold every type of layer. `of` and `from` name earlier ones.
 EVERY_LAYER: dict[str, LayerList] = {
     "deep": [
         ("conv", {"channels": 4, "padding": "same", "activation": "relu"}),
@@ -65,22 +65,40 @@ EVERY_LAYER: dict[str, LayerList] = {
         ("softmax", {}),
         ("dense", {"units": 10, "activation": "none"}),
     ],
+    "joined": [
+        ("conv", {"channels": 4, "padding": "same", "activation": "tanh"}),
+        ("conv", {"channels": 4, "padding": "same", "activation": "relu"}),
+        ("add", {"of": "conv1"}),
+        ("conv", {"channels": 3, "padding": "same", "activation": "leaky_relu", "from": "conv1"}),
+        ("concat", {"of": ("add1", "conv3", "input")}),
+        ("global_average_pool", {}),
+        ("dense", {"units": 8, "activation": "sigmoid"}),
+        ("multiply", {"of": "concat1"}),
+        ("flatten", {}),
+        ("dense", {"units": 10, "activation": "none"}),
+    ],
 }
+LEAVES = {kind for kind in LAYERS if not issubclass(LAYERS[kind], Container)}  # type: ignore[arg-type]
 # Dense layers alone, for what does not depend on the kind of layer.
 SMALL: LayerList = [("dense", {"units": 7, "activation": "relu"}), ("dense", {"units": 3, "activation": "none"})]
 
 
-def build(layers: LayerList, in_shape: tuple[int, ...], init: str = "he_normal") -> Model:
+def build(layers: LayerList, in_shape: tuple[int, ...], init: str = "he_normal") -> Network:
     """A model whose layers are called by their type and a running number: conv1, conv2, relu1 …"""
     built: list[Any] = []
-    shape = in_shape
+    shapes, sources, before = {INPUT: in_shape}, {}, INPUT
     for kind, settings in layers:
         weights = {"init": INITIALIZERS[init]()} if kind in ("conv", "dense") else {}
-        layer = LAYERS[kind](shape, **(weights | settings))
+        of = settings.get("of", ())
+        taken = of if isinstance(of, tuple) and of else (settings.get("from", before), *([of] if of else []))
+        own = {key: value for key, value in settings.items() if key != "from"}
+        layer = LAYERS[kind](*(shapes[name] for name in taken), **(weights | own))
+        layer.kind = kind
         layer.name = f"{kind}{1 + sum(other.name.rstrip('0123456789') == kind for other in built)}"
         built.append(layer)
-        shape = layer.out_shape
-    return Model(built, in_shape)
+        before = layer.name
+        shapes[before], sources[before] = layer.out_shape, taken
+    return Network(built, in_shape, sources)
 
 
 def images(examples: int, classes: int = 10, seed: int = 0) -> Split:

@@ -4,20 +4,21 @@ MyGrad puts channels second, knows no groups and takes only windows that tile th
 from its own layers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import mygrad
 import numpy as np
 import pytest
-from builders import build
+from builders import LEAVES, build
 from mygrad.nnet import activations
 from mygrad.nnet.layers import conv_nd, max_pool
 from mygrad.nnet.losses import softmax_crossentropy
 
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, distinct, gradients
-from dltrain.nn import LAYERS, LOSSES, Context, Layer
+from dltrain.nn import INPUT, LOSSES, Context, Layer
 
 Array = Any
 LayerList = list[tuple[str, dict[str, Any]]]
@@ -85,8 +86,15 @@ def over_everything(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda layer, p, x: function(x, axis=tuple(range(2, x.ndim)))
 
 
+def at_every_position(xs: Sequence[Any]) -> list[Any]:
+    dimensions = max(x.ndim for x in xs)
+    return [x.reshape(*x.shape, *(1,) * (dimensions - x.ndim)) for x in xs]
+
+
 TWINS: dict[str, Callable[..., Any]] = {
+    "add": lambda layer, p, *xs: sum(at_every_position(xs)),
     "average_pool": twin_of_average_pool,
+    "concat": lambda layer, p, *xs: mygrad.concatenate(xs, axis=1),
     "conv": twin_of_conv,
     "dense": twin_of_dense,
     "dropout": lambda layer, p, x: x,  # not while training
@@ -94,6 +102,7 @@ TWINS: dict[str, Callable[..., Any]] = {
     "global_average_pool": over_everything(mygrad.mean),
     "global_max_pool": over_everything(mygrad.max),
     "max_pool": lambda layer, p, x: max_pool(x, layer.window.kernel, layer.window.stride),
+    "multiply": lambda layer, p, *xs: prod(at_every_position(xs)),
     "prelu": lambda layer, p, x: mygrad.where(x > 0, x, x * p["slope"].reshape(1, -1, *(1,) * (x.ndim - 2))),
 } | {name: (lambda layer, p, x, name=name: ACTIVATIONS[name](x)) for name in ACTIVATIONS if name}
 
@@ -161,6 +170,24 @@ FIXED: dict[str, Net] = {
         ],
         "cross_entropy",
     ),
+    "joined": (
+        (6, 6, 2),
+        [
+            conv(3, "tanh", padding=1), conv(3, "relu", padding=1), ("add", {"of": "conv1"}),
+            conv(4, "silu", kernel=1, **{"from": "conv1"}), ("concat", {"of": ("add1", "conv3", "input")}),
+            ("global_average_pool", {}), dense(9, "sigmoid"), ("multiply", {"of": "concat1"}),
+            ("add", {"of": ("dense1", "multiply1", "concat1")}), ("flatten", {}), dense(3),
+        ],
+        "cross_entropy",
+    ),
+    "residual dense layers": (
+        (5,),
+        [
+            dense(4, "tanh"), dense(4, "relu"), ("add", {"of": "dense1"}), dense(4, "sigmoid"),
+            ("multiply", {"of": ("add1", "dense1", "dense3")}), ("concat", {"of": "input"}), dense(3),
+        ],
+        "mse",
+    ),
     "in space": (
         (5, 4, 5, 1),
         [
@@ -194,9 +221,10 @@ def test_agrees_with_mygrad(name: str, device: Device):
 
     theirs = mygrad.tensor(np.moveaxis(x, -1, 1) if x.ndim > 2 else x)
     twins = {key: mygrad.tensor(to_host(p.data)) for key, p in parameters.items()}
-    y: Any = theirs
-    for (kind, _), layer in zip(layers, model.layers, strict=True):
-        y = TWINS[kind](layer, own(layer, twins), y)
+    values: dict[str, Any] = {INPUT: theirs}
+    for layer in model.layers:
+        y = TWINS[layer.kind](layer, own(layer, twins), *(values[name] for name in model.sources[layer.name]))
+        values[layer.name] = y
     their_loss = softmax_crossentropy(y, targets) if loss_name == "cross_entropy" else mygrad.mean((y - targets) ** 2)
     their_loss.backward()
 
@@ -211,4 +239,4 @@ def own(layer: Layer, twins: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_networks_hold_every_layer():
-    assert {kind for _, layers, _ in FIXED.values() for kind, _ in layers} == set(TWINS) == set(LAYERS)
+    assert {kind for _, layers, _ in FIXED.values() for kind, _ in layers} == set(TWINS) == LEAVES

@@ -11,9 +11,10 @@ from dltrain.spec.schema import REGISTRIES, Section
 LAYER_NAMES = ", ".join(LAYERS)
 TOP = (
     "version, seed, device, data, model, loss, penalty, optimizer, schedule, train, metrics, checkpoint, logging, "
-    "diagnostics"
+    "diagnostics, blocks"
 )
-CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, trainable, penalty, name"
+CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, trainable, penalty, "
+CONV += "name, from"
 OK = "model: {input: [4, 4, 1], layers: [conv: 2]}\n"  # one line; what a case adds starts in line 2
 
 SECTIONS = {
@@ -254,5 +255,5 @@ def test_no_setting_has_a_name_of_pydantic(registry: object) -> None:
 
 
 def test_the_top_level_keys() -> None:
-    assert list(loads(OK).resolved()) == TOP.split(", ")
-    assert RunSpec.__dataclass_fields__.keys() >= set(TOP.split(", "))
+    assert list(loads(OK).resolved()) == TOP.removesuffix(", blocks").split(", ")
+    assert RunSpec.__dataclass_fields__.keys() >= set(TOP.split(", ")) - {"blocks"}

@@ -45,7 +45,7 @@ CHANGES = [
     ("model.layers.second.channels=64", "model.layers.1.channels", 64),
     ("model.layers.conv1.kernel=[3, 5]", "model.layers.0.kernel", [3, 5]),
     ("model.layers.conv1.init.type=zeros", "model.layers.0.init", {"type": "zeros"}),
-    ("model.layers.1=relu", "model.layers.1", {"type": "relu", "name": "relu1"}),
+    ("model.layers.1=relu", "model.layers.1", {"type": "relu", "name": "relu1", "from": None}),
     ("model.activation=tanh", "model.layers.0.activation", "tanh"),
     ("+model.layers.2=relu", "model.layers.2.type", "relu"),
     ("+model.layers.4={dropout: 0.5}", "model.layers.4.rate", 0.5),
@@ -89,7 +89,7 @@ REFUSED = {
     "train.epoch=3": f"train.epoch: unknown key; did you mean 'epochs'? allowed: {TRAIN}",
     "nope.a.b=3": (
         "nope: unknown key; allowed: version, seed, device, data, model, loss, penalty, optimizer, schedule, "
-        "train, metrics, checkpoint, logging, diagnostics"
+        "train, metrics, checkpoint, logging, diagnostics, blocks"
     ),
     "seed": HOW,
     "=3": HOW,
@@ -112,7 +112,8 @@ REFUSED = {
     "train={epochs: 1, epochs: 2}": "duplicate key 'epochs'",
     "model.layers.0={conv: {kernal: 3, channels: 1}}": (
         "model.layers[0].conv.kernal: unknown key; did you mean 'kernel'? allowed: "
-        "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, trainable, penalty, name"
+        "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, trainable, penalty, "
+        "name, from"
     ),
     "~data": "model: 'input' is missing; without `data` a model needs one, such as [28, 28, 1]",
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import EVERY_LAYER, SMALL, Unordered, images, make_job, train, weights_of
+from builders import EVERY_LAYER, LEAVES, SMALL, Unordered, images, make_job, train, weights_of
 from conftest import GPUS, device_of
 from test_losses import TASKS
 
@@ -17,7 +17,6 @@ from dltrain.backend import Device, choose_kernels
 from dltrain.backend.compiled import load as load_library
 from dltrain.data import AUGMENTATIONS
 from dltrain.errors import DeviceError
-from dltrain.nn import LAYERS
 from dltrain.optim import OPTIMIZERS
 from dltrain.spec import build_job, load, settle
 from dltrain.train import parallel, step
@@ -63,7 +62,7 @@ def hashes(job: Job, folder: Path, threads: tuple[int, ...] = THREADS) -> set[st
 
 
 def test_the_networks_hold_every_type_of_layer() -> None:
-    assert {kind for layers in EVERY_LAYER.values() for kind, _ in layers} == set(LAYERS)
+    assert {kind for layers in EVERY_LAYER.values() for kind, _ in layers} == LEAVES
 
 
 NETS_AND_OPTIMIZERS = [(net, "adam") for net in EVERY_LAYER] + [("deep", name) for name in OPTIMIZERS if name != "adam"]

@@ -5,6 +5,7 @@ kernels. So what a row shows is that layer's own difference, and a value that ro
 spoils nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from dltrain.backend import choose_kernels, open_device, to_host
 from dltrain.check.subject import Subject, Trace, trace
 from dltrain.engine import Tensor, gradients
 from dltrain.errors import ConfigError
-from dltrain.nn import Context
+from dltrain.nn import INPUT, Context
 from dltrain.train.job import Job
 
 Array = Any
@@ -83,21 +84,25 @@ def _differences(subject: Subject, seen: Trace, x: Array) -> Iterator[tuple[str,
     data, targets = subject.train.examples(subject.first_batch, 0, subject.step_key)
     yield "data", _relative(data, x), None
     context = Context(training=True, words=subject.words(len(targets)))
-    given, arriving = x, None  # a layer's input, and the gradient of it: what the layer before it had as output
-    for layer, was in zip(job.model.layers, seen.layers, strict=True):
-        tensor = Tensor(asarray(given))
-        y = layer(tensor, context)
+    traces = {t.layer.name: t for t in seen.layers}
+    users = Counter(name for sources in job.model.sources.values() for name in sources)
+    for layer in job.model.layers:
+        was, sources = traces[layer.name], job.model.sources[layer.name]
+        given = [Tensor(asarray(x if name == INPUT else traces[name].output)) for name in sources]
+        y = layer(*given, context=context)
         difference = _relative(y.data, was.output)
         y.data[...] = asarray(was.output)
         objective: Any = y * asarray(was.gradient)
-        found = gradients(objective.sum(), [tensor, *layer.parameters.values()])
-        wanted = [arriving, *(seen.gradients[f"{layer.name}.{name}"] for name in layer.parameters)]
+        found = gradients(objective.sum(), [*given, *layer.parameters.values()])
+        # What a layer passes on is all of its input's gradient where no other takes that input.
+        wanted = [traces[name].gradient if name != INPUT and users[name] == 1 else None for name in sources]
+        wanted += [seen.gradients[f"{layer.name}.{name}"] for name in layer.parameters]
         both = [_relative(a, b) for a, b in zip(found, wanted, strict=True) if b is not None]
         yield layer.name, difference, max(both, default=None)
-        given, arriving = was.output, was.gradient
-    output = Tensor(asarray(given))
+    output = Tensor(asarray(seen.layers[-1].output))
     loss = job.loss(output, targets, job.loss.count(targets))
-    yield "loss", _relative(loss.data, np.array(seen.loss)), _relative(gradients(loss, [output])[0], arriving)
+    found = gradients(loss, [output])
+    yield "loss", _relative(loss.data, np.array(seen.loss)), _relative(found[0], seen.layers[-1].gradient)
 
 
 def _relative(a: Array, b: Array) -> float:

@@ -51,15 +51,16 @@ def _worst_error(subject: Subject, layer: Layer) -> float:
     twin = copy(layer)
     names = list(layer.parameters)
     values = [device.asarray(_values(p, _rng(subject, f"{layer.name}.{n}"))) for n, p in layer.parameters.items()]
-    x = device.asarray(_rng(subject, layer.name).standard_normal((2, *layer.in_shape)))
+    rng = _rng(subject, layer.name)
+    given = [device.asarray(rng.standard_normal((2, *shape))) for shape in layer.in_shapes]
     context = Context(training=True, words=subject.words(2))
 
-    def function(x: Tensor, *parameters: Tensor) -> Tensor:
-        for name, parameter in zip(names, parameters, strict=True):
+    def function(*tensors: Tensor) -> Tensor:
+        for name, parameter in zip(names, tensors[len(given) :], strict=True):
             setattr(twin, name, parameter)
-        return twin(x, context)
+        return twin(*tensors[: len(given)], context=context)
 
-    return _nearer_and_nearer(function, x, *values)
+    return _nearer_and_nearer(function, *given, *values)
 
 
 def _values(parameter: Parameter, rng: np.random.Generator) -> Array:

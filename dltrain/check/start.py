@@ -8,7 +8,7 @@ import numpy as np
 from dltrain.backend import to_host
 from dltrain.check.finding import WEIGHTS, Finding, judged
 from dltrain.check.subject import LayerTrace, Subject, rms
-from dltrain.nn import shape_text
+from dltrain.nn import Join, shape_text
 from dltrain.nn.summary import summarise
 from dltrain.train.step import penalise
 
@@ -18,7 +18,7 @@ Array = Any
 def shapes(subject: Subject) -> Finding:
     """Shapes, parameters, and how the training is cut into steps."""
     job, size = subject.job, subject.train.size
-    counted = summarise(job.model, job.kinds, job.train.batch_size)
+    counted = summarise(job.model, job.train.batch_size)
     shape = " → ".join(shape_text(s) for s in (job.model.in_shape, job.model.out_shape))
     memory = counted["activation_bytes"] / 2**20
     found = f"{shape} in {len(job.model.layers)} layers, {counted['total']:,} parameters; {size:,} examples, "
@@ -38,7 +38,8 @@ def shapes(subject: Subject) -> Finding:
 
 def output(subject: Subject) -> Finding:
     """The last layer's activation must let through what the loss wants to see."""
-    last = next((layer for layer in reversed(subject.job.model.layers) if layer.observed), None)
+    backwards = reversed(subject.job.model.layers)
+    last = next((layer for layer in backwards if layer.observed or isinstance(layer, Join)), None)
     activation = last.activation if last else None
     name = last.name if last else ""
     if subject.class_names is not None:

@@ -1,5 +1,6 @@
 """`dltrain inspect-params CONFIG|RUN`"""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -28,13 +29,12 @@ def inspect_params(
     from dltrain.spec import describe
 
     spec, model, _ = describe(config, runs_dir, overrides or [])
-    kinds = {layer.common["name"]: layer.type for layer in spec.model.layers}
-    found = summarise(model, kinds, spec.train.batch_size)
+    found = summarise(model, spec.train.batch_size)
     if json:
         console.result_json(found)
         return
     columns = ["name", "type", "output", "parameters", "trainable", "share"]
-    console.result_table(columns + (EXPLAINED if explain else []), [_cells(row, explain) for row in found["layers"]])
+    console.result_table(columns + (EXPLAINED if explain else []), [_cells(row, explain) for row in _rows(found)])
     console.result_text(f"\ntotal {found['total']:,} parameters, {found['trainable']:,} trainable")
     if explain:
         console.result_text(
@@ -46,14 +46,26 @@ def inspect_params(
 EXPLAINED = ["parameters =", "output size =", "multiply-adds", "memory", "sees"]
 
 
+def _rows(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The layers; in place of a container's own join, and before its first layer, a row for all of it."""
+    groups = {group["name"]: group for group in found["groups"]}
+    left = dict(groups)
+    for row in found["layers"]:
+        for name in [name for name in left if row["name"].startswith(f"{name}.")]:
+            yield left.pop(name)
+        if row["name"] not in groups:
+            yield row
+
+
 def _cells(row: dict[str, Any], explain: bool) -> list[Any]:
     from dltrain.nn import shape_text
 
-    cells = [row["name"], row["type"], shape_text(row["output_shape"])]
+    kind = f"{row['type']} of {row['layers']}" if "layers" in row else row["type"]
+    cells = ["  " * row["name"].count(".") + row["name"], kind, shape_text(row["output_shape"])]
     cells += [row["parameters"], row["trainable"], f"{row['share']:.1%}"]
     if explain:
         memory, field = _mib(row["activation_bytes"]), row["receptive_field"]
-        cells += [row["arithmetic"], row["output_size"], row["multiply_adds"], memory]
+        cells += [row.get("arithmetic"), row.get("output_size"), row["multiply_adds"], memory]
         cells += [shape_text(field) if field else "all"]
     return cells
 

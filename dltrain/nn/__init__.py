@@ -2,11 +2,13 @@
 
 from dltrain.nn.activation import ActivationName
 from dltrain.nn.connect import Conv, Dense
+from dltrain.nn.container import Container
 from dltrain.nn.dropout import Dropout
 from dltrain.nn.init import INITIALIZERS, Initializer
+from dltrain.nn.join import Join
 from dltrain.nn.layer import LAYERS, Context, Layer
 from dltrain.nn.loss import LOSSES, Loss
-from dltrain.nn.network import Network
+from dltrain.nn.network import INPUT, Network
 from dltrain.nn.parameter import Parameter, shape_text
 from dltrain.nn.penalty import Penalty
 from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool
@@ -14,7 +16,7 @@ from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPo
 Model = Network  # the name it had as a chain
 
 __all__ = [
-    "INITIALIZERS", "LAYERS", "LOSSES", "ActivationName", "AveragePool", "Context", "Conv", "Dense", "Dropout",
-    "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Initializer", "Layer", "Loss", "MaxPool", "Model", "Network",
-    "Parameter", "Penalty", "shape_text",
+    "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "ActivationName", "AveragePool", "Container", "Context", "Conv",
+    "Dense", "Dropout", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Initializer", "Join", "Layer", "Loss",
+    "MaxPool", "Model", "Network", "Parameter", "Penalty", "shape_text",
 ]  # fmt: skip

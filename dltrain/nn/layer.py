@@ -15,8 +15,8 @@ from dltrain.window import Window
 Array = Any
 
 
-def _common(*, name: str | None = None) -> None:
-    """Keys that every layer takes."""
+def _common(*, name: str | None = None, from_: str | None = None) -> None:
+    """Keys that every layer takes. from: whose output it takes, instead of that of the layer before it."""
 
 
 LAYERS = Registry("layer", common=_common)

@@ -7,7 +7,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from dltrain.data import MissingPath, Source
 from dltrain.errors import ConfigError, SettingError, ShapeError
-from dltrain.nn import Layer, Loss, Model
+from dltrain.nn import Loss, Network
+from dltrain.spec.network import build_network
 from dltrain.spec.runspec import RunSpec
 from dltrain.train.settings import CLASSES, NUMBERS
 
@@ -49,33 +50,16 @@ def build_source(spec: RunSpec) -> Source | None:
 
 
 @placed
-def build_model(spec: RunSpec) -> Model:
+def build_model(spec: RunSpec) -> Network:
     """The model for the config's data set, or for `model.input` where there is none.
 
     Raises ConfigError, with the position of the layer, where one does not fit or the last one does not suit the data.
     """
     source = build_source(spec)
-    model = build_layers(spec, source.input_shape if source else spec.model.input or ())
+    model = build_network(spec, source.input_shape if source else spec.model.input or ())
     if source:
         _check_outputs(spec, source, model.out_shape)
     return model
-
-
-def build_layers(spec: RunSpec, in_shape: tuple[int, ...]) -> Model:
-    """The layers one after the other, each for the output shape of the one before. Raises ConfigError."""
-    shape = in_shape
-    layers: list[Layer] = []
-    for component in spec.model.layers:
-        name = component.common["name"]
-        try:
-            layer: Layer = component.build(shape)
-        except ShapeError as error:
-            where = f"{spec.position(component.path)}  {component.path} ({name})"
-            raise ConfigError(f"{where}: does not fit its input {shape}: {error}") from None
-        layer.name = name
-        layers.append(layer)
-        shape = layer.out_shape
-    return Model(layers, in_shape)
 
 
 def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> None:

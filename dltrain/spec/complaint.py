@@ -9,7 +9,16 @@ from dltrain.spec.nodes import Mapping, Node, Place, Scalar, Sequence, allowed, 
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shorthand import misfit
-from dltrain.spec.types import describe, is_section, is_structure, registry_in, registry_of, respelled, words_of
+from dltrain.spec.types import (
+    describe,
+    is_section,
+    is_structure,
+    item_of,
+    registry_in,
+    registry_of,
+    respelled,
+    words_of,
+)  # fmt: skip
 
 
 def explain(root: Mapping, loc: list[str | int]) -> tuple[Place, str, str]:
@@ -33,7 +42,7 @@ def explain(root: Mapping, loc: list[str | int]) -> tuple[Place, str, str]:
                 return node.place, path, f"{key!r} is missing; expected {describe(annotation)}"
             node, path = node.entries[key], join(path, key)
         elif isinstance(node, Sequence) and isinstance(key, int):
-            node, path, annotation = node.items[key], join(path, key), registry_in(annotation)
+            node, path, annotation = node.items[key], join(path, key), item_of(annotation)
     registry = registry_in(annotation)
     if registry and isinstance(node, Mapping):
         return _wrong_component(node, registry, path)
@@ -44,7 +53,7 @@ def _wrong_component(node: Mapping, registry: Registry, path: str) -> tuple[Plac
     if node.registry is None:
         return node.place, path, misfit(node, registry)
     name = node.entries["type"]
-    return name.place, path, f"unknown {registry.kind} {name}{_meant(node.word('type') or '', registry)}"
+    return name.place, path, f"unknown {registry.kind} {name}{_meant(node.word('type') or '', node.registry)}"
 
 
 def _meant(word: str, registry: Registry) -> str:

@@ -29,8 +29,9 @@ from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.environment import environment
 from dltrain.run.find import find_run
 from dltrain.run.rundir import RunDir
-from dltrain.spec.build import build_layers, build_model, build_source, placed
+from dltrain.spec.build import build_model, build_source, placed
 from dltrain.spec.load import load, loads, replace
+from dltrain.spec.network import build_network
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
 from dltrain.train.job import Job
@@ -76,11 +77,12 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         name: DataLoader(split, learned, augment if name == "train" else (), device)
         for name, split in prepared.splits.items()
     }
+    model = build_model(spec)
     return Job(
         seed=spec.seed,
         device=device,
-        model=build_model(spec),
-        kinds={layer.common["name"]: layer.type for layer in spec.model.layers},
+        model=model,
+        kinds={layer.name: layer.kind for layer in model.layers},
         loss=_loss(spec, learned, device),
         penalty=spec.penalty,
         optimizer=spec.optimizer.build(),
@@ -178,7 +180,7 @@ def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
     checkpoint = run.checkpoint(which)
     spec = loads(checkpoint.config, filename=str(run.config))
     device = open_device(device_name or "auto")
-    model = build_layers(spec, checkpoint.preprocessing.input_shape)  # not from the data set: it may be elsewhere
+    model = build_network(spec, checkpoint.preprocessing.input_shape)  # not from the data set: it may be elsewhere
     load_weights(model, run, checkpoint, device)
     return Restored(spec, device, model, _loss(spec, checkpoint.preprocessing, device), checkpoint)
 
@@ -228,4 +230,4 @@ def describe(text: str, runs: Path, overrides: Iterable[str] = ()) -> tuple[RunS
     except MissingData:
         if run is None:
             raise
-        return spec, build_layers(spec, run.checkpoint("last").preprocessing.input_shape), run
+        return spec, build_network(spec, run.checkpoint("last").preprocessing.input_shape), run

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.errors import ConfigError
-from dltrain.spec.nodes import DEFAULT, Mapping, Place, Problems, Scalar, Sequence, words
+from dltrain.nn import INPUT
+from dltrain.registry import Setting
+from dltrain.spec.blocks import BLOCKS, LAYER_LIST, LIST, Entries, check_blocks, forget_blocks, write_out
+from dltrain.spec.nodes import DEFAULT, Mapping, Node, Place, Problems, Scalar, Sequence, words
 from dltrain.spec.override import Override, apply
-from dltrain.spec.paths import layer_names
+from dltrain.spec.paths import join, layers_in
 from dltrain.spec.reader import MAX_BYTES, read_config, read_value
 from dltrain.spec.runspec import DEFAULTS, MODEL_DEFAULTS, RunSpec
 from dltrain.spec.schema import validate
@@ -64,10 +67,21 @@ def _load(data: bytes, source: str, overrides: Iterable[str | Override]) -> RunS
     problems = Problems()
     root = read_config(data, source, problems)
     _keep_its_split(root)
-    _settle(root)
+    settle = partial(_settle, root)
+    settle()
+    later = []
     for override in overrides:
         override = Override(override) if isinstance(override, str) else override
-        apply(root, override, partial(_settle, root), problems)
+        if not apply(root, override, settle, problems):
+            later.append(override)
+    check_blocks(root, problems)
+    used = write_out(root, settle(), problems)
+    settle()
+    for override in later:
+        apply(root, override, settle, problems)
+    used |= write_out(root, settle(), problems)
+    settle()
+    forget_blocks(root, used, problems)
     return _resolve(root, data.decode("utf-8-sig"), problems)
 
 
@@ -80,12 +94,19 @@ def _keep_its_split(root: Mapping) -> None:
         data.put("split_seed", Place("seed"), root.entries["seed"])
 
 
-def _settle(root: Mapping) -> None:
-    """Fill in the defaults and bring everything to the long form."""
+def _settle(root: Mapping) -> Entries:
+    """Fill in the defaults and bring everything to the long form. Returns what may stand where a layer may."""
     _fill(root, DEFAULTS)
     if isinstance(model := root.entries.get("model"), Mapping):
         _fill(model, MODEL_DEFAULTS)
-    expand(root, RunSpec)
+    blocks = root.entries.get(BLOCKS)
+    entries = Entries(blocks if isinstance(blocks, Mapping) else None)
+    expand(root, RunSpec, entries)
+    root.settings = root.settings | {BLOCKS: Setting(Any, None)}
+    for block in entries.blocks.values():
+        if LIST in block.entries:
+            block.entries[LIST] = expand(block.entries[LIST], LAYER_LIST, entries)
+    return entries
 
 
 def _fill(mapping: Mapping, text: str) -> None:
@@ -116,24 +137,32 @@ def _check_input(root: Mapping, problems: Problems) -> None:
 
 
 def _complete_layers(model: Mapping, problems: Problems) -> None:
-    """Give every layer its name, and the model's activation and init where it takes one and has none."""
-    layers = model.entries.get("layers")
-    if not isinstance(layers, Sequence):
-        return
-    if not layers.items:
-        problems.add(layers.place, "model.layers", "the list is empty; a model has at least one layer")
-    taken: dict[str, int] = {}
-    for number, (layer, name) in enumerate(zip(layers.items, layer_names(layers), strict=True)):
+    layers = model.entries.get(LIST)
+    if isinstance(layers, Sequence):
+        _complete(layers, "model.layers", model, problems)
+
+
+def _complete(node: Node, path: str, model: Mapping, problems: Problems) -> None:
+    """Give every layer of a list or container its name, and the model's activation and init where it has none."""
+    listed = node if isinstance(node, Sequence) else node.entries.get(LIST) if isinstance(node, Mapping) else None
+    if isinstance(listed, Sequence) and not listed.items:
+        what = "a model has at least one layer" if listed is node else "a container holds at least one layer"
+        problems.add(listed.place, path if listed is node else join(path, LIST), f"the list is empty; {what}")
+    taken: dict[str, str] = {}
+    for entry in layers_in(node):
+        layer, name = entry.node, entry.name
         if not isinstance(layer, Mapping):
             continue
-        place = layer.entries["name"].place if layer.holds("name") else layer.place
-        if layer.holds("name") and not re.fullmatch("[A-Za-z0-9_]+", name):
-            problems.add(place, f"model.layers[{number}]", f"the name {name!r} may hold letters, digits and _ only")
+        place, at = layer.entries["name"].place if layer.says("name") else layer.place, f"{path}{entry.path}"
+        if layer.holds("name") and (not re.fullmatch("[A-Za-z0-9_]+", name) or name == INPUT):
+            what = "stands for what comes in" if name == INPUT else "may hold letters, digits and _ only"
+            problems.add(place, at, f"the name {name!r} {what}")
         if name in taken:
-            problems.add(place, f"model.layers[{number}]", f"the name {name!r} is taken by model.layers[{taken[name]}]")
-        taken.setdefault(name, number)
+            problems.add(place, at, f"the name {name!r} is taken by {taken[name]}")
+        taken.setdefault(name, at)
         for key, setting in layer.settings.items():
             if key in ("activation", "init") and setting.default is None and not layer.holds(key) and model.holds(key):
                 layer.put(key, model.key_places[key], deepcopy(model.entries[key]))
         if not layer.holds("name") and "name" in layer.settings:
             layer.put("name", DEFAULT, Scalar(DEFAULT, name))
+        _complete(layer, at, model, problems)

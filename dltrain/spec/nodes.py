@@ -71,13 +71,15 @@ class Sequence:
 @dataclass
 class Mapping:
     """`settings` and `registry` are filled in by the schema: the keys that may stand here, and for a
-    component in its long form the registry that its `type` is looked up in."""
+    component in its long form the registry that its `type` is looked up in. of_block: the block that a chain was
+    written out from, at the place where the block is used."""
 
     place: Place
     entries: dict[str, "Node"] = field(default_factory=dict)
     key_places: dict[str, Place] = field(default_factory=dict)
     settings: dict[str, Setting] = field(default_factory=dict)
     registry: Registry | None = None
+    of_block: str = ""
 
     def put(self, key: str, place: Place, node: "Node") -> None:
         self.entries[key] = node

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dltrain.spec.blocks import is_written_out
 from dltrain.spec.nodes import Mapping, Node, Place, Problems, Sequence, allowed, did_you_mean
-from dltrain.spec.paths import index_of, layer_names, step, steps
+from dltrain.spec.paths import entry_of, layer_names, step, steps
 from dltrain.spec.reader import read_value
 
 
@@ -26,8 +27,13 @@ class _Refused(Exception):
     """An override that fits nothing in the tree."""
 
 
-def apply(root: Mapping, override: Override, settle: Callable[[], None], problems: Problems) -> None:
-    """Change the tree; `settle` is called to bring it back to the long form."""
+class _Later(Exception):
+    """An override that leads into a block or `repeat`, which has not been written out yet."""
+
+
+def apply(root: Mapping, override: Override, settle: Callable[[], object], problems: Problems) -> bool:
+    """Change the tree; `settle` is called to bring it back to the long form. False, with nothing changed, where the
+    override is for a layer that comes from a block or `repeat`, before that is written out."""
     target, equals, text = override.text.partition("=")
     mode = target[:1] if target[:1] in ("+", "~") else ""
     *path, last = steps(target[len(mode) :].strip()) or [""]
@@ -42,43 +48,58 @@ def apply(root: Mapping, override: Override, settle: Callable[[], None], problem
             _put(_walk(root, path, create_at=place), last, value, place, add=mode == "+")
     except _Refused as refusal:
         problems.add(place, "", str(refusal))
+    except _Later:
+        return False
     settle()
+    return True
 
 
 def _walk(node: Node, path: list[str], create_at: Place | None = None) -> Node:
     for key in path:
-        if create_at and isinstance(node, Mapping) and not node.holds(key):
+        _check_container(node, key)
+        if create_at and isinstance(node, Mapping) and not node.holds(key) and not entry_of(node, key):
             node.put(key, create_at, Mapping(create_at))
         node = step(node, key) or _refuse(node, key)
     return node
 
 
+def _check_container(node: Node, key: str) -> None:
+    if not isinstance(node, Mapping) or key in node.settings:
+        return
+    if is_written_out(node):
+        raise _Later
+    if layer_names(node) and not entry_of(node, key):
+        _refuse(node, key)
+
+
 def _put(parent: Node, key: str, value: Node, place: Place, add: bool) -> None:
-    if isinstance(parent, Mapping):
+    _check_container(parent, key)
+    if isinstance(parent, Mapping) and (key in parent.entries or not entry_of(parent, key)):
         if add and parent.says(key):
             raise _Refused(f"{key!r} is already there; leave the + out to change it")
         parent.put(key, place, value)
     elif isinstance(parent, Sequence) and add and key == str(len(parent.items)):
         parent.items.append(value)
-    elif isinstance(parent, Sequence) and (index := index_of(parent, key)) is not None:
-        parent.items[index:index] = [value] if add else []
-        parent.items[index] = value
+    elif entry := entry_of(parent, key):
+        entry.items[entry.index : entry.index] = [value] if add else []
+        entry.items[entry.index] = value
     else:
         _refuse(parent, key)
 
 
 def _remove(parent: Node, key: str) -> None:
+    _check_container(parent, key)
     if isinstance(parent, Mapping) and parent.says(key):
         del parent.entries[key]
-    elif isinstance(parent, Sequence) and (index := index_of(parent, key)) is not None:
-        del parent.items[index]
+    elif entry := entry_of(parent, key):
+        del entry.items[entry.index]
     else:
         _refuse(parent, key)
 
 
 def _refuse(node: Node, key: str) -> Node:
     if isinstance(node, Mapping):
-        raise _Refused(f"there is no {key!r} in the config{allowed(key, node.entries)}")
+        raise _Refused(f"there is no {key!r} in the config{allowed(key, [*node.entries, *layer_names(node)])}")
     if isinstance(node, Sequence):
         hint = did_you_mean(key, layer_names(node)) or ";"
         raise _Refused(f"there is no entry {key!r} in the list{hint} it has {len(node.items)} entries, counted from 0")

@@ -3,6 +3,7 @@
 `Annotated[Component, REGISTRY]` is a component of that registry.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
@@ -88,12 +89,17 @@ class RunSpec:
 
     def position(self, path: str) -> str:
         """Where `model.layers[2].kernel` was written, as file:line:column; for a default, where it would belong."""
+        places = [node.place for node in self.way(path) if node.place != DEFAULT]
+        return str(places[-1])
+
+    def way(self, path: str) -> Iterator[Node]:
+        """The nodes that lead there, as far as there are any."""
         node: Node | None = self.nodes
-        place = self.nodes.place
-        for key in steps(path):
-            node = step(node, key) if node else None
-            place = place if node is None or node.place == DEFAULT else node.place
-        return str(place)
+        for key in [*steps(path), ""]:
+            if node is None:
+                return
+            yield node
+            node = step(node, key)
 
     def resolved(self) -> dict[str, Any]:
         """Dicts, lists and plain values in the long form with every default: what `loads` reads back to this."""
@@ -129,7 +135,7 @@ init: he_normal
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Component):
-        names_first = sorted(value.settings.items(), key=lambda setting: setting[0] != "name")
+        names_first = sorted(value.settings.items(), key=lambda setting: setting[0] not in ("name", "from"))
         return {"type": value.type} | {key: _plain(setting) for key, setting in names_first}
     if is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.kw_only}

@@ -1,7 +1,7 @@
 """The schema: pydantic models made from signatures, and what they read turned into plain data."""
 
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal, Union
+from typing import Annotated, Any, ClassVar, ForwardRef, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -16,6 +16,8 @@ from dltrain.spec.runspec import Component, RunSpec
 from dltrain.spec.types import reading_scalars, registry_of
 
 REGISTRIES = (LAYERS, INITIALIZERS, LOSSES, OPTIMIZERS, SCHEDULES, SOURCES, AUGMENTATIONS)
+
+ITSELF = "itself"
 
 
 class Section(BaseModel):
@@ -34,12 +36,16 @@ def config_model(entries: tuple[tuple[str, ...], ...]) -> type[Section]:
         registry = registry_of(annotation)
         made_of = registry or annotation
         if id(made_of) not in made:
+            made[id(made_of)] = ForwardRef(ITSELF)  # containers hold layers, and so containers
             made[id(made_of)] = union(registry) if registry else section(annotation, settings_of(annotation))
         return made[id(made_of)]
 
     def union(registry: Registry) -> Any:
         models = [section(registry, registry.settings(name), name) for name in registry]
-        return Annotated[Union[tuple(models)], Field(discriminator="type")]  # noqa: UP007
+        every: Any = Annotated[Union[tuple(models)], Field(discriminator="type")]  # noqa: UP007
+        for model in models:
+            model.model_rebuild(_types_namespace={ITSELF: every})
+        return every
 
     def section(made_of: Any, settings: dict[str, Setting], kind: str | None = None) -> type[Section]:
         fields: dict[str, Any] = {} if kind is None else {"type": (Literal[kind], ...)}

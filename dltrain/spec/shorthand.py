@@ -12,36 +12,39 @@ from dltrain.spec.nodes import Mapping, Node, Scalar, Sequence
 from dltrain.spec.types import is_section, is_structure, registry_of
 
 
-def expand(node: Node, annotation: Any) -> Node:
-    """The node in the long form, each mapping in it told which settings it may hold. Doing it twice changes nothing."""
+def expand(node: Node, annotation: Any, layers: Registry) -> Node:
+    """The node in the long form, each mapping in it told which settings it may hold. Doing it twice changes nothing.
+
+    layers: what may stand in this config where a layer may.
+    """
     if registry := registry_of(annotation):
-        return _component(node, registry)
+        return _component(node, layers if registry.kind == layers.kind else registry, layers)
     if is_section(annotation):
         if isinstance(node, Mapping):
-            _expand_entries(node, settings_of(annotation))
+            _expand_entries(node, settings_of(annotation), layers)
         return node
     for part in filter(is_structure, get_args(annotation)):
         if get_origin(annotation) is not tuple:
-            node = expand(node, part)
+            node = expand(node, part, layers)
         elif isinstance(node, Sequence):
-            node.items = [expand(item, part) for item in node.items]
+            node.items = [expand(item, part, layers) for item in node.items]
     return node
 
 
-def _expand_entries(mapping: Mapping, settings: dict[str, Setting]) -> None:
+def _expand_entries(mapping: Mapping, settings: dict[str, Setting], layers: Registry) -> None:
     mapping.settings = settings
     for key in settings.keys() & mapping.entries.keys():
-        mapping.entries[key] = expand(mapping.entries[key], settings[key].annotation)
+        mapping.entries[key] = expand(mapping.entries[key], settings[key].annotation, layers)
 
 
-def _component(node: Node, registry: Registry) -> Node:
+def _component(node: Node, registry: Registry, layers: Registry) -> Node:
     long = _long_form(node, registry)
     if long is None:
         return node
     long.registry, long.settings = registry, {}
     name = long.word("type")
     if name and name in registry:
-        _expand_entries(long, {"type": Setting(str, REQUIRED)} | registry.settings(name))
+        _expand_entries(long, {"type": Setting(str, REQUIRED)} | registry.settings(name), layers)
     return long
 
 

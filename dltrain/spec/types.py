@@ -25,7 +25,9 @@ SAYINGS |= dict.fromkeys(("none", "nil"), "null")
 MOST = 1e15  # of the numbers whose digits are written out
 
 # Annotations in signatures below this floor that stand for a component of a registry.
-MARKERS: dict[Any, Registry] = {nn.Initializer: nn.INITIALIZERS, data.Augmentation: data.AUGMENTATIONS}
+MARKERS: dict[Any, Registry] = {
+    nn.Initializer: nn.INITIALIZERS, nn.Layer: nn.LAYERS, data.Augmentation: data.AUGMENTATIONS
+}  # fmt: skip
 
 
 def whole(value: Any) -> int:
@@ -76,6 +78,13 @@ def registry_in(annotation: Any) -> Registry | None:
     """The same, also where the setting takes a list of components or may be null."""
     found = (registry_in(part) for part in get_args(annotation) if get_origin(annotation) is not Literal)
     return registry_of(annotation) or next(filter(None, found), None)
+
+
+def item_of(annotation: Any) -> Any:
+    """The type of the entries of a list, None where a setting of this type takes no list."""
+    if get_origin(annotation) is tuple:
+        return get_args(annotation)[0]
+    return next(filter(None, map(item_of, get_args(annotation))), None)
 
 
 def is_section(annotation: Any) -> TypeGuard[type]:

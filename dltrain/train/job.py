@@ -135,7 +135,7 @@ class Job:
             splits[name] = {"examples": loader.size, "targets_sha256": digest}
             splits[name] |= {} if counts is None else {"class_counts": counts}
         return {
-            "model": summarise(self.model, self.kinds, self.train.batch_size),
+            "model": summarise(self.model, self.train.batch_size),
             "graph": [vertex.to_json() for vertex in outline(self.model, self.device, self.loss)],
             "guessing": self.guessing,
             "data": {
