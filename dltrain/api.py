@@ -2,37 +2,93 @@
 
     run = dltrain.load("digits_cnn", ["train.epochs=5"]).fit()
     probabilities = run.predict(images)
+    longer = run.resume(["train.epochs=10"])
     probabilities = dltrain.load_run("latest").predict(images)
 
 The same configs, the same run directories and, for the same config, the same bits as from the command line.
 """
 
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dltrain.backend import choose_kernels, open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import apply, default_data_dir
-from dltrain.errors import DataError
+from dltrain.errors import ConfigError, DataError, DltrainError, RunError
 from dltrain.report.tensorboard import TensorBoard, required
+from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.environment import differences as environment_differences
+from dltrain.run.environment import environment
 from dltrain.run.find import find_run
-from dltrain.run.rundir import RunDir, name_of
-from dltrain.spec import Restored, RunSpec, new_run, restore
+from dltrain.run.rundir import ENDED, RunDir, all_runs, name_of
+from dltrain.spec import (
+    Override,
+    Restored,
+    RunSpec,
+    build_job,
+    differences,
+    ending,
+    new_run,
+    restore,
+    resumed,
+    rewritten,
+    settle,
+    stretched,
+)
 from dltrain.spec import load as load_spec
-from dltrain.train.callbacks import Callback
+from dltrain.train.callbacks import Callback, CallbackList
 from dltrain.train.evaluate import predict
+from dltrain.train.job import Job
 from dltrain.train.loop import fit
 
 Row = dict[str, Any]
+Overrides = Iterable[str | Override]
 RUNS = Path("runs")
 
 
-def load(config: str | Path, overrides: Iterable[str] = ()) -> "Experiment":
+def load(config: str | Path, overrides: Overrides = ()) -> "Experiment":
     """A config file, or a shipped config by its name, with changes such as "train.epochs=5". Raises ConfigError."""
     return Experiment(load_spec(config, list(overrides)), name_of(config))
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training in its run directory, which this process holds: about to begin or to go on.
+
+    job: None where the run is finished and nothing is left to train.
+    checkpoint: where it goes on; None where it starts with its first step.
+    ended_by: which keys leave nothing to train after the checkpoint, and what to do.
+    resumed: whether the run was there before.
+    environment: what has changed in it since the run began; while that is nothing, equal bits are promised.
+    schedule: what a new length means for the learning rates; nothing where it means nothing.
+    device_auto: whether the config of a new run left the choice of a device to this machine.
+    """
+
+    directory: RunDir
+    job: Job | None
+    threads: int | None
+    checkpoint: Checkpoint | None = None
+    ended_by: str = ""
+    resumed: bool = False
+    environment: tuple[str, ...] = ()
+    schedule: str | None = None
+    device_auto: bool = False
+
+    def fit(self, callback: Callback | None = None) -> "Run":
+        """Train, test and keep everything. Raises what the command would say, all of them DltrainError."""
+        if self.job is not None:
+            callbacks = [callback] if callback else []
+            if self.job.logging.tensorboard:
+                callbacks.append(TensorBoard(self.directory.tensorboard))
+            fit(self.job, self.directory, self.threads, CallbackList(*callbacks), self.checkpoint)
+        return Run(self.directory)
 
 
 class Experiment:
@@ -48,19 +104,53 @@ class Experiment:
         data_dir: str | Path | None = None,
         threads: int | None = None,
         name: str | None = None,
+        resume: bool = False,
     ) -> "Run":
         """Train, test and keep everything in a new run directory, as `dltrain fit` does, in silence.
 
-        threads: all cores unless given; changes no bits. Raises what the command would say: ConfigError, DataError,
-        DivergedError …, all of them DltrainError.
+        threads: all cores unless given; changes no bits. resume: go on with the newest unfinished run of this very
+        config, where there is one, as `--resume auto` does.
+        Raises what the command would say: ConfigError, DataError, DivergedError …, all of them DltrainError.
+        """
+        return self.training(runs_dir=runs_dir, data_dir=data_dir, threads=threads, name=name, resume=resume).fit()
+
+    def training(
+        self,
+        *,
+        runs_dir: str | Path = RUNS,
+        data_dir: str | Path | None = None,
+        threads: int | None = None,
+        name: str | None = None,
+        resume: bool = False,
+        smoke: bool = False,
+        kernels: str = "auto",
+    ) -> Training:
+        """What `fit` runs, with its directory. smoke: of two batches only, made up where the data are not here.
+
+        kernels: of a run that goes on, see `Run.training`.
         """
         settle_process()
+        runs = Path(runs_dir)
+        if resume and (unfinished := _unfinished(settle(self.spec, open_device(self.spec.device)), runs, smoke)):
+            return Run(unfinished).training(data_dir=data_dir, threads=threads, kernels=kernels)
         if self.spec.logging.tensorboard:
             required()
-        where = Path(runs_dir), Path(data_dir) if data_dir else default_data_dir()
-        job, directory = new_run(self.spec, name or self.name, *where, threads)
-        fit(job, directory, threads, TensorBoard(directory.tensorboard) if job.logging.tensorboard else Callback())
-        return Run(directory)
+        data = Path(data_dir) if data_dir else default_data_dir()
+        job, directory = new_run(self.spec, name or self.name, runs, data, threads, smoke)
+        return Training(directory, job, threads, device_auto=self.spec.device == "auto")
+
+
+def _unfinished(spec: RunSpec, runs: Path, smoke: bool) -> RunDir | None:
+    """The newest run of this very config that has not come to its end and that nobody trains."""
+    for run in sorted(all_runs(runs), key=lambda run: run.config.stat().st_mtime_ns, reverse=True):
+        with suppress(DltrainError):  # a config that cannot be read is not this one
+            run.require_own_files()
+            status = run.last_status()
+            if status.get("status") in ENDED or (status.get("smoke") is True) != smoke:
+                continue
+            if not differences(spec, load_spec(run.config)) and run.is_free():
+                return run
+    return None
 
 
 def load_run(run: str | Path | None = None, *, runs_dir: str | Path = RUNS, checkpoint: str = "last") -> "Run":
@@ -98,6 +188,68 @@ class Run:
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes in the order of the probabilities; None where numbers are predicted."""
         return self._model().checkpoint.preprocessing.classes
+
+    def resume(
+        self, overrides: Overrides = (), *, data_dir: str | Path | None = None, threads: int | None = None
+    ) -> "Run":
+        """Go on where it was interrupted, to the bits of a run that never was, as `dltrain fit --resume` does.
+
+        overrides: may change its length and what is kept of it, such as "train.epochs=10". A finished run whose
+        config stays is left as it is. Raises ConfigError, RunError, and what `Experiment.fit` raises.
+        """
+        return self.training(overrides, data_dir=data_dir, threads=threads).fit()
+
+    def training(
+        self,
+        overrides: Overrides = (),
+        *,
+        data_dir: str | Path | None = None,
+        threads: int | None = None,
+        kernels: str = "auto",
+    ) -> Training:
+        """What `resume` runs: the run is brought back to its newest checkpoint, or to its start where it has none.
+
+        kernels: "auto" are those that the run was trained with, where they are here.
+        """
+        settle_process()
+        self._directory.hold()
+        try:
+            return self._training(overrides, Path(data_dir) if data_dir else default_data_dir(), threads, kernels)
+        except BaseException:
+            self._directory.release()
+            raise
+
+    def _training(self, overrides: Overrides, data_dir: Path, threads: int | None, kernels: str) -> Training:
+        run = self._directory
+        checkpoint = run.checkpoint("last") if run.has_checkpoint() else None
+        spec, changed = resumed(run, checkpoint, overrides)
+        status, ended_by = run.last_status(), ending(spec, checkpoint)
+        if status.get("status") == "done" and not changed:
+            run.release()
+            return Training(run, None, threads, checkpoint, ended_by, resumed=True)
+        if spec.logging.tensorboard:
+            required()
+        recorded = run.recorded_environment()
+        if kernels == "auto" and recorded.get("kernels") == "numpy":
+            choose_kernels("numpy")  # others would give other bits
+        device = open_device(spec.device)
+        job = build_job(spec, device, data_dir, status.get("smoke") is True)
+        step = checkpoint.position.step if checkpoint else 0
+        if job.total_steps < step:
+            raise ConfigError(f"{run.path} has taken {step:,} steps, more than the {job.total_steps:,} asked for")
+        others = environment_differences(recorded, environment(device, threads, sys.argv))
+        if checkpoint and (other_data := job.other_data(checkpoint)):
+            if not others:
+                raise RunError(f"{run.path}: {'; '.join(other_data)}; bring back the old ones or start a new run")
+            others += other_data  # pictures, say, may be decoded differently there
+            checkpoint = job.adopt(checkpoint)
+        schedule = stretched(job, checkpoint) if checkpoint else None
+        note = {"changed": {path: list(values) for path, values in changed.items()}, "environment": others}
+        run.reopen(
+            checkpoint, note | ({"schedule": schedule} if schedule else {}), rewritten(spec) if changed else None
+        )
+        job = replace(job, config=run.config.read_text(encoding="utf-8"))
+        return Training(run, job, threads, checkpoint, ended_by, True, tuple(others), schedule)
 
     def report(self) -> Path:
         """Write the page that shows the run, as `dltrain report` does; where it is."""

@@ -1,8 +1,10 @@
 """The Python API trains and answers as the command line does."""
 
 import shutil
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from commands import done
 
 import dltrain
 from dltrain.data import Digits
-from dltrain.errors import ConfigError, DataError, RunError
+from dltrain.errors import ConfigError, DataError, Interrupted, RunError
+from dltrain.run.rundir import RunDir
 from dltrain.spec import shipped_configs
+from dltrain.train.callbacks import Callback, LayerRows
 
 CHANGES = ["train.max_steps=20", "seed=3"]
 
@@ -38,6 +42,66 @@ def test_load_fit_predict(tmp_path: Path) -> None:
 
     for again in (dltrain.load_run(run.path), dltrain.load_run(run.path.name, runs_dir=tmp_path, checkpoint="best")):
         assert np.array_equal(again.predict(test.inputs[:128].tolist()), answers[:128])
+
+
+class InterruptsAt(Callback):
+    """Ctrl-C while a step runs."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def stepped(self, row: dict[str, Any], layer_rows: LayerRows) -> None:
+        if row["step"] == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+def interrupted(folder: Path, step: int) -> Path:
+    """A run that somebody interrupted."""
+    training = dltrain.load("smoke", CHANGES).training(runs_dir=folder)
+    with pytest.raises(Interrupted):
+        training.fit(InterruptsAt(step))
+    assert training.directory.status()["steps"] == step
+    return training.directory.path
+
+
+def test_resume_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole = dltrain.load("smoke", CHANGES).fit(runs_dir=tmp_path / "whole")
+    path = interrupted(tmp_path, 7)
+    run = dltrain.load_run(path).resume(threads=1)
+    assert [entry["step"] for entry in RunDir(path).status()["resumed"]] == [7]
+    assert run.path == path and run.result == whole.result | {"run": str(path)}
+    logs = [[row | {"seconds": 0, "examples_per_second": 0} for row in r.metrics] for r in (run, whole)]
+    assert logs[0] == logs[1] and run.layers == whole.layers
+
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    assert run.resume().result == run.result
+    assert before == {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}, "it was finished"
+    longer = run.resume(["train.max_steps=30"])
+    assert longer.result["steps"] == 30
+    assert (
+        longer.result["weights_sha256"]
+        == done("fit", "smoke", "train.max_steps=30", "seed=3", "--runs-dir", tmp_path / "long", "--json").json[
+            "weights_sha256"
+        ]
+    )
+
+
+def test_a_refused_resume_leaves_the_run_to_others(tmp_path: Path) -> None:
+    run = dltrain.load_run(interrupted(tmp_path, 4))
+    for wrong, message in (("optimizer.lr=3", "cannot become 3"), ("train.max_steps=2", "has taken 4 steps")):
+        with pytest.raises(ConfigError, match=message):
+            run.resume([wrong])
+    assert dltrain.load_run(run.path).resume().result["status"] == "done"
+
+
+def test_fit_resumes_the_unfinished_run_of_this_config_alone(tmp_path: Path) -> None:
+    path = interrupted(tmp_path, 5)
+    other = dltrain.load("smoke", ["train.max_steps=1"]).fit(runs_dir=tmp_path, resume=True)
+    assert other.path != path and other.result["steps"] == 1
+    again = dltrain.load("smoke", CHANGES).fit(runs_dir=tmp_path, resume=True)
+    assert again.path == path and again.result["status"] == "done"
+    new = dltrain.load("smoke", CHANGES).fit(runs_dir=tmp_path, resume=True)
+    assert new.path != path and new.result["weights_sha256"] == again.result["weights_sha256"]
 
 
 def test_a_run_is_called_as_its_config(tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 """`dltrain fit CONFIG`, `dltrain fit --resume RUN`"""
 
-import sys
-from contextlib import nullcontext, suppress
-from dataclasses import replace
+from contextlib import nullcontext
+from functools import partial
 from json import loads
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,11 +25,9 @@ from dltrain.cli.group import new_group, train_group
 from dltrain.cli.live import ProgressStyle, callback_for
 
 if TYPE_CHECKING:
+    from dltrain.api import Training
     from dltrain.backend import Device
-    from dltrain.run.checkpoint import Checkpoint
     from dltrain.run.rundir import RunDir
-    from dltrain.spec import RunSpec
-    from dltrain.train.job import Job
 
 ADVICE = 3  # things that are said at the end; the report has all
 MOST_CLASSES_SHOWN = 20
@@ -97,9 +93,9 @@ def fit(
     Everything about the training is kept in a new run directory: configs, logs, checkpoints. A run that was
     interrupted or killed continues with --resume.
     """
-    from dltrain.data import default_data_dir
+    from dltrain import api
     from dltrain.errors import ConfigError
-    from dltrain.run.find import find_group, find_run
+    from dltrain.run.find import find_group
     from dltrain.run.rundir import name_of
     from dltrain.spec import Override
 
@@ -107,7 +103,6 @@ def fit(
     flags = {"device": ("--device", device), "seed": ("--seed", seed), "train.max_steps": ("--max-steps", max_steps)}
     changes: list[Any] = [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
     changes += [Override("train.epochs=1", "--smoke")] if smoke else []
-    place = data_dir or default_data_dir(), threads, kernels
     group = find_group(resume, runs_dir) if resume and resume != "auto" else None
     if group or seeds or vary or folds:
         if profile:
@@ -120,56 +115,59 @@ def fit(
             words += [change.text for change in changes]
             varied, called = (seeds, folds, vary or []), name or name_of(config)
             group = new_group(config, words, *varied, runs_dir, called, smoke, look_for_unfinished=resume == "auto")
-        train_group(group, Start(group.path, *place, group.smoke), lambda start: _train_member(start, progress), json)
+        train_group(group, data_dir, threads, kernels, partial(_train_member, progress), json)
         return
-    start = Start(runs_dir, *place, smoke)
     if resume is not None and resume != "auto":
         for flag, given in (("--name", name), ("--smoke", smoke)):
             if given:
                 raise ConfigError(f"{flag} is for a new run, not for one that continues")
         words = [config, *words] if config else words
-        start.resume(find_run(resume, runs_dir), [*words, *changes])
+        run = api.load_run(resume, runs_dir=runs_dir)
+        training = run.training([*words, *changes], data_dir=data_dir, threads=threads, kernels=kernels)
     elif config is None:
         wanted = "--resume auto wants the CONFIG as well" if resume else "Missing argument 'CONFIG'"
         raise ConfigError(f"{wanted}; `dltrain fit --help` shows how")
     else:
-        start.begin(config, name or name_of(config), [*words, *changes], look_for_unfinished=resume == "auto")
-    result = _train(start, profile, progress, json)
+        training = api.load(config, [*words, *changes]).training(
+            runs_dir=runs_dir,
+            data_dir=data_dir,
+            threads=threads,
+            name=name,
+            resume=resume == "auto",
+            smoke=smoke,
+            kernels=kernels,
+        )
+    result = _train(training, profile, progress, json)
     if json:
         console.result_json(result)
     else:
         console.result_text(_summary(result))
-        if profile and not start.finished:
-            _show_profile(loads(start.run.profile.read_bytes()))
-    _report(start.run)
+        if profile and training.job:
+            _show_profile(loads(training.directory.profile.read_bytes()))
+    _report(training.directory)
 
 
-def _train_member(start: "Start", progress: ProgressStyle) -> None:
-    _train(start, profile=False, progress=progress, json=False)
-    _report(start.run)
+def _train_member(progress: ProgressStyle, training: "Training", is_first: bool) -> None:
+    _train(training, False, progress, False, is_first)
+    _report(training.directory)
 
 
-def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -> dict[str, Any]:
+def _train(
+    training: "Training", profile: bool, progress: ProgressStyle, json: bool, is_first: bool = True
+) -> dict[str, Any]:
     """A whole run, to its result."""
-    from dltrain.report.tensorboard import TensorBoard
-    from dltrain.train.callbacks import CallbackList
-    from dltrain.train.loop import fit as train
     from dltrain.train.profile import Profile
 
-    run = start.run
-    if start.finished:
+    run, job = training.directory, training.job
+    _announce(training, is_first)
+    if job is None:
         return run.result()
-
-    job = start.job
     counts = None if job.preprocessing.class_weights else job.class_counts("train")
     callback = callback_for(progress, run.path.name[16:], counts, job.guessing)
-    if job.logging.tensorboard:
-        callback = CallbackList(callback, TensorBoard(run.tensorboard))
     timed = Profile()
     try:
         with timed.watching(job) if profile else nullcontext():
-            train(job, run, start.threads, callback, start.checkpoint)
-            return run.result()
+            return training.fit(callback).result
     except BaseException as error:
         if json:
             console.result_json(run.result())
@@ -181,100 +179,33 @@ def _train(start: "Start", profile: bool, progress: ProgressStyle, json: bool) -
             run.write_json(run.trace, timed.trace())
 
 
-class Start:
-    """Everything that a training needs, of a new run or one that goes on."""
-
-    run: "RunDir"
-    job: "Job"
-
-    def __init__(self, runs_dir: Path, data_dir: Path, threads: int | None, kernels: str, smoke: bool):
-        from dltrain.backend.process import settle
-
-        settle()
-        self.runs_dir, self.data_dir, self.threads, self.kernels = runs_dir, data_dir, threads, kernels
-        self.smoke = smoke
-        self.checkpoint: Checkpoint | None = None
-        self.finished = False
-        self._has_warned = False
-
-    def _open(self, name: str) -> "Device":
-        """The device of this name. Warns, once for all runs of a group, where its kernels are slow."""
-        from dltrain.backend import open_device
-
-        device = open_device(name)
-        if not self._has_warned:
-            console.warn_of_missing_kernels(device.kernels.note)
-        self._has_warned = True
-        return device
-
-    def begin(self, config: str, name: str, changes: list[Any], look_for_unfinished: bool) -> None:
-        from dltrain.report.tensorboard import required
-        from dltrain.spec import load, new_run, settle
-
-        self.checkpoint = None
-        spec = load(config, changes)
-        device = self._open(spec.device)
-        chosen = _chosen(device) if spec.device == "auto" else ""
-        if look_for_unfinished:
-            spec = settle(spec, device)
-            if run := _unfinished(spec, self.runs_dir, self.smoke):
-                return self.resume(run, [])
-        if spec.logging.tensorboard:
-            required()
-        self.job, self.run = new_run(spec, name, self.runs_dir, self.data_dir, self.threads, self.smoke)
-        parameters = sum(p.size for _, p in self.job.model.named_parameters())
-        console.info(f"run {self.run.path}: {parameters:,} parameters, {device.name}")
-        if chosen:
-            console.info(f"device auto: {chosen}")
-        if (steps := self.job.total_steps) < (planned := spec.train.epochs * self.job.steps_per_epoch):
-            console.info(f"train.max_steps ends it after {steps:,} of {planned:,} steps")
-        for split, loader in self.job.loaders.items():
-            console.info(f"{split}: {_content(loader.size, self.job.class_counts(split))}")
-        if len(self.job.loaders) == 1:
-            console.info("no examples to validate or test on; data.validation: 0.1 and data.test: 0.2 would cut some")
-
-    def resume(self, run: "RunDir", changes: list[Any]) -> None:
-        from dltrain.backend import choose_kernels
-        from dltrain.errors import ConfigError, RunError
-        from dltrain.run.environment import differences, environment
-        from dltrain.spec import build_job, ending, resumed, rewritten, stretched
-
-        self.run = run
-        run.hold()
-        self.checkpoint = run.checkpoint("last") if run.has_checkpoint() else None
-        spec, changed = resumed(run, self.checkpoint, changes)
-        status = run.last_status()
-        if status.get("status") == "done" and not changed:
-            self.finished = True
-            console.info(f"run {run.path} is finished, {ending(spec, self.checkpoint) or 'with all its steps'}")
-            return
-        recorded = run.recorded_environment()
-        if self.kernels == "auto" and recorded.get("kernels") == "numpy":
-            choose_kernels("numpy")  # others would give other bits
-        device = self._open(spec.device)
-        self.job = build_job(spec, device, self.data_dir, status.get("smoke") is True)
-        step = self.checkpoint.position.step if self.checkpoint else 0
-        if self.job.total_steps < step:
-            raise ConfigError(f"{run.path} has taken {step:,} steps, more than the {self.job.total_steps:,} asked for")
-        others = differences(recorded, environment(device, self.threads, sys.argv))
-        if self.checkpoint and (data := self.job.other_data(self.checkpoint)):
-            if not others:
-                raise RunError(f"{run.path}: {'; '.join(data)}; bring back the old ones or start a new run")
-            others += data  # pictures, say, may be decoded differently there
-            self.checkpoint = self.job.adopt(self.checkpoint)
-        other_rates = stretched(self.job, self.checkpoint) if self.checkpoint else None
-        note = {"changed": {path: list(values) for path, values in changed.items()}, "environment": others}
-        note |= {"schedule": other_rates} if other_rates else {}
-        run.reopen(self.checkpoint, note, rewritten(spec) if changed else None)
-        self.job = replace(self.job, config=run.config.read_text(encoding="utf-8"))
-        where = f"after step {step:,}" if self.checkpoint else "from the start: it has no checkpoint yet"
-        ended = ending(spec, self.checkpoint)
-        console.info(f"run {run.path} continues {where}{f', with nothing left to train: {ended}' if ended else ''}")
-        if other_rates and not ended:
-            console.info(other_rates)
-        if others:
+def _announce(training: "Training", is_first: bool) -> None:
+    """What is worth knowing before the first step. is_first: of a group, all of which have the same kernels."""
+    run, job = training.directory, training.job
+    if job and is_first:
+        console.warn_of_missing_kernels(job.device.kernels.note)
+    if job is None:
+        console.info(f"run {run.path} is finished, {training.ended_by or 'with all its steps'}")
+    elif training.resumed:
+        after = training.checkpoint and f"after step {training.checkpoint.position.step:,}"
+        left = f", with nothing left to train: {training.ended_by}" if training.ended_by else ""
+        console.info(f"run {run.path} continues {after or 'from the start: it has no checkpoint yet'}{left}")
+        if training.schedule and not training.ended_by:
+            console.info(training.schedule)
+        if training.environment:
             console.info("the environment has changed, so equal bits are not promised from here on:")
-            console.info("\n".join(f"  {line}" for line in others))
+            console.info("\n".join(f"  {line}" for line in training.environment))
+    else:
+        parameters = sum(p.size for _, p in job.model.named_parameters())
+        console.info(f"run {run.path}: {parameters:,} parameters, {job.device.name}")
+        if training.device_auto and (chosen := _chosen(job.device)):
+            console.info(f"device auto: {chosen}")
+        if (steps := job.total_steps) < (planned := job.train.epochs * job.steps_per_epoch):
+            console.info(f"train.max_steps ends it after {steps:,} of {planned:,} steps")
+        for split, loader in job.loaders.items():
+            console.info(f"{split}: {_content(loader.size, job.class_counts(split))}")
+        if len(job.loaders) == 1:
+            console.info("no examples to validate or test on; data.validation: 0.1 and data.test: 0.2 would cut some")
 
 
 def _chosen(device: "Device") -> str:
@@ -283,23 +214,6 @@ def _chosen(device: "Device") -> str:
         card = device.describe()
         return f"{device.name}, {card['card']}, {card['memory']}"
     return f"{device.name}, because {device.note}" if device.note else ""
-
-
-def _unfinished(spec: "RunSpec", runs_dir: Path, smoke: bool) -> "RunDir | None":
-    """The newest run of this very config that has not come to its end and that nobody trains."""
-    from dltrain.errors import DltrainError
-    from dltrain.run.rundir import all_runs
-    from dltrain.spec import differences, load
-
-    for run in sorted(all_runs(runs_dir), key=lambda run: run.config.stat().st_mtime_ns, reverse=True):
-        with suppress(DltrainError):  # a config that cannot be read is not this one
-            run.require_own_files()
-            status = run.last_status()
-            if status.get("status") in ("done", "diverged") or (status.get("smoke") is True) != smoke:
-                continue
-            if not differences(spec, load(run.config)) and run.is_free():
-                return run
-    return None
 
 
 def _report(run: "RunDir", ended_by: BaseException | None = None) -> None:

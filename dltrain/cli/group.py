@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 from dltrain.cli import console
 
 if TYPE_CHECKING:
-    from dltrain.cli.fit import Start
+    from dltrain.api import Training
     from dltrain.report.comparison import Comparison
     from dltrain.run.group import Group
-
-ENDED = ("done", "diverged")
 
 
 def new_group(
@@ -52,30 +50,44 @@ def new_group(
 
 def _is_waiting(group: "Group") -> bool:
     """Whether something is left to train and nobody is at it."""
+    from dltrain.run.rundir import ENDED
+
     runs = [group.run_of(member) for member in group.members]
     left = [run for run in runs if run is None or run.last_status().get("status") not in ENDED]
     return bool(left) and all(run is None or run.is_free() for run in left)
 
 
-def train_group(group: "Group", start: "Start", train: Callable[["Start"], None], json: bool) -> None:
+def train_group(
+    group: "Group",
+    data_dir: Path | None,
+    threads: int | None,
+    kernels: str,
+    train: Callable[["Training", bool], None],
+    json: bool,
+) -> None:
     """Train what has not ended yet, each member in its own run. One that diverges does not stop the others.
 
+    train: is told whether it is the first one that this process trains.
     Raises DivergedError at the end where there was one, or whatever stopped the group.
     """
+    from dltrain.api import Run, load
     from dltrain.errors import ConfigError, DivergedError
-    from dltrain.run.rundir import all_runs
+    from dltrain.run.rundir import ENDED, all_runs
 
     results: dict[str, dict[str, Any]] = {}
+    trained = 0  # by this process
     for number, member in enumerate(group.members, start=1):
         run = group.run_of(member)
         if run is None or run.status()["status"] not in ENDED:
             console.info(f"{number} of {len(group.members)}: {member.label}")
             try:
                 if run is None:
-                    start.begin(str(group.source), member.label, list(member.changes), look_for_unfinished=False)
+                    place: dict[str, Any] = {"runs_dir": group.path, "name": member.label, "smoke": group.smoke}
+                    training = load(group.source, member.changes).training(**place, data_dir=data_dir, threads=threads)
                 else:
-                    start.resume(run, [])
-                train(start)
+                    training = Run(run).training(data_dir=data_dir, threads=threads, kernels=kernels)
+                trained += 1
+                train(training, trained == 1)
             except DivergedError as error:
                 console.error(str(error))
             except BaseException as error:

@@ -24,6 +24,7 @@ from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.files import BufferedWriter, Lock, is_held, readable, to_json, to_lines, write_atomically
 
 DESCRIPTION, DIVERGED = "description.json", "diverged.json"
+ENDED = ("done", "diverged")  # of a status: a run that has come to its end
 GROUP = "group.json"  # in a folder that holds the runs of a group
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 STEP = re.compile(r"step-([0-9]{8,16})\.safetensors")
