@@ -177,7 +177,7 @@ def test_predict_into_a_table(run: Path, test_digits: Split, tmp_path: Path) -> 
     np.savez(tmp_path / "a, b.npz", test_digits.inputs[:3])
     target = tmp_path / "out.csv"
     said = done("predict", run, tmp_path / "a, b.npz", "--output", target)
-    assert said.out == "" and said.err.endswith(f"wrote {target}\n")
+    assert said.out == "" and said.err.endswith(f"wrote {target}: 3 predictions\n")
     header, *rows = csv.reader(target.read_text().splitlines())
     assert header == ["input", "class", *"0123456789"] and len(rows) == 3
     assert rows[2][0] == f"{tmp_path / 'a, b.npz'}[2]"

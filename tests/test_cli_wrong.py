@@ -295,6 +295,7 @@ def write_inputs() -> None:
     Path("cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     Image.new("L", (8, 8)).save("good.png")
     Path("folder").mkdir()
+    Path("f.csv").mkdir()
     np.savez("shape.npz", x=np.ones((4, 7, 8, 1)))
     np.savez("names.npz", a=np.ones((4, 8, 8, 1)), b=np.ones(4))
     np.savez("nan.npz", x=np.full((4, 8, 8, 1), np.nan))
@@ -302,17 +303,21 @@ def write_inputs() -> None:
 
 
 INPUTS: dict[str, tuple[list[str], int, list[str]]] = {
-    "no input": ([], 2, ["predict needs at least one INPUT: an image, a csv or txt file, an npz"]),
-    "text": (["notes.txt"], 1, ["notes.txt: the network was not trained on a text"]),
+    "no input": ([], 2, ["predict needs at least one INPUT: an image, a table, a txt file, an npz"]),
+    "text": (["notes.txt"], 1, ["notes.txt: not an image that can be read"]),
     "cut": (["good.png", "cut.png"], 1, ["cut.png: not an image that can be read"]),
     "missing": (["a.png", "good.png", "b.npz"], 1, ["a.png: no such file", "b.npz: no such file"]),
-    "folder": (["folder"], 1, ["folder: no such file"]),
+    "folder": (["folder"], 1, ["folder: holds no file that ends in .bmp, "]),
+    "pattern": (["*.tga"], 1, ["*.tga: no file fits this pattern"]),
+    "a column to keep": (["good.png", "--keep", "a"], 1, ["good.png: is no table, so it has no column 'a' to keep"]),
+    "nothing that can be read": (["cut.png", "--skip-bad"], 1, ["no input could be answered"]),
+    "neither csv nor jsonl": (["good.png", "--output", "out.txt"], 1, ["out.txt: the name must end in .csv or .jsonl"]),
     "wrong shape": (["shape.npz"], 1, ["shape.npz: x is float64 (4, 7, 8, 1), but the network takes numbers"]),
     "two arrays": (["names.npz"], 1, ["names.npz: no array is called x"]),
     "not numbers": (["nan.npz"], 1, ["nan.npz: x holds values that are not finite"]),
     "no npz": (["broken.npz"], 1, ["broken.npz: not an npz file that can be read"]),
     "no folder": (["good.png", "--output", "no/such/out.csv"], 1, ["no/such/out.csv: there is no folder no/such"]),
-    "output is a folder": (["good.png", "--output", "folder"], 1, ["folder: cannot be written: Is a directory"]),
+    "output is a folder": (["good.png", "--output", "f.csv"], 1, ["f.csv: cannot be written: Is a directory"]),
 }
 
 

@@ -1,23 +1,46 @@
 """`dltrain predict [RUN] INPUT…`"""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dltrain.cli import console
 from dltrain.cli.app import RUNS, Debug, DeviceName, Json, KernelsName, Plugins, Quiet, RunsDir, Which
 
+if TYPE_CHECKING:
+    from dltrain.data.given import Given, Unlike
+    from dltrain.data.preprocess import Preprocessing
+    from dltrain.run.rundir import RunDir
+
 
 def predict(
     arguments: Annotated[
-        list[str], typer.Argument(metavar="[RUN] INPUT", help="A run (default: newest); image, csv, npz or txt files.")
+        list[str],
+        typer.Argument(
+            metavar="[RUN] INPUT",
+            help="A run (default: newest); then images, tables, npz or txt files, folders of them, or patterns such as "
+            "'new/*.png'.",
+        ),
     ],
     checkpoint: Which = "last",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE.csv", help="Write a table instead of printing it.")
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="Write FILE.csv or FILE.jsonl instead of printing; until it is complete it is called FILE.part.",
+        ),
     ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="COLUMN", help="A column of the table that is to stand beside the answers."),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Go on after a file that cannot be read; the exit code is still 1.")
+    ] = False,
     runs_dir: RunsDir = RUNS,
     device: DeviceName = None,
     kernels: KernelsName = "auto",
@@ -28,115 +51,111 @@ def predict(
 ) -> None:
     """Ask a trained network about new inputs.
 
-    Needs the run and the inputs only, not the data set. Pictures of another size are stretched to the network's.
+    Needs the run and the inputs only, not the data set. Pictures of another size are stretched to the network's; what
+    they have otherwise than those of the training is said.
     """
     import numpy as np
 
     from dltrain.backend.process import settle
+    from dltrain.cli.predictions import Answers, Shown, Written
     from dltrain.data import apply
-    from dltrain.errors import DataError, DltrainError
+    from dltrain.data.given import Unlike, find_given, in_batches
+    from dltrain.errors import DataError
     from dltrain.spec import restore
     from dltrain.train.evaluate import predict as ask
 
     settle()
-    if output and not output.parent.is_dir():
-        raise DltrainError(f"{output}: there is no folder {output.parent}; make it first")
-    directory, inputs = _split_arguments(arguments, runs_dir)
-    restored = restore(directory, checkpoint, device)
-    learned = restored.checkpoint.preprocessing
-    names, examples = _read(inputs, learned)
-    console.info(f"run {directory.path}: {checkpoint} checkpoint, {len(names):,} examples")
-    with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
-        x = apply(examples, *learned.scale_and_shift(restored.device.dtype))
-        answers = ask(restored.model, restored.loss, x, restored.device, restored.spec.train.batch_size)
-    predictions: list[dict[str, Any]] = []
-    for name, answer in zip(names, answers, strict=True):
-        if not np.isfinite(answer).all():
-            raise DataError(f"{name}: the network's output is not finite; is this in the units of its training data?")
-        row: dict[str, Any] = {"input": name}
-        if learned.classes:
-            row["class"] = learned.classes[int(np.argmax(answer))]
-            row["probabilities"] = dict(zip(learned.classes, map(float, answer), strict=True))
-        else:
-            row["values"] = [float(value) for value in answer]
-        predictions.append(row)
-    if output is not None:
-        _write_table(output, predictions)
-        console.info(f"wrote {output}")
-    if json:
-        console.result_json({"predictions": predictions})
-    elif output is None:
-        _print(predictions)
+    directory, words = _split_arguments(arguments, runs_dir)
+    answers: list[Answers] = [Written(output)] if output else []
+    answers += [Shown(json)] if json or not output else []
+    failed, unlike, answered = Failed(skip_bad), Unlike(), 0
+    try:
+        restored = restore(directory, checkpoint, device)
+        learned, size = restored.checkpoint.preprocessing, restored.spec.train.batch_size
+        files, notes = find_given(words, learned)
+        for note in notes:
+            console.warning(note)
+        for given in in_batches(_read(files, learned, keep or [], unlike, failed), size):
+            with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
+                x = apply(given.examples, *learned.scale_and_shift(restored.device.dtype))
+                outputs = ask(restored.model, restored.loss, x, restored.device, size)
+            for name, kept, found in zip(given.names, given.kept, outputs, strict=True):
+                if not np.isfinite(found).all():
+                    problem = "the network's output is not finite; is this in the units of its training data?"
+                    failed.add(DataError(f"{name}: {problem}"))
+                    continue
+                row = {"input": name, "kept": dict(zip(keep or [], kept, strict=True))} | _answer(found, learned)
+                answered += 1
+                for place in answers:
+                    place.add(row)
+        if failed.count and not answered:
+            raise DataError("no input could be answered")
+    except BaseException:
+        for place in answers:
+            place.give_up()
+        raise
+    for line in unlike.lines():
+        console.warning(line)
+    console.info(f"run {directory.path}: {checkpoint} checkpoint, {len(files):,} files")
+    for place in answers:
+        place.finish()
+    if failed.count:
+        raise DataError(f"{failed.count:,} of {failed.count + answered:,} inputs failed and are left out")
 
 
-def _split_arguments(arguments: list[str], runs_dir: Path) -> tuple[Any, list[Path]]:
-    """The first argument is a run unless it is a file."""
-    from dltrain.errors import ConfigError, DataError, RunError
+class Failed:
+    """Counts what could not be answered, and says it, where one may go on; raises it where not."""
+
+    def __init__(self, go_on: bool):
+        self.go_on, self.count = go_on, 0
+
+    def add(self, error: Exception) -> None:
+        if not self.go_on:
+            raise error
+        self.count += 1
+        console.warning(f"skipped: {error}")
+
+
+def _read(
+    files: list[Path], learned: "Preprocessing", keep: list[str], unlike: "Unlike", failed: Failed
+) -> "Iterator[Given]":
+    from dltrain.data.given import read_given
+    from dltrain.errors import DataError
+
+    for path in files:
+        try:
+            given = read_given(path, learned, keep, unlike)
+        except DataError as error:
+            failed.add(error)
+            continue
+        yield given
+
+
+def _answer(output: Any, learned: "Preprocessing") -> dict[str, Any]:
+    if learned.classes is None:
+        return {"values": [float(value) for value in output]}
+    probabilities = dict(zip(learned.classes, map(float, output), strict=True))
+    return {"class": learned.classes[int(output.argmax())], "probabilities": probabilities}
+
+
+def _split_arguments(arguments: list[str], runs_dir: Path) -> "tuple[RunDir, list[str]]":
+    """The first argument is a run unless it is a file, a pattern, or a folder that is no run."""
+    from dltrain.data.given import is_there
+    from dltrain.errors import ConfigError, RunError
     from dltrain.run.find import find_run
 
-    named = not os.path.isfile(arguments[0])
+    first = arguments[0]
+    named = not is_there(first) or (os.path.isdir(first) and _is_run(first))
     try:
-        run = find_run(arguments[0] if named else None, runs_dir)
+        run = find_run(first if named else None, runs_dir)
     except RunError as error:
-        raise RunError(f"{arguments[0]}: no such file; and {error}" if named else str(error)) from None
-    inputs = [Path(argument) for argument in arguments[named:]]
-    if not inputs:
-        raise ConfigError("predict needs at least one INPUT: an image, a csv or txt file, an npz file with an array x")
-    if missing := [f"{path}: no such file" for path in inputs if not path.is_file()]:
-        raise DataError("\n".join(missing))
-    return run, inputs
+        raise RunError(f"{first}: no such file; and {error}" if named else str(error)) from None
+    words = arguments[named:]
+    if not words:
+        raise ConfigError("predict needs at least one INPUT: an image, a table, a txt file, an npz with an array x")
+    return run, words
 
 
-def _read(inputs: list[Path], learned: Any) -> tuple[list[str], Any]:
-    """Names and examples (N, *input_shape) in the units of the training inputs."""
-    import numpy as np
-
-    from dltrain.data import read_ending, read_inputs, read_rows
-    from dltrain.data.images import read_image
-
-    names: list[str] = []
-    parts = []
-    for path in inputs:
-        ending = path.suffix.lower()
-        if ending == ".npz":
-            part = read_inputs(path, learned.input_shape)
-            names += [f"{path}[{i}]" for i in range(len(part))]
-        elif ending == ".csv":
-            lines, part = read_rows(path, learned)
-            names += [f"{path}:{line}" for line in lines]
-        elif ending == ".txt":
-            part = read_ending(path, learned)
-            names.append(str(path))
-        else:
-            pixels = learned.pixels
-            part = pixels.to_inputs(read_image(path, learned.input_shape, pixels.background))[None]
-            names.append(str(path))
-        parts.append(part)
-    return names, np.concatenate(parts)
-
-
-def _write_table(path: Path, predictions: list[dict[str, Any]]) -> None:
-    import csv
-    import io
-
-    from dltrain.run.files import write_output
-
-    text = io.StringIO()
-    writer = csv.writer(text)
-    first = predictions[0]
-    if "class" in first:
-        writer.writerow(["input", "class", *first["probabilities"]])
-        writer.writerows([row["input"], row["class"], *row["probabilities"].values()] for row in predictions)
-    else:
-        writer.writerow(["input", *(f"value{i}" for i in range(len(first["values"])))])
-        writer.writerows([row["input"], *row["values"]] for row in predictions)
-    write_output(path, text.getvalue().encode())
-
-
-def _print(predictions: list[dict[str, Any]]) -> None:
-    if "class" in predictions[0]:
-        rows = [[row["input"], row["class"], max(row["probabilities"].values())] for row in predictions]
-        console.result_table(["input", "class", "probability"], rows)
-    else:
-        rows = [[row["input"], *row["values"]] for row in predictions]
-        console.result_table(["input", *(f"value{i}" for i in range(len(rows[0]) - 1))], rows)
+def _is_run(folder: str) -> bool:
+    """Also one that is damaged, and a group, of which one must be named."""
+    return any(os.path.isfile(os.path.join(folder, name)) for name in ("config.yaml", "status.json", "group.json"))

@@ -152,7 +152,7 @@ class ImageFolder(Source):
     def _read(self, place: Path) -> Split:
         paths: list[Path] = []
         labels: list[int] = []
-        left_out = [path for path in place.iterdir() if path.is_file() and not _is_hidden(path)]
+        left_out = [path for path in place.iterdir() if path.is_file() and not is_hidden(path)]
         for folder in _folders(place):
             if folder.name not in self.classes:
                 raise DataError(f"{folder}: {folder.name!r} is no class of the training part: {list(self.classes)}")
@@ -169,19 +169,19 @@ class ImageFolder(Source):
         return Split(inputs, np.array(labels, np.int64))
 
 
-def _is_hidden(path: Path) -> bool:
+def is_hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name.lower() in HIDDEN
 
 
 def _folders(place: Path) -> list[Path]:
-    return sorted(path for path in place.iterdir() if path.is_dir() and not _is_hidden(path))
+    return sorted(path for path in place.iterdir() if path.is_dir() and not is_hidden(path))
 
 
 def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     """The pictures in a class's folder and in those within it, and the other files, in order."""
     pictures, others = list[Path](), list[Path]()
     for path in sorted(folder.rglob("*")):
-        if any(map(_is_hidden, (path, *(up for up in path.parents if folder in up.parents)))) or path.is_dir():
+        if any(map(is_hidden, (path, *(up for up in path.parents if folder in up.parents)))) or path.is_dir():
             continue
         (pictures if path.suffix.lower() in ENDINGS else others).append(path)
     return pictures, others

@@ -72,20 +72,20 @@ class Pixels:
         return replace(self, brightness=(low, high), coloured=coloured)
 
     def differences(self, picture: Picture) -> list[str]:
-        """In what a picture is not like those of the training part, in words that follow "is" or "are"."""
+        """In what a picture is not like those of the training part, in words."""
         found = []
         if self.brightness is not None:
             mean, (low, high) = float(picture.pixels.mean()) / 255, self.brightness
-            beyond = max(low - mean, mean - high)
-            if beyond > BRIGHT and low - BRIGHT <= 1 - mean <= high + BRIGHT:
-                found.append("darker" if mean < low else "brighter")
-                found[-1] += ", as if black and white were exchanged"
-            elif beyond > BRIGHT:
-                found.append("darker" if mean < low else "brighter")
+            what = "darker" if mean < low else "brighter"
+            if mean < low - BRIGHT or mean > high + BRIGHT:
+                exchanged = low - BRIGHT <= 1 - mean <= high + BRIGHT
+                remedy = ", as if black and white were exchanged: invert it first" if exchanged else ""
+                found.append(f"{what} than the training pictures{remedy}")
         if self.size is not None and picture.size != self.size:
-            found.append(f"not {self.size[0]} x {self.size[1]} and stretched to it")
+            height, width = self.size
+            found.append(f"not {width} x {height} pixels, the size of the training pictures")
         if self.coloured is not None and picture.coloured != self.coloured:
-            found.append("in colours, not grey" if picture.coloured else "grey, not in colours")
+            found.append(f"{'coloured' if picture.coloured else 'grey'}, unlike the training pictures")
         return found
 
     @classmethod

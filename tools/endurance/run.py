@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / "tests")]
 
 from dltrain import __version__  # noqa: E402
 from endurance import damage, death, disk, net, payloads  # noqa: E402
