@@ -11,7 +11,7 @@ import pytest
 import standin
 
 from dltrain import backend
-from dltrain.backend import Device, Kernels, open_device
+from dltrain.backend import Device, Reference, open_device
 from dltrain.backend.compiled import load
 from dltrain.backend.device import CPU_PIECE
 from dltrain.backend.native import NativeKernels
@@ -51,7 +51,7 @@ def device(device_name: str) -> Device:
 
 
 @pytest.fixture
-def chosen_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Kernels]:
+def chosen_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Reference]:
     """The kernels that numpy arrays get. What a test chooses is forgotten after it."""
     of = backend.device._kernels_of
     monkeypatch.setitem(of, np.ndarray, of[np.ndarray])

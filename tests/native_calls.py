@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from dltrain.backend import Activation, Kernels
+from dltrain.backend import Activation, Reference
 from dltrain.backend.compiled import INSTRUCTION_SETS, Library, at
 from dltrain.backend.device import CPU_PIECE
 from dltrain.backend.native import NativeKernels
@@ -40,7 +40,7 @@ OTHERS = [a for a in FUSED.values() if a not in (RELU, TANH, SIGMOID)]  # which 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a method of Kernels. terms: how many numbers its longest sum adds."""
+    """One call of a method of Reference. terms: how many numbers its longest sum adds."""
 
     method: str
     name: str
@@ -48,7 +48,7 @@ class Call:
     terms: int = 1
     settings: dict[str, int] = field(default_factory=dict)
 
-    def of(self, kernels: Kernels, change: Callable[[Array], Array] = lambda a: a) -> list[Array]:
+    def of(self, kernels: Reference, change: Callable[[Array], Array] = lambda a: a) -> list[Array]:
         """All arrays that the call makes or changes; its float32 arguments pass through `change` first."""
         given = [change(a) if isinstance(a, np.ndarray) and a.dtype == np.float32 else a for a in self.arguments]
         changed = CHANGED.get(self.method, ())
@@ -58,10 +58,10 @@ class Call:
         made = result if isinstance(result, tuple) else () if result is None else (result,)
         return [np.asarray(a) for a in made if a is not None] + [given[position] * 1 for position in changed]
 
-    def of_plain(self) -> list[Array]:
-        """The same by plain numpy in double precision."""
+    def of_reference(self) -> list[Array]:
+        """The same by the specification in double precision."""
         with np.errstate(all="ignore"):
-            return self.of(PLAIN, lambda a: a.astype(np.float64))
+            return self.of(REFERENCE, lambda a: a.astype(np.float64))
 
     @property
     def function(self) -> str:
@@ -72,7 +72,17 @@ class Call:
         return f"{self.method}: {self.name}"
 
 
-PLAIN = Kernels(np, CPU_PIECE)
+TOLERANCE = 2e-6  # of the largest result, times the root of the number of terms: about 30 roundings
+REFERENCE = Reference(np)
+
+
+def assert_close(found: list[Array], expected: list[Array], call: Call) -> None:
+    assert [a.shape for a in found] == [a.shape for a in expected], call
+    for f, e in zip(found, expected, strict=True):
+        finite = np.isfinite(e)
+        tolerance = TOLERANCE * np.sqrt(call.terms) * np.abs(e).max(where=finite, initial=0)
+        if not finite.all() or not (np.abs(f - e) <= tolerance).all():  # quick; the next line takes its time
+            np.testing.assert_allclose(f, e, 0, tolerance, err_msg=str(call))
 
 
 def values(*shape: int, seed: int = 0) -> Array:
@@ -227,8 +237,8 @@ def pool(window: Window, examples: int, channels: int) -> Iterator[Call]:
     name, terms = f"{examples} examples, {channels} channels, {window}", int(np.prod(window.kernel))
     x = np.round(values(examples, *window.in_size, channels) * 2) + np.float32(0)  # no -0
     with np.errstate(all="ignore"):
-        y = PLAIN.max_pool(x, window)
-        seen = np.isfinite(PLAIN.average_pool(x, window)).all()
+        y = REFERENCE.max_pool(x, window)
+        seen = np.isfinite(REFERENCE.average_pool(x, window)).all()
     g = values(*y.shape, seed=1)
     yield Call("max_pool", name, (x, window))
     yield Call("max_pool_grad", name, (g, x, y, window), terms)

@@ -162,6 +162,11 @@ def dot(a: Any, b: Any) -> "ndarray":
         return fresh(np.dot(device(a), device(b)))
 
 
+def tensordot(a: Any, b: Any, axes: Any = 2) -> "ndarray":
+    with np.errstate(all="ignore"):
+        return fresh(np.tensordot(device(a), device(b), axes))
+
+
 def einsum(subscripts: str, *operands: Any) -> "ndarray":
     return fresh(np.einsum(subscripts, *map(device, operands)))
 
@@ -240,7 +245,7 @@ def _module() -> ModuleType:
     module: Any = ModuleType("cupy")
     functions = [
         arange, argsort, array, as_strided, asarray, ascontiguousarray, asnumpy, bincount, concatenate, copyto, dot,
-        einsum, empty, eye, full, matmul, ones, searchsorted, stack, take, where, zeros,
+        einsum, empty, eye, full, matmul, ones, searchsorted, stack, take, tensordot, where, zeros,
     ]  # fmt: skip
     vars(module).update({function.__name__: function for function in functions})
     ndarray.ufuncs.update({name: _ufunc(name) for name in UFUNCS})

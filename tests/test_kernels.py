@@ -1,4 +1,4 @@
-"""The array kernels of every device against the dumbest possible loops, over all that a window can be."""
+"""The specification and im2col, on every device, against the dumbest possible loops, over all that a window can be."""
 
 from functools import cache
 from itertools import product
@@ -7,9 +7,14 @@ from typing import Any
 import numpy as np
 import plain
 import pytest
+from native_calls import assert_close as assert_within_rounding
+from native_calls import calls
 
-from dltrain.backend import Activation, Device, Kernels, to_host
+from dltrain.backend import Activation, Device, Reference, to_host
 from dltrain.backend.cuda import CudaKernels
+from dltrain.backend.device import CPU_PIECE
+from dltrain.backend.im2col import Im2colKernels
+from dltrain.backend.native import NativeKernels
 from dltrain.engine import distinct
 from dltrain.errors import ShapeError
 from dltrain.window import Window
@@ -76,36 +81,31 @@ def assert_close(found: Array, wanted: Array, what: Any) -> None:
     np.testing.assert_allclose(to_host(found), wanted, rtol=1e-11, atol=1e-11, err_msg=str(what))
 
 
-@pytest.fixture(params=["whole kernels", "slices of the kernel", "neighbours, whole kernels", "neighbours, slices"])
-def unrolling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the plain class unrolls depends on the number of channels; here it does so whatever their number."""
-    for kind in (Kernels, CudaKernels):
-        for name in ("long_row", "long_row_backward"):
-            monkeypatch.setattr(kind, name, 1 if "slices" in request.param else 1 << 60)
-        monkeypatch.setattr(kind, "few_filters", 10 if "neighbours" in request.param else 0)
-        monkeypatch.setattr(kind, "short_run", 1)
-    return str(request.param)
+@pytest.fixture(params=["reference", "im2col"])
+def kernels(request: pytest.FixtureRequest, device: Device) -> Reference:
+    """im2col with pieces of one example, and of several."""
+    return Reference(device.xp) if request.param == "reference" else Im2colKernels(device.xp, 3_000)
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
 @pytest.mark.parametrize("groups", [1, 2, 3])
-def test_conv(dimensions: int, groups: int, device: Device, unrolling: str):
+def test_conv(dimensions: int, groups: int, device: Device, kernels: Reference):
     for geometry in geometries(dimensions)[:: 1 if groups == 1 else 5]:
         x, w, g, y, dx, dw = expected_conv(geometry, groups)
         size, kernel, *rest = geometry
         window = Window.of(size, kernel, *rest)
-        k, (x, w, g) = device.kernels, map(device.asarray, (x, w, g))
+        k, (x, w, g) = kernels, map(device.asarray, (x, w, g))
         assert_close(k.conv(x, w, window, groups, None, None), y, geometry)
         assert_close(k.conv_input_grad(g, w, window, groups), dx, geometry)
-        assert_close(k.conv_weight_grad(g, x, w, window, groups), dw, geometry)
+        assert_close(k.conv_weight_grad(g, x, window, groups), dw, geometry)
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
-def test_pooling(dimensions: int, device: Device):
+def test_pooling(dimensions: int, device: Device, kernels: Reference):
     for geometry in pools(dimensions):
         x, g, largest, largest_dx, mean, mean_dx = expected_pools(geometry)
         window = Window.of(*geometry)
-        k, (x, g) = device.kernels, map(device.asarray, (x, g))
+        k, (x, g) = kernels, map(device.asarray, (x, g))
         y = k.max_pool(x, window)
         assert_close(y, largest, geometry)
         assert_close(k.max_pool_grad(g, x, y, window), largest_dx, geometry)
@@ -121,7 +121,7 @@ def test_the_tables_hold_what_they_say():
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("finish", [False, True])
-def test_bias_and_activation_come_last(bias: bool, finish: bool, device: Device):
+def test_bias_and_activation_come_last(bias: bool, finish: bool, device: Device, kernels: Reference):
     """The same in conv and dense: product, bias, then what is to be done in place."""
 
     def square(xp: Any, y: Array) -> None:
@@ -129,7 +129,7 @@ def test_bias_and_activation_come_last(bias: bool, finish: bool, device: Device)
         y *= y
 
     activation = Activation("square", square, lambda xp, g, y: g) if finish else None
-    k, b = device.kernels, distinct(3, seed=2) if bias else np.zeros(3)
+    k, b = kernels, distinct(3, seed=2) if bias else np.zeros(3)
     given = device.asarray(b) if bias else None
     x, w = distinct(4, 2), distinct(2, 3, seed=1)
     wanted = x @ w + b
@@ -141,9 +141,9 @@ def test_bias_and_activation_come_last(bias: bool, finish: bool, device: Device)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (2, 3, 4), (2, 3, 2, 3)])
-def test_column_sums(shape: tuple[int, ...], device: Device):
+def test_column_sums(shape: tuple[int, ...], device: Device, kernels: Reference):
     rows = distinct(*shape)
-    assert_close(device.kernels.column_sums(device.asarray(rows)), rows.reshape(-1, shape[-1]).sum(0), shape)
+    assert_close(kernels.column_sums(device.asarray(rows)), rows.reshape(-1, shape[-1]).sum(0), shape)
 
 
 @pytest.mark.parametrize("channels", [4, 128])
@@ -157,24 +157,46 @@ def test_the_size_of_a_piece_changes_nothing_but_rounding(channels: int, groups:
     results = []
     pieces = (1, 12_000, 24_000, 800_000, 1 << 30)
     for piece_bytes in pieces:
-        k = Kernels(device.xp, piece_bytes)
+        k = Im2colKernels(device.xp, piece_bytes)
         y = k.conv(x, w, window, groups, None, None)
-        results.append((y, k.conv_input_grad(g, w, window, groups), k.conv_weight_grad(g, x, w, window, groups)))
+        results.append((y, k.conv_input_grad(g, w, window, groups), k.conv_weight_grad(g, x, window, groups)))
     assert_close(results[0][0], plain.conv(to_host(x), to_host(w), stride, "same", 1, groups), "loops")
     for arrays in zip(*results, strict=True):
         for array in arrays[1:]:
             assert_close(array, to_host(arrays[0]), "pieces")
 
 
-def test_no_examples(device: Device):
+def test_no_examples(device: Device, kernels: Reference):
     """The last shard of a batch may be small, but shapes hold down to none."""
     window, w = Window.of((4,), 2), device.asarray(distinct(2, 3, 5))
     x, g = device.asarray(np.zeros((0, 4, 3))), device.asarray(np.zeros((0, 3, 5)))
-    k = device.kernels
+    k = kernels
     assert k.conv(x, w, window, 1, None, None).shape == (0, 3, 5)
     assert k.conv_input_grad(g, w, window, 1).shape == x.shape
-    assert not to_host(k.conv_weight_grad(g, x, w, window, 1)).any()
+    assert not to_host(k.conv_weight_grad(g, x, window, 1)).any()
     dense, wide = device.asarray(distinct(3, 70)), device.asarray(np.zeros((0, 70)))
     assert k.dense(x[:, 0], dense, None, None).shape == (0, 70)
     assert k.dense_grad(wide, x[:, 0], dense, wide, None, [True, True, True])[0].shape == (0, 3)
     assert k.max_pool(x, window).shape == k.average_pool(x, window).shape == (0, 3, 3)
+
+
+# --- every method -----------------------------------------------------------------------------------------------------
+
+
+def overridden(kind: type) -> set[str]:
+    return {name for name, own in vars(kind).items() if callable(own) and not name.startswith("_")}
+
+
+def test_a_method_is_there_because_some_backend_does_it_faster():
+    assert overridden(Reference) == overridden(Im2colKernels) | overridden(NativeKernels) | overridden(CudaKernels)
+
+
+def test_im2col_computes_what_the_reference_does(monkeypatch: pytest.MonkeyPatch):
+    """In single precision, against double: every call of the table, and with them every method of its own."""
+    seen, kernels = set(), Im2colKernels(np, CPU_PIECE)
+    for name in overridden(Im2colKernels):
+        own = getattr(kernels, name)
+        monkeypatch.setattr(kernels, name, lambda *of, name=name, own=own: [seen.add(name), own(*of)][1])
+    for call in calls():
+        assert_within_rounding(call.of(kernels), call.of_reference(), call)
+    assert seen == overridden(Im2colKernels)

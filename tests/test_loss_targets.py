@@ -14,7 +14,7 @@ from conftest import device_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dltrain.backend import Device, Kernels, choose_kernels, to_host
+from dltrain.backend import Device, Reference, choose_kernels, to_host
 from dltrain.engine import OPS, Tensor, distinct, gradients
 from dltrain.nn import LOSSES
 
@@ -35,7 +35,7 @@ def test_the_table_holds_every_loss() -> None:
 
 
 @pytest.fixture(params=["numpy", "native"])
-def kernels_name(request: pytest.FixtureRequest, chosen_kernels: Callable[[], Kernels]) -> str:
+def kernels_name(request: pytest.FixtureRequest, chosen_kernels: Callable[[], Reference]) -> str:
     if request.param == "native":
         request.getfixturevalue("native")
     choose_kernels(request.param)

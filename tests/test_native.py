@@ -8,9 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from native_calls import PLAIN, RELU, SIGMOID, TANH, WIDTHS, Call, bits_of, calls, pointwise, poisoned, values
+from native_calls import (
+    REFERENCE,
+    RELU,
+    SIGMOID,
+    TANH,
+    WIDTHS,
+    Call,
+    assert_close,
+    bits_of,
+    calls,
+    pointwise,
+    poisoned,
+    values,
+)  # fmt: skip
 
-from dltrain.backend import Kernels, native
+from dltrain.backend import Reference, native
 from dltrain.backend import compiled as compiled_module
 from dltrain.backend.compiled import INSTRUCTION_SETS, TABLE, Library, load
 from dltrain.backend.device import CPU_PIECE
@@ -20,7 +33,6 @@ from dltrain.ops.activation import FUSED
 from dltrain.window import Window
 
 Array = Any
-TOLERANCE = 2e-6  # of the largest result, times the root of the number of terms: about 30 roundings
 C_FILES = Path(native.__file__).parent / "c"
 
 table = cache(calls)
@@ -28,7 +40,7 @@ table = cache(calls)
 
 @cache
 def wanted() -> list[list[Array]]:
-    return [call.of_plain() for call in table()]
+    return [call.of_reference() for call in table()]
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)
@@ -53,15 +65,6 @@ class Watched:
     def __call__(self, name: str, work: int) -> Any:
         self.called.append(name)
         return self._functions[name]
-
-
-def assert_close(found: list[Array], expected: list[Array], call: Call) -> None:
-    assert [a.shape for a in found] == [a.shape for a in expected], call
-    for f, e in zip(found, expected, strict=True):
-        finite = np.isfinite(e)
-        tolerance = TOLERANCE * np.sqrt(call.terms) * np.abs(e).max(where=finite, initial=0)
-        if not finite.all() or not (np.abs(f - e) <= tolerance).all():  # quick; the next line takes its time
-            np.testing.assert_allclose(f, e, 0, tolerance, err_msg=str(call))
 
 
 # --- the table and the interface --------------------------------------------------------------------------------------
@@ -165,15 +168,14 @@ def test_avx512_and_avx2_give_the_same_bits() -> None:
 def test_what_only_moves_or_masks_numbers_equals_plain_numpy_to_the_bit(kernels: NativeKernels) -> None:
     for call in table():
         if call.method in ("max_pool", "dropout", "example_words"):
-            for found, expected in zip(call.of(kernels), call.of(PLAIN), strict=True):
+            for found, expected in zip(call.of(kernels), call.of(REFERENCE), strict=True):
                 assert found.tobytes() == expected.tobytes(), call
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_what_is_not_finite_shows(number: float, kernels: NativeKernels, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it shows by the formula, it does in C and in plain numpy. One number of one argument at a time."""
-    shown, by_formula = set(), Kernels(np, CPU_PIECE)
-    by_formula.few_filters = 0  # neighbours that are computed together show each other's
+    shown, by_formula = set(), Reference(np)
     for i, call in enumerate([*table()[::3], *pointwise()]):
         floats = [a for a in call.arguments if isinstance(a, np.ndarray) and a.dtype == np.float32 and a.size]
         if not floats:
@@ -186,7 +188,7 @@ def test_what_is_not_finite_shows(number: float, kernels: NativeKernels, monkeyp
             return after if a is before else a
 
         with np.errstate(all="ignore"):
-            found, in_numpy = (call.of(k, spoil) for k in (kernels, PLAIN))
+            found, in_numpy = (call.of(k, spoil) for k in (kernels, REFERENCE))
             expected = call.of(by_formula, spoil)
         for f, e, n in zip(found, expected, in_numpy, strict=True):
             here, there = ~np.isfinite(f), ~np.isfinite(e)
@@ -204,7 +206,7 @@ def test_tallying(scalars: bool, kernels: NativeKernels) -> None:
     """Step after step in the same arrays, and in others; sums of several shards are no arrays of 0 dimensions."""
     sizes = 1, 15, 64, 65, 1000
     found = []
-    for k in (kernels, PLAIN):
+    for k in (kernels, REFERENCE):
         rng = np.random.default_rng(0)
         alive, totals = rng.random(sum(sizes)) < 0.1, rng.random((len(sizes), 3)) * 1e3
         columns = [np.empty(size, np.float32) for size in sizes]
@@ -271,7 +273,7 @@ def test_updates_of_views_reach_the_weights(kernels: NativeKernels) -> None:
     for name, settings in {"momentum": (0.9, 0.1), "nesterov": (0.9, 0.1)}.items():
         found, wanted_ = [scattered(values(9)), scattered(v)], [values(9), v.copy()]
         getattr(kernels, name)(found[0], g, found[1], *settings)
-        getattr(PLAIN, name)(wanted_[0], g, wanted_[1], *settings)
+        getattr(REFERENCE, name)(wanted_[0], g, wanted_[1], *settings)
         np.testing.assert_allclose(found, wanted_, 1e-5, err_msg=name)
 
 
@@ -316,5 +318,5 @@ def test_no_examples(kernels: NativeKernels) -> None:
         call = Call(method, "no examples", arguments)
         with poisoned():
             found = call.of(kernels)
-        for f, e in zip(found, call.of(PLAIN), strict=True):
+        for f, e in zip(found, call.of(REFERENCE), strict=True):
             np.testing.assert_array_equal(f, e, err_msg=method)

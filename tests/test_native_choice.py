@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import dltrain, done, strict
-from native_calls import PLAIN, values
+from native_calls import values
 
 from dltrain.backend import choose_kernels
 from dltrain.backend import compiled as native
 from dltrain.backend.compiled import Library
 from dltrain.backend.device import CPU_PIECE
+from dltrain.backend.im2col import Im2colKernels
 from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError
 
@@ -72,7 +73,7 @@ def test_a_library_that_cannot_be_loaded(case: str, best: NativeKernels) -> None
 def test_the_choice(chosen_kernels: Any, best: NativeKernels) -> None:
     for name in ("numpy", "native", "auto"):
         choose_kernels(name)
-        assert type(chosen_kernels()) is (type(PLAIN) if name == "numpy" else NativeKernels)
+        assert type(chosen_kernels()) is (Im2colKernels if name == "numpy" else NativeKernels)
         assert chosen_kernels().name == ("numpy" if name == "numpy" else best.name) and not chosen_kernels().note
 
 
@@ -94,7 +95,7 @@ def not_built(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("not_built")
 def test_without_the_library_numpy_computes_and_env_json_says_why(chosen_kernels: Any, tmp_path: Path) -> None:
     choose_kernels("auto")
-    assert type(chosen_kernels()) is type(PLAIN)
+    assert type(chosen_kernels()) is Im2colKernels
     run = Path(done("fit", "smoke", "--max-steps", 2, "--device", "cpu", "--runs-dir", tmp_path, "--json").json["run"])
     found = strict((run / "env.json").read_text())
     assert found["kernels"] == "numpy" and re.search("not built .* C compiler", found["kernels_note"])

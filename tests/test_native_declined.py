@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from native_calls import PLAIN, RELU, calls, values
+from native_calls import REFERENCE, RELU, calls, values
 
 from dltrain.backend.compiled import INSTRUCTION_SETS, load
 from dltrain.backend.device import CPU_PIECE
+from dltrain.backend.im2col import Im2colKernels
 from dltrain.backend.native import NativeKernels
 from dltrain.errors import DeviceError
 from dltrain.window import Window
@@ -22,6 +23,9 @@ class Refusing:
         raise AssertionError(f"{name} was called in C")
 
 
+IM2COL = Im2colKernels(np, CPU_PIECE)  # whose work it is then
+
+
 def declining() -> NativeKernels:
     return NativeKernels(Refusing(), CPU_PIECE)  # type: ignore[arg-type]
 
@@ -31,8 +35,8 @@ def test_double_precision_is_declined() -> None:
         if call.method == "example_words":
             continue
         with np.errstate(all="ignore"):
-            found = call.of(declining(), lambda a: a.astype(np.float64))
-        for f, e in zip(found, call.of_plain(), strict=True):
+            found, expected = (call.of(k, lambda a: a.astype(np.float64)) for k in (declining(), IM2COL))
+        for f, e in zip(found, expected, strict=True):
             assert f.dtype == e.dtype
             np.testing.assert_array_equal(f, e, err_msg=str(call))
 
@@ -81,7 +85,7 @@ def assert_same(kernels: NativeKernels, method: str, *arguments: Any, of: int | 
     if of is not None:
         arguments = (arguments[0][:of], *arguments[1:])
         kernels = NativeKernels(load(), CPU_PIECE)
-    found, expected = (getattr(k, method)(*arguments) for k in (kernels, PLAIN))
+    found, expected = (getattr(k, method)(*arguments) for k in (kernels, REFERENCE))
     for f, e in zip(*(r if isinstance(r, tuple) else (r,) for r in (found, expected)), strict=True):
         np.testing.assert_array_equal(f, e)
         assert f.dtype == e.dtype and f.shape == e.shape

@@ -10,11 +10,11 @@ from dltrain.backend.device import (
     open_device,
     to_host,
 )
-from dltrain.backend.kernels import Activation, Kernels
+from dltrain.backend.reference import Activation, Reference
 from dltrain.backend.script import Now, Replay, Scripts, eager
 from dltrain.backend.share import Idle, idle
 
 __all__ = [
-    "Activation", "Device", "Idle", "Kernels", "Now", "Replay", "Scripts", "all_to_host", "array_module",
+    "Activation", "Device", "Idle", "Now", "Reference", "Replay", "Scripts", "all_to_host", "array_module",
     "choose_kernels", "eager", "idle", "is_array", "kernels", "open_device", "to_host",
 ]  # fmt: skip

@@ -7,14 +7,13 @@ compiled for the CPU. `pytest -m gpu` proves the rest where there is a card; doc
 import importlib
 from functools import cache, cached_property
 from importlib.resources import files
-from math import inf
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from dltrain.backend.kernels import Kernels
+from dltrain.backend.im2col import Im2colKernels
 from dltrain.errors import DeviceError
 from dltrain.random import BLOCK, label
 
@@ -106,16 +105,11 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-class CudaKernels(Kernels):
+class CudaKernels(Im2colKernels):
     """What a GPU does otherwise: few large pieces instead of many that fit a cache, and random words on the device.
 
     No sum here is made by atomic additions, so its order, and with it every bit, is the same in each run.
     """
-
-    long_row = long_row_backward = inf  # im2col of whole kernels: one matrix product
-    few_filters = 0
-    line = 1
-    short_run = 0  # which takes rows alone
 
     def add_at(self, places: Array, values: Array, size: int) -> Array:
         """Sorted by place, then in pairs at doubling distances within a place."""

@@ -8,13 +8,15 @@ import numpy as np
 
 from dltrain.backend.compiled import load
 from dltrain.backend.cuda import CudaKernels, describe, is_installed, usable_cupy
-from dltrain.backend.kernels import CPU_PIECE, Kernels
+from dltrain.backend.im2col import Im2colKernels
 from dltrain.backend.native import NativeKernels
+from dltrain.backend.reference import Reference
 from dltrain.errors import DeviceError
 
+CPU_PIECE = 7 << 18  # bytes of unrolled input at a time: about the size of a second-level cache
 GPU_PIECE = 1 << 30
 
-_kernels_of: dict[type, Kernels] = {}  # array type -> the kernels that take it; filled as devices are opened
+_kernels_of: dict[type, Reference] = {}  # array type -> the kernels that take it; filled as devices are opened
 
 
 class Device:
@@ -31,7 +33,7 @@ class Device:
         self.note = note
 
     @property
-    def kernels(self) -> Kernels:
+    def kernels(self) -> Reference:
         return _kernels_of[self.xp.ndarray]
 
     @property
@@ -97,7 +99,7 @@ def array_module(x: Any) -> ModuleType:
     return kernels(x).xp
 
 
-def kernels(x: Any) -> Kernels:
+def kernels(x: Any) -> Reference:
     """The kernels for this array's type. Raises TypeError for what is no array of an opened device."""
     found = _kernels_of.get(type(x))
     if found is None:
@@ -108,12 +110,13 @@ def kernels(x: Any) -> Kernels:
 
 
 def choose_kernels(name: str) -> None:
-    """What computes on the CPU in this process: `numpy`, `native` (in C), or `auto`: native where it was built.
+    """What computes on the CPU in this process: `numpy`, `native` (in C), `auto`: native where it was built, or
+    `reference`: the specification, which is slow.
 
     Raises DeviceError where `native` is asked for and absent; with `auto` the reason is kept as `note`.
     """
-    chosen = Kernels(np, CPU_PIECE)
-    if name != "numpy":
+    chosen: Reference = Reference(np) if name == "reference" else Im2colKernels(np, CPU_PIECE)
+    if name in ("native", "auto"):
         try:
             chosen = NativeKernels(load(), CPU_PIECE)
         except DeviceError as error:

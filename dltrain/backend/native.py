@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend.compiled import ARRAYS, FLOAT32, TABLE, THREADS, Library, address, at, fit, on_line
-from dltrain.backend.kernels import Activation, Kernels, Observed
+from dltrain.backend.im2col import Im2colKernels
+from dltrain.backend.reference import Activation, Observed
 from dltrain.backend.script import writing
 from dltrain.backend.share import threads_for
 from dltrain.random import BLOCK, label
@@ -44,7 +45,7 @@ def _kind(activation: Activation | None) -> int:
     return ACTIVATIONS.get(activation.name, 0) if activation else 0
 
 
-class NativeKernels(Kernels):
+class NativeKernels(Im2colKernels):
     """Kernels in C where they fit, plain numpy elsewhere."""
 
     capturable = True

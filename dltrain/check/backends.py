@@ -20,7 +20,7 @@ from dltrain.nn import INPUT, Context
 from dltrain.train.job import Job
 
 Array = Any
-BACKENDS = ("numpy", "native", "cupy")
+BACKENDS = ("reference", "numpy", "native", "cupy")
 TOLERANCES = {"float32": 1e-4, "float64": 1e-10}  # of ‖a - b‖ / ‖b‖
 
 

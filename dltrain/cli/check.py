@@ -20,7 +20,7 @@ def check(
         typer.Option(
             "--backends",
             metavar="A,B",
-            help="Instead, compare what each layer computes with numpy, native (C) or cupy kernels: numpy,cupy.",
+            help="Instead, compare what each layer computes with reference, numpy, native or cupy kernels: numpy,cupy.",
         ),
     ] = None,
     data_dir: DataDir = None,

@@ -160,7 +160,7 @@ class _Writer:
         self.used.add(kind)
         place = layer.entries["type"].place
         if kind in inside:
-            way = " → ".join([*inside[inside.index(kind):], kind])
+            way = " → ".join([*inside[inside.index(kind) :], kind])
             self.problems.add(place, "", f"the block {kind!r} uses itself: {way}")
             return None
         block, settings = self.entries.blocks[kind], self.entries.settings(kind)

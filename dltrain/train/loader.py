@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.backend import Device, Kernels, to_host
+from dltrain.backend import Device, Reference, to_host
 from dltrain.data import Ahead, Augmentation, OnDemand, Preprocessing, Split
 from dltrain.random import generator, permutation
 
@@ -86,7 +86,7 @@ class DataLoader:
 
 
 def random_words(
-    of: Kernels, key: StepKey, purpose: str, layer: str, first: int, examples: int, words_each: int
+    of: Reference, key: StepKey, purpose: str, layer: str, first: int, examples: int, words_each: int
 ) -> Array:
     return of.example_words(
         key.seed,
