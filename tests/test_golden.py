@@ -51,6 +51,22 @@ def test_it_goes_on(run: Path) -> None:
     assert [row["step"] for row in RunDir(run).rows(run / "metrics.jsonl")] == [*range(1, 53), 52]
 
 
+def test_the_middle_of_an_epoch_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    """`golden/middle-of-an-epoch` is a run with mixup, crops, accumulated batches, clipping and a penalty, of November
+    2026; its .json what the version that began it found at the end."""
+    run = Path(shutil.copytree(GOLDEN / "middle-of-an-epoch", tmp_path / "run"))
+    expected = json.loads((GOLDEN / "middle-of-an-epoch.json").read_text())
+    here = environment(open_device("cpu"), 1, sys.argv)
+    found = done("fit", "--resume", run, "train.max_steps=70", "--json").json
+    epochs = [row for row in RunDir(run).rows(run / "metrics.jsonl") if row["event"] == "epoch"]
+    if not differences(RunDir(run).recorded_environment(), here):
+        assert found == expected["result"] | {"run": str(run), "status": "done"}
+        assert [{key: row[key] for key in row if key != "seconds"} for row in epochs] == expected["epochs"]
+        assert RunDir(run).rows(run / "layers.jsonl") == expected["layers"]
+    for row, then in zip(epochs, expected["epochs"], strict=True):
+        assert row["validation"]["loss"] == pytest.approx(then["validation"]["loss"], rel=1e-2)
+
+
 def test_where_the_seed_cut_the_data_set(tmp_path: Path) -> None:
     """`golden/seeded` is a run of before there was data.split_seed, trained with seed 3."""
     run = Path(shutil.copytree(GOLDEN / "seeded", tmp_path / "seeded"))
