@@ -52,11 +52,10 @@ class DivergedError(DltrainError):
     """
 
     exit_code = 3
-    batch: Any = None
 
-    def __init__(self, message: str, layer: str | None = None):
+    def __init__(self, message: str, layer: str | None = None, batch: Any = None):
         super().__init__(message)
-        self.layer = layer
+        self.layer, self.batch = layer, batch
 
 
 class Interrupted(DltrainError):

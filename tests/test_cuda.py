@@ -191,7 +191,7 @@ def test_the_guard_judges_as_the_host_does(where: str, value: float, gpu: Device
     job = make_job(device=gpu)
     seen = {"loss": loss, **{f"sum/{layer.name}": columns for layer in job.model.layers}}
     figures = StepMetrics(
-        StepKey(0, 1, 1), 4, 0.1, seen, [penalty], {"dense1.weight": square, "dense2.weight": square}, {}
+        StepKey(0, 1, 1), np.arange(4), 0.1, seen, [penalty], {"dense1.weight": square, "dense2.weight": square}, {}
     )
     guard = FiniteGuard(gpu)
     norm = guard.judge(figures)

@@ -66,6 +66,11 @@ class Job:
         return min(planned, self.train.max_steps or planned)
 
     @property
+    def total_epochs(self) -> int:
+        """Those that begin, where nothing ends the training early."""
+        return -(-self.total_steps // self.steps_per_epoch)
+
+    @property
     def shard_size(self) -> int:
         return self.train.shard_size_on(self.device.is_cpu)
 

@@ -3,10 +3,10 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, isfinite
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ from dltrain.train.stopping import Signals, interruptible, is_over, note_epoch, 
 
 Array = Any
 Row = dict[str, Any]
-Unread = tuple[Position, Array, StepMetrics]  # after the step, its batch, what it measured
+Unread = tuple[Position, StepMetrics]  # after the step, and what it measured
 MOST_UNREAD = 256  # steps whose figures stay on a GPU, where few are logged
 
 
@@ -108,7 +108,7 @@ def train(job: Job, state: TrainState, sink: Sink, pool: ThreadPool, callback: C
     def wanted(step: int) -> bool:
         return step % job.logging.every == 0 or signals.number is not None or is_save_due(job, state, step)
 
-    callback.started(job.total_steps, ceil(job.total_steps / job.steps_per_epoch))
+    callback.started(job.total_steps, job.total_epochs)
     for event in steps(job, state, pool, wanted):
         if isinstance(event, EpochEnded):
             finish_epoch(job, state, sink, callback, validate(job, pool, stop), event.whole)
@@ -145,13 +145,12 @@ def steps(
         while position.done < per_epoch and not is_over(job, position, state.progress):
             batch = order[position.done * size : (position.done + 1) * size]
             try:
-                with blaming(batch):
-                    metrics = take_step(job, state, pool, replay, guard, batch, position)
+                metrics = take_step(job, state, pool, replay, guard, batch, position)
             except (DivergedError, DeviceError):
                 yield from read(job, state, unread, began, settled=False)  # the steps before it count
                 raise
             position = Position(position.step + 1, position.epoch, position.done + 1)
-            unread.append((position, batch, metrics))
+            unread.append((position, metrics))
             state.look_at_clock()
             if guard is None or len(unread) == MOST_UNREAD or wanted(position.step):
                 yield from read(job, state, unread, began)
@@ -176,7 +175,7 @@ def take_step(
     lr = job.learning_rate(after.step, state.progress.losses)
     if not isfinite(lr):
         at = f"step {key.step} (epoch {key.epoch})"
-        raise DivergedError(f"diverged at {at}: the learning rate is {lr}; try another schedule")
+        raise DivergedError(f"diverged at {at}: the learning rate is {lr}; try another schedule", batch=batch)
     measure_update = after.done % job.diagnostics.update_every == 0
     try:
         return train_step(job, pool, replay, batch, key, lr, state.optimizer, measure_update, guard)
@@ -189,26 +188,15 @@ def take_step(
 def read(job: Job, state: TrainState, unread: list[Unread], began: float, settled: bool = True) -> Iterator[StepTaken]:
     """Judge the steps taken since the last time, and bring the state to where they are. began: when the first began."""
     assert state.epoch
-    taken = fetch([metrics for _, _, metrics in unread], job.device)
+    taken = fetch([metrics for _, metrics in unread], job.device)
     seconds = (time.perf_counter() - began) / max(1, len(unread))
-    for number, ((position, batch, _), metrics) in enumerate(zip(unread, taken, strict=True), start=1):
-        with blaming(batch):
-            metrics.check(job.model)
+    for number, ((position, _), metrics) in enumerate(zip(unread, taken, strict=True), start=1):
+        metrics.check(job.model)
         report = metrics.report(state.epoch.probes)
         values = state.epoch.add(report, seconds)
         state.norms.append(report.gradient_norm)
         state.position, state.unsaved = position, True
         yield StepTaken(report, values, seconds, settled and number == len(unread))
-
-
-@contextmanager
-def blaming(batch: Array) -> Iterator[None]:
-    """What diverges inside says on which examples."""
-    try:
-        yield
-    except DivergedError as error:
-        error.batch = batch
-        raise
 
 
 def log_step(job: Job, state: TrainState, sink: Sink, callback: Callback, event: StepTaken) -> None:
@@ -241,7 +229,7 @@ def finish_epoch(
     last = is_over(job, where, state.progress) or stops_early(job, state.progress)
     if is_best or last or where.epoch % job.checkpoint.every_epochs == 0:
         save(job, state, sink, unfinished, is_best)
-    sink.note(epoch_line(row, layers, ceil(job.total_steps / job.steps_per_epoch)))
+    sink.note(epoch_line(row, layers, job.total_epochs))
     callback.finished_epoch(row, layers)
 
 

@@ -51,7 +51,7 @@ def train_step(
     with pool.intra_op():
         squares = replay("squares", grads.values(), work=lambda: {name: _square(g) for name, g in grads.items()})
     seen = sums | ({"weight": count} if weighed else {})
-    metrics = StepMetrics(key, len(batch), lr, seen, penalty, squares, update_norms={})
+    metrics = StepMetrics(key, batch, lr, seen, penalty, squares, update_norms={})
 
     changed, kept = [*weights.values(), *state.values()], []
     if guard is None:

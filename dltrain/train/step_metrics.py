@@ -41,13 +41,14 @@ class StepReport:
 class StepMetrics:
     """What a step gave, in numbers of 0 dimensions but for the sums by column.
 
+    batch: its examples, as indices into the training split.
     stats: "loss", "correct" in classification, what probes.observe sums, over the batch, and its "weight" where classes
     count differently. penalty: its terms.
     squares: Σ g² of the gradient of each parameter. moved: (Σ w², Σ Δw²) of each weight where that was measured.
     """
 
     key: StepKey
-    examples: int
+    batch: Array
     lr: float
     stats: Sums
     penalty: list[Array]
@@ -85,7 +86,7 @@ class StepMetrics:
     def report(self, probes: Probes) -> StepReport:
         """What to log, after what was seen of the layers has been added to their probes."""
         squares = {name: float(square) for name, square in self.squares.items()}
-        probes.add(self.stats, self.examples)
+        probes.add(self.stats, len(self.batch))
         for probe in probes.values():
             if probe.trained:
                 probe.gradient_norm.add(sqrt(sum(squares.get(name, 0) for name in probe.trained)))
@@ -95,11 +96,11 @@ class StepMetrics:
                 probes[name.rpartition(".")[0]].update_ratio.add(sqrt(change) / size)
         correct = self.stats.get("correct")
         return StepReport(
-            examples=self.examples,
-            weight=float(self.stats.get("weight", self.examples)),
+            examples=len(self.batch),
+            weight=float(self.stats.get("weight", len(self.batch))),
             data_loss=self._data_loss,
             penalty=self._penalty,
-            accuracy=None if correct is None else int(correct) / self.examples,
+            accuracy=None if correct is None else int(correct) / len(self.batch),
             gradient_norm=self.norm,
             lr=self.lr,
         )
@@ -118,7 +119,7 @@ class StepMetrics:
         help_ = "try a lower learning rate, train.clip_norm or a smaller init"
 
         def error(what: str, layer: str | None = None) -> DivergedError:
-            return DivergedError(f"diverged at {at}: {what}; {help_}", layer)
+            return DivergedError(f"diverged at {at}: {what}; {help_}", layer, self.batch)
 
         for layer in model.layers:
             if layer.observed and not isfinite(float(self.stats[f"sum/{layer.name}"].sum())):
