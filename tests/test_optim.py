@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import make_job, rows
 from conftest import device_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, distinct, gradients
@@ -214,6 +217,25 @@ def test_schedule(name: str, settings: dict[str, Any], points: dict[float, float
     for epoch, factor in points.items():
         found = schedule(epoch, 10)
         assert isinstance(found, float) and found == pytest.approx(factor, rel=1e-12, abs=1e-12), epoch
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@given(warm=st.integers(1, 60), steps_per_epoch=st.integers(1, 30), after=st.integers(1, 40))
+def test_the_first_step_of_a_warm_up_moves(name: str, warm: int, steps_per_epoch: int, after: int) -> None:
+    """Step k of W has (k + 1) / (W + 1), as get_lr of nanoGPT since its dc81cb3; step W the whole rate."""
+    schedule = SCHEDULES[name](warmup=warm / steps_per_epoch)
+    epochs, step = (warm + after) / steps_per_epoch, 1 / steps_per_epoch
+    found = [schedule(k / steps_per_epoch, epochs, (), step) for k in range(warm + 1)]
+    expected = [(k + 1) / (warm + 1) for k in range(warm)]
+    assert found[:-1] == pytest.approx(expected, rel=1e-9) and found[-1] == pytest.approx(1, rel=1e-9)
+
+
+def test_the_rates_of_a_training_that_warms_up() -> None:
+    """Ten steps an epoch, one epoch of warm-up."""
+    linear = SCHEDULES["linear"](warmup=1)
+    job = make_job([("dense", {"units": 3})], {"train": rows(100)}, batch_size=10, epochs=3, schedule=linear)
+    rates = [job.learning_rate(step, []) / job.optimizer.lr for step in range(12)]
+    assert rates == pytest.approx([*(k / 11 for k in range(1, 11)), 1, 1 - 1 / 20])
 
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "exponential", "constant"])

@@ -127,7 +127,7 @@ def mixed(job: Job, alpha: float) -> Job:
 def test_with_any_optimizer(
     optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Counter[str]
 ) -> None:
-    schedule = {"schedule": lambda done, planned, losses: 1 / (1 + done)}  # another learning rate in every step
+    schedule = {"schedule": lambda done, *_: 1 / (1 + done)}  # another learning rate in every step
     same(lambda: job_of("in C", optimizer, **schedule), tmp_path, monkeypatch)
     in_c = optimizer in ("sgd", "momentum", "nesterov", "adam")
     assert followed["update"] == (2 * 11 if in_c else 0)

@@ -99,7 +99,7 @@ def choose(trials: list[Trial]) -> Trial | None:
 def _climb(job: Job, pool: ThreadPool, rate: float) -> list[Trial]:
     """Short trainings at higher and higher rates, each with the config's schedule in short, to the first bad one."""
     steps, planned = _steps(job), job.total_steps / job.steps_per_epoch
-    shape = [job.schedule(planned * step / steps, planned, []) for step in range(steps)]
+    shape = [job.schedule(planned * step / steps, planned, [], planned / steps) for step in range(steps)]
     trials: list[Trial] = []
     while not trials or (rate <= HIGHEST and not trials[-1].is_worse_than(min(trials, key=lambda trial: trial.loss))):
         losses = np.array(_train(job, pool, [rate * height for height in shape]))

@@ -1,7 +1,8 @@
 """Schedules: the factor by which the learning rate is multiplied at a point of the training.
 
-Called with (epoch, epochs, losses): how many epochs are done, with the fraction of the running one, how many there
-are, and the watched loss of each one that is done. A schedule remembers nothing itself.
+Called with (epoch, epochs, losses, step): how many epochs are done, with the fraction of the running one, how many
+there are, the watched loss of each one that is done, and how long a step is, in epochs. A schedule remembers nothing
+itself.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ SCHEDULES = Registry("schedule")
 
 
 class Schedule:
-    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = (), step: float = 0.0) -> float:
         raise NotImplementedError
 
 
@@ -27,7 +28,7 @@ class ConstantRate(Schedule):
     def __init__(self) -> None:
         pass
 
-    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = (), step: float = 0.0) -> float:
         return 1.0
 
 
@@ -38,7 +39,7 @@ class StepRate(Schedule):
     def __init__(self, *, every: Count, factor: Positive = 0.1):
         self.every, self.factor = every, factor
 
-    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = (), step: float = 0.0) -> float:
         return _power(self.factor, epoch // self.every)
 
 
@@ -49,20 +50,23 @@ class ExponentialRate(Schedule):
     def __init__(self, *, factor: Positive = 0.95):
         self.factor = factor
 
-    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = (), step: float = 0.0) -> float:
         return _power(self.factor, epoch)
 
 
 @SCHEDULES.register("linear")
 class LinearRate(Schedule):
-    """Up from 0 during `warmup` epochs, then down to `lowest` at the end of the training, both in a line."""
+    """Up during `warmup` epochs, then down to `lowest` at the end of the training, both in a line.
+
+    Of W steps of warm-up the first has the rate lr / (W + 1), not 0, at which it would be in vain.
+    """
 
     def __init__(self, *, warmup: NonNegative = 0.0, lowest: Rate = 0.0):
         self.warmup, self.lowest = warmup, lowest
 
-    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = (), step: float = 0.0) -> float:
         if epoch < self.warmup:
-            return epoch / self.warmup
+            return _warm(epoch, self.warmup, step)
         return 1 - (1 - self.lowest) * _done(epoch - self.warmup, epochs - self.warmup)
 
 
@@ -84,7 +88,7 @@ class ReduceOnPlateau(Schedule):
     ):
         self.factor, self.patience, self.min_delta, self.lowest = factor, patience, min_delta, lowest
 
-    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = (), step: float = 0.0) -> float:
         rate, waited, beaten = 1.0, 0, inf
         for loss in losses:
             if loss < beaten - self.min_delta:
@@ -98,16 +102,24 @@ class ReduceOnPlateau(Schedule):
 
 @SCHEDULES.register("cosine")
 class CosineRate(Schedule):
-    """Up from 0 in a line during `warmup` epochs, then down to `lowest` on half a cosine (Loshchilov, Hutter, 2017)."""
+    """Up in a line during `warmup` epochs, then down to `lowest` on half a cosine (Loshchilov, Hutter, 2017).
+
+    Of W steps of warm-up the first has the rate lr / (W + 1), not 0, at which it would be in vain.
+    """
 
     def __init__(self, *, warmup: NonNegative = 0.0, lowest: Rate = 0.0):
         self.warmup, self.lowest = warmup, lowest
 
-    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = ()) -> float:
+    def __call__(self, epoch: float, epochs: float, losses: Sequence[float] = (), step: float = 0.0) -> float:
         if epoch < self.warmup:
-            return epoch / self.warmup
+            return _warm(epoch, self.warmup, step)
         done = _done(epoch - self.warmup, epochs - self.warmup)
         return self.lowest + (1 - self.lowest) * (1 + cos(pi * done)) / 2
+
+
+def _warm(epoch: float, warmup: float, step: float) -> float:
+    """Of step k of W, from 0: (k + 1) / (W + 1), as in nanoGPT; so step W is the first with the whole rate."""
+    return (epoch + step) / (warmup + step)
 
 
 def _power(factor: float, times: float) -> float:

@@ -77,7 +77,7 @@ class Job:
     def learning_rate(self, step: int, losses: list[float]) -> float:
         """Of the step that follows so many. losses: the figure that decides, of each epoch so far."""
         done, planned = step / self.steps_per_epoch, self.total_steps / self.steps_per_epoch
-        return self.optimizer.lr * self.schedule(done, planned, losses)
+        return self.optimizer.lr * self.schedule(done, planned, losses, 1 / self.steps_per_epoch)
 
     @cached_property
     def penalties(self) -> list[tuple[Penalty, list[Layer]]]:
