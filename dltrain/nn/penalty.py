@@ -1,6 +1,6 @@
 """Penalties: what keeps weights small, added to the loss or taken off after an update."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -22,9 +22,12 @@ class Penalty:
     over: whether ‖w‖ is that of each layer, added up, or of all weights of the model together; Σ is the same for both.
     biases: whether they are penalised like weights.
     method: "gradient" adds the l1 term to the loss, where weights come close to 0 and oscillate about it. "proximal"
-    takes lr · l1 off the size of each weight after every update and stops at 0, so that weights become exactly 0
-    (Parikh and Boyd, "Proximal Algorithms", 2014, section 6.5.2). With sgd this minimises the same loss; where an
-    optimizer scales each gradient (adam and its like), it is a pull of its own, like the weight decay of adamw.
+    takes l1 times the optimizer's rate off the size of each weight after every update and stops at 0, so that weights
+    become exactly 0 (Parikh and Boyd, "Proximal Algorithms", 2014, section 6.5.2). The rate is how far a gradient of
+    1 that lasts moves the weight: lr with sgd, lr / (1 - momentum) with momentum and nesterov, lr / (√v̂ + ε) with
+    adam and its like. So each of them comes to rest where the loss with the term is smallest (momentum on the
+    gradient alone, steps in the metric of the optimizer: Yun, Lozano, Yang, "Adaptive Proximal Gradient Methods for
+    Structured Neural Networks", 2021).
     """
 
     l1: NonNegative = 0.0
@@ -65,14 +68,15 @@ class Penalty:
         norms = [reshape(p_norm(w, p=self.p), shape=(1,)) for w in parameters]
         return p_norm(concatenate(*norms), p=self.p)
 
-    def after_update(self, parameters: Iterable[Parameter], lr: float) -> None:
-        """The proximal step: in place, each weight lr · l1 nearer to 0."""
+    def after_update(self, parameters: Mapping[str, Parameter], rate_of: Callable[[str], Array]) -> None:
+        """The proximal step: in place, each weight rate · l1 nearer to 0. rate_of: a parameter's name -> its rate."""
         if self.method == "gradient" or not self.l1:
             return
-        for parameter in filter(self.covers, parameters):
-            w = parameter.data
-            xp = array_module(w)
-            w[...] = xp.sign(w) * xp.maximum(xp.abs(w) - lr * self.l1, 0)
+        for name, parameter in parameters.items():
+            if self.covers(parameter):
+                w = parameter.data
+                xp = array_module(w)
+                w[...] = xp.sign(w) * xp.maximum(xp.abs(w) - rate_of(name) * self.l1, 0)
 
 
 def _sum(terms: list[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dltrain.backend import kernels
+from dltrain.backend import array_module, kernels
 from dltrain.optim.optimizer import OPTIMIZERS, Optimizer
 from dltrain.registry import NonNegative, Positive, Rate
 
@@ -25,6 +25,10 @@ class Adam(Optimizer):
     def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
         m, v = slots
         kernels(w).adam(w, g, m, v, self.beta1, self.beta2, lr, step, self.epsilon)
+
+    def rate(self, slots: list[Array], lr: float, step: int) -> Array:
+        v = slots[1]
+        return lr / (array_module(v).sqrt(v / (1 - self.beta2**step)) + self.epsilon)
 
 
 @OPTIMIZERS.register("adamw")

@@ -25,7 +25,10 @@ class Adagrad(Optimizer):
     def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
         (s,) = slots
         s += g * g
-        w -= lr * g / (array_module(s).sqrt(s) + self.epsilon)
+        w -= self.rate(slots, lr, step) * g
+
+    def rate(self, slots: list[Array], lr: float, step: int) -> Array:
+        return lr / (array_module(slots[0]).sqrt(slots[0]) + self.epsilon)
 
 
 @OPTIMIZERS.register("rmsprop")
@@ -45,4 +48,7 @@ class RmsProp(Optimizer):
         (s,) = slots
         s *= self.decay
         s += (1 - self.decay) * (g * g)
-        w -= lr * g / (array_module(s).sqrt(s) + self.epsilon)
+        w -= self.rate(slots, lr, step) * g
+
+    def rate(self, slots: list[Array], lr: float, step: int) -> Array:
+        return lr / (array_module(slots[0]).sqrt(slots[0]) + self.epsilon)

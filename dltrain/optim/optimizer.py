@@ -42,6 +42,12 @@ class Optimizer:
                 raise ValueError(f"{name} of the optimizer does not fit")
             array[...] = device.asarray(kept[name])
 
+    def rate(self, slots: list[Array], lr: float, step: int) -> Array:
+        """How far a step moves each weight under a gradient of 1 that has been there for long: what an L1 penalty of 1
+        takes off in a proximal step after this update. A number, or an array of the weights' shape.
+        """
+        return lr
+
     def update_one(self, w: Array, g: Array, slots: list[Array], lr: float, step: int) -> None:
         """w: weights, g: their gradient, slots: the state arrays in order. Changes w and slots in place, never g."""
         raise NotImplementedError

@@ -34,6 +34,9 @@ class Momentum(Optimizer):
         (v,) = slots
         kernels(w).momentum(w, g, v, self.momentum, lr)
 
+    def rate(self, slots: list[Array], lr: float, step: int) -> Array:
+        return lr / (1 - self.momentum)
+
 
 @OPTIMIZERS.register("nesterov")
 class Nesterov(Momentum):

@@ -1,12 +1,12 @@
 """One step: a batch in shards forward and backward, the sum, the penalty, the check, the update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial, reduce
 from typing import Any
 
 from dltrain.backend import Device, Now, Replay, Scripts, eager, kernels
 from dltrain.engine import Tensor, gradients
-from dltrain.nn import Context, Layer
+from dltrain.nn import Context, Layer, Parameter
 from dltrain.ops import add, multiply
 from dltrain.train.diagnostics import observe
 from dltrain.train.job import Job
@@ -70,9 +70,12 @@ def train_step(
 
     with pool.intra_op():
         replay("update", grads.values(), changed=changed, work=update)
+
+    def rate_of(name: str) -> Array:
+        return job.optimizer.rate([state[f"{name}/{slot}"] for slot in job.optimizer.slots], lr, key.step)
+
     for rule, layers in job.penalties:
-        for layer in layers:
-            rule.after_update(layer.parameters.values(), lr)
+        rule.after_update(parameters_of(layers), rate_of)
     if guard is not None:
         guard.undo(kept)
     for name, old in before.items():
@@ -124,17 +127,17 @@ def penalise(job: Job) -> tuple[list[Array], Arrays]:
     values: list[Array] = []
     grads: Arrays = {}
     for penalty, layers in job.penalties:
-        covered = {
-            f"{layer.name}.{name}": parameter
-            for layer in layers
-            for name, parameter in layer.parameters.items()
-            if penalty.covers(parameter)
-        }
+        covered = {name: parameter for name, parameter in parameters_of(layers).items() if penalty.covers(parameter)}
         smooth, stepped = penalty.terms([list(layer.parameters.values()) for layer in layers])
         values += [term.data for term in (smooth, stepped) if term is not None]
         if smooth is not None:
             grads |= dict(zip(covered, gradients(smooth, list(covered.values())), strict=True))
     return values, grads
+
+
+def parameters_of(layers: Iterable[Layer]) -> dict[str, Parameter]:
+    """By their names in the model."""
+    return {f"{layer.name}.{name}": p for layer in layers for name, p in layer.parameters.items()}
 
 
 def clipped(device: Device, grads: Arrays, norm: Array, limit: float) -> Arrays:
