@@ -11,7 +11,7 @@ from dltrain.backend import Device, to_host
 from dltrain.data import Split
 from dltrain.engine import Tensor, distinct, gradients
 from dltrain.nn import LOSSES
-from dltrain.ops import dense, square_sum
+from dltrain.ops import dense, matmul, square_sum
 from dltrain.optim import OPTIMIZERS
 from dltrain.train.evaluate import evaluate, predict
 from dltrain.train.parallel import ThreadPool
@@ -107,3 +107,33 @@ def test_the_hinge_makes_a_support_vector_machine() -> None:
     slope, offset = w.data[0, 1] - w.data[0, 0], b.data[1] - b.data[0]
     assert slope == pytest.approx(0.5, abs=0.01)
     assert -offset / slope == pytest.approx(1.0, abs=0.05)
+
+
+# C -> the weights of scikit-learn 1.9's LinearSVC(loss="hinge", C=2 * C / N, fit_intercept=False, tol=1e-12,
+# max_iter=10**7).fit(*two_clouds()).coef_[0]
+MACHINES = {0.5: [0.37887844, -0.1812259], 5.0: [0.69111954, -0.54242823]}
+
+
+def two_clouds() -> tuple[Any, Any]:
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(40, 2))
+    return x, (x @ [1.0, -0.5] + 0.3 + 0.5 * rng.normal(size=40) > 0).astype(int)
+
+
+@pytest.mark.parametrize("C", MACHINES)
+def test_for_two_classes_c_counts_twice(C: float) -> None:
+    """‖w‖² is half the square of the difference of two opposite rows; so C here is 2C / N of a machine with one row."""
+    (x, targets), svm = two_clouds(), np.array(MACHINES[C])
+    loss = LOSSES["hinge"](C=C)
+
+    def objective(w: Tensor) -> Tensor:
+        y: Tensor = loss(matmul(x, w), targets, len(x)) + square_sum(w) * 0.5
+        return y
+
+    w, late = Tensor(np.zeros((2, 2))), []
+    for step in range(4000):  # 1 / (step + 2): the loss is strongly convex
+        w.data = w.data - gradients(objective(w), [w])[0] / (step + 2)
+        late += [w.data] if step >= 2000 else []
+    found, theirs = np.mean(late, axis=0), np.stack([-svm / 2, svm / 2], axis=1)
+    np.testing.assert_allclose(found[:, 1] - found[:, 0], svm, atol=1e-3)
+    assert float(objective(Tensor(found)).data) == pytest.approx(float(objective(Tensor(theirs)).data), abs=1e-4)

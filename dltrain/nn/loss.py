@@ -91,8 +91,11 @@ class BinaryCrossEntropy(Loss):
 class Hinge(Loss):
     """C times what is missing until the right class leads every other one by 1.
 
-    With one dense layer and `penalty: {l2: 0.5}` this is the linear support vector machine: the loss is
-    ‖w‖² / 2 + C · mean error. Its scores are no logits: the probabilities made of them only keep their order.
+    With one dense layer and `penalty: {l2: 0.5}` this is the linear support vector machine of Weston and Watkins: the
+    loss is ‖w‖² / 2 + C · mean error. For two classes it has a score for each, so C weighs twice what it does in a
+    machine with one: the difference of their weights is what scikit-learn's SVC(kernel="linear") finds with C = 2C / N,
+    N the number of examples (so does LinearSVC without an intercept, which it penalises). Its scores are no logits:
+    the probabilities made of them only keep their order.
     """
 
     classification = weighable = True
