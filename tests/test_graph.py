@@ -90,3 +90,36 @@ def test_the_forms(tmp_path: Path) -> None:
     assert said.json["vertices"] and (tmp_path / "smoke.svg").read_text() == before
     wrong = dltrain("graph", "smoke", "--output", tmp_path / "nowhere" / "smoke.svg")
     assert wrong.code == 1 and "cannot be written" in wrong.errors[0]
+
+
+GRAPH = """
+model:
+  input: [8, 8, 4]
+  layers:
+    - relu: {name: start}
+    - branch: {join: concat, paths: [[conv: {channels: 3, kernel: 1}, tanh], [conv: {channels: 5, kernel: 1}], []]}
+    - residual: [conv: {channels: 12, padding: same}]
+"""
+
+
+def test_a_graph_is_drawn_as_one(tmp_path: Path) -> None:
+    """Branches beside each other, no panel over another, an edge for each value that an op takes."""
+    (tmp_path / "net.yaml").write_text(GRAPH)
+    vertices = done("graph", tmp_path / "net.yaml", "--json").json["vertices"]
+    root = ElementTree.fromstring(done("graph", tmp_path / "net.yaml", "--format", "svg").out)
+    boxes = [node for node in root.iter() if node.get("class") == "layer"]
+    layers = list(dict.fromkeys(v["layer"] for v in vertices))
+    sides = {name: [float(box.get(key, 0)) for key in ("x", "y", "width", "height")]
+             for name, box in zip(layers, boxes, strict=True)}  # fmt: skip
+    (x1, y1, w1, _), (x2, y2, *_) = sides["branch1.conv1"], sides["branch1.conv2"]
+    assert y1 == y2 and x2 >= x1 + w1
+    for i, (x, y, w, h) in enumerate(sides.values()):
+        for a, b, c, d in list(sides.values())[:i]:
+            assert x >= a + c or a >= x + w or y >= b + d or b >= y + h
+    assert sides["branch1"][1] > sides["branch1.tanh1"][1] > y1 > sides["start"][1]
+    taken = sum(vertices[i]["op"] not in ("parameter", "constant") for v in vertices for i in v["inputs"])
+    leaves = sum(v["op"] == "parameter" for v in vertices)
+    assert len([node for node in root.iter() if node.tag.endswith("path") and node.get("d")]) == 1 + taken + leaves
+    assert float(root.get("width", 0)) >= max(x + w for x, _, w, _ in sides.values())
+    texts = [node.text for node in root.iter() if node.tag.endswith("text")]
+    assert {"conv1", "branch1", "residual1"} <= set(texts) and "branch1.conv1" not in texts

@@ -28,7 +28,8 @@ def graph(
     Read off the engine's own graph after a forward pass. For a run also the sizes of the gradients, with its last
     weights and a batch of its training data.
     """
-    from dltrain.report.graph import graph_rows, svg_file, to_dot
+    from dltrain.report.drawing import svg_file
+    from dltrain.report.graph import graph_rows, to_dot
     from dltrain.run.files import write_output
 
     title, vertices = _capture(config, overrides or [], runs_dir, data_dir)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from dltrain import __version__
 from dltrain.nn import shape_text
-from dltrain.report import graph, sections
+from dltrain.report import drawing, sections
 from dltrain.report.advice import RULES
 from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
 from dltrain.report.record import Record, believed
@@ -75,7 +75,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters |= {"percent": sections.percent, "short": sections.short}
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    environment.globals["style"] = Markup(stylesheet_colours() + _classes() + style + graph.STYLE)
+    environment.globals["style"] = Markup(stylesheet_colours() + _classes() + style + drawing.STYLE)
     return environment
 
 

@@ -14,7 +14,7 @@ from dltrain.nn.graph import Vertex
 from dltrain.report import charts
 from dltrain.report.charts import Line
 from dltrain.report.data_uri import filters_uri, image_uri
-from dltrain.report.graph import svg_figure
+from dltrain.report.drawing import svg_figure
 from dltrain.report.palette import depth_class, step_class
 from dltrain.report.record import Record
 
