@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, get_type_hints
 
 from annotated_types import Ge, Gt, Interval
@@ -40,6 +41,7 @@ class Setting:
         return self.default is REQUIRED
 
 
+@cache
 def settings_of(target: Callable[..., Any]) -> dict[str, Setting]:
     """The keyword-only arguments of a function or class, in order. `from_`, where Python has the word, is `from`."""
     function = target.__init__ if inspect.isclass(target) else target

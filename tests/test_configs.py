@@ -46,7 +46,8 @@ train: {epochs: 10, batch_size: 128}
 
 
 def test_what_is_shipped() -> None:
-    assert set(CONFIGS) == {"smoke", "digits_cnn", "cifar_cnn", "mnist_lenet5", *EXPERIMENTS, *WITHOUT_DATA}
+    nets = {"smoke", "digits_cnn", "cifar_cnn", "cifar_residual", "mnist_lenet5"}
+    assert set(CONFIGS) == nets | EXPERIMENTS | WITHOUT_DATA
     assert {name for name, path in CONFIGS.items() if load(path).data is None} == WITHOUT_DATA
 
 

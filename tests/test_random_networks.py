@@ -1,6 +1,7 @@
 """300 random networks, with every op in at least 10 of them, against MyGrad: the loss and every gradient, in float64.
 
-A network is a chain of layers with a block of ops after each of them, a loss, and a penalty of its first weights.
+A network is a graph of layers, some of which join earlier outputs, with a block of ops after each of them, a loss,
+and a penalty of its first weights.
 """
 
 import sys
@@ -23,10 +24,11 @@ from dltrain.backend import Device, to_host
 from dltrain.engine import OPS, Tensor, distinct, gradients, tensor
 from dltrain.engine.gradcheck import weigh
 from dltrain.errors import ShapeError
-from dltrain.nn import Context
+from dltrain.nn import INPUT, Context
 from dltrain.window import Window
 
 Array = Any
+JOINS = {"add", "concat", "multiply"}
 NETWORKS = 300
 EXAMPLES = 3
 
@@ -45,7 +47,7 @@ def random_layers(seed: int) -> tuple[tuple[int, ...], LayerList]:
     shape = in_shape
     wanted = pick(2, 3, 4)
     for _ in range(100):
-        if len(layers) == wanted:
+        if len(layers) >= wanted:
             break
         kind = pick("conv", "conv", "conv", "max_pool", "average_pool")
         window: dict[str, Any] = {
@@ -67,13 +69,31 @@ def random_layers(seed: int) -> tuple[tuple[int, ...], LayerList]:
             window |= {"activation": pick("none", *names)}
         layers.append((kind, window))
         shape = (*w.out_size, window.get("channels", shape[-1]))
+        if rng.random() < 0.4:
+            layers.extend(joined(rng, layers, in_shape))
+            shape = build(layers, in_shape).out_shape
     if rng.integers(2):
         layers.append((pick(*names), {}))
     layers.append((pick("flatten", "flatten", "global_average_pool", "global_max_pool"), {}))
     for _ in range(pick(0, 1)):
         layers.append(dense(5, pick(*names)))
+    if rng.random() < 0.3:
+        layers.extend(joined(rng, layers, in_shape))
     layers.append(dense(3, bias=pick(True, False)))
     return in_shape, layers
+
+
+def joined(rng: np.random.Generator, layers: LayerList, in_shape: tuple[int, ...]) -> LayerList:
+    """A layer that joins the last one with another, itself perhaps, whose output fits; values stay small."""
+    net = build(layers, in_shape)
+    shapes = {INPUT: in_shape} | {layer.name: layer.out_shape for layer in net.layers}
+    choices = [("concat", name) for name, shape in shapes.items() if shape[:-1] == net.out_shape[:-1]]
+    choices += [(kind, name) for name, shape in shapes.items() for kind in ("add", "multiply")
+                if shape == net.out_shape]  # fmt: skip
+    kind, name = choices[rng.integers(len(choices))]
+    last = net.layers[-1].name
+    of = ((last, name) if rng.integers(2) else (name, last, last)) if rng.integers(2) else name
+    return [(kind, {"of": of}), ("tanh", {})]
 
 
 # --- blocks: the same function written with our ops and with MyGrad's -------------------------------------------------
@@ -208,6 +228,7 @@ class Network:
         in_shape, layers = random_layers(seed)
         rng = np.random.default_rng(1000 + seed)
         blocks = [str(rng.choice(list(BLOCKS))) if rng.random() < 0.8 else None for _ in layers[:-1]]
+        blocks = [None if kind in JOINS else block for block, (kind, _) in zip(blocks, layers, strict=False)]
         # By turns, not by chance: each is in as many networks as any other.
         loss, penalty = list(LOSSES)[seed % len(LOSSES)], list(PENALTIES)[seed // len(LOSSES) % len(PENALTIES)]
         return cls(in_shape, layers, [*blocks, None], loss, penalty)
@@ -235,10 +256,10 @@ def check(net: Network, device: Device) -> None:
     parameters = dict(model.named_parameters())
 
     ours, parts = Tensor(device.asarray(x)), [Tensor(device.asarray(p)) for p in extra]
-    y: Any = ours
+    values: dict[str, Any] = {INPUT: ours}
     for layer, block, p in zip(model.layers, net.blocks, parts, strict=True):
-        y = layer(y, Context())
-        y = BLOCKS[block][0](y, p, device) if block else y
+        y = layer(*(values[name] for name in model.sources[layer.name]), context=Context())
+        values[layer.name] = y = BLOCKS[block][0](y, p, device) if block else y
     y = y[:, :1] if net.loss == "binary_cross_entropy" else y
     data_loss = OPS[net.loss](y, targets=device.asarray(targets), count=EXAMPLES)
     first = next(iter(parameters.values()))
@@ -248,10 +269,11 @@ def check(net: Network, device: Device) -> None:
 
     theirs, their_parts = mg.tensor(x), [mg.tensor(p) for p in extra]
     twins = {key: mg.tensor(to_host(p.data)) for key, p in parameters.items()}
-    y = in_order(mg.moveaxis(theirs, -1, 1))
-    for (kind, _), layer, block, p in zip(net.layers, model.layers, net.blocks, their_parts, strict=True):
-        y = TWINS[kind](layer, own(layer, twins), y)
+    values = {INPUT: in_order(mg.moveaxis(theirs, -1, 1))}
+    for layer, block, p in zip(model.layers, net.blocks, their_parts, strict=True):
+        y = TWINS[layer.kind](layer, own(layer, twins), *(values[name] for name in model.sources[layer.name]))
         y = in_order(mg.moveaxis(BLOCKS[block][1](mg.moveaxis(y, 1, -1), p), -1, 1)) if block else y
+        values[layer.name] = y
     their_loss = LOSSES[net.loss](y, targets) + 0.01 * PENALTIES[net.penalty](next(iter(twins.values())))
     their_loss.backward()
     expected = [np.zeros(t.shape) if t.grad is None else t.grad for t in (theirs, *their_parts, *twins.values())]

@@ -40,7 +40,7 @@ REFUSED = {
     "too deep": ("a: " + "[" * 101, "c.yaml:1:104  nested more than 100 levels deep"),
     "far too deep": ("[" * 100_000, "c.yaml:1:101  nested more than 100 levels deep"),
     "deep blocks": ("- " * 5000 + "a", "c.yaml:1:201  nested more than 100 levels deep"),
-    "too long": ("#" * (MAX_BYTES + 1), "c.yaml  is longer than 128 KB; no config needs that much"),
+    "too long": ("#" * (MAX_BYTES + 1), "c.yaml  is longer than 2 MB; no config needs that much"),
 }  # fmt: skip
 
 

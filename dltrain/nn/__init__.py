@@ -1,7 +1,7 @@
 """Layers, initial weights and losses. What is imported here is what a config can name."""
 
 from dltrain.nn.activation import ActivationName
-from dltrain.nn.connect import Conv, Dense
+from dltrain.nn.connect import Connected, Conv, Dense
 from dltrain.nn.container import Container
 from dltrain.nn.dropout import Dropout
 from dltrain.nn.init import INITIALIZERS, Initializer
@@ -16,7 +16,7 @@ from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPo
 Model = Network  # the name it had as a chain
 
 __all__ = [
-    "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "ActivationName", "AveragePool", "Container", "Context", "Conv",
-    "Dense", "Dropout", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Initializer", "Join", "Layer", "Loss",
+    "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "ActivationName", "AveragePool", "Connected", "Container", "Context",
+    "Conv", "Dense", "Dropout", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Initializer", "Join", "Layer", "Loss",
     "MaxPool", "Model", "Network", "Parameter", "Penalty", "shape_text",
 ]  # fmt: skip

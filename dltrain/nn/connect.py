@@ -1,5 +1,6 @@
 """Layers with weights: dense and conv."""
 
+from copy import copy
 from math import prod
 
 from dltrain.engine import Tensor
@@ -14,7 +15,7 @@ from dltrain.registry import Count
 from dltrain.window import Ints, Padding, Window
 
 
-class _Connected(Layer):
+class Connected(Layer):
     """weight and bias; `activation` and `init` None stand for the model's defaults until the spec fills them in.
 
     `penalty` replaces the model's for this layer.
@@ -43,9 +44,15 @@ class _Connected(Layer):
         self.fused, self.finish = fuse(activation)
         self.arithmetic = count_text(*weight_shape, plus=out_shape[-1] if bias else 0)
 
+    def without_activation(self) -> "Connected":
+        """A layer with the same weights that gives what the activation would be applied to."""
+        linear = copy(self)
+        linear.activation, (linear.fused, linear.finish) = None, fuse(None)
+        return linear
+
 
 @LAYERS.register("dense")
-class Dense(_Connected):
+class Dense(Connected):
     """activation(x · weight + bias): every output sees every input. (in,) -> (units,)"""
 
     def __init__(
@@ -73,7 +80,7 @@ class Dense(_Connected):
 
 
 @LAYERS.register("conv")
-class Conv(_Connected):
+class Conv(Connected):
     """activation(x ∗ weight + bias) over 1, 2 or 3 spatial dimensions, as many as the input has.
 
     (*size, C) -> (*out_size, channels)

@@ -8,7 +8,6 @@ Visualization", Distill, 2017). Values stay within those of the training data, s
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from PIL import Image
 from dltrain.backend import Device, to_host
 from dltrain.data import Preprocessing
 from dltrain.engine import Tensor, gradients, no_grad
-from dltrain.nn import Context, Layer, Model
+from dltrain.nn import Connected, Context, Layer, Network
 from dltrain.ops import mean, multiply
 from dltrain.ops import sum as sum_of
 from dltrain.random import generator
@@ -66,12 +65,12 @@ class Probe:
     a higher value before it never means a lower one after it.
     """
 
-    def __init__(self, model: Model, layer: Layer, sign: float):
-        at = next(i for i, known in enumerate(model.layers) if known is layer)
-        last = copy(layer)
-        if layer.parameters and layer.activation is not None and (sign < 0 or len(layer.out_shape) == 1):
-            last.fused, last.finish = None, lambda y: y  # type: ignore[attr-defined]
-        self.model = Model([*model.layers[:at], last], model.in_shape)
+    def __init__(self, model: Network, layer: Layer, sign: float):
+        part = model.until(layer)
+        last = layer
+        if isinstance(layer, Connected) and (sign < 0 or len(layer.out_shape) == 1):
+            last = layer.without_activation()
+        self.model = Network([*part.layers[:-1], last], part.in_shape, part.sources)
         self.sign = sign
         self.units = layer.out_shape[-1]
 
@@ -95,7 +94,7 @@ class Probe:
 
 
 def visualise(
-    model: Model,
+    model: Network,
     layer: Layer,
     loader: DataLoader,
     device: Device,

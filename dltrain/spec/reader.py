@@ -13,9 +13,9 @@ import yaml
 from dltrain.errors import ConfigError
 from dltrain.spec.nodes import Mapping, Node, Place, Problems, Scalar, Sequence
 
-MAX_BYTES = 128 * 1024
+MAX_BYTES = 2 * 1024 * 1024  # what a network of blocks.MOST_LAYERS is when it is written out
 MAX_DEPTH = 100
-MAX_NODES = 8000  # a list of so many values takes half a second to read
+MAX_NODES = 40_000  # a list of so many values takes two seconds to read
 
 TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 
@@ -25,7 +25,7 @@ PlaceOf = Callable[[int, int], Place]
 def read_config(data: bytes, source: str, problems: Problems) -> Mapping:
     """The tree of a config file. Raises ConfigError where there is no tree; lesser mistakes go to `problems`."""
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{source}  is longer than {MAX_BYTES // 1024} KB; no config needs that much")
+        raise ConfigError(f"{source}  is longer than {MAX_BYTES >> 20} MB; no config needs that much")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
