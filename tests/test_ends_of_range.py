@@ -137,7 +137,37 @@ def test_division_by_large_numbers(dtype: Any, device_name: str) -> None:
     np.testing.assert_allclose([*y, *by_a, *by_b], [2, 2 / large, -4 / large], rtol=rtol)
 
 
-# --- maxima -----------------------------------------------------------------------------------------------------------
+SINGLE = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=300, deadline=None)
+@given(a=SINGLE, b=SINGLE.filter(bool))
+def test_every_quotient_in_single_precision(a: float, b: float) -> None:
+    """Value and both gradients as extended precision has them, infinite only where single precision ends."""
+    with np.errstate(all="ignore"):
+        y, slopes = of(divide, *(Tensor(np.array([x], np.float32)) for x in (a, b)))
+        exact = Long(a) / Long(b), 1 / Long(b), -(Long(a) / Long(b)) / Long(b)
+        for found, expected in zip((y, *slopes), exact, strict=True):
+            rounded = expected.astype(np.float32)
+            # a quotient that is too small to be held to all its digits is off by its last one, times 1 / b after that
+            slack = 2e-45 * max(1.0, float(abs(1 / Long(b))))
+            np.testing.assert_allclose(found, [rounded], rtol=1e-6, atol=min(slack, 3e38))
+
+
+@settings(max_examples=300, deadline=None)
+@given(base=st.just(0.0) | st.floats(1e-3, 1e3), exponent=st.just(0.0) | st.floats(-20, 20))
+def test_every_power(base: float, exponent: float) -> None:
+    """d(a^b)/da = b a^(b-1) and d(a^b)/db = a^b log a, at 0 as PyTorch says."""
+    with np.errstate(all="ignore"):
+        y, (by_base, by_exponent) = of(power, *(Tensor(np.array([x])) for x in (base, exponent)))
+        a, b = Long(base), Long(exponent)
+        slope = b * a ** (b - 1) if b else Long(0)
+        growth = Long(0) if not a and b >= 0 else a**b * np.log(a)
+        for found, expected in zip((y, by_base, by_exponent), (a**b, slope, growth), strict=True):
+            np.testing.assert_allclose(found, [float(expected)], rtol=1e-10, atol=1e-300)
+
+
+# --- maxima ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("dtype", "count"), [(np.float16, 3000), (np.float16, 70_000), (np.float32, 70_000)])

@@ -76,6 +76,26 @@ def test_refused(data: Any, what: str) -> None:
         Tensor(data)
 
 
+def test_an_op_gives_floats_or_nothing() -> None:
+    """A product with a complex number would be one."""
+    x = Tensor([1.0, 2.0])
+    for call in (lambda: x * 1j, lambda: x + np.array([1j, 2]), lambda: x + np.array(["a", "b"], object)):
+        with pytest.raises(TypeError):
+            call()
+
+
+class Sub(np.ndarray):
+    """As np.matrix, whose `*` is a matrix product."""
+
+    def __mul__(self, other: Any) -> Any:
+        raise AssertionError
+
+
+def test_a_kind_of_array_of_its_own_is_taken_as_a_plain_one() -> None:
+    x = Tensor(np.ones((2, 2)).view(Sub))
+    assert type(x.data) is np.ndarray and (x * x).data.tolist() == [[1, 1], [1, 1]]
+
+
 def test_a_tensor_is_no_setting() -> None:
     """Its gradient would be lost in silence."""
     x = Tensor([[1.0, 2.0]])

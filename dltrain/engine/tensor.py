@@ -71,7 +71,7 @@ class Tensor:
     __array_ufunc__ = None
 
     def __init__(self, data: Any, node: Node | None = None, index: int = 0):
-        self.data: Array = data if node is not None else _floats(data)
+        self.data: Array = _floats(data)
         self.grad: Array | None = None
         self.node = node
         self.index = index
@@ -108,7 +108,7 @@ def _floats(data: Any) -> Array:
         return data
     array, kind = data, type(data).__name__
     if not isinstance(data, Tensor | np.ma.MaskedArray):
-        array = data if is_array(data) else np.asarray(data)
+        array = data if is_array(data) and not isinstance(data, np.ndarray) else np.asarray(data)
         if array.dtype.kind == "f":
             return array
         if array.dtype.kind in "biu":

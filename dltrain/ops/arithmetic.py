@@ -101,7 +101,7 @@ def multiply(a: Array, b: Array) -> Any:
 def divide(a: Array, b: Array) -> Any:
     """a / b"""
     y = a / b
-    return y, (lambda g: unbroadcast(g / b, a), lambda g: unbroadcast(-(g / b) * y, b))  # b² might overflow
+    return y, (lambda g: unbroadcast(g / b, a), lambda g: unbroadcast(-g * (y / b), b))  # b² might overflow
 
 
 @op
