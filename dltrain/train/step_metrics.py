@@ -44,7 +44,7 @@ class StepMetrics:
     batch: its examples, as indices into the training split.
     stats: "loss", "correct" in classification, what probes.observe sums, over the batch, and its "weight" where classes
     count differently. penalty: its terms.
-    squares: Σ g² of the gradient of each parameter. moved: (Σ w², Σ Δw²) of each weight where that was measured.
+    squares: Σ g² of the gradient of each parameter. update_norms: (Σ w², Σ Δw²) of each weight, where measured.
     """
 
     key: StepKey
