@@ -112,3 +112,12 @@ def test_what_is_not_there_is_refused(key: Any, device: Device) -> None:
     """Also on a GPU, which by itself takes another place in silence."""
     with pytest.raises((IndexError, TypeError)):
         Tensor(device.asarray(np.ones((3, 2))))[key]
+
+
+@pytest.mark.parametrize("key", [[0, 3], np.array([-4]), (0, [2]), [True, False]], ids=str)
+def test_a_gpu_is_not_asked_for_what_is_not_there(key: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy wraps around in silence: places that the host knows are looked at before."""
+    x = Tensor(device_of(np.float64, "standin").asarray(np.ones((3, 2))))
+    monkeypatch.setattr(type(x.data), "__getitem__", lambda *_: pytest.fail("it would have taken another place"))
+    with pytest.raises(IndexError):
+        x[key]
