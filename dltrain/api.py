@@ -245,9 +245,8 @@ class Run:
             checkpoint = job.adopt(checkpoint)
         schedule = stretched(job, checkpoint) if checkpoint else None
         note = {"changed": {path: list(values) for path, values in changed.items()}, "environment": others}
-        run.reopen(
-            checkpoint, note | ({"schedule": schedule} if schedule else {}), rewritten(spec) if changed else None
-        )
+        note |= {"schedule": schedule} if schedule else {}
+        run.reopen(checkpoint, note, rewritten(spec) if changed else None, job.checkpoint.keep)
         job = replace(job, config=run.config.read_text(encoding="utf-8"))
         return Training(run, job, threads, checkpoint, ended_by, True, tuple(others), schedule)
 

@@ -244,7 +244,7 @@ def test_a_checkpoint_moves_between_devices(gpu: Device, to_gpu: bool, tmp_path:
     fit(job(first, max_steps=3), half, 1, Silent())
     half.hold()
     kept = half.checkpoint("last")
-    half.reopen(kept, {}, None)
+    half.reopen(kept, {}, None, 1)
     fit(job(second), half, 1, Silent(), kept)
     result = half.result()
     for key in ("train", "validation"):

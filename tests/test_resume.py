@@ -30,8 +30,9 @@ def go_on(make: Callable[..., Job], run: RunDir, **changes: Any) -> dict[str, An
     """What `fit --resume` does once it knows the config."""
     run.hold()
     checkpoint = run.checkpoint("last") if run.has_checkpoint() else None
-    run.reopen(checkpoint, {}, None)
-    fit(make(**changes), run, 2, Silent(), checkpoint)
+    job = make(**changes)
+    run.reopen(checkpoint, {}, None, job.checkpoint.keep)
+    fit(job, run, 2, Silent(), checkpoint)
     return run.result()
 
 

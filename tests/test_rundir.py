@@ -202,6 +202,22 @@ def test_the_newest_few_are_kept_beside_the_best(keep: int, tmp_path: Path) -> N
     assert run.saved_steps() == sorted({2, *range(max(1, 8 - keep), 8)})
 
 
+def test_what_a_broken_save_left_is_removed_when_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the writing of the last checkpoint and the removing of older ones, of which nobody comes again."""
+    whole, broken = new_run(tmp_path / "whole"), new_run(tmp_path / "broken")
+    for step in (1, 2, 3):
+        save(whole, step, step == 1)
+        if step == 3:
+            monkeypatch.setattr(RunDir, "_remove_older", lambda *_: None)
+        save(broken, step, step == 1)
+    monkeypatch.undo()
+    assert (whole.saved_steps(), broken.saved_steps()) == ([1, 3], [1, 2, 3])
+    kept = broken.checkpoint("last")
+    kept = replace(kept, progress=replace(kept.progress, best_step=1))
+    broken.reopen(kept, {}, None, 1)
+    assert broken.saved_steps() == [1, 3]
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

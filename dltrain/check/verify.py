@@ -10,6 +10,7 @@ import numpy as np
 from dltrain.backend import to_host
 from dltrain.errors import DivergedError, Interrupted, RunError
 from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.reader import read_json
 from dltrain.run.rundir import RunDir
 from dltrain.train.callbacks import Callback, LayerRows
 from dltrain.train.job import Job
@@ -182,7 +183,7 @@ def _diverged(run: RunDir) -> Row | None:
     if run.last_status().get("status") != "diverged":
         return None
     try:
-        told = json.loads(run.diverged.read_bytes())
+        told = read_json(run.diverged)
         return {"step": int(told["step"]), "message": str(told["message"])}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise RunError(f"{run.diverged}: damaged") from None

@@ -41,10 +41,17 @@ def _err() -> Console:
     return err
 
 
+def printable(text: str) -> str:
+    """Any text so that no terminal obeys it: what comes from files may hold escape sequences. Lines stay lines."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
+
+
 def info(text: str) -> None:
     """Something on the way; not with --quiet."""
     if not _quiet:
-        _err().print(text, markup=False)
+        _err().print(printable(text), markup=False)
 
 
 def warning(text: str) -> None:
@@ -52,7 +59,7 @@ def warning(text: str) -> None:
     from rich.text import Text
 
     if not _quiet:
-        _err().print(Text.assemble(("warning:", "bold yellow"), " ", text))
+        _err().print(Text.assemble(("warning:", "bold yellow"), " ", printable(text)))
 
 
 def warn_of_missing_kernels(note: str) -> None:
@@ -80,7 +87,7 @@ def advice(text: str, remedy: str, serious: bool) -> None:
 
     if not _quiet:
         colour = "red" if serious else "yellow"
-        _err().print(Text.assemble(("▲ ", colour), (text, "bold"), "; ", remedy))
+        _err().print(Text.assemble(("▲ ", colour), (printable(text), "bold"), "; ", printable(remedy)))
 
 
 def error(text: str) -> None:
@@ -90,7 +97,7 @@ def error(text: str) -> None:
     if _tracebacks:
         traceback.print_exc()
     for line in text.splitlines() or [""]:
-        _err().print(Text.assemble(("error:", "bold red"), " ", line))
+        _err().print(Text.assemble(("error:", "bold red"), " ", printable(line)))
 
 
 def result_json(content: dict[str, Any]) -> None:
@@ -98,7 +105,7 @@ def result_json(content: dict[str, Any]) -> None:
 
 
 def result_text(text: str) -> None:
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
 def result_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -132,7 +139,7 @@ def result_finding(name: str, status: str, found: str, advice: str) -> None:
 
     out = Console(highlight=False, soft_wrap=True)
     width = max(40, out.width - FINDING_INDENT) if out.is_terminal else WIDEST
-    between = "\n" + " " * FINDING_INDENT
+    between, found, advice = "\n" + " " * FINDING_INDENT, printable(found), printable(advice)
     out.print(
         Text.assemble(
             (f"{status:<8}", MARKS[status]),
@@ -153,7 +160,7 @@ def show(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
+    return printable(str(value)).replace("\n", "\\n")
 
 
 def sparkline(values: list[float], width: int) -> str:

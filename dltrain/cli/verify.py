@@ -55,7 +55,8 @@ def verify(
     threads = threads or available_cores()
     others = differences(recorded, environment(device, threads, sys.argv))
     found = repeat(job, directory, threads, start, steps, bool(others))
-    changed = {path for entry in status.get("resumed", []) if from_step < entry["step"] for path in entry["changed"]}
+    later = [entry for entry in status.get("resumed", []) if from_step < entry["step"]]
+    changed = {path for entry in later for path in entry.get("changed", ())}
     if found.differences and changed:
         console.info(f"this run was continued with other values of {', '.join(sorted(changed))}")
     if json:

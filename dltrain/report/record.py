@@ -1,6 +1,5 @@
 """All that a run directory has to tell, read once."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from dltrain.errors import RunError
 from dltrain.report.advice import Advice, Seen, advise
 from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.reader import LARGE_FILE, SMALL_FILE, read_json
 from dltrain.run.rundir import RunDir
 from dltrain.train.error_analysis import load_analysis
 
@@ -65,8 +65,8 @@ class Record:
         return cls(
             run,
             run.status(),
-            _json(run.environment),
-            _json(run.description),
+            _json(run.environment, SMALL_FILE),
+            _json(run.description, LARGE_FILE),
             config,
             [row for row in rows if row["event"] == "step"],
             [row for row in rows if row["event"] == "epoch"],
@@ -103,9 +103,8 @@ class Record:
         return found
 
 
-def _json(path: Path) -> Row:
+def _json(path: Path, most: int) -> Row:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_json(path, most)
+    except RunError:
         return {}
-    return content if isinstance(content, dict) else {}

@@ -24,6 +24,7 @@ from dltrain.data import Preprocessing
 from dltrain.errors import DataError, RunError
 from dltrain.run.files import write_atomically
 from dltrain.run.progress import Position, Progress
+from dltrain.run.reader import parse
 
 Array = Any
 Arrays = dict[str, Array]
@@ -96,7 +97,7 @@ class Checkpoint:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             text = metadata["dltrain"]
-            about = json.loads(text)
+            about = parse(text.encode())
             if about["format"] not in range(OLDEST, FORMAT + 1):
                 reads = f"format {FORMAT}" if OLDEST == FORMAT else f"formats {OLDEST} to {FORMAT}"
                 raise RunError(f"{path}: checkpoint format {about['format']}, but this dltrain reads {reads}")

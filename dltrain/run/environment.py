@@ -15,6 +15,7 @@ from dltrain.backend.process import available_cores
 from dltrain.registry import PLUGINS
 
 VARIABLES = ("OPENBLAS_", "OMP_", "MKL_", "CUPY_", "CUBLAS_", "NPY_", "NVIDIA_TF32", "DLTRAIN_")
+MOST_LETTERS = 200  # of a value that is shown
 HARMLESS = {"threads", "command", "cores", "platform", "kernels_note"}
 
 
@@ -64,7 +65,10 @@ def _bits(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    return "nothing" if value in (None, {}, []) else " ".join(str(value).split())
+    if value in (None, {}, []):
+        return "nothing"
+    text = " ".join(str(value).split())
+    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…"
 
 
 def _cpu() -> str:

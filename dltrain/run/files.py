@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import time
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -89,21 +88,6 @@ def to_json(content: Row) -> bytes:
 def to_lines(*rows: Row) -> str:
     """Raises ValueError for numbers that JSON has not: not-a-number and infinities."""
     return "".join(_encode(row) + "\n" for row in rows)
-
-
-def readable(content: bytes) -> tuple[list[Row], int]:
-    """The rows of a log before the first line that is torn or damaged, and how many bytes they take."""
-    rows, length = [], 0
-    for line in BytesIO(content):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(row, dict) or not line.endswith(b"\n"):
-            break
-        rows.append(row)
-        length += len(line)
-    return rows, length
 
 
 class BufferedWriter:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dltrain.errors import ConfigError, RunError
 from dltrain.run.files import write_atomically
+from dltrain.run.reader import LARGE_FILE, read_json
 from dltrain.run.rundir import GROUP, NAME, RunDir, all_runs
 
 STAMP = "%Y%m%d-%H%M%S"
@@ -64,11 +65,11 @@ class Group:
     def read(cls, path: Path) -> "Group":
         """Raises RunError where it is damaged."""
         try:
-            plan = json.loads((path / GROUP).read_bytes())
+            plan = read_json(path / GROUP, LARGE_FILE)
             members = [Member(str(m["label"]), [str(change) for change in m["changes"]]) for m in plan["members"]]
             return cls(path, members, plan["smoke"] is True)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise RunError(f"{path / 'group.json'}: cannot be read ({error})") from None
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path / GROUP}: cannot be read ({error})") from None
 
     def run_of(self, member: Member) -> RunDir | None:
         """The newest run of a member; None where it has not begun."""

@@ -1,6 +1,5 @@
 """A run directory: the only place that knows what the files in it are called."""
 
-import json
 import logging
 import os
 import re
@@ -11,17 +10,16 @@ import socket
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from dltrain.errors import ConfigError, RunError
 from dltrain.run import files
 from dltrain.run.checkpoint import Checkpoint
-from dltrain.run.files import BufferedWriter, Lock, is_held, readable, to_json, to_lines, write_atomically
+from dltrain.run.files import BufferedWriter, Lock, is_held, to_json, to_lines, write_atomically
+from dltrain.run.reader import LOG_FILE, read_bytes, read_json, readable
+from dltrain.run.status import read_status
 
 DESCRIPTION, DIVERGED = "description.json", "diverged.json"
 ENDED = ("done", "diverged")  # of a status: a run that has come to its end
@@ -34,24 +32,6 @@ warn = logging.getLogger("dltrain").warning
 def name_of(config: str | Path) -> str:
     """What a run of this config is called unless said otherwise: as it, without what a run's name may not hold."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config).stem).lstrip("._-")[:100] or "run"
-
-
-@dataclass
-class _Status:
-    """What others rely on in a status.json, should there be these keys."""
-
-    status: str
-    host: str | None = None
-    started: str | None = None
-    epochs: int | None = None
-    steps: int | None = None
-    train: dict[str, float | None] = field(default_factory=dict)
-    validation: dict[str, float | None] = field(default_factory=dict)
-    test: dict[str, float | None] = field(default_factory=dict)
-    weights_sha256: str = ""
-    last: str = ""
-    best: str = ""
-    resumed: list[dict[str, Any]] = field(default_factory=list)
 
 
 class RunDir:
@@ -162,10 +142,12 @@ class RunDir:
         """Whether no process trains here, as far as this machine can know."""
         return not is_held(self.path)
 
-    def reopen(self, checkpoint: Checkpoint | None, note: dict[str, Any], config: str | None) -> None:
-        """Go on from a checkpoint, or from nothing: whatever was written after it is gone from the logs.
+    def reopen(self, checkpoint: Checkpoint | None, note: dict[str, Any], config: str | None, keep: int) -> None:
+        """Go on from a checkpoint, or from nothing: whatever was written after it is gone from the logs, and so are the
+        older checkpoints that a save which was broken off did not come to remove.
 
-        note: what status.json shall remember of this. config: the new text of config.yaml, if it changes.
+        note: what status.json shall remember of this. config: the new text of config.yaml, if it changes. keep: see
+        `save`.
         """
         if config is not None:
             write_atomically(self.config, config.encode())
@@ -181,13 +163,15 @@ class RunDir:
             best=best.name if best and best.exists() else None,
             resumed=[*before.get("resumed", []), {"at": _now(), "step": step, **note}],
         )
+        if checkpoint:
+            self._remove_older(checkpoint, keep)
 
     # --- status ---------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """What status.json says, with a run whose process is gone shown as crashed. Raises RunError."""
         try:
-            status = self._read_status()
+            status = read_status(self._status)
         except RunError as error:
             raise RunError(f"{error}; to have it written anew: dltrain fit --resume {self.path}") from None
         here = status.get("host") == socket.gethostname()
@@ -195,21 +179,10 @@ class RunDir:
             status["status"] = "crashed"
         return status
 
-    def _read_status(self) -> dict[str, Any]:
-        try:
-            status = json.loads(self._status.read_bytes())
-            TypeAdapter(_Status).validate_json(json.dumps(status, allow_nan=False))
-            if not all(isinstance(v, int | float | None) for key, v in status.items() if key.startswith("best_")):
-                raise ValueError("the best figure is no number")
-        except (OSError, ValueError, RecursionError) as error:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).splitlines()[:3])[:200]
-            raise RunError(f"{self._status}: cannot be read ({reason})") from None
-        return status  # type: ignore[no-any-return]
-
     def last_status(self) -> dict[str, Any]:
         """What status.json says, nothing where it is damaged: a training that goes on does not need it."""
         try:
-            return self._read_status() if self._status.exists() else {}
+            return read_status(self._status) if self._status.exists() else {}
         except RunError as error:
             warn(f"{error}; taken for empty")
             return {}
@@ -221,15 +194,15 @@ class RunDir:
 
     def recorded_environment(self) -> dict[str, Any]:
         """What env.json says; nothing where it cannot be read."""
-        with suppress(OSError, ValueError, RecursionError):
-            if isinstance(facts := json.loads(self.environment.read_bytes()), dict):
-                return facts
-        warn(f"{self.environment}: cannot be read")
-        return {}
+        try:
+            return read_json(self.environment)
+        except RunError as error:
+            warn(str(error))
+            return {}
 
     def result(self) -> dict[str, Any]:
         """What a finished or broken off `fit` prints of this run."""
-        status = self._read_status()
+        status = read_status(self._status)
         keys = ("status", "epochs", "steps", "train", "validation", "test", "weights_sha256")
         return {"run": str(self.path)} | {key: status[key] for key in keys if key in status}
 
@@ -262,9 +235,11 @@ class RunDir:
         """The lines of a log. A torn last line, left by a crash, is dropped, or what follows damage; that is told."""
         self.flush()
         try:
-            content = path.read_bytes()
+            content = read_bytes(path, LOG_FILE)
         except OSError:
             return []
+        except ValueError as error:
+            raise RunError(f"{path}: {error}, more than a training writes") from None
         rows, length = readable(content)
         if left := content[length:].count(b"\n"):
             warn(f"{path}:{len(rows) + 1}: damaged; {left} lines from here on are left out")
@@ -301,9 +276,15 @@ class RunDir:
         path = self._checkpoint_path(step)
         checkpoint.write(path)
         self.update_status(last=path.name, **({"best": path.name} if best else {}))
-        older = [saved for saved in self.saved_steps() if saved < step]
+        self._remove_older(checkpoint, keep)
+
+    def _remove_older(self, checkpoint: Checkpoint, keep: int) -> None:
+        older = [saved for saved in self.saved_steps() if saved < checkpoint.position.step]
         newest = older[max(0, len(older) - keep + 1) :]
-        best_names = (self._read_status().get("best"), self._checkpoint_path(checkpoint.progress.best_step or 0).name)
+        best_names = (
+            read_status(self._status).get("best"),
+            self._checkpoint_path(checkpoint.progress.best_step or 0).name,
+        )
         for saved in older:
             old = self._checkpoint_path(saved)
             if saved not in newest and old.name not in best_names:
@@ -330,7 +311,7 @@ class RunDir:
                 if step == steps[0]:
                     raise RunError(f"{error}; {again}") from None
                 warn(f"{error}; taking the one before it")
-        if not isinstance(named := self._read_status().get(which), str):
+        if not isinstance(named := read_status(self._status).get(which), str):
             raise RunError(f"{self.path}: this run has no {which} checkpoint yet")
         if not (path := self.checkpoints / Path(named).name).exists():
             raise RunError(f"{path}: there is no such checkpoint; {again}")

@@ -1,6 +1,5 @@
 """RunSpec -> everything a training needs, and a saved run -> the model it trained."""
 
-import json
 import logging
 import sys
 from collections.abc import Iterable
@@ -28,6 +27,7 @@ from dltrain.registry import PLUGINS
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.environment import environment
 from dltrain.run.find import find_run
+from dltrain.run.reader import read_json
 from dltrain.run.rundir import RunDir
 from dltrain.spec.build import build_model, build_source, placed
 from dltrain.spec.load import load, loads, replace
@@ -165,8 +165,8 @@ class Restored:
 def require_plugins(run: RunDir) -> None:
     """Raise RunError, saying which, where a plugin that the run was trained with has not been loaded."""
     try:
-        needed = [Path(plugin["file"]) for plugin in json.loads(run.environment.read_bytes()).get("plugins", [])]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        needed = [Path(plugin["file"]) for plugin in read_json(run.environment).get("plugins", [])]
+    except (RunError, KeyError, TypeError):
         return  # what was recorded is lost; if a part is missing, reading the config will say so
     loaded = {Path(plugin["file"]).name for plugin in PLUGINS}
     if missing := [path for path in needed if path.name not in loaded]:

@@ -4,7 +4,6 @@ What it finds is kept with the run (`eval/<split>.json` and the inputs of the mi
 a report can be made where the data set is not.
 """
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -15,9 +14,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from dltrain.backend import to_host
+from dltrain.errors import RunError
 from dltrain.nn import Loss, Model
 from dltrain.ops import softmax
 from dltrain.run.files import to_json
+from dltrain.run.reader import LARGE_FILE, read_bytes, read_json
 from dltrain.run.rundir import RunDir, analysis_files
 from dltrain.train.callbacks import Sink
 from dltrain.train.evaluate import evaluate
@@ -31,6 +32,7 @@ Array = Any
 MISTAKES = 24  # that are listed and kept with their inputs, the most confident ones
 PAIRS = 300  # examples of a regression that are kept as target and output
 LARGE = 1 << 16  # numbers in an input that is too large to be kept
+MOST_BYTES = 10 * MISTAKES * LARGE  # of a file with the inputs of mistakes
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,10 @@ def load_analysis(run: RunDir) -> tuple[dict[str, Any], Array] | None:
     for split in ("test", "validation", "train"):
         found_in, inputs_in = analysis_files(split)
         try:
-            found = json.loads((run.path / found_in).read_bytes())
-            inputs = load((run.path / inputs_in).read_bytes())["inputs"]
-            if found["split"] == split and len(inputs) <= len(found.get("mistakes", ())):
+            found = read_json(run.path / found_in, LARGE_FILE)
+            inputs = load(read_bytes(run.path / inputs_in, MOST_BYTES))["inputs"]
+            if found["split"] == split and len(inputs) <= len(found.get("mistakes", ())) <= MISTAKES:
                 return found, inputs
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError):
+        except (RunError, OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
             continue
     return None

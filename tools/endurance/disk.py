@@ -33,8 +33,9 @@ def go_on(run: RunDir) -> None:
     run.hold()
     try:
         checkpoint = run.checkpoint("last") if run.has_checkpoint() else None
-        run.reopen(checkpoint, {}, None)
-        fit(small_job(), run, 1, Silent(), checkpoint)
+        job = small_job()
+        run.reopen(checkpoint, {}, None, job.checkpoint.keep)
+        fit(job, run, 1, Silent(), checkpoint)
     finally:
         run.release()
 

@@ -260,6 +260,9 @@ def other_texts() -> Contents:
     return {
         "json that is deep": b"[" * 1_000_000,
         "json of a huge number": b'{"status": "done", "steps": ' + b"9" * 100_000 + b"}",
+        "json of many digits": b'{"status": "done", "event": "epoch", "steps": ' + b"9" * 4000 + b"}\n",
+        "json that is rather deep": b'{"status": "done", "event": "step", "numpy": ' + b"[" * 40 + b"]" * 40 + b"}\n",
+        "json of many values": b'{"status": "done", "numpy": [' + b"[0]," * 400_000 + b"0]}\n",
         "json of what is no number": b'{"status": "done", "best_loss": NaN, "event": "step", "step": Infinity}\n',
         "json of half a character": b'{"status": "\\ud800", "event": "\\udfff", "host": "\\ud800"}\n',
         "json of control characters": b'{"status": "\\u001b]0;x\\u0007", "event": "step", "command": ["\\u001b[2J"]}\n',

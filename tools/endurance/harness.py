@@ -103,6 +103,7 @@ def remains(run: RunDir) -> dict[str, Any]:
         "position": (kept.position, progress),
         "metrics": TIMES.sub(b"", run.metrics.read_bytes()),
         "layers": run.layers.read_bytes(),
+        "checkpoints": run.saved_steps(),
         "status": {key: value for key, value in run.status().items() if key not in lost},
     }
 

@@ -171,6 +171,7 @@ def check(count: int, seed: int, folder: Path) -> dict[str, Any]:
         problems = {
             f"exit code {code}": code not in ((0, 1, 2) if POSITIONS[kind].goes_on else (1, 2)),
             "a traceback": "Traceback" in told or "this is a bug" in told,
+            "an escape sequence": "\x1b" in told,
             f"{spent:.2f} s, {extra:.0f} MB": code != 0 and (spent >= SECONDS or extra >= MEGABYTES),
             "it ran": mark.exists(),
             "something outside was changed": not scene.untouched(),
@@ -208,5 +209,5 @@ def _watched(words: Words, folder: Path) -> int:
     result = dltrain(*words)
     spent = time.process_time() - started
     extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - usage.ru_maxrss) / 1024
-    print(result.err, f"spent {spent} {extra}", file=sys.stderr, flush=True)
+    print(result.out, result.err, f"spent {spent} {extra}", file=sys.stderr, flush=True)
     return result.code
