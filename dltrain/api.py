@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dltrain.backend import choose_kernels, open_device
 from dltrain.backend.process import settle as settle_process
-from dltrain.data import apply, default_data_dir
+from dltrain.data import default_data_dir
 from dltrain.errors import ConfigError, DataError, DltrainError, RunError
 from dltrain.report.tensorboard import TensorBoard, required
 from dltrain.run.checkpoint import Checkpoint
@@ -268,11 +268,11 @@ class Run:
         if examples.shape[1:] != learned.input_shape or examples.dtype.kind not in "buif" or not len(examples):
             raise DataError(f"predict takes numbers (N, …) with {learned.input_shape} for each, not {examples.shape}")
         with np.errstate(all="ignore"):  # what is not finite shows in the result
-            ready = apply(examples, *learned.scale_and_shift(restored.device.dtype))
+            ready = learned.ready(examples, restored.device.dtype)
             found: NDArray[Any] = predict(
                 restored.model, restored.loss, ready, restored.device, restored.spec.train.batch_size
             )
-        return found
+        return found if learned.classes else learned.target_units(found)
 
     def _model(self) -> Restored:
         """The weights are read when they are first asked for."""

@@ -280,6 +280,10 @@ def losses() -> Iterator[Case]:
         yield Case("binary_cross_entropy", f"{n}, 1/{share} of a batch", inputs, {"count": n * share})
         inputs = distinct(n, 1), distinct(n, seed=4, lowest=0.0, highest=1.0)
         yield Case("binary_cross_entropy", f"{n}, 1/{share}, between the classes", inputs, {"count": n * share})
+    for (n, labels), share in product([(1, 1), (4, 3), (5, 10)], (None, 1, 3)):
+        inputs = distinct(n, labels), rng(4).integers(0, 2, (n, labels)).astype(float)
+        name = f"{n}x{labels}" + (f", 1/{share} of a batch" if share else ", the mean")
+        yield Case("labels_cross_entropy", name, inputs, {"count": n * share} if share else {})
     for op, columns in (("cross_entropy", 3), ("hinge", 3), ("binary_cross_entropy", 1)):
         inputs, weights = (distinct(5, columns), rng(4).integers(0, 2, 5)), rng(5).uniform(0.1, 3, 5)
         yield Case(op, "examples that count more than others", inputs, {"count": 7.5, "weights": weights})

@@ -182,6 +182,15 @@ def hinge(scores: Array, targets: Array, count: float | None = None, weights: Ar
     return total / mean_by(count, len(scores), weights)
 
 
+def labels_cross_entropy(logits: Array, targets: Array, count: int | None = None) -> float:
+    """-log of how probable each label is to be as it is, mean over the labels."""
+    total = 0.0
+    for z, t in zip(logits.ravel().tolist(), targets.ravel().tolist(), strict=True):
+        p = 1 / (1 + np.exp(-z))
+        total -= np.log(p if t else 1 - p)
+    return total / logits.shape[1] / mean_by(count, len(logits))
+
+
 def mae(prediction: Array, targets: Array, count: int | None = None) -> float:
     sizes = [abs(p - t) for p, t in zip(prediction.ravel(), targets.ravel(), strict=True)]
     return sum(sizes) / (len(sizes) / len(prediction)) / mean_by(count, len(prediction))

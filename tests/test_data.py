@@ -31,10 +31,14 @@ from dltrain.data import (
 from dltrain.data.digits import Digits
 from dltrain.data.fashion_mnist import FashionMnist
 from dltrain.data.mnist import Mnist, read_idx
+from dltrain.data.preprocess import LATER
 from dltrain.errors import ConfigError, DataError, ShapeError
 
 REAL = pytest.mark.skipif("DLTRAIN_DATA" not in os.environ, reason="DLTRAIN_DATA is not set")
-COMMON = ["test", "validation", "fold", "stratified", "split_seed", "class_weights", "normalize", "augment", "mixup"]
+COMMON = [
+    "test", "validation", "fold", "stratified", "split_seed", "class_weights", "normalize", "normalize_targets",
+    "augment", "mixup",
+]  # fmt: skip
 TOY = ["examples", "noise", "features", "seed"]
 
 # name -> settings, input shape, classes, examples by split and class, mean and deviation of the training part in
@@ -56,7 +60,10 @@ FACTS: dict[str, tuple[list[str], Any]] = {
         ((32, 32, 3), "airplane truck", [5000] * 10, [1000] * 10, [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
     ),
     "npz": (["path", "pixel_range"], None),
-    "csv": (["path", "target", "test_path", "task", "ignore", "categorical", "missing"], None),
+    "csv": (
+        ["path", "target", "test_path", "task", "columns", "ignore", "categorical", "missing", "missing_values",
+         "delimiter", "decimal", "thousands", "label_separator", "group", "time"], None,
+    ),
     "penguins": (["missing"], None),
     "fashion_mnist": ([], None),
     "text": (["path", "length", "stride", "held_out"], None),
@@ -333,7 +340,7 @@ def test_json(learned):
 def test_malformed_json(change):
     with pytest.raises(DataError, match="damaged"):
         Preprocessing.from_json(LEARNED[0].to_json() | change)
-    for key in LEARNED[0].to_json().keys() - {"class_weights"}:  # which older files do not have
+    for key in LEARNED[0].to_json().keys() - LATER:  # which older files do not have
         with pytest.raises(DataError, match="damaged"):
             Preprocessing.from_json({k: v for k, v in LEARNED[0].to_json().items() if k != key})
     with pytest.raises(DataError, match="damaged"):

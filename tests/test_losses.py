@@ -55,7 +55,7 @@ def test_it_can_be_learned(name: str, tmp_path: Path, device: Device) -> None:
     if job.loss.classification:
         assert result["test"]["accuracy"] >= 0.9
     else:
-        assert result["test"].keys() == {"loss"}
+        assert result["test"].keys() == {"loss", "mae", "r2"}
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -17,7 +17,7 @@ from dltrain.train import loop
 from dltrain.train.evaluate import evaluate
 from dltrain.train.metrics import FROM_SCORES, Answers, from_confusion, from_scores
 from dltrain.train.parallel import ThreadPool
-from dltrain.train.settings import CLASSES, HIGHER, METRICS, NUMBERS, MetricsSettings
+from dltrain.train.settings import CLASSES, HIGHER, LABELS, METRICS, NUMBERS, MetricsSettings
 
 Array = np.ndarray[Any, Any]
 
@@ -31,6 +31,8 @@ def logits(probabilities: list[list[float]]) -> Array:
     return np.log(probabilities)
 
 
+LABEL_SCORES = [[1, -1, 2], [-1, 3, -2], [2, 2, -1], [-3, -1, -1]]
+LABEL_TARGETS = [[1, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 0]]
 # figure, scores, targets, settings, the value worked out by hand
 BY_HAND: list[tuple[str, Any, Any, dict[str, Any], float | None]] = [
     # ranks of the right class: 1, 2, 3, and 2 because of equal scores the first is ahead
@@ -55,12 +57,17 @@ BY_HAND: list[tuple[str, Any, Any, dict[str, Any], float | None]] = [
     ("r2", [[1.0], [2], [4]], [[1.0], [2], [3]], {}, 0.5),
     ("r2", [[1.0, 0], [2, 5], [3, 10]], [[1.0, 10], [2, 5], [3, 0]], {}, (1 - 3) / 2),
     ("r2", [[1.0], [2]], [[3.0], [3]], {}, None),
+    # scikit-learn 1.9, accuracy_score and f1_score: labels 0 to 2 have F1 of 1, 2/3 and 0
+    ("exact_match", LABEL_SCORES, LABEL_TARGETS, {}, 0.25),
+    ("f1_micro", LABEL_SCORES, LABEL_TARGETS, {}, 2 / 3),
+    ("f1_micro", [[-1.0, -1]], [[0, 0]], {}, None),
+    ("f1_macro", LABEL_SCORES, LABEL_TARGETS, {}, (1 + 2 / 3 + 0) / 3),
 ]  # fmt: skip
 
 
 def test_every_figure_has_a_case() -> None:
     assert {case[0] for case in BY_HAND} == set(FROM_SCORES)
-    assert {*CLASSES, *NUMBERS, "loss"} == set(METRICS) and set(METRICS) >= HIGHER
+    assert {*CLASSES, *NUMBERS, *LABELS, "loss"} == set(METRICS) and set(METRICS) >= HIGHER
     assert set(FROM_SCORES) == set(METRICS) - {"loss", "accuracy", "precision", "recall", "f1"}
 
 

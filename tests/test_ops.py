@@ -59,6 +59,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "maximum": np.maximum,
     "mean": np.mean,
     "minimum": np.minimum,
+    "labels_cross_entropy": plain.labels_cross_entropy,
     "mse": plain.mse,
     "multiply": np.multiply,
     "negative": np.negative,

@@ -112,8 +112,11 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "a huge cell": ("a,kind\n" + "x" * 200_000 + ",y\n", {}, "cannot be read as comma-separated"),
     "no such target": ("a,b\n1,2\n", {}, r"data\.target: .*no column 'kind'; it has a, b"),
     "no targets": ("a,kind\n1,NA\n", {}, "every row misses kind"),
-    "an empty column": ("a,b,kind\n1,,x\n2,,y\n", {}, r"column 'b' is empty; leave it out with data\.ignore: \[b\]"),
-    "all different": ("a,kind\n" + "".join(f"t{i},x\n" for i in range(1001)), {}, "1,001 different texts such as 't0'"),
+    "only empty columns": ("b,kind\n,x\n,y\n", {}, r"no input column is left; column 'b' is empty and left out"),
+    "all different": (
+        "a,kind\n" + "".join(f"t{i},x\n" for i in range(1001)), {"categorical": ("a",)},
+        "1,001 different texts such as 't0'",
+    ),
     "numbers and text": ("a,kind\n1,x\n?,x\ntwo,x\n", {}, r"a\.csv:4: column 'a' holds numbers, but also 'two'; mend"),
     "too large": ("a,kind\n1e39,x\n", {}, r"a\.csv:2: column 'a' holds a number too large"),
     "text to predict": ("a,kind\n1,2\n1,x\n", {"task": "regression"}, r"a\.csv:3: column 'kind' should be a number"),
@@ -164,7 +167,7 @@ def test_penguins_are_what_the_file_holds():
         sex = [NAN] * 2 if row["sex"] == "NA" else [row["sex"] == "female", row["sex"] == "male"]
         island = [row["island"] == name for name in ("Biscoe", "Dream", "Torgersen")]
         np.testing.assert_array_equal(found, np.array([*island, *numbers, *sex], np.float32))
-    assert Csv.columns.func(source) == source.columns, "the columns are those that the file shows"
+    assert Csv.columns.fget(source) == source.columns, "the columns are those that the file shows"
 
 
 @pytest.mark.skipif("DLTRAIN_DATA" not in os.environ, reason="DLTRAIN_DATA is not set")
@@ -246,7 +249,7 @@ def test_rows_that_are_left_out_are_counted_everywhere(tmp_path):
         CONFIG.format(data=f"type: csv, path: {path}, target: cls", stratified="true", units=2, loss="cross_entropy"),
         "g.yaml",
     )
-    note = f"{path}: 20 of 100 rows left out: cls is missing"
+    note = f"{path}: 20 of 100 rows left out: cls is missing (first in line 6)"
     fit = done("fit", config, "--runs-dir", tmp_path / "runs", "--max-steps", "2")
     assert note in fit.err
     run = next((tmp_path / "runs").iterdir())

@@ -1,6 +1,7 @@
 """The data: are the classes there, do the labels belong to the inputs, is the test part new, is the range right?"""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -11,6 +12,7 @@ from dltrain.check.subject import Subject
 
 Array = Any
 MOST = 60_000  # examples of a split that are looked at for duplicates
+SHOWN = 20  # columns
 SAMPLE = 4096  # examples whose range is looked at
 NEIGHBOURS, ASKED = 4000, 500  # examples among which the nearest ones are looked for, and for how many
 
@@ -18,13 +20,32 @@ NEIGHBOURS, ASKED = 4000, 500  # examples among which the nearest ones are looke
 def reading(subject: Subject) -> Finding:
     """What was left out when the data were read, or taken for something that it may not be."""
     splits = ", ".join(f"{loader.size:,} {name}" for name, loader in subject.job.loaders.items())
-    notes = subject.job.notes
-    return judged("reading", f"examples: {splits}", (bool(notes), "warned", "; ".join(notes)), notes=list(notes))
+    notes, columns = subject.job.notes, subject.job.column_facts
+    found = f"examples: {splits}"
+    if columns:
+        more = f" and {len(columns) - SHOWN:,} more" if len(columns) > SHOWN else ""
+        found += f"; columns: {'; '.join(map(_in_words, columns[:SHOWN]))}{more}"
+    return judged(
+        "reading", found, (bool(notes), "warned", "; ".join(notes)), notes=list(notes), columns=list(columns)
+    )
+
+
+def _in_words(column: Mapping[str, Any]) -> str:
+    """`age: number, 1 to 79, 20% missing`"""
+    holds = f", {column['from']:.6g} to {column['to']:.6g}" if column["type"] == "number" else ""
+    if column["type"] == "date":
+        holds = f", {column['from']} to {column['to']}"
+    if "different" in column:
+        holds = f", {column['different']:,} {'words' if column['type'] == 'text' else 'different'}"
+    missing = f", {column['missing']:.0%} missing" if column["missing"] else ""
+    return f"{column['name']}: {column['type']}{holds}{missing}"
 
 
 def classes(subject: Subject) -> Finding:
     """Every class must occur in the training part, and it helps when none is rare."""
     names = subject.class_names
+    if subject.job.loss.multilabel:
+        return _labels(subject)
     if names is None:
         spread = subject.train.targets().std(axis=0)
         constant = [i for i, s in enumerate(spread) if s == 0]
@@ -44,10 +65,27 @@ def classes(subject: Subject) -> Finding:
     return judged(
         "classes",
         found,
+        (len(names) == 1, "failed", f"all examples are {names[0]}: there is nothing to tell apart"),
         (bool(absent["train"]), "failed", f"no training example of {', '.join(absent['train'])}"),
         (train[many] > 10 * train[few], "warned", "accuracy hides the rare classes: look at recall, in `dltrain eval`"),
         (bool(elsewhere), "warned", f"{elsewhere}: its figures say nothing about them"),
         counts={split: c.tolist() for split, c in counts.items()},
+    )
+
+
+def _labels(subject: Subject) -> Finding:
+    """Each label must be right in some training examples, and wrong in others."""
+    names = subject.job.preprocessing.classes or ()
+    shares = subject.train.targets().mean(axis=0)
+    few, many = int(shares.argmin()), int(shares.argmax())
+    same = [name for name, share in zip(names, shares, strict=True) if share in (0, 1)]
+    found = f"{len(names)} labels, the rarest {names[few]} ({shares[few]:.1%}), the most common {names[many]} "
+    found += f"({shares[many]:.1%}); {shares.sum():.2g} of them in an example on average"
+    return judged(
+        "classes",
+        found,
+        (bool(same), "failed", f"{', '.join(same)}: the same in all training examples, so nothing can be learnt"),
+        (shares[few] < 0.01, "warned", f"{names[few]} is rare: look at its recall, in `dltrain eval`"),
     )
 
 

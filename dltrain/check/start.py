@@ -42,11 +42,11 @@ def output(subject: Subject) -> Finding:
     last = next((layer for layer in backwards if layer.observed or isinstance(layer, Join)), None)
     activation = last.activation if last else None
     name = last.name if last else ""
-    if subject.class_names is not None:
+    if subject.class_names is not None or subject.job.loss.multilabel:
         advice = f"give {name} `activation: none`: the loss wants numbers of any size and does the rest itself"
         found = f"activation {activation or 'none'} before the loss"
         return judged("output", found, (bool(activation), "failed", advice))
-    targets = subject.train.targets()
+    targets = to_host(subject.train.targets_of(np.arange(subject.train.size)))  # as the network should give them
     low, high = float(targets.min()), float(targets.max())
     bounds = {"relu": (0.0, np.inf), "sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0)}
     least, most = bounds.get(activation or "", (-np.inf, np.inf))

@@ -76,11 +76,17 @@ class Subject:
 
     @cached_property
     def guess(self) -> float:
-        """The loss of answering the same to everything: 0 for each class, or the mean of the targets."""
+        """The loss of answering the same to everything: 0 for each class, how frequent each label is, or the mean
+        of the targets."""
         x, targets = self.train.examples(self.first_batch)
         output = self.job.device.xp.zeros((len(targets), *self.job.model.out_shape), x.dtype)
         if self.class_names is None:
-            output = output + self.job.device.asarray(self.train.targets().mean(axis=0))
+            known = to_host(self.train.targets_of(np.arange(self.train.size)))  # as the network should give them
+            mean = known.mean(axis=0)
+            if self.job.loss.multilabel:
+                share = np.clip(mean, 1e-6, 1 - 1e-6)
+                mean = np.log(share / (1 - share))
+            output = output + self.job.device.asarray(mean)
         return float(to_host(self.job.loss(Tensor(output), targets, self.job.loss.count(targets)).data))
 
     def words(self, examples: int) -> Callable[[str, str, int], Array]:

@@ -58,7 +58,6 @@ def predict(
 
     from dltrain.backend.process import settle
     from dltrain.cli.predictions import Answers, Shown, Written
-    from dltrain.data import apply
     from dltrain.data.given import Unlike, find_given, in_batches
     from dltrain.errors import DataError
     from dltrain.spec import restore
@@ -77,7 +76,7 @@ def predict(
             console.warning(note)
         for given in in_batches(_read(files, learned, keep or [], unlike, failed), size):
             with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
-                x = apply(given.examples, *learned.scale_and_shift(restored.device.dtype))
+                x = learned.ready(given.examples, restored.device.dtype)
                 outputs = ask(restored.model, restored.loss, x, restored.device, size)
             for name, kept, found in zip(given.names, given.kept, outputs, strict=True):
                 if not np.isfinite(found).all():
@@ -133,8 +132,10 @@ def _read(
 
 def _answer(output: Any, learned: "Preprocessing") -> dict[str, Any]:
     if learned.classes is None:
-        return {"values": [float(value) for value in output]}
+        return {"values": [float(value) for value in learned.target_units(output)]}
     probabilities = dict(zip(learned.classes, map(float, output), strict=True))
+    if learned.multilabel:
+        return {"class": "; ".join(n for n, p in probabilities.items() if p > 0.5), "probabilities": probabilities}
     return {"class": learned.classes[int(output.argmax())], "probabilities": probabilities}
 
 

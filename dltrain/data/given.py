@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.columns import read_table
 from dltrain.data.image_folder import is_hidden
 from dltrain.data.images import ENDINGS, REMARKS, read_picture
 from dltrain.data.npz import read_inputs
@@ -21,7 +20,7 @@ from dltrain.errors import DataError
 Kind = Literal["picture", "table", "text", "array"]
 OF_KIND: dict[Kind, tuple[str, ...]] = {
     "picture": ENDINGS,
-    "table": (".csv", ".tsv", ".tab", ".txt"),
+    "table": (".csv", ".tsv", ".tab", ".txt", ".parquet"),
     "text": (".txt",),
     "array": (),
 }  # endings of the files that a folder is searched for, beside npz
@@ -45,11 +44,12 @@ class Given:
 
 @dataclass
 class Unlike:
-    """What is to be said of pictures that are not like those of the training, or were not read as a whole: how often,
-    and of which first."""
+    """What is to be said of inputs that are not like those of the training, or were not read as a whole: of pictures
+    how often, and of which first; of tables in `notes`."""
 
     pictures: int = 0
     met: dict[str, tuple[int, Path]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, path: Path, remarks: Sequence[str]) -> None:
         self.pictures += 1
@@ -59,8 +59,8 @@ class Unlike:
 
     def lines(self) -> list[str]:
         if self.pictures == 1:
-            return [f"{first}: {remark}" for remark, (_, first) in self.met.items()]
-        return [
+            return self.notes + [f"{first}: {remark}" for remark, (_, first) in self.met.items()]
+        return self.notes + [
             f"{count:,} of {self.pictures:,} pictures: {remark}; the first is {first}"
             for remark, (count, first) in self.met.items()
         ]
@@ -123,12 +123,11 @@ def read_given(path: Path, learned: Preprocessing, keep: Sequence[str], unlike: 
         raise DataError(f"{path}: is no table, so it has no column {keep[0]!r} to keep")
     match kind:
         case "table":
-            lines, examples = read_rows(path, learned)
-            names = [f"{path}:{line}" for line in lines]
-            if not keep:
-                return Given(names, examples, [[] for _ in names])
-            table = read_table(path)
-            return Given(names, examples, [list(texts) for texts in zip(*map(table.cells, keep), strict=True)])
+            rows = read_rows(path, learned)
+            unlike.notes += rows.notes
+            kept = [rows.table.cells(name) for name in keep]
+            texts = [[cells.text(row) for cells in kept] for row in range(len(rows.table))]
+            return Given([f"{path}:{line}" for line in rows.table.lines], rows.inputs, texts)
         case "text":
             return Given([str(path)], read_ending(path, learned), [[]])
         case "picture":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.npz_file import Header, open_npz
 from dltrain.data.pixels import Pixels
-from dltrain.data.source import SOURCES, Source, Split
+from dltrain.data.source import SOURCES, Source, Split, narrowed
 from dltrain.errors import DataError, SettingError
 from dltrain.registry import FilePath
 
@@ -139,9 +139,13 @@ def _as_inputs(values: NDArray[Any], where: str) -> NDArray[Any]:
 
 
 def _finite(values: NDArray[Any], where: str) -> NDArray[Any]:
-    """As float32, C-contiguous, after making sure that training on it can work."""
+    """As float32 (float64 where that would lose digits), C-contiguous, once it is sure that training on it can work."""
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(values, np.float32)
     if not np.isfinite(converted).all():
         raise DataError(f"{where} holds values that are not finite in float32 (nan, inf or too large)")
-    return converted
+    if values.dtype.kind == "f" and values.dtype.itemsize <= 4:
+        return converted
+    channels = values.shape[-1] if values.ndim > 1 else 1
+    exact = narrowed(values.astype(np.float64).reshape(-1, channels))
+    return converted if exact.dtype == np.float32 else exact.reshape(values.shape)

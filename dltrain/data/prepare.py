@@ -1,5 +1,6 @@
 """From a data set and the common settings to splits that a network can be trained on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.augment import Augmentation
 from dltrain.data.preprocess import Preprocessing
-from dltrain.data.source import Normalize, Source, Split
+from dltrain.data.source import Normalize, NormalizeTargets, Source, Split
 from dltrain.data.split import Cuts, cut
 from dltrain.errors import DataError
 from dltrain.random import generator
@@ -19,11 +20,13 @@ WHOLE = Cuts()
 
 @dataclass(frozen=True)
 class Prepared:
-    """splits: "train", and "validation" and "test" where there are some, not yet normalised. notes: `Source.notes`."""
+    """splits: "train", and "validation" and "test" where there are some, not yet normalised. notes, column_facts: of
+    the source."""
 
     splits: dict[str, Split]
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
+    column_facts: Sequence[dict[str, Any]] = ()
 
 
 def prepare(
@@ -32,6 +35,7 @@ def prepare(
     *,
     cuts: Cuts = WHOLE,
     normalize: Normalize = "channel",
+    normalize_targets: NormalizeTargets = "auto",
     augment: tuple[Augmentation, ...] = (),
     seed: int,
 ) -> Prepared:
@@ -41,7 +45,7 @@ def prepare(
     """
     for augmentation in augment:
         augmentation.check(source.input_shape)
-    return _prepared(cut(source.load(data_dir), cuts, seed), source, normalize)
+    return _prepared(cut(source.load(data_dir), cuts, seed), source, normalize, normalize_targets)
 
 
 def load_split(source: Source, data_dir: Path, name: str, *, cuts: Cuts = WHOLE, seed: int) -> Split:
@@ -54,13 +58,22 @@ def load_split(source: Source, data_dir: Path, name: str, *, cuts: Cuts = WHOLE,
     return splits[name]
 
 
-def generated(source: Source, *, normalize: Normalize = "channel", seed: int, examples: int) -> Prepared:
+def generated(
+    source: Source,
+    *,
+    normalize: Normalize = "channel",
+    normalize_targets: NormalizeTargets = "auto",
+    seed: int,
+    examples: int,
+) -> Prepared:
     """Splits of random examples with the shapes and classes of `source`, for `fit --smoke` without its files."""
     splits = {name: _random_split(source, seed, name, examples) for name in ("train", "validation", "test")}
-    return _prepared(splits, source, normalize)
+    return _prepared(splits, source, normalize, normalize_targets)
 
 
-def _prepared(splits: dict[str, Split], source: Source, normalize: Normalize) -> Prepared:
+def _prepared(
+    splits: dict[str, Split], source: Source, normalize: Normalize, normalize_targets: NormalizeTargets
+) -> Prepared:
     learned = Preprocessing.learn(
         splits["train"],
         classes=source.classes,
@@ -68,8 +81,11 @@ def _prepared(splits: dict[str, Split], source: Source, normalize: Normalize) ->
         pixels=source.pixels,
         columns=source.columns,
         tolerant=source.tolerant,
+        normalize_targets=normalize_targets,
+        multilabel=source.multilabel,
+        missing_values=source.missing_values,
     )
-    return Prepared(splits, learned, source.notes)
+    return Prepared(splits, learned, source.notes, source.column_facts)
 
 
 def _random_split(source: Source, seed: int, name: str, examples: int) -> Split:
@@ -83,4 +99,6 @@ def _random_split(source: Source, seed: int, name: str, examples: int) -> Split:
         inputs = draw.uniform(-1, 1, shape).astype(np.float32)
     if source.classes is None:
         return Split(inputs, draw.uniform(-1, 1, (examples, source.outputs)).astype(np.float32))
+    if source.multilabel:
+        return Split(inputs, draw.integers(0, 2, (examples, source.outputs)).astype(np.float32))
     return Split(inputs, draw.integers(0, len(source.classes), examples))

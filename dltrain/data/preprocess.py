@@ -5,24 +5,29 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite, prod
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dltrain.data.ahead import parts
-from dltrain.data.columns import Column, encoded, read_table
+from dltrain.data.cells import MISSING, Table
+from dltrain.data.columns import Column
+from dltrain.data.encode import encoded
+from dltrain.data.number_format import PLAIN
 from dltrain.data.pixels import Pixels, told
-from dltrain.data.source import Normalize, OnDemand, Split
+from dltrain.data.source import CHUNK, Normalize, NormalizeTargets, OnDemand, Split, loses_digits
+from dltrain.data.table_file import read_table
+from dltrain.data.target_scale import TargetScale
 from dltrain.errors import DataError
 
 TINY = float(np.finfo(np.float32).tiny)  # a deviation below this has no finite inverse in float32
 DAMAGED = "the description of the training data (means, deviations, classes) is damaged"
-CHUNK = 1 << 20  # values that are widened to float64 at a time
-LARGE = 1 << 29  # bytes of a training part that SAMPLE of its examples stand for
+LARGE = 1 << 29  # bytes of a training part that is not in memory, for which SAMPLE of its examples stand
 SAMPLE = 4096
 LARGEST = 1 << 31  # size of an input along one axis
 FEW = 200  # pictures that are decoded to see how bright they are
+LATER = {"class_weights", "target_scale", "multilabel", "missing_values"}  # which older files do not have
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,13 @@ class Preprocessing:
     """All that `predict` must know of the training data; every checkpoint holds it.
 
     mean, std: of each channel (the last axis of an input) over the training part, std at least TINY; over SAMPLE of its
-    examples where it is LARGE; 0 and 1 with normalize "none".
+    examples where these are LARGE and on demand; 0 and 1 with normalize "none".
     pixels: how a picture file is read as the training inputs were.
     columns: of a table; None for other data.
     fill: what a missing value of each channel becomes, 0 for a category's; None where nothing may be missing.
     class_weights: how much an example of each class counts in a loss; None where all count the same.
+    target_scale: of numbers to predict; None where there are none, or where they stay as they are.
+    multilabel: whether several of the classes may be right. missing_values: cells of a table without a value.
     """
 
     input_shape: tuple[int, ...]
@@ -46,6 +53,9 @@ class Preprocessing:
     columns: tuple[Column, ...] | None = None
     fill: tuple[float, ...] | None = None
     class_weights: tuple[float, ...] | None = None
+    target_scale: TargetScale | None = None
+    multilabel: bool = False
+    missing_values: tuple[str, ...] = MISSING
 
     @classmethod
     def learn(
@@ -57,9 +67,14 @@ class Preprocessing:
         pixels: Pixels | None = None,
         columns: tuple[Column, ...] | None = None,
         tolerant: bool = False,
+        normalize_targets: NormalizeTargets = "none",
+        multilabel: bool = False,
+        missing_values: tuple[str, ...] = MISSING,
     ) -> "Preprocessing":
         """pixels: None where the range of the inputs tells.
         tolerant: whether missing numbers are filled in with the mean of those that are there.
+
+        Raises SettingError.
         """
         inputs, channels = train.inputs, train.inputs.shape[-1]
         zeros, ones = np.zeros(channels), np.ones(channels)
@@ -68,6 +83,10 @@ class Preprocessing:
         )
         if len(inputs.shape) == 4 and channels in (1, 3):
             learned = replace(learned, pixels=_pixels(inputs, pixels))
+        if normalize_targets == "auto":
+            normalize_targets = "none" if normalize == "none" else "standard"
+        scale = TargetScale.learn(train.targets, normalize_targets) if classes is None else None
+        learned = replace(learned, target_scale=scale, multilabel=multilabel, missing_values=missing_values)
         numeric = learned.numeric_channels()  # the 0 and 1 of categories stay
         if tolerant and not isinstance(inputs, OnDemand):
             learned = replace(learned, fill=tuple(np.where(numeric, _means(inputs), zeros).tolist()))
@@ -86,11 +105,32 @@ class Preprocessing:
             return [True] * len(self.mean)
         return [column.categories is None for column in self.columns for _ in range(column.width)]
 
+    @property
+    def wide(self) -> bool:
+        """Whether float32 has too few digits for (x - mean) / std: then it is computed in float64, before training."""
+        return bool(loses_digits(np.abs(self.mean), np.array(self.std)).any())
+
     def completed(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """The inputs with what is missing filled in; the same array where nothing can be missing."""
         if self.fill is None:
             return inputs
         return np.where(np.isnan(inputs), np.array(self.fill, inputs.dtype), inputs)
+
+    def ready(self, inputs: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """Inputs in the units of the data set, without gaps, as the network takes them."""
+        if self.wide:
+            exact: NDArray[Any] = ((inputs - np.array(self.mean)) / np.array(self.std)).astype(dtype)
+            return exact
+        return apply(inputs, *self.scale_and_shift(dtype))  # type: ignore[no-any-return]
+
+    def original(self, x: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of `ready`."""
+        units: NDArray[Any] = x * np.array(self.std) + np.array(self.mean)
+        return units
+
+    def target_units(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """What a network says of numbers to predict, (N, k), in their units."""
+        return outputs if self.target_scale is None else self.target_scale.undone(outputs)
 
     def scale_and_shift(self, dtype: DTypeLike = np.float32) -> tuple[NDArray[Any], NDArray[Any]]:
         """Two arrays (C,) with which (x - mean) / std is x * scale + shift; see `apply`."""
@@ -100,8 +140,8 @@ class Preprocessing:
     def to_json(self) -> dict[str, Any]:
         raw = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         raw["pixels"] = self.pixels.to_json()
-        if self.columns is not None:
-            raw["columns"] = [[c.name, None if c.categories is None else list(c.categories)] for c in self.columns]
+        raw["columns"] = None if self.columns is None else [column.to_json() for column in self.columns]
+        raw["target_scale"] = None if self.target_scale is None else self.target_scale.to_json()
         return raw
 
     @classmethod
@@ -118,7 +158,7 @@ class Preprocessing:
                 "fill": None | list() as fill,
                 **rest,
             } if (
-                rest.keys() - {"class_weights"} in ({"pixels"}, {"white"})  # older files have the latter
+                rest.keys() - LATER in ({"pixels"}, {"white"})  # older files have the latter
                 and normalize in get_args(Normalize)
                 and shape
                 and all(type(size) is int and 0 < size <= LARGEST for size in shape)
@@ -129,12 +169,19 @@ class Preprocessing:
                 and (classes is None or (classes and all(type(name) is str for name in classes)))
                 and len(set(classes or ())) == len(classes or ())
             ):  # fmt: skip
-                names = None if classes is None else tuple(classes)
-                table = None if columns is None else tuple(map(_column, columns))
-                values = None if fill is None else tuple(fill)
-                weights = _weights(rest.get("class_weights"), len(classes or ()))
-                pixels = _pixels_of(rest)
-                learned = cls(tuple(shape), names, normalize, tuple(mean), tuple(std), pixels, table, values, weights)
+                learned = cls(
+                    tuple(shape),
+                    None if classes is None else tuple(classes),
+                    normalize,
+                    tuple(mean),
+                    tuple(std),
+                    _pixels_of(rest),
+                    columns=None if columns is None else tuple(map(_column, columns)),
+                    fill=None if fill is None else tuple(fill),
+                    class_weights=_weights(rest.get("class_weights"), len(classes or ())),
+                    target_scale=_target_scale(rest.get("target_scale"), classes),
+                    **_of_tables(rest),
+                )
                 with np.errstate(over="ignore"):
                     finite = np.isfinite(learned.scale_and_shift()).all()
                 if finite and len(learned.numeric_channels()) == len(mean):
@@ -169,12 +216,29 @@ def _weights(raw: object, classes: int) -> tuple[float, ...] | None:
 
 
 def _column(raw: object) -> Column:
-    match raw:
-        case [str(name), None]:
-            return Column(name, None)
-        case [str(name), list(categories)] if categories and all(type(text) is str for text in categories):
-            return Column(name, tuple(categories))
+    try:
+        return Column.from_json(raw)
+    except ValueError:
+        raise DataError(DAMAGED) from None
+
+
+def _of_tables(raw: Mapping[Any, Any]) -> dict[str, Any]:
+    match raw.get("multilabel", False), raw.get("missing_values", list(MISSING)):
+        case bool(multilabel), list(texts) if all(type(text) is str for text in texts):
+            return {"multilabel": multilabel, "missing_values": tuple(texts)}
     raise DataError(DAMAGED)
+
+
+def _target_scale(raw: object, classes: list[Any] | None) -> TargetScale | None:
+    if raw is None:
+        return None
+    try:
+        scale = TargetScale.from_json(raw)
+    except ValueError:
+        raise DataError(DAMAGED) from None
+    if classes is not None:
+        raise DataError(DAMAGED)
+    return scale
 
 
 def _means(inputs: NDArray[Any]) -> NDArray[Any]:
@@ -185,17 +249,26 @@ def _means(inputs: NDArray[Any]) -> NDArray[Any]:
     return means
 
 
-def read_rows(path: Path, learned: Preprocessing) -> tuple[list[int], NDArray[Any]]:
-    """The rows of a table for `predict`: where each ends in the file, and the inputs (N, C). A column with what is to
-    be told may be there or not. Raises DataError."""
+class Rows(NamedTuple):
+    """inputs: (N, C). notes: what a user must know of how they were read."""
+
+    table: Table
+    inputs: NDArray[Any]
+    notes: tuple[str, ...]
+
+
+def read_rows(path: Path, learned: Preprocessing) -> Rows:
+    """The rows of a table for `predict`. The target's column may be there or not. Raises DataError."""
     if learned.columns is None or len(learned.input_shape) != 1:
         raise DataError(f"{path}: the network was not trained on a table")
-    table = read_table(path)
-    inputs = encoded(table, learned.columns)
+    formats = {column.name: column.format for column in learned.columns if column.format != PLAIN}
+    table = read_table(path, formats=formats or None)
+    found = encoded(table, learned.columns, learned.missing_values)
+    inputs = found.inputs if learned.wide else found.inputs.astype(np.float32)
     if learned.fill is None and (gaps := np.isnan(inputs).any(axis=1)).any():
         line = table.lines[int(gaps.argmax())]
         raise DataError(f"{path}:{line}: a value is missing, but the network was trained without such rows")
-    return table.lines, learned.completed(inputs)
+    return Rows(table, learned.completed(inputs), found.notes)
 
 
 def apply(x: Any, scale: Any, shift: Any) -> Any:
@@ -210,8 +283,8 @@ def channel_statistics(inputs: NDArray[Any] | OnDemand) -> tuple[tuple[float, ..
     """Mean and standard deviation (1 where a channel is constant) of every channel, the last axis.
 
     Sums of distances from the first example's first values, in float64: for bytes they are whole numbers
-    and exact, and a constant channel gives exactly 0. Of a LARGE set SAMPLE examples at equal distances are
-    looked at, whether or not it is in memory.
+    and exact, and a constant channel gives exactly 0. Of a LARGE set that is not in memory SAMPLE examples at equal
+    distances are looked at.
     """
     channels, width = inputs.shape[-1], prod(inputs.shape[1:])
     pivot, count = np.zeros(0), 0
@@ -230,12 +303,10 @@ def channel_statistics(inputs: NDArray[Any] | OnDemand) -> tuple[tuple[float, ..
 
 
 def _parts(inputs: NDArray[Any] | OnDemand) -> Iterator[NDArray[Any]]:
-    bytes_each = prod(inputs.shape[1:]) * inputs.dtype.itemsize
-    looked_at = min(len(inputs), SAMPLE) if len(inputs) * bytes_each > LARGE else len(inputs)
-    indices = np.arange(looked_at) * len(inputs) // looked_at
     if isinstance(inputs, OnDemand):
-        yield from parts(inputs, indices)
+        looked_at = min(len(inputs), SAMPLE) if len(inputs) * inputs.bytes_each > LARGE else len(inputs)
+        yield from parts(inputs, np.arange(looked_at) * len(inputs) // looked_at)
         return
     rows = max(1, CHUNK // prod(inputs.shape[1:]))
-    for first in range(0, looked_at, rows):
-        yield inputs[indices[first : first + rows]]
+    for first in range(0, len(inputs), rows):
+        yield inputs[first : first + rows]

@@ -12,12 +12,15 @@ from annotated_types import Ge
 from numpy.typing import DTypeLike, NDArray
 
 from dltrain.data.augment import Augmentation
+from dltrain.data.cells import MISSING
 from dltrain.data.columns import Column
 from dltrain.data.pixels import Pixels
 from dltrain.errors import DataError
 from dltrain.registry import Count, NonNegative, NonNegativeInt, Positive, Rate, Registry, Seed
 
 Normalize = Literal["channel", "none"]
+NormalizeTargets = Literal["auto", "standard", "log", "none"]
+CHUNK = 1 << 20  # values that are looked at together
 ClassWeights = Literal["none", "balanced"] | tuple[Positive, ...]
 
 
@@ -60,15 +63,18 @@ class OnDemand(ABC):
 class Split:
     """Examples, in memory or on demand.
 
-    inputs: uint8 or float32, (N, *input_shape), images channels last; NaN is a missing number of a table.
-    targets: class numbers, int64 (N,); or numbers to predict, float32 (N, k).
+    inputs: uint8 or float32, (N, *input_shape), images channels last; NaN is a missing number of a table. float64 where
+    float32 would lose what tells examples apart, see `narrowed`.
+    targets: class numbers, int64 (N,); numbers to predict, float32 (or float64) (N, k); or which of k labels are right,
+    0 and 1, float32 (N, k).
     groups: int64 (N,), equal for examples that must stay in one part, such as those of one patient; None where each
-    may go its own way.
+    may go its own way. times: float64 (N,), where the latest ones are to be held out; None where chance decides.
     """
 
     inputs: NDArray[Any] | OnDemand
     targets: NDArray[Any]
     groups: NDArray[Any] | None = None
+    times: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):
@@ -79,7 +85,8 @@ class Split:
 
     def take(self, indices: NDArray[Any]) -> "Split":
         inputs = self.inputs.take(indices) if isinstance(self.inputs, OnDemand) else self.inputs[indices]
-        return Split(inputs, self.targets[indices], None if self.groups is None else self.groups[indices])
+        apart = [None if values is None else values[indices] for values in (self.groups, self.times)]
+        return Split(inputs, self.targets[indices], *apart)
 
     def sha256(self) -> str:
         """Of inputs, as far as they are in memory, and targets: equal for equal examples in the same order."""
@@ -89,6 +96,31 @@ class Split:
             digest.update(f"{part.shape}{part.dtype.str}".encode())
             digest.update(content)
         return digest.hexdigest()
+
+
+def narrowed(values: NDArray[Any], numeric: NDArray[Any] | None = None) -> NDArray[Any]:
+    """float64 (N, C) as float32, unless a column's numbers are so large beside their spread that it would lose digits.
+
+    numeric: which columns to ask, (C,). NaN counts for nothing. Seconds since 1970 are such numbers.
+    """
+    step = max(1, CHUNK // max(1, len(values)))
+    for start in range(0, values.shape[1], step):
+        part = values[:, start : start + step]
+        if numeric is not None:
+            part = part[:, numeric[start : start + step]]
+        there = ~np.isnan(part)
+        count = np.maximum(there.sum(axis=0), 1)
+        distance = np.where(there, part - np.where(there, part, 0).sum(axis=0) / count, 0)
+        spread = np.sqrt((distance**2).sum(axis=0) / count)
+        if loses_digits(np.where(there, np.abs(part), 0).max(axis=0, initial=0), spread).any():
+            return values
+    return values.astype(np.float32)
+
+
+def loses_digits(size: NDArray[Any], spread: NDArray[Any]) -> NDArray[Any]:
+    """Whether float32 rounds numbers as large as `size` by more than a 10,000th of their spread, where they differ."""
+    lost: NDArray[Any] = (size * np.finfo(np.float32).eps > 1e-4 * spread) & (spread > 0)
+    return lost
 
 
 class Source(ABC):
@@ -115,9 +147,24 @@ class Source(ABC):
         return Pixels.of(self.input_shape)
 
     @property
+    def multilabel(self) -> bool:
+        """Whether several of the classes may be right for one example."""
+        return False
+
+    @property
     def columns(self) -> tuple[Column, ...] | None:
         """What the columns of a table are, for `predict` to read another one; None for other data."""
         return None
+
+    @property
+    def column_facts(self) -> list[dict[str, Any]]:
+        """What the columns of a table hold, see `columns.facts`."""
+        return []
+
+    @property
+    def missing_values(self) -> tuple[str, ...]:
+        """The cells of a table that say that nothing is known."""
+        return MISSING
 
     @property
     def tolerant(self) -> bool:
@@ -155,6 +202,7 @@ def common_settings(
     split_seed: Seed = 0,
     class_weights: ClassWeights = "none",
     normalize: Normalize = "channel",
+    normalize_targets: NormalizeTargets = "auto",
     augment: tuple[Augmentation, ...] = (),
     mixup: NonNegative = 0.0,
 ) -> None:
@@ -169,6 +217,9 @@ def common_settings(
     class_weights: a number for each class, by which its examples count; "balanced" lets every class count the same in
     all. Every loss, also of validation and test, is then Σ weight · loss / Σ weight over its examples.
     normalize: "channel" brings every channel to mean 0 and standard deviation 1, "none" leaves the values.
+    normalize_targets: numbers to predict. "standard" brings each to mean 0 and standard deviation 1 for the training
+    and undoes that in predictions and metrics; "log" takes their logarithm first; "none" leaves them. "auto" is
+    "standard", or "none" with normalize "none". The loss is that of the normalised targets.
     augment: changes made to training examples each time they are seen, in this order.
     mixup: above 0, training examples are blended with others of their batch, by shares from Beta(mixup, mixup).
     """

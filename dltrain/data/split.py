@@ -30,7 +30,10 @@ class Cuts:
 
 def cut(splits: dict[str, Split], cuts: Cuts, seed: int) -> dict[str, Split]:
     """The splits after cutting. Which examples are taken depends on the seed and, where there are some, on classes
-    (stratified) and groups alone; all keep their order. Raises SettingError."""
+    (stratified) and groups alone; or on the times alone, the latest ones first. All keep their order.
+
+    Raises SettingError.
+    """
     if cuts.validation and cuts.fold:
         raise SettingError("data.fold", "the fold is what validates; leave data.validation at 0")
     for name in ("test", "validation"):
@@ -41,11 +44,16 @@ def cut(splits: dict[str, Split], cuts: Cuts, seed: int) -> dict[str, Split]:
                 key, off = ("fold", "out") if fold else (name, "at 0")
                 raise SettingError(f"data.{key}", f"the data set has {name} examples of its own; leave this {off}")
             train = splits["train"]
+            if train.times is not None and (fold or cuts.stratified or train.groups is not None):
+                raise SettingError("data.time", "cuts by time alone; leave out fold, stratified and group")
             if cuts.stratified and train.targets.ndim > 1:
                 raise SettingError(
-                    "data.stratified", "a data set with numbers to predict has no classes to keep in proportion"
+                    "data.stratified", "is for examples of one class each, not for labels or numbers to predict"
                 )
-            if train.groups is not None:
+            if train.times is not None:
+                latest = np.argsort(train.times, kind="stable")
+                held = latest[-_number(name, share, len(train)) :]
+            elif train.groups is not None:
                 held = _whole_groups(train, name, share, fold, cuts.stratified, seed)
             else:
                 order = _shuffled(train.targets, cuts.stratified, seed, name)
@@ -151,8 +159,8 @@ def class_weights(setting: ClassWeights, targets: Array, classes: tuple[str, ...
     """
     if setting == "none":
         return None
-    if classes is None:
-        raise SettingError("data.class_weights", "a data set with numbers to predict has no classes to weigh")
+    if classes is None or targets.ndim > 1:
+        raise SettingError("data.class_weights", "is for examples of one class each, not for labels or numbers")
     if setting == "balanced":
         counts = np.bincount(targets, minlength=len(classes))
         return tuple((len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1))).tolist())

@@ -16,6 +16,7 @@ class Loss:
     """Called with (output, targets, count): the sum over the examples at hand, divided by `count`, that of the batch.
 
     classification: a target is the number of the right class, and `logits` of the output has a number for each.
+    multilabel: a target says of each label whether it is right, and the sigmoid of an output is how probable that is.
     entropy: the loss is -log of a probability, so that whoever knows only how frequent the classes are has their
     entropy as loss.
     weighable: whether an example can count more than another: whether `weights` is made use of.
@@ -23,6 +24,7 @@ class Loss:
     """
 
     classification: bool
+    multilabel = False
     entropy = False
     weighable = False
     class_weights: Array | None = None
@@ -45,6 +47,10 @@ class Loss:
     def logits(self, output: Array) -> Array:
         """(N, classes): the largest is the network's answer, and softmax makes probabilities of them."""
         return output
+
+    def for_labels(self) -> "Loss | None":
+        """This loss where several classes may be right; None where it is for one alone."""
+        return None
 
     def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
         raise NotImplementedError
@@ -72,12 +78,16 @@ class CrossEntropy(Loss):
 
 @LOSSES.register("binary_cross_entropy")
 class BinaryCrossEntropy(Loss):
-    """For two classes and a network with one output, whose sigmoid is the probability of the second class."""
+    """For two classes and a network with one output, whose sigmoid is the probability of the second class; or for
+    labels of which several may be right, with an output for each: the mean over the labels."""
 
     classification = entropy = weighable = True
 
     def outputs(self, classes: int) -> int | None:
         return 1 if classes == 2 else None
+
+    def for_labels(self) -> Loss:
+        return LabelsCrossEntropy()
 
     def logits(self, output: Array) -> Array:
         return array_module(output).concatenate([output * 0, output], axis=1)  # softmax of (0, z) is sigmoid of z
@@ -120,6 +130,13 @@ class _Regression(Loss):
     def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
         y: Tensor = type(self).function(output, targets=targets, count=count, **self.settings)
         return y
+
+
+class LabelsCrossEntropy(_Regression):
+    """binary_cross_entropy of labels of which several may be right."""
+
+    multilabel = True
+    function = staticmethod(ops.labels_cross_entropy)
 
 
 @LOSSES.register("mse")

@@ -70,6 +70,25 @@ def binary_cross_entropy(logits: Array, targets: Array, *, count: Array | None =
 
 
 @op
+def labels_cross_entropy(logits: Array, targets: Array, *, count: int | None = None) -> Any:
+    """The mean over labels of -log p, as in `mse`; p: how probable sigmoid(logit) makes it that a label is as it is.
+
+    Both (N, L), targets 0 or 1. As stable as `binary_cross_entropy`.
+    """
+    xp = array_module(logits)
+    _, scale = _difference("labels_cross_entropy", logits, targets, count)
+    t = _like(logits, targets).astype(logits.dtype)
+    tail = xp.exp(-xp.abs(logits))
+    y = (xp.maximum(logits, 0) - logits * t + xp.log1p(tail)).sum() / scale
+
+    def of_logits(g: Array) -> Array:
+        probability = xp.where(logits > 0, 1, tail) / (1 + tail)  # sigmoid(logits)
+        return (probability - t) * (g / scale)
+
+    return y, (of_logits, lambda g: -logits * (g / scale))
+
+
+@op
 def hinge(scores: Array, targets: Array, *, count: Array | None = None, weights: Weights = None) -> Any:
     """Σ max(0, 1 + score of a wrong class - score of the right one) / count, over examples and their wrong classes.
 

@@ -10,7 +10,7 @@ from dltrain.errors import ConfigError, SettingError, ShapeError
 from dltrain.nn import Loss, Network
 from dltrain.spec.network import build_network
 from dltrain.spec.runspec import RunSpec
-from dltrain.train.settings import CLASSES, NUMBERS
+from dltrain.train.settings import CLASSES, LABELS, NUMBERS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,23 +65,35 @@ def build_model(spec: RunSpec) -> Network:
 def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> None:
     assert spec.data
     loss, data, last = spec.loss.type, spec.data.type, spec.model.layers[-1]
-    built: Loss = spec.loss.build()
-    if built.classification != (source.classes is not None):
-        has = "numbers to predict" if source.classes is None else f"{len(source.classes)} classes"
-        wants = "classes" if source.classes is None else "numbers to predict"
-        raise ConfigError(f"{spec.position('loss')}  loss: {loss} is for {wants}, but {data} has {has}")
-    known = ("loss", *(NUMBERS if source.classes is None else CLASSES))
+    built: Loss | None = spec.loss.build()
+    kind = "numbers to predict" if source.classes is None else "labels" if source.multilabel else "classes"
+    what = f"{data} has {source.outputs} {kind}"
+    assert built
+    suits = built.classification == (source.classes is not None)
+    if source.multilabel:
+        built = built.for_labels()
+    if built is None or not suits:
+        wants = "numbers to predict" if not spec.loss.build().classification else "classes"
+        raise ConfigError(f"{spec.position('loss')}  loss: {loss} is for {wants}, but {what}{_remedy(spec, source)}")
+    known = ("loss", *(NUMBERS if source.classes is None else LABELS if source.multilabel else CLASSES))
     for name in (spec.metrics.best, *spec.metrics.report):
         if name not in known:
             path = "metrics.best" if name == spec.metrics.best else "metrics.report"
             raise ConfigError(f"{spec.position(path)}  {path}: {data} has no {name}; it has {', '.join(known)}")
-    outputs = source.outputs if source.classes is None else built.outputs(source.outputs)
-    what = f"{data} has {source.outputs} {'numbers to predict' if source.classes is None else 'classes'}"
+    outputs = built.outputs(source.outputs) if built.classification else source.outputs
     if outputs is None:
         raise ConfigError(f"{spec.position('loss')}  loss: {loss} is for two classes, but {what}; use cross_entropy")
     if shape != (outputs,):
         where = f"{spec.position(last.path)}  {last.path} ({last.common['name']})"
-        raise ConfigError(
-            f"{where}: the last layer gives {shape}, but {what}; "
-            f"it must give ({outputs},){'' if outputs == source.outputs else f' with {loss}'}"
-        )
+        must = f"it must give ({outputs},){'' if outputs == source.outputs else f' with {loss}'}"
+        raise ConfigError([f"{where}: the last layer gives {shape}, but {what}; {must}", *source.notes])
+
+
+def _remedy(spec: RunSpec, source: Source) -> str:
+    """What else to write where the loss does not suit the targets."""
+    assert spec.data
+    if source.multilabel:
+        return "; use binary_cross_entropy"
+    if "task" not in spec.data.settings:
+        return ""
+    return f"; data.task: {'classification' if source.classes is None else 'regression'} would take them otherwise"

@@ -17,6 +17,7 @@ from dltrain.spec.types import (
     registry_in,
     registry_of,
     respelled,
+    values_of,
     words_of,
 )  # fmt: skip
 
@@ -43,6 +44,10 @@ def explain(root: Mapping, loc: list[str | int]) -> tuple[Place, str, str]:
             node, path = node.entries[key], join(path, key)
         elif isinstance(node, Sequence) and isinstance(key, int):
             node, path, annotation = node.items[key], join(path, key), item_of(annotation)
+    written = [step for step in map(str, loc) if step in node.entries] if isinstance(node, Mapping) else []
+    if written and (values := values_of(annotation)):
+        assert isinstance(node, Mapping)
+        node, path, annotation = node.entries[written[0]], join(path, written[0]), values
     registry = registry_in(annotation)
     if registry and isinstance(node, Mapping):
         return _wrong_component(node, registry, path)

@@ -90,6 +90,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         loaders=loaders,
         preprocessing=learned,
         notes=prepared.notes,
+        column_facts=prepared.column_facts,
         data_sha256={} if smoke else {name: split.sha256() for name, split in prepared.splits.items()},
         config=spec.to_yaml(),
         mixup=spec.data.common["mixup"],
@@ -117,8 +118,10 @@ def new_run(
 
 
 def _loss(spec: RunSpec, learned: Preprocessing, device: Device) -> Loss:
-    """The loss with the weights of the classes. Raises SettingError where it can give them none."""
+    """The loss for the kind of targets, with the weights of the classes. Raises SettingError where there are none."""
     loss: Loss = spec.loss.build()
+    if learned.multilabel:
+        loss = loss.for_labels() or loss
     if learned.class_weights is not None:
         if not loss.weighable:
             raise SettingError("data.class_weights", f"the loss {spec.loss.type} cannot weigh examples")
@@ -129,20 +132,20 @@ def _loss(spec: RunSpec, learned: Preprocessing, device: Device) -> Loss:
 def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prepared:
     assert spec.data
     common, batch = spec.data.common, spec.train.step_size
-    normalize = common["normalize"]
+    settings = {key: common[key] for key in ("normalize", "normalize_targets")}
     try:
-        prepared = prepare(source, data_dir, cuts=cuts_of(spec), normalize=normalize, seed=common["split_seed"])
+        prepared = prepare(source, data_dir, cuts=cuts_of(spec), **settings, seed=common["split_seed"])
     except MissingData:
         if not smoke:
             raise
-        prepared = generated(source, examples=2 * batch, normalize=normalize, seed=spec.seed)
+        prepared = generated(source, examples=2 * batch, **settings, seed=spec.seed)
         warn(f"data: made up for --smoke, with the shapes of {spec.data.type}, whose files are not here")
     if not smoke:
         return prepared
     limits = {"train": 2 * batch, "validation": batch, "test": batch}
     splits = {"validation": prepared.splits["train"]} | prepared.splits  # training examples will do where it has none
     splits = {name: split.take(np.arange(min(limits[name], len(split)))) for name, split in splits.items()}
-    return Prepared(splits, prepared.preprocessing, prepared.notes)
+    return with_changes(prepared, splits=splits)
 
 
 def cuts_of(spec: RunSpec) -> Cuts:

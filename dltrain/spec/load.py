@@ -66,7 +66,7 @@ def _read(path: Path) -> bytes:
 def _load(data: bytes, source: str, overrides: Iterable[str | Override]) -> RunSpec:
     problems = Problems()
     root = read_config(data, source, problems)
-    _keep_its_split(root)
+    _keep_as_it_was(root)
     settle = partial(_settle, root)
     settle()
     later = []
@@ -85,13 +85,18 @@ def _load(data: bytes, source: str, overrides: Iterable[str | Override]) -> RunS
     return _resolve(root, data.decode("utf-8-sig"), problems)
 
 
-def _keep_its_split(root: Mapping) -> None:
-    """What an earlier version resolved and kept with its run says nothing of `data.split_seed`: `seed` was it."""
+def _keep_as_it_was(root: Mapping) -> None:
+    """What an earlier version resolved and kept with its run says nothing of `data.split_seed`, for which it took
+    `seed`, nor of `data.normalize_targets`, which it did not do."""
     data = root.entries.get("data")
-    if not isinstance(data, Mapping) or "split_seed" in data.entries:
+    if not isinstance(data, Mapping):
         return
     if root.entries.keys() >= KEPT["config"] and data.entries.keys() >= KEPT["data"]:
-        data.put("split_seed", Place("seed"), root.entries["seed"])
+        if "split_seed" not in data.entries:
+            data.put("split_seed", Place("seed"), root.entries["seed"])
+        if "normalize_targets" not in data.entries:
+            place = Place("normalize_targets")
+            data.put("normalize_targets", place, Scalar(place, "none"))
 
 
 def _settle(root: Mapping) -> Entries:

@@ -110,6 +110,8 @@ def reading_scalars(annotation: Any, structure: Any) -> Any:
         return Annotated[annotation, one_of(parts)]
     if origin is Annotated:
         return Annotated[reading_scalars(parts[0], structure), *parts[1:]]
+    if origin is dict:
+        return dict[str, reading_scalars(parts[1], structure)]  # type: ignore[misc]
     if origin in (Union, UnionType, tuple):
         inner = tuple(p if p in (NoneType, ...) else reading_scalars(p, structure) for p in parts)
         return tuple[inner] if origin is tuple else Union[inner]  # type: ignore[valid-type]  # noqa: UP007
@@ -136,6 +138,8 @@ def describe(annotation: Any) -> str:
         if ... in parts:
             return f"a list (each {describe(parts[0])})"
         return f"a list of {len(parts)} ({', '.join(map(describe, parts))})"
+    if origin is dict:
+        return f"NAME: VALUE pairs (each value {describe(parts[1])})"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "null"}
     return names[annotation]
 
@@ -184,6 +188,13 @@ def _spellings(text: str) -> Iterator[str]:
         yield f"{value:.12g}"
         if abs(value) < MOST and value == int(value):
             yield str(int(value))
+
+
+def values_of(annotation: Any) -> Any:
+    """The type of the values where a setting takes NAME: VALUE pairs, None where it takes none."""
+    if get_origin(annotation) is dict:
+        return get_args(annotation)[1]
+    return next(filter(None, map(values_of, get_args(annotation))), None)
 
 
 def words_of(annotation: Any) -> list[str]:

@@ -26,10 +26,10 @@ def _lines(value: Any, node: Node | None) -> Iterator[tuple[str, str | None]]:
         entry_node = step(node, str(key)) if node else None
         if not _has_keys(entry):
             place = entry_node.place if entry_node else DEFAULT
-            yield f"{'-' if in_list else f'{key}:'} {flow(entry)}", place.origin
+            yield f"{'-' if in_list else f'{flow(key)}:'} {flow(entry)}", place.origin
             continue
         if not in_list:
-            yield f"{key}:", None
+            yield f"{flow(key)}:", None
         for number, (line, origin) in enumerate(_lines(entry, entry_node)):
             yield ("- " if in_list and number == 0 else "  ") + line, origin
 

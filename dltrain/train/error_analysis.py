@@ -61,18 +61,21 @@ def analyse_errors(
 
     Raises DivergedError when the loss is not finite.
     """
-    targets: Array = np.empty((loader.size, *loader.targets().shape[1:]))
+    targets: Array = loader.targets()
     answers: Array = np.empty((loader.size, *((3,) if loss.classification else model.out_shape)))
 
     def see(indices: Array, output: Array, wanted: Array) -> None:
         """Each shard fills in its own examples."""
-        targets[indices] = to_host(wanted)
         answers[indices] = _judged(to_host(softmax(output).data), wanted) if loss.classification else to_host(output)
 
     found = evaluate(model, loss, loader, pool, batch_size, shard_size, settings, names, between, see)
     if not loss.classification:
         step = -(-loader.size // PAIRS)
-        sample = {"targets": targets[::step].tolist(), "outputs": answers[::step].tolist()}
+        for row in found.get("per_class", ()):
+            row["class"] = row["class"] if classes is None else classes[row["class"]]
+        sample = {"targets": targets[::step].tolist(), "outputs": loader.in_units(answers[::step]).tolist()}
+        if loss.multilabel:
+            return ErrorAnalysis(found, loader.originals(np.arange(0)))
         return ErrorAnalysis(found | {"answers": sample}, loader.originals(np.arange(0)))
     taken_for, confidence, of_class = answers.T
     right = taken_for == targets

@@ -11,12 +11,12 @@ from dltrain.backend import Device, all_to_host, kernels, to_host
 from dltrain.engine import no_grad
 from dltrain.errors import DivergedError
 from dltrain.nn import Context, Loss, Model
-from dltrain.ops import softmax
+from dltrain.ops import sigmoid, softmax
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
-from dltrain.train.metrics import FROM_SCORES, Answers, from_confusion, from_scores
+from dltrain.train.metrics import FROM_SCORES, Answers, from_confusion, from_scores, per_label
 from dltrain.train.parallel import Sums, ThreadPool
-from dltrain.train.settings import CLASSES, NUMBERS, MetricsSettings
+from dltrain.train.settings import CLASSES, LABELS, NUMBERS, MetricsSettings
 
 Array = Any
 DEFAULTS = MetricsSettings()
@@ -44,7 +44,8 @@ def evaluate(
     """
     losses: list[Array] = []
     confusion: Array = 0
-    names = FROM_SCORES.keys() & names & set(CLASSES if loss.classification else NUMBERS)
+    exist = CLASSES if loss.classification else LABELS if loss.multilabel else NUMBERS
+    names = FROM_SCORES.keys() & names & set(exist)
     answers: dict[int, tuple[Array, Array]] = {}  # first example of a shard -> its outputs and targets
 
     def shard_sums(batch: Array, shard: int) -> Sums:
@@ -83,7 +84,12 @@ def evaluate(
     if names:
         parts = zip(*(answers[i] for i in sorted(answers)), strict=True)
         scores, targets = (np.concatenate(all_to_host(part)) for part in parts)
-        result |= from_scores(Answers(scores.astype(np.float64), targets, settings), names)
+        if not loss.classification:
+            scores, targets = loader.in_units(scores), loader.in_units(targets)
+        answers_given = Answers(scores.astype(np.float64), targets, settings)
+        result |= from_scores(answers_given, names)
+        if loss.multilabel:
+            result["per_class"] = per_label(answers_given)
     return result
 
 
@@ -97,10 +103,13 @@ def validate(job: Job, pool: ThreadPool, between: Callable[[], None]) -> dict[st
 
 
 def predict(model: Model, loss: Loss, x: Array, device: Device, batch_size: int) -> Array:
-    """Outputs for inputs that are ready for the model, on the host: probabilities in classification. (N, *out_shape)"""
+    """Outputs for inputs that are ready for the model, on the host: probabilities of classes and labels. Numbers are as
+    the network gives them, see `Preprocessing.target_units`. (N, *out_shape)"""
     parts = []
     with no_grad():
         for start in range(0, len(x), batch_size):
             output = model(device.asarray(x[start : start + batch_size]), Context()).data
-            parts.append(to_host(softmax(loss.logits(output)).data if loss.classification else output))
+            if loss.classification or loss.multilabel:
+                output = (softmax if loss.classification else sigmoid)(loss.logits(output)).data
+            parts.append(to_host(output))
     return np.concatenate(parts)

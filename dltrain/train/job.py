@@ -1,5 +1,6 @@
 """All that a training needs, built from a config."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -31,7 +32,8 @@ SMALL = 1 << 24  # parameters: of a larger model a second set of gradients would
 class Job:
     """loaders: "train", and "validation" and "test" where there are such splits.
 
-    kinds: layer name -> its type in the config. train.shard_size is a number here. notes: see `Source.notes`.
+    kinds: layer name -> its type in the config. train.shard_size is a number here. notes: see `Source.notes`,
+    column_facts `columns.facts`.
     data_sha256: of each split, see `Split.sha256`; nothing for a smoke test, which takes a part.
     config: the text that all of this was built from, resolved; every checkpoint holds it.
     """
@@ -47,6 +49,7 @@ class Job:
     loaders: dict[str, DataLoader]
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
+    column_facts: Sequence[dict[str, Any]] = ()
     data_sha256: dict[str, str] = field(default_factory=dict)
     config: str = ""
     mixup: float = 0.0
@@ -148,6 +151,8 @@ class Job:
                 "class_weights": learned.class_weights,
                 "pixels": learned.pixels.to_json(),
                 "notes": self.notes,
+                "columns": list(self.column_facts),
+                "target_scale": learned.target_scale and learned.target_scale.to_json(),
                 "splits": splits,
             },
         }

@@ -23,7 +23,8 @@ class StepKey:
 
 
 class DataLoader:
-    """inputs stay as the data set has them (uint8 for images); a shard is augmented and normalised when it is used."""
+    """inputs stay as the data set has them (uint8 for images); a shard is augmented and normalised when it is used.
+    Those that float32 has too few digits for are normalised at the start, and so are numbers to predict."""
 
     def __init__(self, split: Split, preprocessing: Preprocessing, augment: tuple[Augmentation, ...], device: Device):
         self.size = len(split)
@@ -31,20 +32,31 @@ class DataLoader:
         self._xp = device.xp
         self._device = device
         self._ahead: Ahead | None = None
+        self._preprocessing, self._given = preprocessing, split.targets
+        early = preprocessing.wide and not isinstance(split.inputs, OnDemand)
         if isinstance(split.inputs, OnDemand):
             self._ahead = Ahead(split.inputs)
         else:
-            self._inputs = device.asarray(preprocessing.completed(split.inputs))
-        self._targets = device.asarray(split.targets)
+            inputs = preprocessing.completed(split.inputs)
+            if early:
+                inputs = preprocessing.ready(inputs, device.dtype)
+            self._inputs = device.asarray(inputs.astype(device.dtype) if inputs.dtype == np.float64 else inputs)
+        scale = preprocessing.target_scale
+        self._targets = device.asarray(split.targets if scale is None else scale.scaled(split.targets))
         # As large as an example: numpy is slow at broadcasting over a last axis as short as the channels.
         self._scale, self._shift = (
             device.asarray(np.broadcast_to(values, preprocessing.input_shape).copy())
-            for values in preprocessing.scale_and_shift(device.dtype)
+            for values in ((np.ones(1), np.zeros(1)) if early else preprocessing.scale_and_shift(device.dtype))
         )
+        self._early = early
 
     def targets(self) -> Array:
-        """All of them, on the host."""
-        return to_host(self._targets)
+        """All of them, on the host, in their own units."""
+        return self._given
+
+    def in_units(self, outputs: Array) -> Array:
+        """What a network says of numbers to predict, or what the loss compares it with, in the targets' own units."""
+        return self._preprocessing.target_units(outputs)
 
     def targets_of(self, indices: Array) -> Array:
         """Those of these examples, on the device."""
@@ -53,7 +65,8 @@ class DataLoader:
     def originals(self, indices: Array) -> Array:
         """The inputs of these examples as the data set has them, on the host."""
         if self._ahead is None:
-            return to_host(self._inputs[self._device.asarray(indices)])
+            found = to_host(self._inputs[self._device.asarray(indices)])
+            return self._preprocessing.original(found).astype(np.float32) if self._early else found
         return self._ahead[indices] if len(indices) else np.empty((0, *self._ahead.inputs.shape[1:]))
 
     def order(self, seed: int, epoch: int) -> Array:

@@ -21,7 +21,8 @@ class Answers:
     """What a network said about N examples, on the host.
 
     classes: scores float64 (N, C), the highest of which is the answer; targets (N,).
-    numbers: scores and targets (N, k).
+    numbers: scores and targets (N, k), in the targets' units.
+    labels: scores (N, L), above 0 for those that are said to be right; targets (N, L), 1 for those that are.
     """
 
     scores: Array
@@ -114,12 +115,51 @@ def r2(answers: Answers) -> Figure:
     return float((1 - error / spread).mean())
 
 
+def exact_match(answers: Answers) -> Figure:
+    """The share of examples of which every label is right."""
+    return float(((answers.scores > 0) == (answers.targets > 0.5)).all(axis=1).mean())
+
+
+def f1_micro(answers: Answers) -> Figure:
+    """F1 of all labels of all examples together; None where none is right and none is said to be."""
+    right, occurred, predicted = _label_counts(answers)
+    return _ratio(2 * right.sum(), occurred.sum() + predicted.sum())
+
+
+def f1_macro(answers: Answers) -> Figure:
+    """The mean of the labels' F1; 0 for one that never occurs and is never predicted."""
+    return float(np.mean([_ratio(2 * a, b + c) or 0.0 for a, b, c in zip(*_label_counts(answers), strict=True)]))
+
+
+def per_label(answers: Answers) -> list[dict[str, Any]]:
+    """Of each label, by number: in how many examples it is right, recall, precision and F1 as in `from_confusion`."""
+    return [
+        {
+            "class": label,
+            "examples": int(occurred),
+            "recall": _ratio(right, occurred),
+            "precision": _ratio(right, predicted),
+            "f1": _ratio(2 * right, occurred + predicted),
+        }
+        for label, (right, occurred, predicted) in enumerate(zip(*_label_counts(answers), strict=True))
+    ]
+
+
+def _label_counts(answers: Answers) -> tuple[Array, Array, Array]:
+    """Of each label: how often it was rightly predicted, occurred, was predicted."""
+    said, there = answers.scores > 0, answers.targets > 0.5
+    return (said & there).sum(axis=0), there.sum(axis=0), said.sum(axis=0)
+
+
 FROM_SCORES: dict[str, Callable[[Answers], Figure]] = {
     "top_k": top_k,
     "auc": auc,
     "calibration_error": calibration_error,
     "mae": mae,
     "r2": r2,
+    "exact_match": exact_match,
+    "f1_micro": f1_micro,
+    "f1_macro": f1_macro,
 }
 
 

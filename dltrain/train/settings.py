@@ -52,9 +52,14 @@ class TrainSettings:
 
 CLASSES = ("accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error")
 NUMBERS = ("mae", "r2")
-HIGHER = {*CLASSES, "r2"} - {"calibration_error"}  # is better
-METRICS = ("loss", *CLASSES, *NUMBERS)
-Metric = Literal["loss", "accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error", "mae", "r2"]
+LABELS = ("exact_match", "f1_micro", "f1_macro")
+HIGHER = {*CLASSES, "r2", *LABELS} - {"calibration_error"}  # is better
+HEADLINES = ("accuracy", "mae", "r2", "exact_match", "f1_micro")  # always logged
+METRICS = ("loss", *CLASSES, *NUMBERS, *LABELS)
+Metric = Literal[
+    "loss", "accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error", "mae", "r2", "exact_match",
+    "f1_micro", "f1_macro",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +68,8 @@ class MetricsSettings:
 
     best: decides which epoch is the best one, and when to stop early. Measured on the validation examples; without
     any, loss and accuracy of the training. Where it does not exist (auc of a single class) it decides nothing.
-    report: figures that the logs hold beside the loss and the accuracy. `dltrain eval` gives all of them.
+    report: figures that the logs hold beside the loss and, as far as they exist, accuracy, mae and r2, exact_match and
+    f1_micro. `dltrain eval` gives all of them.
     """
 
     best: Metric = "loss"
@@ -74,7 +80,7 @@ class MetricsSettings:
     @property
     def named(self) -> tuple[str, ...]:
         """What the rows of an evaluation hold, in order, as far as it exists."""
-        return tuple(dict.fromkeys(("loss", "accuracy", *self.report, self.best)))
+        return tuple(dict.fromkeys(("loss", *HEADLINES, *self.report, self.best)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,97 @@
+"""A table as it stands in its file: columns of numbers and texts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dltrain.data.number_format import PLAIN, NumberFormat
+from dltrain.errors import DataError
+
+Array = NDArray[Any]
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
+MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null")
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A column as it stands in the file.
+
+    values: float64 (N,), NaN where a cell is no number. codes: int32 (N,), for such a cell which of `texts` it is, -1
+    for a number; None where all are numbers. texts: each once, without the blanks around it.
+    """
+
+    values: Array
+    codes: Array | None = None
+    texts: tuple[str, ...] = ()
+
+    def take(self, rows: Array) -> "Cells":
+        """Those of these rows, by number or by yes and no."""
+        return Cells(self.values[rows], None if self.codes is None else self.codes[rows], self.texts)
+
+    def text(self, row: int) -> str:
+        if self.codes is None or self.codes[row] < 0:
+            return number_text(float(self.values[row]))
+        return self.texts[int(self.codes[row])]
+
+    def present(self) -> list[str]:
+        """The different texts of these rows, numbers apart, in the order of the file."""
+        if self.codes is None:
+            return []
+        return [self.texts[code] for code in np.unique(self.codes).tolist() if code >= 0]
+
+    def where(self, *texts: str) -> Array:
+        """(N,), whether a cell is one of these texts, or a number that one of them says."""
+        numbers = [value for text in texts if (value := PLAIN.number(text)) is not None]
+        found: Array = np.isin(self.values, numbers) if numbers else np.zeros(len(self.values), bool)
+        if self.codes is not None:
+            found |= np.isin(self.codes, [code for code, text in enumerate(self.texts) if text in texts])
+        return found
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file of rows and columns. columns: name -> its cells, N each; lines: where each row ends in the file, (N,).
+
+    formats: of the columns whose numbers are not written plainly. delimiter: None where a file has none.
+    """
+
+    path: Path
+    columns: dict[str, Cells]
+    lines: Array
+    formats: dict[str, NumberFormat]
+    delimiter: str | None = None
+
+    @property
+    def delimiter_told(self) -> str:
+        """`a comma between them`, nothing where there is none."""
+        return "" if self.delimiter is None else f"{told(self.delimiter)} between them"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def cells(self, name: str) -> Cells:
+        """Raises DataError where there is no column of this name."""
+        if name not in self.columns:
+            how = f" ({self.delimiter_told})" if self.delimiter else ""
+            raise DataError(f"{self.path}: there is no column {name!r}; there are: {', '.join(self.columns)}{how}")
+        return self.columns[name]
+
+    def take(self, rows: Array) -> "Table":
+        taken = {name: cells.take(rows) for name, cells in self.columns.items()}
+        return Table(self.path, taken, self.lines[rows], self.formats, self.delimiter)
+
+
+def number_text(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def told(delimiter: str) -> str:
+    """A delimiter in words."""
+    return next((f"a {name}" for name, sign in DELIMITERS.items() if sign == delimiter), repr(delimiter))
