@@ -223,12 +223,13 @@ def test_regression_has_no_accuracy_and_a_set_without_parts_none_of_theirs(tmp_p
     config = write_regression(tmp_path, train=40, test=20)
     result = done("fit", config, "--runs-dir", tmp_path / "runs", "--json").json
     assert tuple(result) == tuple(key for key in RESULT if key != "validation")
-    assert tuple(result["train"]) == ("loss", "data_loss", "penalty") and tuple(result["test"]) == ("loss",)
+    assert tuple(result["train"]) == ("loss", "data_loss", "penalty") and tuple(result["test"]) == ("loss", "mae", "r2")
     for row in rows(Path(result["run"]) / "metrics.jsonl"):
         assert "accuracy" not in row and "validation" not in row
     write_regression(tmp_path, train=40, validation=8)
     said = done("fit", config, "--runs-dir", tmp_path / "runs")
-    assert re.fullmatch(r"train       loss [\d.]+\nvalidation  loss [\d.]+\nweights .*\nrun .*\n", said.out)
+    figures = r"loss [\d.]+  mae [\d.]+  r2 -?[\d.]+"
+    assert re.fullmatch(rf"train       loss [\d.]+\nvalidation  {figures}\nweights .*\nrun .*\n", said.out)
     assert " accuracy " not in said.err
 
 

@@ -126,7 +126,8 @@ def test_regression_has_no_accuracy(tmp_path: Path) -> None:
     result, run = train(make_job(splits={"train": numbers, "validation": numbers}, loss="mse"), tmp_path)
     steps = [row for row in strict_rows(run.metrics) if row["event"] == "step"]
     assert {tuple(row) for row in steps} == {tuple(key for key in STEP_ROW if key != "accuracy")}
-    assert tuple(result["train"]) == ("loss", "data_loss", "penalty") and tuple(result["validation"]) == ("loss",)
+    assert tuple(result["train"]) == ("loss", "data_loss", "penalty")
+    assert tuple(result["validation"]) == ("loss", "mae", "r2")
 
 
 def test_every_second_step_can_be_logged(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_regression_and_rows_of_numbers(tmp_path: Path) -> None:
     found = json.loads((Path(result["run"]) / "eval" / "test.json").read_text())
     np.testing.assert_allclose(found["answers"]["targets"], np.load(tmp_path / "data.npz")["y_test"], rtol=1e-6)
     errors = np.subtract(found["answers"]["targets"], found["answers"]["outputs"])
-    assert (errors**2).mean() == pytest.approx(result["test"]["loss"], rel=1e-5)
+    assert np.abs(errors).mean() == pytest.approx(result["test"]["mae"], rel=1e-5)
     text = "".join(check_page(Path(result["run"]) / "report.html").words)
     assert "Outputs" in text and "Confusion" not in text and "test loss" in text
 
