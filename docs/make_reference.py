@@ -12,6 +12,7 @@ from typing import Any, get_args
 import typer.main
 
 from dltrain.cli import app
+from dltrain.nn import LAYERS
 from dltrain.registry import REQUIRED, Setting, settings_of
 from dltrain.spec.runspec import DEFAULTS, MODEL_DEFAULTS, RunSpec
 from dltrain.spec.schema import REGISTRIES
@@ -19,6 +20,22 @@ from dltrain.spec.types import describe, is_section, registry_in
 
 FOLDER = Path(__file__).parent / "reference"
 GENERATED = "<!-- Made by docs/make_reference.py. Do not edit. -->\n"
+
+
+GRAPHS = """
+A layer takes what the layer before it gives, or what `from` names: an earlier layer of the same list or of a list
+around it, or `input`, which is what the list itself is given. Names are `name`, or the type and a running number:
+`conv1`, `conv2`. A layer inside of a container has the container's name before its own: `residual1.conv2`. `add`,
+`concat` and `multiply` join outputs: `- add: NAME` the one before and NAME, `- add: [NAME, NAME]` exactly those.
+`chain`, `residual`, `branch` and `repeat` hold layers. Every output but the last must be taken by some layer.
+"""
+BLOCKS = """
+`blocks: {NAME: {SETTING: DEFAULT, …, layers: […]}}` defines a chain of layers once, to be used like a layer: `-
+NAME`, `- NAME: VALUE` (of the first setting) or `- NAME: {SETTING: VALUE}`. In its layers `$SETTING` stands for a
+whole value; there are no expressions. A setting whose default is left out (`channels:`) has to be given. A block
+may use other blocks, but not itself, and names in it are its own. When a config has been read, each use is a
+`chain`.
+"""
 
 
 def config_page() -> str:
@@ -42,11 +59,15 @@ def config_page() -> str:
         lines += _section(key, setting.annotation, MODEL_DEFAULTS if key == "model" else "")
     for registry in REGISTRIES:
         lines += ["", f"## {_plural(registry.kind)}"]
+        if registry is LAYERS:
+            lines += [GRAPHS.rstrip()]
         if registry.common:
             lines += ["", "All of them have, besides their own:", "", *_table(registry.common)]
         for name in registry:
             own = {k: s for k, s in registry.settings(name).items() if k not in registry.common}
             lines += ["", f"### {name}", "", *_doc(registry[name]), *_table(own)]
+        if registry is LAYERS:
+            lines += ["", "## blocks", BLOCKS.rstrip()]
     return re.sub("\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 

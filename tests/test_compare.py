@@ -199,6 +199,7 @@ def test_folds_are_validated_on_different_examples_and_compared(tmp_path: Path) 
     assert found["answer"][0].endswith("better than the others by more than the spread")
 
 
+INSIDE = {"name": "r", "type": "residual", "layers": [LAYERS[0]]}
 DIFFERENCES: list[tuple[dict[str, Any], dict[str, tuple[str, str]]]] = [
     ({"seed": 3, "logging": {"every": 9}}, {}),
     ({"optimizer": {"type": "sgd", "lr": 0.2}}, {"optimizer.lr": ("0.1", "0.2")}),
@@ -207,6 +208,7 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, tuple[str, str]]]] = [
     ({"train": {"epochs": 3, "early_stopping": {"patience": 2}}}, {"train.early_stopping": ("none", "patience 2")}),
     ({"model": {"layers": [LAYERS[0] | {"channels": 9}, LAYERS[1]]}},
      {"model.layers.conv1.channels": ("8", "9")}),
+    ({"model": {"layers": [INSIDE, LAYERS[1]]}}, {"model.layers": ("conv 8, dense 10", "residual, dense 10")}),
     ({"model": {"layers": LAYERS[::-1]}}, {"model.layers": ("conv 8, dense 10", "dense 10, conv 8")}),
     ({"model": {"layers": [LAYERS[0] | {"name": "a"}, LAYERS[1]]}},
      {"model.layers": (json.dumps(LAYERS), json.dumps([LAYERS[0] | {"name": "a"}, LAYERS[1]]))}),
@@ -220,6 +222,19 @@ def test_what_differs_is_said_in_few_words(change: dict[str, Any], expected: dic
     for order in (1, -1):
         told = differing([BASE, BASE | change][::order])
         assert {key: tuple(found[key] for found in told[::order]) for key in told[0]} == expected
+
+
+def test_layers_in_containers_are_named_as_an_override_names_them() -> None:
+    """And the paths of a branch, which are lists of lists, by the names in them."""
+
+    def config(channels: int) -> Any:
+        conv = LAYERS[0] | {"channels": channels}
+        chain = {"name": "c", "type": "chain", "layers": [conv]}
+        branch = {"name": "b", "type": "branch", "join": "add", "paths": [[], [chain]]}
+        return BASE | {"model": {"layers": [INSIDE | {"layers": [branch]}]}}
+
+    assert differing([config(8), config(9)]) == [{"model.layers.r.b.c.conv1.channels": "8"},
+                                                 {"model.layers.r.b.c.conv1.channels": "9"}]  # fmt: skip
 
 
 trees = st.recursive(

@@ -1,10 +1,12 @@
 """In which settings configs differ, in few words."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 MISSING = object()
+INSIDE = re.compile(r"(?<=\w)(?<!^model)\.(layers|paths\.\d+)(?=\.)")  # an override names a container's layers directly
 # They change what is shown and kept, never what comes out; and the seed is what a spread is over.
 WITHOUT_EFFECT = {"version", "seed", "checkpoint", "logging", "diagnostics"}
 
@@ -33,7 +35,8 @@ def differing(configs: Sequence[Any]) -> list[dict[str, str]]:
         told[f"{parent}.type" if 1 < len(set(kinds)) == len(values) else parent] = None
     keys = [key for key in told if not any(key.startswith(other + ".") for other in told)]
     columns = [_texts([_below(config, key) for config in configs]) for key in keys]
-    return [dict(zip(keys, texts, strict=True)) for texts in zip(*columns, strict=True)] or [{} for _ in configs]
+    shown = [INSIDE.sub("", key) for key in keys]
+    return [dict(zip(shown, texts, strict=True)) for texts in zip(*columns, strict=True)] or [{} for _ in configs]
 
 
 def _without_fold_number(config: Any) -> Any:
@@ -48,7 +51,7 @@ def _items(value: Any) -> list[tuple[str, Any]] | None:
     """What lies below: entries by key, layers by name, other lists by number; None for what is no tree."""
     if isinstance(value, dict):
         return [(str(key), item) for key, item in value.items()]
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         return [(str(item.get("name", i)) if isinstance(item, dict) else str(i), item) for i, item in enumerate(value)]
     return None
 

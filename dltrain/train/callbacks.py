@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 LayerRows = Callable[[], list[Row]]
+NAMED = 3  # layers with dead units in the line of an epoch
 
 
 class Sink(Protocol):
@@ -83,10 +84,12 @@ class CallbackList(Callback):
 
 
 def epoch_line(row: Row, layers: list[Row], epochs: int) -> str:
-    """`epoch 3/10 · train loss 0.1234 accuracy 0.9876 · dead units conv1 2/32 · 1.2 s`"""
+    """`epoch 3/10 · train loss 0.1234 accuracy 0.9876 · dead units conv1 2/32 · 1.2 s`; the worst layers by name."""
     parts = [f"epoch {row['epoch']}/{epochs}"]
     parts += [f"{split} {' '.join(scores(row[split]))}" for split in ("train", "validation") if split in row]
-    dead = [f"{layer['layer']} {layer['dead_units']}/{layer['units']}" for layer in layers if layer["dead_units"]]
+    worst = sorted((layer for layer in layers if layer["dead_units"]), key=lambda layer: -layer["dead_share"])
+    dead = [f"{layer['layer']} {layer['dead_units']}/{layer['units']}" for layer in worst[:NAMED]]
+    dead += [f"{len(worst) - NAMED} more layers"] if len(worst) > NAMED else []
     parts += [f"dead units {', '.join(dead)}"] if dead else []
     return " · ".join([*parts, f"{row['seconds']:.1f} s"])
 
