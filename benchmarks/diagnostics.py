@@ -18,7 +18,7 @@ from unittest.mock import patch
 import record
 from nets import NETS
 
-from dltrain.backend import Replay, Scripts, eager, open_device
+from dltrain.backend import GraphCache, Replay, eager, open_device
 from dltrain.backend.process import available_cores, settle
 from dltrain.data import default_data_dir
 from dltrain.nn import Layer
@@ -50,11 +50,11 @@ def unadded(probes: Probes, sums: Sums, examples: int) -> None:
 class Turns(Callback):
     """Switches the diagnostics off and on again, every `steps` steps."""
 
-    def __init__(self, steps: int, rounds: int, scripts: Scripts):
+    def __init__(self, steps: int, rounds: int, graphs: GraphCache):
         self.steps, self.rounds = steps, rounds
         self.turns: list[list[float]] = [[]]
-        self.scripts = scripts
-        self._learned: dict[bool, Any] = {True: {}, False: {}}  # a repeated step has diagnostics or it has none
+        self.graphs = graphs
+        self._graphs: dict[bool, Any] = {True: {}, False: {}}  # a captured step has diagnostics or it has none
         self._add: Any = Probes.add
         self._previous = time.perf_counter()
 
@@ -69,10 +69,10 @@ class Turns(Callback):
         self._previous = time.perf_counter()
 
     def replay_for(self, job: Job) -> Replay:
-        return eager if step.replay_for(job) is eager else self.scripts.run
+        return eager if step.replay_for(job) is eager else self.graphs.replay
 
     def switch(self, on: bool) -> None:
-        self.scripts.learned = self._learned[on]
+        self.graphs.graphs = self._graphs[on]
         vars(step)["observe"] = observe if on else unseen
         Probes.add = self._add if on else unadded  # type: ignore[assignment,method-assign]
 
@@ -83,7 +83,7 @@ class Turns(Callback):
 def measure(name: str, threads: int, rounds: int) -> dict[str, Any]:
     device, net = open_device("cpu"), NETS[name]
     spec = net.spec(device)
-    turns = Turns(net.steps, rounds, Scripts())
+    turns = Turns(net.steps, rounds, GraphCache())
     with tempfile.TemporaryDirectory() as folder, patch.object(loop, "replay_for", turns.replay_for):
         try:
             run = RunDir.create(Path(folder), "benchmark", spec.to_yaml(), spec.text, {})

@@ -40,6 +40,8 @@ def test_the_library_was_built_where_a_compiler_is_at_hand() -> None:
 def test_the_library_is_newer_than_the_files_it_was_built_from() -> None:
     """An installed copy of these files (`pip install -e .`) keeps its library when they change."""
     library = native.LIBRARY
+    if not (library.parent / "c" / "library.c").exists():
+        pytest.skip("installed without the C files")
     changed = [f.name for f in library.parent.glob("c/*") if f.stat().st_mtime > library.stat().st_mtime]
     assert not changed, f"{library} is older than {', '.join(changed)}: install again"
 

@@ -81,7 +81,7 @@ class Library:
             self.replay = self._loaded.replay
         except (OSError, AttributeError) as error:
             raise DeviceError(f"the kernels in C cannot be loaded ({error}); {REBUILD}") from None
-        self.replay.argtypes = c_void_p, c_int64, c_void_p, c_uint64, c_uint64, c_double, c_int64
+        self.replay.argtypes = c_void_p, c_int64, c_void_p, c_uint64, c_uint64, c_double, c_int64, c_void_p
         self.free, self.brief = dict[str, Any](), dict[str, Any]()
         for name, signature in TABLE.items():
             types = [_type_of(argument) for argument in signature.arguments]

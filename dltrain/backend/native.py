@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from dltrain.backend.capture import capturing
 from dltrain.backend.compiled import ARRAYS, FLOAT32, TABLE, THREADS, Library, address, at, fit, on_line
 from dltrain.backend.im2col import Im2colKernels
 from dltrain.backend.reference import Activation, Observed
-from dltrain.backend.script import writing
 from dltrain.backend.share import threads_for
 from dltrain.random import BLOCK, label
 from dltrain.window import Window
@@ -64,9 +64,9 @@ class NativeKernels(Im2colKernels):
         if signature[-1].kind == THREADS:
             passed.append(threads_for(work))
         status: int = self.compiled(name, work)(*passed) or 0
-        script = writing.get()
-        if script is not None:
-            script.note(self.compiled, name, arguments, work)
+        graph = capturing.get()
+        if graph is not None:
+            graph.add_call(self.compiled, name, arguments, work)
         return status
 
     def _run(self, name: str, work: int, *arguments: Any) -> None:
@@ -201,9 +201,9 @@ class NativeKernels(Im2colKernels):
 
     def one_like(self, x: Array) -> Array:
         one = super().one_like(x)
-        script = writing.get()
-        if script is not None:
-            script.own(one)
+        graph = capturing.get()
+        if graph is not None:
+            graph.own(one)
         return one
 
     def normalise(self, images: Array, index: Array | None, scale: Array, shift: Array) -> Array:

@@ -38,7 +38,7 @@ class Activation:
 
 class Reference:
     """name: as env.json tells it. note: why there are no faster ones, where somebody may want to know.
-    capturable: whether a step's calls can be captured and replayed, see script.py.
+    capturable: whether a step's calls can be captured and replayed, see capture.py.
     """
 
     name = "reference"

@@ -240,8 +240,8 @@ def _show_profile(report: dict[str, Any]) -> None:
         + [f"{row['share']:.1%}"]
         for row in report["rows"]
     ]
-    if report["repeated"]:
-        console.result_text("\nOnly for --profile does Python go through every op of every step; it is faster without.")
+    for what, reason in report["not_captured"].items():
+        console.result_text(f"\n{what}: in Python every time, not replayed: {reason}")
     console.result_text(
         f"\nOf {report['steps']} steps, a mean one: {report['wall_ms']:.2f} ms, in which the threads were busy for "
         f"{report['busy_ms']:.2f} ms together:"

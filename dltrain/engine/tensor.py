@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from dltrain import spans
 from dltrain.backend import array_module, is_array, kernels
 from dltrain.errors import DltrainError
 
@@ -208,8 +209,11 @@ def op(function: Callable[..., Any]) -> Callable[..., Any]:
         for name, value in settings.items():
             if isinstance(value, Tensor):
                 raise TypeError(f"{function.__name__} takes no gradient of its {name}: give an array, not a Tensor")
-        # `function`, kept by @wraps, and looked up there so that a profile can put a timed one in its place
-        y, vjps = call.__wrapped__(*[t.data if isinstance(t, Tensor) else t for t in inputs], **settings)
+        values = [t.data if isinstance(t, Tensor) else t for t in inputs]
+        if spans.recorder is None:
+            y, vjps = function(*values, **settings)
+        else:
+            y, vjps = spans.timed_op(function, values, settings)
         tensors = [t if isinstance(t, Tensor) else None for t in inputs]
         several = isinstance(y, tuple)
         node = None

@@ -9,6 +9,7 @@ from dltrain.engine import Tensor
 from dltrain.nn.layer import Context, Layer
 from dltrain.nn.parameter import Parameter, Shape
 from dltrain.random import generator
+from dltrain.spans import in_layer
 
 INPUT = "input"  # the name under which layers take what comes from outside
 
@@ -41,7 +42,8 @@ class Network(Layer):
         y = x if isinstance(x, Tensor) else Tensor(x)  # a layer that changes nothing gives it back
         values = {INPUT: y}
         for layer, spent in zip(self.layers, self._spent, strict=True):
-            y = layer(*[values[name] for name in self.sources[layer.name]], context=context)
+            with in_layer(layer.name):
+                y = layer(*[values[name] for name in self.sources[layer.name]], context=context)
             for name in spent:
                 del values[name]
             values[layer.name] = y

@@ -12,6 +12,7 @@ import numpy as np
 
 from dltrain.backend import kernels, to_host
 from dltrain.nn import Layer, Model
+from dltrain.spans import timed
 from dltrain.train.parallel import Sums
 
 Array = Any
@@ -20,6 +21,7 @@ RANGES = {"sigmoid": (0.5, 0.5), "tanh": (0.0, 1.0)}
 SATURATED = 0.95
 
 
+@timed("diagnostics")
 def observe(layer: Layer, y: Array) -> Sums:
     """Sums over a shard's output y (n, *out_shape): by column, of the squares, and of saturated values."""
     if layer.activation not in RANGES:

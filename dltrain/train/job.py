@@ -94,12 +94,13 @@ class Job:
         return self.optimizer.new_state({name: p.data for name, p in self.model.trainable_parameters.items()})
 
     @cached_property
-    def repeatable(self) -> bool:
-        """Whether a step may be captured and replayed: the model is small, and no plugin's code is part of it, which
-        may do something else in every step."""
-        parts = (*self.model.layers, self.loss, self.optimizer)
-        small = sum(p.size for p in self.model.parameters.values()) <= SMALL
-        return small and all(type(part).__module__.startswith("dltrain.") for part in parts)
+    def why_not_captured(self) -> str:
+        """Why no step may be captured and replayed; empty where one may. A plugin may do other things in every step."""
+        for part in (*self.model.layers, self.loss, self.optimizer):
+            if not type(part).__module__.startswith("dltrain."):
+                return f"{type(part).__name__} is a plugin's"
+        parameters = sum(p.size for p in self.model.parameters.values())
+        return f"the model is large: {parameters:,} parameters" if parameters > SMALL else ""
 
     def other_data(self, checkpoint: Checkpoint) -> list[str]:
         """`the test data are others now` for every split that is not as it was; of old checkpoints less is known."""

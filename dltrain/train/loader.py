@@ -8,6 +8,7 @@ import numpy as np
 from dltrain.backend import Device, Reference, to_host
 from dltrain.data import Ahead, Augmentation, OnDemand, Preprocessing, Split
 from dltrain.random import generator, permutation
+from dltrain.spans import timed
 
 Array = Any
 Mixture = list[tuple[float, Array]]  # (share, targets): a loss is Σ share · loss of these targets
@@ -80,6 +81,7 @@ class DataLoader:
         if self._ahead is not None:
             self._ahead.plan(order)
 
+    @timed("batch")
     def examples(self, indices: Array, first: int = 0, key: StepKey | None = None) -> tuple[Array, Array]:
         """(inputs, targets) of these examples, ready for the model.
 
@@ -98,6 +100,7 @@ class DataLoader:
         return k.normalise(images, None, self._scale, self._shift), self._targets[at]
 
 
+@timed("random numbers")
 def random_words(
     of: Reference, key: StepKey, purpose: str, layer: str, first: int, examples: int, words_each: int
 ) -> Array:

@@ -18,6 +18,7 @@ from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.files import to_json
 from dltrain.run.progress import Position
 from dltrain.run.rundir import DESCRIPTION, DIVERGED
+from dltrain.spans import part_of_step
 from dltrain.train.callbacks import Callback, Sink, epoch_line
 from dltrain.train.error_analysis import test
 from dltrain.train.evaluate import validate
@@ -42,6 +43,7 @@ from dltrain.train.stopping import Signals, interruptible, is_over, note_epoch, 
 Array = Any
 Row = dict[str, Any]
 Unread = tuple[Position, StepMetrics]  # after the step, and what it measured
+STEP, LOG = "checks and probes", "log"  # the parts of a step in a profile, less what has a row of its own
 MOST_UNREAD = 256  # steps whose figures stay on a GPU, where few are logged
 
 
@@ -114,7 +116,8 @@ def train(job: Job, state: TrainState, sink: Sink, pool: ThreadPool, callback: C
             finish_epoch(job, state, sink, callback, validate(job, pool, stop), event.whole)
             stop()
             continue
-        log_step(job, state, sink, callback, event)
+        with part_of_step(LOG):
+            log_step(job, state, sink, callback, event)
         if event.settled:
             stop()
             if is_save_due(job, state, state.position.step):
@@ -178,7 +181,8 @@ def take_step(
         raise DivergedError(f"diverged at {at}: the learning rate is {lr}; try another schedule", batch=batch)
     measure_update = after.done % job.diagnostics.update_every == 0
     try:
-        return train_step(job, pool, replay, batch, key, lr, state.optimizer, measure_update, guard)
+        with part_of_step(STEP):
+            return train_step(job, pool, replay, batch, key, lr, state.optimizer, measure_update, guard)
     except MemoryError:
         if job.device.is_cpu:
             raise

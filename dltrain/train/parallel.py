@@ -15,6 +15,7 @@ from typing import Any
 
 from dltrain.backend import Idle, idle
 from dltrain.nn import Conv, Model
+from dltrain.spans import WAITING, timed
 
 Array = Any
 Sums = dict[str, Array]
@@ -36,6 +37,7 @@ def auto_shard_size(model: Model, batch_size: int) -> int:
     return min(batch_size, size)
 
 
+@timed("tree sums")
 def add(a: Sums, b: Sums) -> Sums:
     """New arrays, never in place: a gradient may be the very array that another name holds."""
     return {name: a[name] + b[name] for name in a}
@@ -72,6 +74,7 @@ class ThreadPool:
         self.threads = threads
         self._others = ThreadPoolExecutor(max(1, threads - 1), "dltrain")  # starts a thread when it first needs one
 
+    @timed(WAITING)
     def tree_sum(self, count: int, work: Callable[[int], Sums]) -> Sums:
         """work(0) … work(count - 1), summed by the tree. Raises the error of the lowest shard that failed.
 

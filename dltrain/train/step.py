@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable
 from functools import partial, reduce
 from typing import Any
 
-from dltrain.backend import Device, Now, Replay, Scripts, eager, kernels
+from dltrain.backend import Device, GraphCache, Replay, StepScalars, eager, kernels
 from dltrain.engine import Tensor, gradients
 from dltrain.nn import Context, Layer, Parameter
 from dltrain.ops import add, multiply
+from dltrain.spans import in_layer, span, timed
 from dltrain.train.diagnostics import observe
 from dltrain.train.job import Job
 from dltrain.train.loader import StepKey, mixed_examples, random_words
@@ -38,9 +39,9 @@ def train_step(
     Raises DivergedError, before anything is changed, when the loss or a gradient is not finite. With a guard it does
     not look: then nothing is changed either, and `StepMetrics.check` tells later.
     """
-    now, parameters = Now(key.step, key.epoch, lr), job.model.trainable_parameters
+    parameters = job.model.trainable_parameters
     weights = {name: p.data for name, p in parameters.items()}
-    weighed, replay = job.loss.class_weights is not None, partial(replay, now=now)
+    weighed, replay = job.loss.class_weights is not None, partial(replay, scalars=StepScalars(key.step, key.epoch, lr))
     count = job.loss.count(job.loaders["train"].targets_of(batch)) if weighed else len(batch)
 
     shards = -(-len(batch) // job.shard_size)
@@ -49,7 +50,7 @@ def train_step(
     penalty, penalty_grads = penalise(job)
     grads |= {name: grads[name] + g for name, g in penalty_grads.items()}
     with pool.intra_op():
-        squares = replay("squares", grads.values(), work=lambda: {name: _square(g) for name, g in grads.items()})
+        squares = replay("norms", lambda: {name: _square(g) for name, g in grads.items()}, reads=grads.values())
     seen = sums | ({"weight": count} if weighed else {})
     metrics = StepMetrics(key, batch, lr, seen, penalty, squares, update_norms={})
 
@@ -64,12 +65,13 @@ def train_step(
         grads = clipped(job.device, grads, norm, job.train.clip_norm)
     before = {name: w.copy() for name, w in weights.items() if measure_update and parameters[name].kind == "weight"}
 
+    @timed("update")
     def update() -> Arrays:
         job.optimizer.update(weights, grads, state, lr, key.step)
         return {}
 
     with pool.intra_op():
-        replay("update", grads.values(), changed=changed, work=update)
+        replay("update", update, reads=grads.values(), changes=changed)
 
     def rate_of(name: str) -> Array:
         return job.optimizer.rate([state[f"{name}/{slot}"] for slot in job.optimizer.slots], lr, key.step)
@@ -85,11 +87,22 @@ def train_step(
 
 def replay_for(job: Job) -> Replay:
     """What runs the steps of this job: short ones are captured once and replayed."""
-    short = job.train.step_size * job.model.multiply_adds <= MAX_REPLAYED_MACS
-    captured = job.device.kernels.capturable and job.repeatable and short
-    return Scripts().run if captured and job.train.step_size <= job.shard_size else eager
+    return eager if why_eager(job) else GraphCache().replay
 
 
+def why_eager(job: Job) -> str:
+    """Why Python goes through every step of this job; empty where it need not."""
+    macs = job.train.step_size * job.model.multiply_adds
+    if not job.device.kernels.capturable:
+        return f"{job.device.kernels.name} kernels cannot be replayed"
+    if job.train.step_size > job.shard_size:
+        return "a batch is computed in several shards"
+    if macs > MAX_REPLAYED_MACS:
+        return f"a step takes {macs:.1e} multiplications forward: Python is a small part of it"
+    return job.why_not_captured
+
+
+@timed("graph and layers in Python")
 def shard_sums(job: Job, batch: Array, key: StepKey, shard: int, count: Array, replay: Replay) -> Sums:
     """The gradient of this shard's part of the loss, and what its layers gave. count: as in `Loss`, of the batch."""
     first = shard * job.shard_size
@@ -100,17 +113,19 @@ def shard_sums(job: Job, batch: Array, key: StepKey, shard: int, count: Array, r
     def forward_backward(x: Array, *targets: Array) -> Sums:
         sums: Sums = {}
         output = forward(job, x, first, key, lambda layer, y: sums.update(observe(layer, y)))
-        losses = [job.loss(output, these, count) for these in targets]
-        loss = losses[0] if len(losses) == 1 else reduce(add, map(multiply, losses, shares))
+        with in_layer("loss"):
+            losses = [job.loss(output, these, count) for these in targets]
+            loss = losses[0] if len(losses) == 1 else reduce(add, map(multiply, losses, shares))
         if job.loss.classification:
-            logits = job.loss.logits(output.data)
-            sums["correct"] = kernels(logits).count_right(logits, targets[0])
+            with span("scores"):
+                logits = job.loss.logits(output.data)
+                sums["correct"] = kernels(logits).count_right(logits, targets[0])
         sums["loss"] = loss.data
         found = gradients(loss, list(parameters.values()))
         return sums | {f"gradient/{name}": g for name, g in zip(parameters, found, strict=True)}
 
     weights = [p.data for p in job.model.parameters.values()]
-    return replay(("gradients", shard, len(batch)), weights, data=[x, *targets], work=forward_backward)
+    return replay(("gradients", shard, len(batch)), forward_backward, [x, *targets], reads=weights)
 
 
 def forward(job: Job, x: Array, first: int, key: StepKey, tap: Tap) -> Tensor:
@@ -122,6 +137,7 @@ def forward(job: Job, x: Array, first: int, key: StepKey, tap: Tap) -> Tensor:
     return job.model(x, Context(training=True, words=words, tap=tap))
 
 
+@timed("penalty")
 def penalise(job: Job) -> tuple[list[Array], Arrays]:
     """The terms of all penalties, and their gradients by the parameter's name. Once for a batch, after the tree."""
     values: list[Array] = []
@@ -158,5 +174,6 @@ def fits(job: Job, batch: Array, key: StepKey) -> bool:
     return True
 
 
+@timed("norms")
 def _square(x: Array) -> Array:
     return kernels(x).square_sum(x)

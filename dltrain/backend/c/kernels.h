@@ -20,6 +20,7 @@ typedef int64_t i64;
 #define INLINE static inline __attribute__((always_inline))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define EXPORT __attribute__((visibility("default")))
+#define INTERNAL __attribute__((visibility("hidden")))
 #define TEXT(x) #x
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -45,7 +46,10 @@ typedef struct { i64 columns; const float *sums; const double *squares, *beyond;
 /* compute(call, 0 ... parts - 1, parts), each part once, on as many threads where they are free (threads.c). Returns 1
    when a part does. */
 typedef int (*Part)(const void *call, i64 part, i64 parts);
-__attribute__((visibility("hidden"))) int parallel_for(i64 parts, Part compute, const void *call);
+INTERNAL int parallel_for(i64 parts, Part compute, const void *call);
+
+/* A clock that only goes forward. */
+INTERNAL i64 now_ns(void);
 
 /* What table.h says, as parameters of C. */
 #define READ(type, name) const type *name

@@ -72,10 +72,13 @@ enum {
 #define MAY_FAIL(call) failed = call
 #define NEVER_FAILS(call) call
 
-/* Repeat these calls, with the scalars of this step. Returns the result of the first call that fails, else 0. */
-EXPORT int replay(const Kernels *kernels, i64 calls, const Word *word, uint64_t step, uint64_t epoch, double lr, i64 threads) {
+/* Repeat these calls, with the scalars of this step. times: NULL, or room for when each call began and the last one ended.
+   Returns the result of the first call that fails, else 0. */
+EXPORT int replay(const Kernels *kernels, i64 calls, const Word *word, uint64_t step, uint64_t epoch, double lr, i64 threads,
+                  i64 *times) {
     int failed = 0;
     for (i64 i = 0; i < calls && !failed; i++) {
+        if (times) times[i] = now_ns();
         switch (*(const i64 *)word) {
 #define KERNEL(name, result, ...)                     \
     case name##_number: {                             \
@@ -88,5 +91,6 @@ EXPORT int replay(const Kernels *kernels, i64 calls, const Word *word, uint64_t 
             default: failed = 1;
         }
     }
+    if (times) times[calls] = now_ns();
     return failed;
 }

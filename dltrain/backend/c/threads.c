@@ -24,7 +24,7 @@ static struct {
     pthread_cond_t wake;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
-static i64 now_ns(void) {
+i64 now_ns(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (i64)time.tv_sec * 1000000000 + time.tv_nsec;

@@ -1,4 +1,4 @@
-"""A step that is repeated from a script is the step that Python would have gone through, to the last bit."""
+"""A step that is replayed is the step that Python would have gone through, to the last bit."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,19 +12,20 @@ from builders import EVERY_LAYER, LayerList, Silent, images, make_job, new_run, 
 from native_calls import CHANGED, Call, calls, pointwise, products
 from test_losses import TASKS
 
-from dltrain.backend import Now, Scripts, choose_kernels, kernels, script
+from dltrain.backend import GraphCache, StepScalars, capture, choose_kernels, kernels
+from dltrain.backend.capture import CapturedGraph
 from dltrain.backend.compiled import TABLE
 from dltrain.backend.native import NativeKernels
-from dltrain.backend.script import Script
 from dltrain.data import AUGMENTATIONS
 from dltrain.errors import DeviceError
 from dltrain.optim import OPTIMIZERS
 from dltrain.train import step
 from dltrain.train.job import Job
 from dltrain.train.loop import fit
+from dltrain.window import Window
 
 Array = Any
-NOW = Now(step=3, epoch=2, lr=0.5)
+NOW = StepScalars(step=3, epoch=2, lr=0.5)
 IN_C: LayerList = [
     ("conv", {"channels": 4, "padding": "same", "activation": "relu"}),
     ("max_pool", {"kernel": 2}),
@@ -49,20 +50,20 @@ def in_c(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def followed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
-    """How often each kind of script was followed to its end."""
+def replayed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """How often each part of a step was replayed."""
     seen: Counter[str] = Counter()
-    plain = Scripts.run
+    plain = GraphCache.replay
 
     def watched(
-        self: Scripts, what: Any, given: Any, now: Now, work: Callable[..., Any], changed: Any = (), data: Any = ()
+        self: GraphCache, key: Any, work: Callable[..., Any], inputs: Any = (), *arrays: Any, **more: Any
     ) -> Any:
         asked = []
-        found = plain(self, what, given, now, lambda *arrays: [asked.append(1), work(*arrays)][1], changed, data)
-        seen[what[0] if data else what] += not asked
+        found = plain(self, key, lambda *inputs: [asked.append(1), work(*inputs)][1], inputs, *arrays, **more)
+        seen[key[0] if inputs else key] += not asked
         return found
 
-    monkeypatch.setattr(Scripts, "run", watched)
+    monkeypatch.setattr(GraphCache, "replay", watched)
     return seen
 
 
@@ -107,15 +108,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("net", NETS)
 def test_the_same_bits_and_logs(
-    net: str, settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Counter[str]
+    net: str, settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replayed: Counter[str]
 ) -> None:
     given = dict(SETTINGS[settings])
     mixup = given.pop("mixup", 0.0)
     same(lambda: mixed(job_of(net, **given), mixup), tmp_path, monkeypatch)
     steps, kinds = 12, 2  # of 22 and of 4 examples
     most = 2 * (steps - kinds)
-    assert followed["gradients"] == (most if net in ("in C", "average") and not mixup else 0)
-    assert followed["update"] == followed["squares"] == 2 * (steps - 1)
+    assert replayed["gradients"] == (most if net in ("in C", "average") and not mixup else 0)
+    assert replayed["update"] == replayed["norms"] == 2 * (steps - 1)
 
 
 def mixed(job: Job, alpha: float) -> Job:
@@ -125,22 +126,22 @@ def mixed(job: Job, alpha: float) -> Job:
 
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 def test_with_any_optimizer(
-    optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Counter[str]
+    optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replayed: Counter[str]
 ) -> None:
     schedule = {"schedule": lambda done, *_: 1 / (1 + done)}  # another learning rate in every step
     same(lambda: job_of("in C", optimizer, **schedule), tmp_path, monkeypatch)
     in_c = optimizer in ("sgd", "momentum", "nesterov", "adam")
-    assert followed["update"] == (2 * 11 if in_c else 0)
+    assert replayed["update"] == (2 * 11 if in_c else 0)
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_with_any_loss(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Counter[str]) -> None:
+def test_with_any_loss(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replayed: Counter[str]) -> None:
     settings, outputs, data = TASKS[name]
     layers = [("dense", {"units": 7}), ("dense", {"units": outputs, "activation": "none"})]
     data = {"train": data.take(np.arange(70))}
     make = partial(make_job, layers, data, loss=name, loss_settings=settings, shard_size=22)
     same(make, tmp_path, monkeypatch)
-    assert (followed["gradients"] > 0) == (name == "cross_entropy")
+    assert (replayed["gradients"] > 0) == (name == "cross_entropy")
 
 
 class Slower(type(OPTIMIZERS["sgd"](lr=1))):  # type: ignore[misc]
@@ -151,22 +152,22 @@ class Slower(type(OPTIMIZERS["sgd"](lr=1))):  # type: ignore[misc]
 
 
 def test_what_a_plugin_does_is_never_repeated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Counter[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replayed: Counter[str]
 ) -> None:
     same(lambda: job_of("in C", Slower(lr=0.1)), tmp_path, monkeypatch)
-    assert not followed
+    assert not replayed
 
 
 def test_several_shards_and_long_steps_are_left_alone(
-    tmp_path: Path, followed: Counter[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, replayed: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(job_of("in C", shard_size=6, batch_size=20), tmp_path)  # the last batch is of 10 examples
     monkeypatch.setattr(step, "MAX_REPLAYED_MACS", 1000)
     train(job_of("in C"), tmp_path)
-    assert not followed
+    assert not replayed
 
 
-# --- scripts ----------------------------------------------------------------------------------------------------------
+# --- capture ----------------------------------------------------------------------------------------------------------
 
 
 OUTSIDE = np.ones(2, np.float32)
@@ -192,33 +193,49 @@ def added(y: Array) -> Array:
     return y
 
 
-# what is done to x (2,): whether it can be repeated
-WORKS: dict[str, tuple[Callable[[Array], Array], bool]] = {
-    "one call": (lambda x: k().times(x, one()), True),
-    "a call of what a call has written": (lambda x: k().times(k().times(x, one()), one()), True),
-    "a part of what is given": (lambda x: k().times(x[1:], one()), True),
-    "a part of what was written": (lambda x: k().times(k().times(x, one())[1:], one()), True),
-    "another shape": (lambda x: k().times(x.reshape(1, 2), one()).reshape(-1, 1), True),
-    "given, and changed in C": (lambda x: k().times(in_place(x, lambda x: k().sgd(x, x, 0.5)), one()), True),
-    "given, and handed out": (lambda x: in_place(x, lambda x: k().sgd(x, x, 0.5)), False),
-    "another learning rate": (lambda x: k().times(in_place(x, lambda x: k().sgd(x, x, 0.25)), one()), False),
-    "an array from elsewhere": (lambda x: k().times(OUTSIDE, one()), False),
-    "a factor made by numpy": (lambda x: k().times(x, np.sum(x, keepdims=True).reshape(())), False),
-    "an argument made by numpy": (lambda x: k().times(x + 1, one()), False),
-    "a result made by numpy": (lambda x: k().times(x, one()) + 1, False),
-    "nothing in C": (lambda x: x + 1, False),
-    "a result changed by numpy": (lambda x: added(k().times(x, one())), False),
-    "changed by numpy on the way": (lambda x: k().times(added(k().times(x, one())), one()), False),
-    "given, and changed by numpy": (lambda x: k().times(added(x), one()), False),
-    "given, and a part changed by numpy": (lambda x: k().times(in_place(x, lambda x: added(x[1:])), one()), False),
-    "changed in C, then by numpy": (lambda x: added(in_place(x, lambda x: k().sgd(x, x, 0.5))), False),
+IN_PLACE = f"numpy changes an array in place, in added of test_capture.py:{added.__code__.co_firstlineno + 1}"
+
+
+# what is done to x (2,): why it cannot be replayed, or None
+WORKS: dict[str, tuple[Callable[[Array], Array], str | None]] = {
+    "one call": (lambda x: k().times(x, one()), None),
+    "a call of what a call has written": (lambda x: k().times(k().times(x, one()), one()), None),
+    "a part of what is given": (lambda x: k().times(x[1:], one()), None),
+    "a part of what was written": (lambda x: k().times(k().times(x, one())[1:], one()), None),
+    "another shape": (lambda x: k().times(x.reshape(1, 2), one()).reshape(-1, 1), None),
+    "given, and changed in C": (lambda x: k().times(in_place(x, lambda x: k().sgd(x, x, 0.5)), one()), None),
+    "given, and handed out": (lambda x: in_place(x, lambda x: k().sgd(x, x, 0.5)), "numpy gives y"),
+    "another learning rate": (
+        lambda x: k().times(in_place(x, lambda x: k().sgd(x, x, 0.25)), one()),
+        "sgd is called with another lr than the step's",
+    ),
+    "an array from elsewhere": (lambda x: k().times(OUTSIDE, one()), "times takes x from numpy"),
+    "a factor made by numpy": (
+        lambda x: k().times(x, np.sum(x, keepdims=True).reshape(())),
+        "times takes factor from numpy",
+    ),
+    "an argument made by numpy": (lambda x: k().times(x + 1, one()), "times takes x from numpy"),
+    "a result made by numpy": (lambda x: k().times(x, one()) + 1, "numpy gives y"),
+    "nothing in C": (lambda x: x + 1, "no kernel in C was called"),
+    "a result changed by numpy": (lambda x: added(k().times(x, one())), IN_PLACE),
+    "changed by numpy on the way": (lambda x: k().times(added(k().times(x, one())), one()), IN_PLACE),
+    "given, and changed by numpy": (lambda x: k().times(added(x), one()), IN_PLACE),
+    "given, and a part changed by numpy": (
+        lambda x: k().times(in_place(x, lambda x: added(x[1:])), one()),
+        IN_PLACE,
+    ),
+    "changed in C, then by numpy": (lambda x: added(in_place(x, lambda x: k().sgd(x, x, 0.5))), IN_PLACE),
+    "what may fail after a change": (
+        lambda x: k().max_pool(in_place(x, lambda x: k().sgd(x, x, 0.5)).reshape(1, 2, 1), Window.of((2,), 1)),
+        "max_pool may fail after arrays of the training have changed",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", WORKS)
-def test_only_what_c_does_alone_is_repeated(name: str) -> None:
-    work, alone = WORKS[name]
-    scripts, asked = Scripts(), 0
+def test_only_what_c_does_alone_is_replayed_and_else_the_reason_is_known(name: str) -> None:
+    work, reason = WORKS[name]
+    graphs, asked = GraphCache(), 0
 
     def counted(x: Array) -> dict[str, Array]:
         nonlocal asked
@@ -228,28 +245,29 @@ def test_only_what_c_does_alone_is_repeated(name: str) -> None:
     for values in ([1, 2], [3, 4], [-5, 6]):
         given, expected = (np.array(values, np.float32) for _ in range(2))
         wanted = work(expected)
-        found = scripts.run("what", [], NOW, partial(counted, given), [given])["y"]
+        found = graphs.replay("what", partial(counted, given), changes=[given], scalars=NOW)["y"]
         assert found.tobytes() == wanted.tobytes() and found.shape == wanted.shape
         assert given.tobytes() == expected.tobytes() and given.flags.writeable
-    assert asked == (1 if alone else 4)  # else it is tried first
+    assert asked == (4 if reason else 1)  # it is tried first
+    assert graphs.reasons == ({"what": reason} if reason else {})
 
 
-def test_every_function_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Python and C say of its place and its arguments is the same: the table of calls once more, from scripts."""
+def test_every_kernel_can_be_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of calls once more, replayed."""
     names: set[str] = set()
     repeated: set[str] = set()
-    note = Script.note
+    add_call = CapturedGraph.add_call
 
-    def noted(self: Script, library: Any, name: str, *more: Any) -> None:
+    def noted(self: CapturedGraph, library: Any, name: str, *more: Any) -> None:
         names.add(name)
-        note(self, library, name, *more)
+        add_call(self, library, name, *more)
 
-    monkeypatch.setattr(Script, "note", noted)
+    monkeypatch.setattr(CapturedGraph, "add_call", noted)
     for call in (*calls()[::7], *products(), *pointwise()):
         learning_rate = {"sgd": 2, "momentum": 4, "nesterov": 4, "adam": 6}.get(call.method)
         step = call.arguments[7] if call.method == "adam" else call.settings.get("step", 1)
         lr = 0.5 if learning_rate is None else call.arguments[learning_rate]
-        now, scripts, found, asked = Now(step, call.settings.get("epoch", 1), lr), Scripts(), [], 0
+        scalars, graphs, found, asked = StepScalars(step, call.settings.get("epoch", 1), lr), GraphCache(), [], 0
         names.clear()
         for _ in range(3):
             arguments = [a.copy() if isinstance(a, np.ndarray) else a for a in call.arguments]
@@ -265,32 +283,32 @@ def test_every_function_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None
 
             changed = [arguments[position] for position in CHANGED.get(call.method, ())]
             others = [a for a in arrays if not any(a is b for b in changed)]
-            made = scripts.run("what", others, now, work, changed)
+            made = graphs.replay("what", work, (), others, changed, scalars=scalars)
             found.append([a.tobytes() for a in (*made.values(), *arrays)])
         assert found[0] == found[1] == found[2], call
         repeated |= names if asked == 1 else set()
     assert repeated == set(TABLE) - {"tally"}
 
 
-def test_another_step_of_the_same_script() -> None:
+def test_another_step_of_the_same_graph() -> None:
     """Other numbers for the step, the epoch and the learning rate reach the calls."""
-    scripts, found, wanted = Scripts(), [], []
-    for now in (NOW, Now(4, 2, 0.5), Now(4, 3, 0.5), Now(4, 3, 0.25)):
+    graphs, found, wanted = GraphCache(), [], []
+    for now in (NOW, StepScalars(4, 2, 0.5), StepScalars(4, 3, 0.5), StepScalars(4, 3, 0.25)):
         x, expected = np.ones(2, np.float32), np.ones(2, np.float32)
 
-        def work(x: Array = x, now: Now = now) -> dict[str, Array]:
+        def work(x: Array = x, now: StepScalars = now) -> dict[str, Array]:
             k().adam(x, x, x, x, 0.9, 0.99, now.lr, now.step, 1e-8)
             settings = {"epoch": now.epoch, "step": now.step, "first": 0, "examples": 2, "words_each": 3}
             return {"words": k().example_words(7, "dropout", "layer", **settings)}
 
         wanted.append((work(expected)["words"].tobytes(), expected.tobytes()))
-        found.append((scripts.run("what", [], now, work, [x])["words"].tobytes(), x.tobytes()))
+        found.append((graphs.replay("what", work, changes=[x], scalars=now)["words"].tobytes(), x.tobytes()))
     assert found == wanted
     assert len(set(wanted)) == 4
 
 
-def test_arrays_that_do_not_fit_the_script_go_through_python() -> None:
-    scripts, asked = Scripts(), 0
+def test_arrays_that_do_not_fit_the_graph_go_through_python() -> None:
+    graphs, asked = GraphCache(), 0
 
     def work(x: Array) -> dict[str, Array]:
         nonlocal asked
@@ -299,21 +317,21 @@ def test_arrays_that_do_not_fit_the_script_go_through_python() -> None:
 
     long = np.arange(6, dtype=np.float32)
     for x in (long[:3], long[3:], long[::2], long[:3].astype(np.float64), long[:2], long[1:4]):
-        np.testing.assert_array_equal(scripts.run("what", [x], NOW, partial(work, x))["y"], x)
+        np.testing.assert_array_equal(graphs.replay("what", work, [x], scalars=NOW)["y"], x)
     assert asked == 1 + 2 + 1, "the first; scattered and of another dtype; another shape"
     first, second = long[:3], long[3:]
     for x in (first, second, first, first, long[::2], first, second):
-        np.testing.assert_array_equal(scripts.run("what", [x], NOW, partial(work, x))["y"], x)
+        np.testing.assert_array_equal(graphs.replay("what", work, [x], scalars=NOW)["y"], x)
 
 
 def test_a_call_that_fails_is_told_by_python() -> None:
     """Targets are looked at in every step."""
-    scripts, logits = Scripts(), np.zeros((1, 3), np.float32)
+    graphs, logits = GraphCache(), np.zeros((1, 3), np.float32)
 
     def loss(target: int) -> Array:
         targets = np.array([target])
         work = lambda: {"loss": k().cross_entropy(logits, targets, 1, 0.0)[0]}  # noqa: E731
-        return scripts.run("what", [logits, targets], NOW, work)["loss"]
+        return graphs.replay("what", work, reads=[logits, targets], scalars=NOW)["loss"]
 
     for target in (0, 2):
         np.testing.assert_allclose(loss(target), np.log(3), 1e-6)
@@ -322,29 +340,30 @@ def test_a_call_that_fails_is_told_by_python() -> None:
     np.testing.assert_allclose(loss(1), np.log(3), 1e-6)
 
 
-def test_an_error_while_it_is_written_is_told_and_nothing_stays_locked() -> None:
-    x = np.ones(2, np.float32)
+@pytest.mark.parametrize("error", [MemoryError("no room"), ValueError("a target is no class"), TypeError("a bug")])
+def test_an_error_in_the_work_is_raised_and_nothing_stays_locked(error: Exception) -> None:
+    x, graphs = np.ones(2, np.float32), GraphCache()
 
     def fail() -> dict[str, Array]:
-        raise MemoryError("no room")
+        raise error
 
-    with pytest.raises(MemoryError, match="no room"):
-        Scripts().run("what", [x], NOW, fail)
-    assert x.flags.writeable and script.writing.get() is None
+    with pytest.raises(type(error), match=str(error)):
+        graphs.replay("what", fail, reads=[x], scalars=NOW)
+    assert x.flags.writeable and capture.capturing.get() is None and not graphs.reasons
 
 
-def test_a_broken_script_would_be_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_replay_would_be_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One call left out, or always the same step: other bits."""
-    follow = Script.follow
+    replay = CapturedGraph.replay
 
-    def shorter(self: Script, given: Sequence[Array], now: Now) -> Any:
-        calls, self._calls = self._calls, self._calls - 1
+    def shorter(self: CapturedGraph, given: Sequence[Array], scalars: StepScalars) -> Any:
+        label = self._labels.pop()
         try:
-            return follow(self, given, now)
+            return replay(self, given, scalars)
         finally:
-            self._calls = calls
+            self._labels.append(label)
 
-    for broken in (shorter, lambda self, given, now: follow(self, given, now._replace(step=1))):
-        monkeypatch.setattr(Script, "follow", broken)
+    for broken in (shorter, lambda self, given, scalars: replay(self, given, scalars._replace(step=1))):
+        monkeypatch.setattr(CapturedGraph, "replay", broken)
         with pytest.raises(AssertionError), monkeypatch.context() as patch:
             same(lambda: job_of("in C"), tmp_path, patch)
