@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import done
+from commands import dltrain, done
 
 from dltrain.backend import open_device
 from dltrain.run.checkpoint import FORMAT, OLDEST
@@ -79,3 +79,18 @@ def test_where_the_seed_cut_the_data_set(tmp_path: Path) -> None:
     again = load(run / "config.yaml", ["seed=4"])
     assert again.data and again.data.common["split_seed"] == 3, "trained again with another seed, on the same parts"
     assert loads((run / "source.yaml").read_text()).data.common["split_seed"] == 0, "what a person wrote is read anew"
+
+
+def test_a_table_of_which_every_column_was_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`golden/table` is a run of before columns were left out and targets normalised; its table lies beside it."""
+    run = Path(shutil.copytree(GOLDEN / "table", tmp_path / "table"))
+    expected = json.loads((GOLDEN / "table.json").read_text())
+    monkeypatch.chdir(run)
+    answers = done("predict", run, "table.csv", "--json").json["predictions"]
+    np.testing.assert_allclose([row["values"][0] for row in answers], expected["values"], rtol=1e-5)
+    said = done("eval", run, "--json")
+    assert said.json["mae"] == pytest.approx(expected["mae"], rel=1e-5) and "are others" not in said.err
+    assert said.json["loss"] == pytest.approx(expected["loss"], rel=1e-5), "of targets as they are"
+    said = done("fit", "--resume", run, "train.max_steps=5", "--json")
+    assert said.json["steps"] == 5 and "are others" not in said.err and "left out" not in said.err
+    assert "error" not in dltrain("verify", run, "--steps", "2").err

@@ -1,6 +1,7 @@
 """A table as it stands in its file: columns of numbers and texts."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,17 @@ class Cells:
 
     def where(self, *texts: str) -> Array:
         """(N,), whether a cell is one of these texts, or a number that one of them says."""
-        numbers = [value for text in texts if (value := PLAIN.number(text)) is not None]
+        numbers = _numbers(texts)
         found: Array = np.isin(self.values, numbers) if numbers else np.zeros(len(self.values), bool)
         if self.codes is not None:
             found |= np.isin(self.codes, [code for code, text in enumerate(self.texts) if text in texts])
         return found
+
+
+@lru_cache(maxsize=64)
+def _numbers(texts: tuple[str, ...]) -> list[float]:
+    """Those that some of the texts say."""
+    return [value for text in texts if (value := PLAIN.number(text)) is not None]
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,8 @@ class _Reader:
         mark holds for another that says nothing. Raises DataError for all columns that cannot be told."""
         said: dict[str, list[str]] = {}
         for name, column in zip(self.names, columns, strict=True):
+            if known == UNKNOWN and _floats(column) is not None:
+                continue
             texts = dict.fromkeys(cell.strip() for cell in column)
             present = [text for text in texts if text not in MISSING]
             if any(PLAIN.number(text) is None for text in present) or known != UNKNOWN:

@@ -156,6 +156,9 @@ class Source(ABC):
         """What the columns of a table are, for `predict` to read another one; None for other data."""
         return None
 
+    def recall(self, columns: tuple[Column, ...] | None, classes: tuple[str, ...] | None) -> None:
+        """Take columns and classes for what they were when a network was trained, instead of finding them out."""
+
     @property
     def column_facts(self) -> list[dict[str, Any]]:
         """What the columns of a table hold, see `columns.facts`."""

@@ -77,6 +77,7 @@ class Csv(Source):
         if thousands is not None and (len(thousands) != 1 or thousands == decimal or thousands.isalnum()):
             raise SettingError("data.thousands", f"{thousands!r} cannot stand between thousands; write one sign")
         self.known = NumberFormat(decimal or "", thousands or "", "")
+        self._recalled: tuple[Column, ...] | None = None
         self._left_out: dict[Path, str] = {}
         self._unseen: dict[Path, tuple[str, ...]] = {}
 
@@ -97,7 +98,12 @@ class Csv(Source):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        return tuple(found.column for found in self._described if found.column)
+        return self._recalled or tuple(found.column for found in self._described if found.column)
+
+    def recall(self, columns: tuple[Column, ...] | None, classes: tuple[str, ...] | None) -> None:
+        self._recalled = columns
+        if classes is not None and self._labels is None:
+            self.__dict__["classes"] = classes  # where the cached property keeps it
 
     @cached_property
     def _described(self) -> list[Described]:
@@ -133,13 +139,14 @@ class Csv(Source):
     @property
     def notes(self) -> tuple[str, ...]:
         path = self._train.path
-        columns = tuple(f"{path}: {found.note}" for found in self._described if found.note)
+        described = [] if self._recalled else self._described
+        columns = tuple(f"{path}: {found.note}" for found in described if found.note)
         unseen = tuple(note for notes in self._unseen.values() for note in notes)
         return (*self._left_out.values(), *columns, *self._class_notes, *unseen)
 
     @property
     def column_facts(self) -> list[dict[str, Any]]:
-        return [facts(self._train, found.column, self.missing_values) for found in self._described if found.column]
+        return [facts(self._train, column, self.missing_values) for column in self.columns]
 
     # Reading
 

@@ -50,12 +50,13 @@ def build_source(spec: RunSpec) -> Source | None:
 
 
 @placed
-def build_model(spec: RunSpec) -> Network:
-    """The model for the config's data set, or for `model.input` where there is none.
+def build_model(spec: RunSpec, source: Source | None = None) -> Network:
+    """The model for the config's data set, or for `model.input` where there is none. source: the data set, if it has
+    been built.
 
     Raises ConfigError, with the position of the layer, where one does not fit or the last one does not suit the data.
     """
-    source = build_source(spec)
+    source = source or build_source(spec)
     model = build_network(spec, source.input_shape if source else spec.model.input or ())
     if source:
         _check_outputs(spec, source, model.out_shape)

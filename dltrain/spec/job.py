@@ -52,15 +52,20 @@ def settle(spec: RunSpec, device: Device) -> RunSpec:
 
 
 @placed
-def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False) -> Job:
+def build_job(
+    spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False, checkpoint: Checkpoint | None = None
+) -> Job:
     """Model, data and settings of a settled spec. Raises ConfigError, DataError and what devices raise.
 
+    checkpoint: of a run that goes on, whose columns and classes are what they were at its start.
     smoke: only so many examples that an epoch is two training batches and one of validation and test; generated
     ones where the data set's files are absent.
     """
     source = build_source(spec)
     if source is None or spec.data is None:
         raise ConfigError(f"{spec.position('')}  data: this config has no data to train on; it can be inspected only")
+    if checkpoint is not None:
+        source.recall(checkpoint.preprocessing.columns, checkpoint.preprocessing.classes)
     prepared = _prepare(spec, source, data_dir, smoke)
     for note in prepared.notes:
         warn(note)
@@ -77,7 +82,7 @@ def build_job(spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False
         name: DataLoader(split, learned, augment if name == "train" else (), device)
         for name, split in prepared.splits.items()
     }
-    model = build_model(spec)
+    model = build_model(spec, source)
     return Job(
         seed=spec.seed,
         device=device,
@@ -203,6 +208,7 @@ def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[DataLoa
     """
     spec, source, learned = restored.spec, build_source(restored.spec), restored.checkpoint.preprocessing
     assert spec.data and source
+    source.recall(learned.columns, learned.classes)
     seen = (learned.input_shape, learned.classes, learned.columns)
     if (source.input_shape, source.classes, source.columns) != seen:
         raise DataError(f"the data set ({spec.data.type}) has changed since the training: shapes or classes differ")
