@@ -50,9 +50,9 @@ def verify(
     spec = load(directory.config)
     device = open_device(spec.device)
     start = directory.checkpoint(from_step) if from_step else None
-    kept = start or (directory.checkpoint("last") if directory.has_checkpoint() else None)
+    trained = start or (directory.checkpoint("last") if directory.has_checkpoint() else None)
     status = directory.last_status()
-    job = build_job(spec, device, data_dir or default_data_dir(), status.get("smoke") is True, kept)
+    job = build_job(spec, device, data_dir or default_data_dir(), status.get("smoke") is True, trained)
     threads = threads or available_cores()
     others = differences(recorded, environment(device, threads, sys.argv))
     found = repeat(job, directory, threads, start, steps, bool(others))

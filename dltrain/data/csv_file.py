@@ -1,6 +1,7 @@
 """A CSV file read once, from its start to its end, into columns of numbers and of texts."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -21,6 +22,7 @@ LOOKED_AT = 20  # rows, for the delimiter
 SAMPLE = 1000  # rows, for the way numbers are written
 BLOCK_BYTES = 1 << 22
 BLOCK_CELLS = 1 << 18
+LEADING_ZERO = re.compile(rb"\n[+-]?0[0-9]")  # 007 at the start of a cell
 NUMERIC = b"0123456789+-.eE"
 
 
@@ -288,11 +290,11 @@ class _Builder:
 
 def _floats(cells: Sequence[str]) -> Array | None:
     """None where not all are plain numbers."""
-    text = "\n".join(cells)
+    text = "\n".join(["", *cells])
     if not text.isascii():
         return None
     raw = text.encode("ascii")
-    if raw.translate(None, NUMERIC + b"\n") or _has_leading_zero(raw, "\n"):
+    if raw.translate(None, NUMERIC + b"\n") or LEADING_ZERO.search(raw):
         return None
     try:
         values = np.array(list(map(float, cells)))

@@ -156,7 +156,7 @@ class Source(ABC):
         """What the columns of a table are, for `predict` to read another one; None for other data."""
         return None
 
-    def recall(self, columns: tuple[Column, ...] | None, classes: tuple[str, ...] | None) -> None:
+    def recall(self, columns: tuple[Column, ...] | None, classes: tuple[str, ...] | None) -> None:  # noqa: B027
         """Take columns and classes for what they were when a network was trained, instead of finding them out."""
 
     @property

@@ -42,7 +42,7 @@ def _read_parquet(path: Path) -> Table:
     try:
         found = parquet.read_table(path)
         columns = {name: _cells(found.column(name)) for name in found.column_names}
-    except (ArrowException, OSError, ValueError, KeyError) as error:
+    except (ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0][:200]}") from None
     if not columns or not found.num_rows or len(columns) != found.num_columns:
         raise DataError(f"{path}: must have rows, and columns with different names")
