@@ -80,7 +80,8 @@ def test_the_command_that_runs_the_tests_is_the_one_of_ci() -> None:
     start = README.read_text(encoding="utf-8").index("tests:")
     command = next(block for place, block in blocks("sh") if place > start)
     assert "pytest" in command and lines.count(command) == 1
-    assert [line for line in lines if "pytest" in line and not line.startswith("#")] == [command]
+    run = [line for line in lines if "pytest" in line and not line.startswith("#")]
+    assert run == [command, ".venv/bin/pytest -m slow"]
 
 
 def test_the_config_in_the_readme_is_valid() -> None:
