@@ -69,7 +69,6 @@ def test_on_a_device(device: Device) -> None:
         ([Tensor(1.0), Tensor(2.0)], "Tensors, which ops.stack joins"),
         ([Tensor([1.0])], "Tensors, which ops.stack joins"),
     ],
-    ids=str,
 )
 def test_refused(data: Any, what: str) -> None:
     with pytest.raises(TypeError, match=f"made of floats, or of integers or bools, which become floats; not of {what}"):
