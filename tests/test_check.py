@@ -11,7 +11,7 @@ import standin
 from commands import dltrain, done
 from PIL import Image
 
-from dltrain.check import CHECKS, checks, examples, start
+from dltrain.check import CHECKS, checks, examples, leaks, start
 from dltrain.check.checks import Check
 from dltrain.check.learn import one_batch_by_heart
 from dltrain.check.numeric import gradient_check
@@ -69,6 +69,12 @@ def test_from_train(data: Arrays) -> None:
 
 
 test_from_train.__test__ = False  # type: ignore[attr-defined]
+
+
+def darker_from_train(data: Arrays) -> None:
+    for split in ("train", "test"):
+        data[f"x_{split}"] = np.tile(data[f"x_{split}"], (1, 3, 3, 1))
+    data["x_test"][5:10] = data["x_train"][5:10] * 0.7 + 9
 
 
 def shuffled_labels(data: Arrays) -> None:
@@ -133,8 +139,9 @@ FAULTS = {
     "a class without examples": Fault(examples.classes, "failed", (), none_of_a_class),
     "a rare class": Fault(examples.classes, "warned", (), few_of_a_class),
     "one target for all": Fault(examples.classes, "failed", MSE, constant_targets),
-    "the test part is from the training part": Fault(examples.duplicates, "failed", (), test_from_train),
-    "one input, two labels": Fault(examples.duplicates, "failed", (), contradictions),
+    "the test part is from the training part": Fault(leaks.duplicates, "failed", (), test_from_train),
+    "one input, two labels": Fault(leaks.duplicates, "failed", (), contradictions),
+    "test pictures are training pictures, darker": Fault(leaks.near_duplicates, "warned", (), darker_from_train),
     "labels in another order": Fault(examples.labels, "warned", (), shuffled_labels),
     "bytes as they are": Fault(examples.value_range, "failed", ("data.normalize=none",)),
     "all inputs are the same": Fault(examples.value_range, "failed", (), constant_inputs),

@@ -110,6 +110,14 @@ def test_of_16_bits_the_upper_8(ending, tmp_path):
     assert not found.coloured and found.size == (1, 6)
 
 
+@pytest.mark.parametrize("highest", [1, 255, 4095])
+def test_16_bits_that_are_hardly_used(highest, tmp_path):
+    for ending in ("png", "tiff"):
+        Image.fromarray(np.array([[0, highest]], np.uint16)).save(tmp_path / f"a.{ending}")
+        found = read_picture(tmp_path / f"a.{ending}", (1, 2, 1))
+        assert found.remarks == {"dim"} and found.pixels.max() == highest >> 8
+
+
 def test_of_16_bits_a_colour_the_upper_8(tmp_path):
     """Pillow writes none, so the file is put together: one row of two pixels."""
 

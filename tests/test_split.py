@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dltrain.data import Cuts, Fold, Split
-from dltrain.data.split import cut
+from dltrain.data.split import cut, shared_groups
 from dltrain.errors import ConfigError
 
 CLASSES = np.repeat(np.arange(4), [61, 30, 8, 1])
@@ -133,6 +133,15 @@ def test_groups_that_cannot_be_cut():
     assert {name: len(split) for name, split in cut({"train": huge}, Cuts(validation=1), 0).items()} == {
         "train": 60, "validation": 40,
     }, "at least one"  # fmt: skip
+
+
+def test_groups_in_two_parts_of_the_data_set_are_told():
+    test = Split(HUNDRED.inputs[:4], CLASSES[:4], np.array([GROUPED.groups[0], -1, -1, -2]))
+    assert shared_groups({"train": GROUPED, "test": test}) == [
+        "1 of 3 groups of the test part are in the training part as well"
+    ]
+    assert shared_groups(cut({"train": GROUPED}, Cuts(validation=0.2, test=0.2), 0)) == []
+    assert shared_groups({"train": HUNDRED, "test": test}) == []
 
 
 def test_refuses_what_the_data_set_cannot_give():

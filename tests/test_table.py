@@ -114,7 +114,8 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "no targets": ("a,kind\n1,NA\n", {}, "every row misses kind"),
     "only empty columns": ("b,kind\n,x\n,y\n", {}, r"no input column is left; column 'b' is empty and left out"),
     "all different": (
-        "a,kind\n" + "".join(f"t{i},x\n" for i in range(1001)), {"categorical": ("a",)},
+        "a,kind\n" + "".join(f"t{i},x\n" for i in range(1001)),
+        {"categorical": ("a",)},
         "1,001 different texts such as 't0'",
     ),
     "numbers and text": ("a,kind\n1,x\n?,x\ntwo,x\n", {}, r"a\.csv:4: column 'a' holds numbers, but also 'two'; mend"),

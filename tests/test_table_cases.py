@@ -342,7 +342,8 @@ def learned_from(folder: Path, text: str, **settings: Any) -> Any:
 UNSEEN = {
     "numbers by their value": ("zip,cls\n200.0,x\n0100,x\n", [[0, 1], [1, 0]], ()),
     "other text": (
-        "zip,cls\n100,x\nfour,x\n500,x\n", [[1, 0], [0, 0], [0, 0]],
+        "zip,cls\n100,x\nfour,x\n500,x\n",
+        [[1, 0], [0, 0], [0, 0]],
         ("column 'zip': 2 of 3 cells hold what training never saw, the first 'four' in line 3",),
     ),
     "a gap": ("zip,cls\n,x\n100,x\n", [[0, 0], [1, 0]], ()),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from dltrain.check import examples, start
+from dltrain.check import examples, leaks, start
 from dltrain.check.finding import Finding
 from dltrain.check.learn import one_batch_by_heart
 from dltrain.check.numeric import gradient_check
@@ -16,7 +16,8 @@ CHECKS: tuple[Check, ...] = (
     start.output,
     examples.reading,
     examples.classes,
-    examples.duplicates,
+    leaks.duplicates,
+    leaks.near_duplicates,
     examples.labels,
     examples.value_range,
     start.loss_at_start,

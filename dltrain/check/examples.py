@@ -1,17 +1,14 @@
-"""The data: are the classes there, do the labels belong to the inputs, is the test part new, is the range right?"""
+"""The data: are the classes there, do the labels belong to the inputs, is the range right?"""
 
-from collections import defaultdict
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
-from dltrain.check.finding import Finding, Status, judged
+from dltrain.check.finding import Finding, judged
 from dltrain.check.subject import Subject
 
 Array = Any
-MOST = 60_000  # examples of a split that are looked at for duplicates
 SHOWN = 20  # columns
 SAMPLE = 4096  # examples whose range is looked at
 NEIGHBOURS, ASKED = 4000, 500  # examples among which the nearest ones are looked for, and for how many
@@ -25,9 +22,7 @@ def reading(subject: Subject) -> Finding:
     if columns:
         more = f" and {len(columns) - SHOWN:,} more" if len(columns) > SHOWN else ""
         found += f"; columns: {'; '.join(map(_in_words, columns[:SHOWN]))}{more}"
-    return judged(
-        "reading", found, (bool(notes), "warned", "; ".join(notes)), notes=list(notes), columns=list(columns)
-    )
+    return judged("reading", found, (bool(notes), "warned", "; ".join(notes)), notes=list(notes), columns=list(columns))
 
 
 def _in_words(column: Mapping[str, Any]) -> str:
@@ -89,35 +84,6 @@ def _labels(subject: Subject) -> Finding:
     )
 
 
-def duplicates(subject: Subject) -> Finding:
-    """No test or validation example may also be a training example, and equal inputs must have equal labels."""
-    labels = defaultdict(list)
-    trained = _fingerprints(subject, "train")
-    for key, target in zip(trained, subject.train.targets(), strict=False):
-        labels[key].append(target)
-    shares = {}
-    for split in subject.job.loaders.keys() - {"train"}:
-        keys = _fingerprints(subject, split)
-        shares[split] = sum(key in labels for key in keys) / len(keys)
-    clash = 0
-    if subject.class_names is not None:
-        clash = sum(len(found) for found in labels.values() if len(set(found)) > 1)
-    again = ", ".join(f"{share:.2%} of {split}" for split, share in sorted(shares.items())) or "no other split"
-    found = f"also in the training part: {again}; {clash:,} training examples equal one of another class"
-    # A few numbers may well be equal by chance; two photographs are not.
-    bad: Status = "failed" if len(subject.job.model.in_shape) == 3 else "warned"
-    worst = max(shares.values(), default=0.0)
-    return judged(
-        "duplicates",
-        found,
-        (worst > 0.01, bad, "what was trained on tests nothing: take these examples out of one of the two"),
-        (clash > 0.01 * len(trained), bad, "nothing can tell these examples apart: look at their labels"),
-        (worst > 0.001, "warned", "the figures of that split will look a little too good"),
-        shares=shares,
-        conflicting=clash,
-    )
-
-
 def labels(subject: Subject) -> Finding:
     """Do labels have anything to do with inputs? The nearest other example should more often than not be of one class.
 
@@ -171,8 +137,3 @@ def value_range(subject: Subject) -> Finding:
         std=std,
         largest=extreme,
     )
-
-
-def _fingerprints(subject: Subject, split: str) -> list[bytes]:
-    pieces = subject.inputs(split, np.arange(min(MOST, subject.job.loaders[split].size)))
-    return [blake2b(row.tobytes(), digest_size=16).digest() for piece in pieces for row in piece]

@@ -48,6 +48,7 @@ class Subject:
     def __init__(self, job: Job):
         self.job = job
         self.train = job.loaders["train"]
+        self.seen: dict[str, Any] = {}  # by split, what `leaks` has looked at
         self.class_names = job.preprocessing.classes if job.loss.classification else None
         job.model.initialise(job.seed, job.device)
         each = 8 * sum(prod(layer.out_shape) for layer in job.model.layers)

@@ -23,7 +23,13 @@ SPLITS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
     "validation": "validation", "val": "validation", "valid": "validation", "dev": "validation",
 }  # name of a folder in small letters -> split  # fmt: skip
-HIDDEN = ("__macosx", "thumbs.db", "desktop.ini")  # what systems leave behind, beside names that begin with a dot
+HIDDEN = (
+    "__macosx",
+    "thumbs.db",
+    "desktop.ini",
+    "@eadir",
+    "$recycle.bin",
+)  # what systems leave behind, beside names that begin with a dot
 LOOKED_AT = 256  # files whose sizes are asked for at the start
 warn = logging.getLogger("dltrain").warning
 

@@ -27,6 +27,7 @@ COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_defla
 MODES = {1: "L", 3: "RGB"}
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # modes without colours
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # in EXIF data
+DIM = 32  # of 255: what a picture does not reach that has 12 bits in 16, say
 LARGE = 1 << 25  # bytes that a picture of any size may unpack to
 READ_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError,
@@ -36,10 +37,11 @@ READ_ERRORS = (
 
 Shade = Annotated[int, Interval(ge=0, le=255)]
 Background = Literal["white", "black"] | tuple[Shade, Shade, Shade]  # the latter red, green and blue
-Remark = Literal["several", "deep"]
+Remark = Literal["several", "deep", "dim"]
 REMARKS: dict[Remark, str] = {
     "several": "several in one file, of which the first is read",
     "deep": "16 bits a channel, of which the upper 8 are read",
+    "dim": "16 bits a channel, of which the upper 3 are never used: nearly black as it is read; spread the range",
 }
 
 
@@ -92,6 +94,8 @@ def _read(file: Image.Image, stored: int, shape: tuple[int, ...], background: Ba
         remarks.add("deep")
     ImageOps.exif_transpose(file, in_place=True)
     picture = _upper_bits(file) if file.mode.startswith(("I", "F")) else file
+    if "deep" in remarks and max(np.ravel(picture.getextrema())) < DIM:
+        remarks = {"dim"}
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, background), picture.convert("RGBA"))
     coloured = picture.mode not in GREY and _has_colours(picture)

@@ -1,7 +1,7 @@
 """From a data set and the common settings to splits that a network can be trained on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dltrain.data.augment import Augmentation
 from dltrain.data.preprocess import Preprocessing
 from dltrain.data.source import Normalize, NormalizeTargets, Source, Split
-from dltrain.data.split import Cuts, cut
+from dltrain.data.split import Cuts, cut, shared_groups
 from dltrain.errors import DataError
 from dltrain.random import generator
 
@@ -45,7 +45,9 @@ def prepare(
     """
     for augmentation in augment:
         augmentation.check(source.input_shape)
-    return _prepared(cut(source.load(data_dir), cuts, seed), source, normalize, normalize_targets)
+    splits = cut(source.load(data_dir), cuts, seed)
+    prepared = _prepared(splits, source, normalize, normalize_targets)
+    return replace(prepared, notes=(*prepared.notes, *shared_groups(splits)))
 
 
 def load_split(source: Source, data_dir: Path, name: str, *, cuts: Cuts = WHOLE, seed: int) -> Split:

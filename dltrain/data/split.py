@@ -63,6 +63,22 @@ def cut(splits: dict[str, Split], cuts: Cuts, seed: int) -> dict[str, Split]:
     return {name: splits[name] for name in ("train", "validation", "test") if name in splits}
 
 
+def shared_groups(splits: dict[str, Split]) -> list[str]:
+    """What is to be said of groups that are in the training part and in another one, as a data set may have them of its
+    own."""
+    train = splits.get("train")
+    if train is None or train.groups is None:
+        return []
+    lines = []
+    for name, split in splits.items():
+        if name != "train" and split.groups is not None:
+            groups = np.unique(split.groups)
+            if shared := int(np.isin(groups, train.groups).sum()):
+                there = "are in the training part as well"
+                lines.append(f"{shared:,} of {len(groups):,} groups of the {name} part {there}")
+    return lines
+
+
 def _shuffled(targets: Array, stratified: bool, seed: int, purpose: str) -> Array:
     """A random order of all examples; where stratified, class after class."""
     order = permutation(len(targets), seed, purpose)
