@@ -61,7 +61,7 @@ def main() -> None:
     job.model.initialise(job.seed, device)
     theirs = []
     for layout in (torch.contiguous_format, torch.channels_last):
-        twin = torch_twin.build(job.model, list(job.kinds.values())).to(memory_format=layout)
+        twin = torch_twin.build(job.model, [layer.kind for layer in job.model.layers]).to(memory_format=layout)
         theirs.append(Torch(twin, torch_twin.adam(spec.optimizer.own, twin.parameters())))
     state = job.new_optimizer_state()
     pool, loader, probes = ThreadPool(2), job.loaders["train"], Probes(job.model)

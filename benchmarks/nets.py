@@ -10,7 +10,7 @@ from typing import Any
 
 from dltrain.backend import Device, open_device
 from dltrain.data import Prepared, default_data_dir, prepare
-from dltrain.nn import Model
+from dltrain.nn import Network
 from dltrain.spec import RunSpec, build_model, build_source, cuts_of, load, loads, settle
 
 MLP = """
@@ -81,7 +81,7 @@ class Twin:
     """What another framework needs to train the same net: layers and weights, data, optimizer settings."""
 
     spec: RunSpec
-    model: Model
+    model: Network
     kinds: list[str]
     prepared: Prepared
     batch_size: int

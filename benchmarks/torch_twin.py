@@ -8,14 +8,14 @@ import torch
 from nets import Twin
 from torch import nn
 
-from dltrain.nn import Conv, Dense, Dropout, Flatten, Layer, Model
+from dltrain.nn import Conv, Dense, Dropout, Flatten, Layer, Network
 from dltrain.random import permutation
 
 ACTIVATIONS = {"relu": lambda: nn.ReLU(inplace=True), "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 POOLS = {"max_pool": nn.MaxPool2d, "average_pool": nn.AvgPool2d}
 
 
-def build(model: Model, kinds: list[str]) -> nn.Sequential:
+def build(model: Network, kinds: list[str]) -> nn.Sequential:
     """The same layers with the same weights. Raises KeyError for a layer that has no counterpart here."""
     modules: list[nn.Module] = []
     image: tuple[int, ...] = model.in_shape  # before the last flatten

@@ -161,7 +161,6 @@ def make_job(
         seed=seed,
         device=device,
         model=model,
-        kinds={layer.name: layer.name.rstrip("0123456789") for layer in model.layers},
         loss=LOSSES[loss](**(loss_settings or {})),
         penalty=Penalty(**(penalty or {})),
         optimizer=optimizer or OPTIMIZERS["adam"](lr=1e-2),

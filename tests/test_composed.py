@@ -207,7 +207,7 @@ def test_agrees_with_mygrad(name: str, device: Device):
     in_shape, layers, loss_name = FIXED[name]
     model = build(layers, in_shape, init="glorot_uniform")
     model.initialise(1, device)
-    for i, (_, p) in enumerate(model.named_parameters()):
+    for i, p in enumerate(model.parameters.values()):
         if p.kind == "bias":
             p.data = device.asarray(distinct(*p.shape, seed=i))
     x = distinct(EXAMPLES, *in_shape)
@@ -215,7 +215,7 @@ def test_agrees_with_mygrad(name: str, device: Device):
     targets = np.arange(EXAMPLES) % outputs if loss_name == "cross_entropy" else distinct(EXAMPLES, outputs, seed=9)
 
     ours = Tensor(device.asarray(x))
-    parameters = dict(model.named_parameters())
+    parameters = model.parameters
     loss = LOSSES[loss_name]()(model(ours, Context()), device.asarray(targets), EXAMPLES)
     found = gradients(loss, [ours, *parameters.values()])
 

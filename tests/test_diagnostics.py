@@ -12,7 +12,7 @@ from plain_training import plain_training
 
 from dltrain.backend import Device, to_host
 from dltrain.engine import no_grad
-from dltrain.nn import Context, Model
+from dltrain.nn import Context, Network
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.train.callbacks import LayerRows
 from dltrain.train.job import Job
@@ -173,7 +173,7 @@ STILL = [
 ]
 
 
-def outputs_of(model: Model, x: Any) -> dict[str, np.ndarray]:
+def outputs_of(model: Network, x: Any) -> dict[str, np.ndarray]:
     """The output of each layer, with the units in columns."""
     outputs: dict[str, np.ndarray] = {}
 
@@ -202,13 +202,13 @@ def still_training(device_name: str) -> tuple[Job, list[Row]]:
     before, found = weights_of(job), []
     for event in steps(job, state, ThreadPool(3), lambda step: False):
         if isinstance(event, EpochEnded):
-            found, state.epoch = layer_rows(job, state), None
+            found, state.epoch = layer_rows(state), None
     after = weights_of(job)
     assert all(np.array_equal(before[name], after[name]) for name in before), "the weights were to stay"
     return job, found
 
 
-def bring_near_death(model: Model, index: int, x: Any) -> None:
+def bring_near_death(model: Network, index: int, x: Any) -> None:
     """Biases that leave unit 0 dead, and units 1 to 3 alive at one position of one example, by next to nothing."""
     layer = model.layers[index]
     layer.fused = None

@@ -23,7 +23,7 @@ def test_the_graph_of_a_config(name: str) -> None:
     """Each layer's ops in order, each parameter once, shapes as the layers say them."""
     model = build_model(load(name))
     vertices = done("graph", name, "--json").json["vertices"]
-    shapes = dict(model.named_parameters())
+    shapes = model.parameters
     parameters = [v for v in vertices if v["op"] == "parameter"]
     assert {v["name"]: (tuple(v["shape"]), v["size"]) for v in parameters} == {
         name: (parameter.shape, parameter.size) for name, parameter in shapes.items()

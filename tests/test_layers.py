@@ -13,7 +13,7 @@ from conftest import device_of
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, distinct, gradients
 from dltrain.errors import ShapeError
-from dltrain.nn import LAYERS, ActivationName, Context, Layer, Model, Penalty
+from dltrain.nn import LAYERS, ActivationName, Context, Layer, Network, Penalty
 from dltrain.random import example_words
 
 Shape = tuple[int, ...]
@@ -179,7 +179,7 @@ def test_an_activation_as_a_setting_is_the_layer_after(kind: str, activation: st
     for model in (together, apart):
         model.initialise(3, device)
         y = model(x, Context())
-        parameters = [p for _, p in model.named_parameters()]
+        parameters = model.parameters.values()
         results.append([y.data, *gradients((y * y).sum(), [x, *parameters])])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(to_host(a), to_host(b), rtol=1e-13, atol=1e-13)
@@ -237,7 +237,7 @@ SMALL = [("conv", {"channels": 2}), ("relu", {}), ("flatten", {}), ("dense", {"u
 
 def test_a_model_names_its_parameters_in_order():
     model = build(SMALL, (4, 4, 1))
-    assert [name for name, _ in model.named_parameters()] == ["conv1.weight", "conv1.bias", "dense1.weight"]
+    assert list(model.parameters) == ["conv1.weight", "conv1.bias", "dense1.weight"]
     assert (model.in_shape, model.out_shape) == ((4, 4, 1), (3,))
 
 
@@ -287,7 +287,7 @@ def test_weights_taken_from_another_model(device: Device):
 
 
 def test_the_tap_sees_every_layer_with_parameters_or_an_activation():
-    model: Model = build(SMALL, (4, 4, 1))
+    model: Network = build(SMALL, (4, 4, 1))
     model.initialise(0, device_of(np.float64))
     seen: list[tuple[str, Shape]] = []
     y = model(Tensor(distinct(2, 4, 4, 1)), Context(tap=lambda layer, y: seen.append((layer.name, y.shape))))

@@ -244,7 +244,7 @@ def check(net: Network, device: Device) -> None:
     whole gradient."""
     model = build(net.layers, net.in_shape, init="glorot_uniform")
     model.initialise(1, device)
-    for i, (_, p) in enumerate(model.named_parameters()):
+    for i, p in enumerate(model.parameters.values()):
         if p.kind == "bias":
             p.data = device.asarray(distinct(*p.shape, seed=i))
     x = distinct(EXAMPLES, *net.in_shape)
@@ -253,7 +253,7 @@ def check(net: Network, device: Device) -> None:
     ]
     classes = {"cross_entropy": 3, "hinge": 3, "binary_cross_entropy": 2}.get(net.loss)
     targets = np.arange(EXAMPLES) % classes if classes else distinct(EXAMPLES, 3, seed=9)
-    parameters = dict(model.named_parameters())
+    parameters = model.parameters
 
     ours, parts = Tensor(device.asarray(x)), [Tensor(device.asarray(p)) for p in extra]
     values: dict[str, Any] = {INPUT: ours}

@@ -20,7 +20,7 @@ PARAMETERS = {
 @pytest.mark.parametrize("name, count", PARAMETERS.items())
 def test_parameters_of_known_networks(name: str, count: int) -> None:
     model = build_model(load(name))
-    assert sum(parameter.size for _, parameter in model.named_parameters()) == count
+    assert sum(parameter.size for parameter in model.parameters.values()) == count
 
 
 def test_shapes_and_names() -> None:

@@ -84,11 +84,11 @@ def test_the_penalties_hold_every_setting() -> None:
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_the_gradient_of_the_penalty_is_its_finite_difference(penalty: dict[str, Any], device: Device) -> None:
     job = ready(layers=EVERY_LAYER["deep"], splits={"train": images(30)}, device=device, penalty=penalty)
-    for _, parameter in job.model.named_parameters():
+    for parameter in job.model.parameters.values():
         parameter.data += 0.01  # biases are not 0
     value, gradients = penalty_of(job)
     assert value == pytest.approx(plain_penalty(weights_of(job), **penalty), rel=1e-12)
-    parameters = dict(job.model.named_parameters())
+    parameters = job.model.parameters
     kinds = ("weight", "bias") if penalty.get("biases") else ("weight",)
     assert gradients.keys() == {name for name in parameters if name.endswith(kinds)}, "biases are free, slopes always"
     rng = np.random.default_rng(0)
@@ -124,7 +124,7 @@ def test_a_layer_may_have_a_penalty_of_its_own(device: Device) -> None:
     layers: Any = [(kind, dict(settings)) for kind, settings in [*SMALL[:1], *SMALL]]
     layers[1][1]["penalty"] = Penalty(l2=0.25, biases=True)
     job = ready(layers=layers, device=device, penalty={"norm": 2.0, "over": "model"})
-    for _, parameter in job.model.named_parameters():
+    for parameter in job.model.parameters.values():
         parameter.data += 0.01
     value, gradients = penalty_of(job)
     w = weights_of(job)
@@ -257,7 +257,7 @@ def test_an_evaluation_counts_every_example_once(pool: ThreadPool, device: Devic
     split = rows(70, seed=3)
     split.targets[split.targets == 2] = 1  # class 2 never occurs
     job = ready(splits={"train": rows(70), "test": split}, device=device)
-    for _, parameter in job.model.named_parameters():
+    for parameter in job.model.parameters.values():
         parameter.data *= 0.5
     loader = job.loaders["test"]
     found = evaluate(job.model, job.loss, loader, pool, 22, 6)

@@ -9,7 +9,7 @@ import standin
 from commands import dltrain, done
 from PIL import Image
 
-from dltrain.nn import Context, Model
+from dltrain.nn import Context, Network
 from dltrain.report import features
 from dltrain.report.features import feature_grid
 from dltrain.run.rundir import RunDir
@@ -104,7 +104,7 @@ def test_the_one_output_for_two_classes_is_the_second(
 def outputs(restored: Any, layers: int | None = None) -> Any:
     """What the first so many layers, or all of them, make of the training examples."""
     loader, _ = examples_of(restored, "train", Path())
-    model = Model(restored.model.layers[:layers], restored.model.in_shape)
+    model = Network(restored.model.layers[:layers], restored.model.in_shape)
     return model(loader.examples(np.arange(loader.size))[0], Context()).data
 
 

@@ -179,7 +179,7 @@ def first_update(subject: Subject) -> Finding:
     of adam, in which every weight moves by the whole rate, are larger.
     """
     job, ratios = subject.job, {}
-    weights = {name: p for name, p in job.model.named_parameters() if p.kind == "weight"}
+    weights = {name: p for name, p in job.model.parameters.items() if p.kind == "weight"}
     for name, parameter in weights.items():
         w, g = {name: parameter.data.copy()}, {name: job.device.asarray(subject.trace.gradients[name])}
         job.optimizer.update(w, g, job.optimizer.new_state(w), job.optimizer.lr, 1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from dltrain.backend import to_host
 from dltrain.engine import Tensor, gradients
-from dltrain.nn import Context, Dropout, Layer, Model
+from dltrain.nn import Context, Dropout, Layer, Network
 from dltrain.random import permutation
 from dltrain.train.job import Job
 from dltrain.train.loader import StepKey, random_words
@@ -108,7 +108,7 @@ def trace(job: Job, x: Array, targets: Array, context: Context) -> Trace:
     """Run a batch through the job's model and back. Called with jobs on two devices, it shows where they differ."""
     outputs = list(job.model.outputs(Tensor(x), context))
     loss = job.loss(outputs[-1][1], targets, job.loss.count(targets))
-    parameters = dict(job.model.named_parameters())
+    parameters = job.model.parameters
     found = gradients(loss, [*(y for _, y in outputs), *parameters.values()])
     layers = [
         LayerTrace(layer, to_host(y.data), to_host(g))
@@ -118,7 +118,7 @@ def trace(job: Job, x: Array, targets: Array, context: Context) -> Trace:
     return Trace(float(to_host(loss.data)), layers, by_name)
 
 
-def without_dropout(model: Model) -> Model:
+def without_dropout(model: Network) -> Network:
     """A copy that shares nothing, in which nothing is left to chance."""
     copy = deepcopy(model)
     for layer in copy.layers:

@@ -196,7 +196,7 @@ def _announce(training: "Training", is_first: bool) -> None:
             console.info("the environment has changed, so equal bits are not promised from here on:")
             console.info("\n".join(f"  {line}" for line in training.environment))
     else:
-        parameters = sum(p.size for _, p in job.model.named_parameters())
+        parameters = sum(p.size for p in job.model.parameters.values())
         console.info(f"run {run.path}: {parameters:,} parameters, {job.device.name}")
         if training.device_auto and (chosen := _chosen(job.device)):
             console.info(f"device auto: {chosen}")

@@ -26,7 +26,7 @@ def validate(
 
     spec = load(config, overrides or [])
     model = build_model(spec)
-    parameters = sum(p.size for _, p in model.named_parameters())
+    parameters = sum(p.size for p in model.parameters.values())
     if json:
         console.result_json({"valid": True, "layers": len(model.layers), "parameters": parameters})
     elif show:

@@ -13,10 +13,8 @@ from dltrain.nn.parameter import Parameter, shape_text
 from dltrain.nn.penalty import Penalty
 from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool
 
-Model = Network  # the name it had as a chain
-
 __all__ = [
     "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "ActivationName", "AveragePool", "Connected", "Container", "Context",
     "Conv", "Dense", "Dropout", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Initializer", "Join", "Layer", "Loss",
-    "MaxPool", "Model", "Network", "Parameter", "Penalty", "shape_text",
+    "MaxPool", "Network", "Parameter", "Penalty", "shape_text",
 ]  # fmt: skip

@@ -49,7 +49,7 @@ class Vertex:
 def outline(model: Network, device: Device, loss: Loss | None = None) -> list[Vertex]:
     """The graph of a forward pass before there are weights or data, up to the loss or else the model's output."""
     model = deepcopy(model)
-    for _, parameter in model.named_parameters():
+    for parameter in model.parameters.values():
         parameter.data = device.xp.zeros(parameter.shape, device.dtype)  # takes no memory until it is written to
 
     def words(purpose: str, layer: str, words_each: int) -> Array:
@@ -79,7 +79,7 @@ def capture(
         end = loss(end)
     nodes = ancestors(end)
     owners = {node.id: next((name for last, name in ends if node.id <= last), LOSS) for node in nodes}
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    names = {id(parameter): name for name, parameter in model.parameters.items()}
 
     used = [t for node in nodes for t in node.inputs if t is not None]
     tensors = list({id(t): t for t in [start, *used, end]}.values())

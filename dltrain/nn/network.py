@@ -71,9 +71,6 @@ class Network(Layer):
         """`conv1.weight` -> Parameter, in the order of the layers."""
         return {f"{layer.name}.{name}": p for layer in self.layers for name, p in layer.parameters.items()}
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        yield from self.parameters.items()
-
     @cached_property
     def trainable_parameters(self) -> dict[str, Parameter]:
         """Those that training changes, by name, in the order of the layers."""

@@ -22,7 +22,7 @@ from dltrain.data import (
     prepare,
 )
 from dltrain.errors import ConfigError, DataError, RunError, SettingError
-from dltrain.nn import Loss, Model
+from dltrain.nn import Loss, Network
 from dltrain.registry import PLUGINS
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.environment import environment
@@ -87,7 +87,6 @@ def build_job(
         seed=spec.seed,
         device=device,
         model=model,
-        kinds={layer.name: layer.kind for layer in model.layers},
         loss=_loss(spec, learned, device),
         penalty=spec.penalty,
         optimizer=spec.optimizer.build(),
@@ -165,7 +164,7 @@ class Restored:
 
     spec: RunSpec
     device: Device
-    model: Model
+    model: Network
     loss: Loss
     checkpoint: Checkpoint
 
@@ -193,7 +192,7 @@ def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
     return Restored(spec, device, model, _loss(spec, checkpoint.preprocessing, device), checkpoint)
 
 
-def load_weights(model: Model, run: RunDir, checkpoint: Checkpoint, device: Device) -> None:
+def load_weights(model: Network, run: RunDir, checkpoint: Checkpoint, device: Device) -> None:
     """Raises RunError where they do not fit."""
     try:
         model.load(checkpoint.weights, device)
@@ -217,7 +216,7 @@ def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[DataLoa
     return DataLoader(found, learned, (), restored.device), restored.checkpoint.data_sha256.get(split, here) == here
 
 
-def describe(text: str, runs: Path, overrides: Iterable[str] = ()) -> tuple[RunSpec, Model, RunDir | None]:
+def describe(text: str, runs: Path, overrides: Iterable[str] = ()) -> tuple[RunSpec, Network, RunDir | None]:
     """The spec, and the model without weights, of CONFIG|RUN on the command line: a config file, a shipped config
     or a run, which comes third. A run's model is known even where its data set is gone.
     Raises ConfigError, DataError, RunError."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import kernels, to_host
-from dltrain.nn import Layer, Model
+from dltrain.nn import Layer, Network
 from dltrain.spans import timed
 from dltrain.train.parallel import Sums
 
@@ -96,7 +96,7 @@ class LayerProbe:
         weights = [p.data.reshape(-1) for p in self.layer.parameters.values() if p.kind == "weight"]
         return float(sum(float(to_host(w @ w)) for w in weights)) ** 0.5 if weights else None
 
-    def row(self, epoch: int, kind: str) -> dict[str, Any]:
+    def row(self, epoch: int) -> dict[str, Any]:
         """The layer's line in layers.jsonl; null where a number has no meaning for it."""
         relu = self.layer.activation == "relu"
         units, dead = len(self.alive), int((~self.alive).sum())
@@ -105,7 +105,7 @@ class LayerProbe:
         row = {
             "epoch": epoch,
             "layer": self.layer.name,
-            "type": kind,
+            "type": self.layer.kind,
             "activation": self.layer.activation,
             "units": units,
             "dead_units": dead if relu else None,
@@ -127,7 +127,7 @@ class Probes(dict[str, LayerProbe]):
     A step's sums are added up for all layers at once: a small network's step is short, and Python's part in it counts.
     """
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Network):
         layers = [layer for layer in model.layers if layer.observed]
         units = [layer.out_shape[-1] for layer in layers]
         self._alive = np.zeros(sum(units), bool)  # whether a unit was ever above 0

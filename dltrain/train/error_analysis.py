@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 
 from dltrain.backend import to_host
 from dltrain.errors import RunError
-from dltrain.nn import Loss, Model
+from dltrain.nn import Loss, Network
 from dltrain.ops import softmax
 from dltrain.run.files import to_json
 from dltrain.run.reader import LARGE_FILE, read_bytes, read_json
@@ -46,7 +46,7 @@ class ErrorAnalysis:
 
 
 def analyse_errors(
-    model: Model,
+    model: Network,
     loss: Loss,
     loader: DataLoader,
     pool: ThreadPool,

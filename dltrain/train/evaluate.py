@@ -10,7 +10,7 @@ import numpy as np
 from dltrain.backend import Device, all_to_host, kernels, to_host
 from dltrain.engine import no_grad
 from dltrain.errors import DivergedError
-from dltrain.nn import Context, Loss, Model
+from dltrain.nn import Context, Loss, Network
 from dltrain.ops import sigmoid, softmax
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
@@ -23,7 +23,7 @@ DEFAULTS = MetricsSettings()
 
 
 def evaluate(
-    model: Model,
+    model: Network,
     loss: Loss,
     loader: DataLoader,
     pool: ThreadPool,
@@ -102,7 +102,7 @@ def validate(job: Job, pool: ThreadPool, between: Callable[[], None]) -> dict[st
     return {key: found[key] for key in names if key in found}
 
 
-def predict(model: Model, loss: Loss, x: Array, device: Device, batch_size: int) -> Array:
+def predict(model: Network, loss: Loss, x: Array, device: Device, batch_size: int) -> Array:
     """Outputs for inputs that are ready for the model, on the host: probabilities of classes and labels. Numbers are as
     the network gives them, see `Preprocessing.target_units`. (N, *out_shape)"""
     parts = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
-from dltrain.nn import Layer, Loss, Model, Penalty
+from dltrain.nn import Layer, Loss, Network, Penalty
 from dltrain.nn.graph import outline
 from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer, Schedule
@@ -32,16 +32,14 @@ SMALL = 1 << 24  # parameters: of a larger model a second set of gradients would
 class Job:
     """loaders: "train", and "validation" and "test" where there are such splits.
 
-    kinds: layer name -> its type in the config. train.shard_size is a number here. notes: see `Source.notes`,
-    column_facts `columns.facts`.
+    train.shard_size is a number here. notes: see `Source.notes`, column_facts `columns.facts`.
     data_sha256: of each split, see `Split.sha256`; nothing for a smoke test, which takes a part.
     config: the text that all of this was built from, resolved; every checkpoint holds it.
     """
 
     seed: int
     device: Device
-    model: Model
-    kinds: dict[str, str]
+    model: Network
     loss: Loss
     penalty: Penalty
     optimizer: Optimizer

@@ -210,7 +210,7 @@ def log_step(job: Job, state: TrainState, sink: Sink, callback: Callback, event:
     row["examples_per_second"] = round(report.examples / event.seconds, 1)
     if where.step % job.logging.every == 0:
         sink.log_step(row)
-    callback.stepped(row, partial(layer_rows, job, state))
+    callback.stepped(row, partial(layer_rows, state))
 
 
 def finish_epoch(
@@ -222,7 +222,7 @@ def finish_epoch(
     row: Row = {"event": "epoch", "epoch": where.epoch, "step": where.step, "train": state.epoch.averages()}
     row |= {} if validation is None else {"validation": validation}
     row["seconds"] = round(state.epoch.seconds, 3)
-    layers = layer_rows(job, state)
+    layers = layer_rows(state)
     state.look_at_clock()
     # max_steps may end in the middle of an epoch: a longer training goes on as if this row had never been.
     unfinished = None if whole else checkpoint_of(job, state, sink)
@@ -237,10 +237,10 @@ def finish_epoch(
     callback.finished_epoch(row, layers)
 
 
-def layer_rows(job: Job, state: TrainState) -> list[Row]:
+def layer_rows(state: TrainState) -> list[Row]:
     """What the running epoch has shown of each layer until now."""
     assert state.epoch
-    return [probe.row(state.position.epoch, job.kinds[name]) for name, probe in state.epoch.probes.items()]
+    return [probe.row(state.position.epoch) for probe in state.epoch.probes.values()]
 
 
 def stop_if_asked(job: Job, state: TrainState, sink: Sink, signals: Signals) -> None:

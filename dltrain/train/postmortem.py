@@ -41,7 +41,7 @@ def ranges(job: Job, batch: Array | None, key: StepKey) -> dict[str, Any]:
     step that failed.
     """
     found: dict[str, dict[str, Any]] = {layer.name: {} for layer in job.model.layers if layer.observed}
-    for name, parameter in job.model.named_parameters():
+    for name, parameter in job.model.parameters.items():
         layer, _, part = name.rpartition(".")
         found[layer][part] = _range([to_host(parameter.data)])
     outputs: dict[str, list[Array]] = {name: [] for name in found}

@@ -14,7 +14,7 @@ import numpy as np
 
 from dltrain.backend import Device, all_to_host
 from dltrain.errors import DivergedError
-from dltrain.nn import Model
+from dltrain.nn import Network
 from dltrain.train.diagnostics import Mean, Probes
 from dltrain.train.loader import StepKey
 from dltrain.train.parallel import Sums
@@ -78,7 +78,7 @@ class StepMetrics:
         squares = [float(square) for square in self.squares.values()]
         return sqrt(sum(squares)) if all(map(isfinite, squares)) else float("nan")
 
-    def check(self, model: Model) -> None:
+    def check(self, model: Network) -> None:
         """Raise DivergedError where the loss, the penalty or a gradient is not finite."""
         if not isfinite(self._data_loss + self._penalty) or not isfinite(self.norm):
             raise self._where_it_broke(model)
@@ -113,7 +113,7 @@ class StepMetrics:
     def _penalty(self) -> float:
         return sum(map(float, self.penalty), 0.0)
 
-    def _where_it_broke(self, model: Model) -> DivergedError:
+    def _where_it_broke(self, model: Network) -> DivergedError:
         """Forward, the first layer whose output is not finite; else backward, the last whose gradient is not."""
         at = f"step {self.key.step} (epoch {self.key.epoch})"
         help_ = "try a lower learning rate, train.clip_norm or a smaller init"
@@ -175,7 +175,7 @@ class EpochMetrics:
     A checkpoint in the middle of an epoch holds all of this as arrays, so that its rows come out the same.
     """
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Network):
         self.probes = Probes(model)
         self.means = {key: Mean() for key in MEANS}
         self.seconds = 0.0
