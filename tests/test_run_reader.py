@@ -1,10 +1,13 @@
 """Files of a run may be a stranger's: size, depth and numbers have bounds, and no terminal obeys them."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,6 +130,40 @@ def test_commands_on_hostile_runs(name: str, kept: Path, tmp_path: Path) -> None
         assert said.code in (0, 1), said.err
         assert "Traceback" not in said.err and "bug in dltrain" not in said.err, (words, said.err)
         assert "\x1b" not in said.out + said.err and "\x07" not in said.out + said.err, words
+
+
+def forged(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """The newest checkpoint with another description, whose hash is right; `=` as above."""
+    (path,) = (run / "checkpoints").iterdir()
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    about = json.loads(header["__metadata__"]["dltrain"])
+    change(about)
+    text = re.sub(r'"=([^"]*)"', r"\1", json.dumps(about, sort_keys=True))
+    header["__metadata__"] = {"dltrain": text, "sha256": sha256(text.encode()).hexdigest()}
+    new = json.dumps(header).encode()
+    path.write_bytes(len(new).to_bytes(8, "little") + new + data[8 + size :])
+
+
+DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a shape of many digits": lambda about: about["preprocessing"].update(input_shape=[8, 8, DIGITS]),
+    "a huge shape": lambda about: about["preprocessing"].update(input_shape=[8, 8, 2**40]),
+    "a shape of many axes": lambda about: about["preprocessing"].update(input_shape=[1] * 5000),
+    "a mean that is deep": lambda about: about["preprocessing"].update(mean=[DEEP]),
+    "white that is infinite": lambda about: about["preprocessing"]["pixels"].update(white="=1e999"),
+    "a step of many digits": lambda about: about["position"].update(step=DIGITS),
+    "many units": lambda about: about.update(config=about["config"].replace("units: 10", f"units: {'9' * 30}")),
+}
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_forged_checkpoints(name: str, kept: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(kept, tmp_path / kept.name))
+    forged(run, DESCRIPTIONS[name])
+    np.savez(tmp_path / "x.npz", x=np.zeros((1, 8, 8, 1), np.uint8))
+    said = dltrain("predict", run, tmp_path / "x.npz")
+    assert said.code in (1, 2) and "bug in dltrain" not in said.err and len(said.err) < 1000, said.err
 
 
 def test_a_foreign_log_is_shown_as_text(kept: Path, tmp_path: Path) -> None:

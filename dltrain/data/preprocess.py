@@ -25,7 +25,7 @@ TINY = float(np.finfo(np.float32).tiny)  # a deviation below this has no finite 
 DAMAGED = "the description of the training data (means, deviations, classes) is damaged"
 LARGE = 1 << 29  # bytes of a training part that is not in memory, for which SAMPLE of its examples stand
 SAMPLE = 4096
-LARGEST = 1 << 31  # size of an input along one axis
+LARGEST, MOST_AXES = 1 << 31, 8  # size of an input along one axis; how many of these
 FEW = 200  # pictures that are decoded to see how bright they are
 LATER = {"class_weights", "target_scale", "multilabel", "missing_values"}  # which older files do not have
 
@@ -160,7 +160,7 @@ class Preprocessing:
             } if (
                 rest.keys() - LATER in ({"pixels"}, {"white"})  # older files have the latter
                 and normalize in get_args(Normalize)
-                and shape
+                and 0 < len(shape) <= MOST_AXES
                 and all(type(size) is int and 0 < size <= LARGEST for size in shape)
                 and len(mean) == len(std) == shape[-1]
                 and all(type(value) is float and isfinite(value) for value in (*mean, *std, *(fill or ())))
