@@ -9,7 +9,7 @@ import pytest
 from commands import dltrain, done
 
 from dltrain import api
-from dltrain.data import Cuts, Fold, prepare
+from dltrain.data import Cuts, Fold, prepare, preprocess
 from dltrain.data.source import loses_digits, narrowed
 from dltrain.data.table import Csv
 from dltrain.data.target_scale import TargetScale
@@ -229,3 +229,32 @@ def test_the_latest_rows_are_held_out(kind: str, tmp_path: Path) -> None:
     for cuts in (Cuts(validation=0.1, stratified=True), Cuts(fold=Fold(number=1, of=3))):
         with pytest.raises(DltrainError, match=r"data\.time: cuts by time alone"):
             prepare(source, NOWHERE, cuts=cuts, seed=0)
+
+
+def test_the_six_lines_of_the_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).resolve().parent.parent)
+    text = Path("docs/tutorial/houses.yaml").read_text()
+    assert len(text.splitlines()) == 6
+    fit = done("fit", "docs/tutorial/houses.yaml", "--runs-dir", tmp_path, "--json").json
+    assert fit["test"]["r2"] >= 0.98 and fit["validation"]["r2"] >= 0.98
+
+
+def test_what_training_never_saw_is_said_of_a_test_part(tmp_path: Path) -> None:
+    train = table(tmp_path, a=["u", "v"] * 10, b=range(20), cls=["x", "y"] * 10)
+    test = table(tmp_path, "b.csv", a=["u", "W", "W"], b=range(3), cls=["x", "y", "y"])
+    (tmp_path / "t.yaml").write_text(
+        CONFIG.format(
+            data=f"type: csv, path: {train}, test_path: {test}, target: cls", units=2, loss="cross_entropy", epochs=1
+        ).replace(", test: 0.25", "")
+    )
+    said = done("fit", tmp_path / "t.yaml", "--runs-dir", tmp_path / "runs").err
+    assert "b.csv: column 'a': 2 of 3 cells hold what training never saw, the first 'W' in line 3" in said
+
+
+def test_mean_and_spread_are_of_all_examples_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are: a few large values decide about a heavy-tailed column."""
+    monkeypatch.setattr(preprocess, "LARGE", 100)
+    x = np.random.default_rng(7).standard_t(2, (20_000, 2)).astype(np.float32)
+    mean, std = preprocess.channel_statistics(x)
+    np.testing.assert_allclose(mean, x.mean(axis=0, dtype=np.float64), rtol=1e-9)
+    np.testing.assert_allclose(std, x.std(axis=0, dtype=np.float64), rtol=1e-9)
