@@ -1,5 +1,6 @@
 """A table as it stands in its file: columns of numbers and texts."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from dltrain.data.number_format import PLAIN, NumberFormat
 from dltrain.errors import DataError
 
 Array = NDArray[Any]
+MOST_LISTED = 30  # names of columns in a message
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null")
 
@@ -87,12 +89,19 @@ class Table:
         """Raises DataError where there is no column of this name."""
         if name not in self.columns:
             how = f" ({self.delimiter_told})" if self.delimiter else ""
-            raise DataError(f"{self.path}: there is no column {name!r}; there are: {', '.join(self.columns)}{how}")
+            raise DataError(f"{self.path}: there is no column {name!r}; there are: {listed(self.columns)}{how}")
         return self.columns[name]
 
     def take(self, rows: Array) -> "Table":
         taken = {name: cells.take(rows) for name, cells in self.columns.items()}
         return Table(self.path, taken, self.lines[rows], self.formats, self.delimiter)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first of many names."""
+    first = list(names)
+    more = f" and {len(first) - MOST_LISTED:,} more" if len(first) > MOST_LISTED else ""
+    return ", ".join(first[:MOST_LISTED]) + more
 
 
 def number_text(value: float) -> str:

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 DECIMALS = ".,"
 THOUSANDS = ",.' \u2019\u00a0\u202f"  # the last two are blanks at which no line ends
 UNIT = r"[$€£¥₹%]|[A-Z]{3}"
 BESIDE = re.compile(rf"(?P<before>{UNIT})?\s*(?P<body>.*?)\s*(?P<after>{UNIT})?")
 MINUS = str.maketrans("\u2212", "-")  # the sign that typesetters use
-GROUPED = re.compile(r"[1-9][0-9]{0,2}(?P<mark>[^0-9])[0-9]{3}")  # 1,234: perhaps thousands, perhaps decimals
+DIGIT = re.compile("[0-9]")
 
 
 class AmbiguousNumbers(ValueError):
@@ -25,17 +25,10 @@ class NumberFormat:
     thousands: str = ""
     unit: str = ""
 
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        point, mark, unit = map(re.escape, (self.decimal, self.thousands, self.unit))
-        grouped = rf"|[1-9][0-9]{{0,2}}(?:{mark}[0-9]{{3}})+" if mark else ""
-        number = rf"(?:(?:0|[1-9][0-9]*{grouped})(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
-        around = (rf"(?:{unit}\s*)?", rf"(?:\s*{unit})?") if unit else ("", "")
-        return re.compile(rf"(?P<sign>[+-]?){around[0]}(?P<inner>[+-]?)(?P<number>{number}){around[1]}")
-
     def number(self, cell: str) -> float | None:
         """None for other text; also for 007, which may be a name."""
-        found = self._pattern.fullmatch(cell) or self._pattern.fullmatch(cell.translate(MINUS))
+        pattern = _pattern(self.decimal, self.thousands, self.unit)
+        found = pattern.fullmatch(cell) or pattern.fullmatch(cell.translate(MINUS))
         if found is None or (found["sign"] and found["inner"]):
             return None
         plain = found["number"]
@@ -43,6 +36,15 @@ class NumberFormat:
             plain = plain.replace(self.thousands, "")
         value = float(plain.replace(self.decimal, "."))
         return -value if "-" in found["sign"] + found["inner"] else value
+
+
+@lru_cache(maxsize=256)
+def _pattern(decimal: str, thousands: str, unit: str) -> re.Pattern[str]:
+    point, mark, unit = map(re.escape, (decimal, thousands, unit))
+    grouped = rf"|[1-9][0-9]{{0,2}}(?:{mark}[0-9]{{3}})+" if mark else ""
+    number = rf"(?:(?:0|[1-9][0-9]*{grouped})(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
+    around = (rf"(?:{unit}\s*)?", rf"(?:\s*{unit})?") if unit else ("", "")
+    return re.compile(rf"(?P<sign>[+-]?){around[0]}(?P<inner>[+-]?)(?P<number>{number}){around[1]}")
 
 
 PLAIN = NumberFormat()
@@ -55,6 +57,8 @@ def guess(texts: Collection[str], known: NumberFormat, among: Collection[str] = 
     known: what a user said; its empty parts are guessed. among: decimal marks that other columns of the file show.
     Raises AmbiguousNumbers where 1,234 may be a thousand or 1.234.
     """
+    if any(DIGIT.search(text) is None for text in texts):
+        return None
     parts = [BESIDE.fullmatch(text.lstrip("+-")) for text in texts]
     units = {(found["before"] or "") + (found["after"] or "") if found else "" for found in parts}
     if len(units) != 1:

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
+from time import time_ns
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.cells import DELIMITERS, MISSING, Table, number_text
+from dltrain.data.cells import DELIMITERS, MISSING, Table, listed, number_text
 from dltrain.data.columns import Column, in_order, without_case
 from dltrain.data.describe import ColumnType, Described, Faulty, described
 from dltrain.data.encode import encoded, facts, numbers, places_of
@@ -23,6 +24,7 @@ Array = NDArray[Any]
 Missing = Literal["fill", "drop"]
 Task = Literal["auto", "classification", "regression", "multilabel"]
 Columns = dict[str, ColumnType]
+TICK_NS = 2_000_000_000  # of the coarsest clock that file systems have
 ONES_AND_ZEROS = {"0", "1", "true", "false"}
 
 
@@ -127,11 +129,11 @@ class Csv(Source):
 
     def _asked(self, table: Table) -> Columns:
         """What the config says of columns. Raises SettingError for one that is not there."""
-        listed = {"ignore": self.ignore, "categorical": self.categorical, "columns": tuple(self.asked)}
-        for setting, names in listed.items():
+        said = {"ignore": self.ignore, "categorical": self.categorical, "columns": tuple(self.asked)}
+        for setting, names in said.items():
             for name in names:
                 if name not in table.names or name in self.targets:
-                    others = ", ".join(column for column in table.names if column not in self.targets)
+                    others = listed(column for column in table.names if column not in self.targets)
                     raise SettingError(f"data.{setting}", f"{name!r} is no input column; there are: {others}")
         asked: Columns = dict.fromkeys(self.categorical, "category")
         return asked | Columns(dict.fromkeys(self.ignore, "ignore")) | self.asked
@@ -157,8 +159,7 @@ class Csv(Source):
         for setting, names in (("target", self.targets), ("group", (self.group,)), ("time", (self.time,))):
             for name in names:
                 if name is not None and name not in table.names:
-                    columns = ", ".join(table.names)
-                    message = f"{table.path} has no column {name!r}; it has {columns}{between}"
+                    message = f"{table.path} has no column {name!r}; it has {listed(table.names)}{between}"
                     raise SettingError(f"data.{setting}", message)
         return self._usable(table)
 
@@ -338,10 +339,13 @@ class Csv(Source):
 
 
 def _read(path: Path, delimiter: str | None, known: NumberFormat, formats: Mapping[str, NumberFormat] | None) -> Table:
-    """One reading serves all that is built from a config, as long as the file stays the same."""
+    """One reading serves all that is built from a config, as long as the file stays the same. A file that was written
+    just now is read again, for it might be written once more within the same tick of its clock."""
     try:
         stat = path.stat()
     except OSError:
+        return read_table(path, delimiter=delimiter, known=known, formats=formats)
+    if abs(time_ns() - stat.st_mtime_ns) < TICK_NS:
         return read_table(path, delimiter=delimiter, known=known, formats=formats)
     key = None if formats is None else tuple(formats.items())
     return _read_once(path.absolute(), path, (stat.st_mtime_ns, stat.st_size, stat.st_ino), delimiter, known, key)

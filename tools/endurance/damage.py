@@ -240,6 +240,8 @@ def _formats(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], Any
     packed = io.BytesIO()
     np.savez_compressed(packed, x_train=rng.integers(0, 9, (6, 3)).astype(np.uint8), y_train=np.arange(6) % 3)
     table = b'height,colour,kind\r\n1.5,red,a\r\n2.5,"blue, dark",b\r\n,red,b\r\n3,NA,a\r\n'
+    european = "breite;preis;tag;plz;kind\n0,5;1.234,50 €;01.02.2020;01067;a\n1,5;7,00 €;13.12.1999;10115;b\n".encode()
+    plain = b"a,b,kind\n1,2,0.5\n-3,4e2,1.5\n5,.6,2.5\n"
 
     def through(path: Path, read: Callable[[], Any]) -> Callable[[bytes], Any]:
         def write_and_read(content: bytes) -> None:
@@ -259,7 +261,7 @@ def _formats(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], Any
     one = folder / "one"
     return {
         "npz": ([npz.getvalue(), packed.getvalue()], through(one, load("npz", path=str(one)))),
-        "csv": ([table], through(one, load("csv", path=str(one), target="kind"))),
+        "csv": ([table, european, plain], through(one, load("csv", path=str(one), target="kind"))),
         "idx": ([images.read_bytes()], through(images, load("mnist"))),
         "cifar": ([batch(*example())], through(one, lambda: read_batch(one))),
         **{ending: (some, through(one, lambda: read_image(one, (8, 8, 3)))) for ending, some in _pictures().items()},
