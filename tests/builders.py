@@ -65,6 +65,17 @@ EVERY_LAYER: dict[str, LayerList] = {
         ("softmax", {}),
         ("dense", {"units": 10, "activation": "none"}),
     ],
+    "normalised": [
+        ("conv", {"channels": 6, "padding": "same", "activation": "none"}),
+        ("instance_norm", {}),
+        ("relu", {}),
+        ("conv", {"channels": 6, "padding": "same", "activation": "tanh"}),
+        ("group_norm", {"groups": 2}),
+        ("global_average_pool", {}),
+        ("dense", {"units": 9, "activation": "none"}),
+        ("layer_norm", {}),
+        ("dense", {"units": 10, "activation": "none"}),
+    ],
     "joined": [
         ("conv", {"channels": 4, "padding": "same", "activation": "tanh"}),
         ("conv", {"channels": 4, "padding": "same", "activation": "relu"}),

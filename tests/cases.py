@@ -261,6 +261,20 @@ def pool() -> Iterator[Case]:
         yield Case(op, "windows with gaps between them", (distinct(2, 8, 2),), {"kernel": 2, "stride": 3})
 
 
+def norm() -> Iterator[Case]:
+    for shape, affine in product([(2, 3), (3, 4), (2, 3, 4), (2, 2, 3, 4), (2, 2, 1, 2, 5)], (True, False)):
+        scale, shift = (distinct(shape[-1], seed=1), distinct(shape[-1], seed=2)) if affine else (None, None)
+        yield Case("layer_norm", f"{shape} affine {affine}", (distinct(*shape), scale, shift))
+    for shape, groups, affine in product([(2, 4), (3, 3, 4), (2, 2, 3, 4), (2, 2, 1, 2, 4)], (1, 2, 4), (True, False)):
+        if shape != (2, 4) or groups == 1:
+            scale, shift = (distinct(shape[-1], seed=1), distinct(shape[-1], seed=2)) if affine else (None, None)
+            name = f"{shape} in {groups} groups, affine {affine}"
+            yield Case("group_norm", name, (distinct(*shape), scale, shift), {"groups": groups})
+    arrays = distinct(2, 5, 4), distinct(4, seed=1), distinct(4, seed=2)
+    yield Case("layer_norm", "epsilon 0.3", arrays, {"epsilon": 0.3})
+    yield Case("group_norm", "epsilon 0.3", arrays, {"groups": 2, "epsilon": 0.3})
+
+
 def dropout() -> Iterator[Case]:
     for shape, rate in product([(4, 3), (3, 5), (2, 3, 3, 2)], (0.0, 0.25, 0.5)):
         words = rng(3).integers(0, 2**64, (shape[0], dropout_words(shape[1:])), np.uint64)
@@ -300,7 +314,7 @@ def losses() -> Iterator[Case]:
 
 CASES = [
     case
-    for family in (elementwise, binary, reductions, shapes, dense, conv, pool, dropout, losses)
+    for family in (elementwise, binary, reductions, shapes, dense, conv, pool, norm, dropout, losses)
     for case in family()
 ]
 

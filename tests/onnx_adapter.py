@@ -115,6 +115,25 @@ def gemm(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     return [alpha * (x @ w) + beta * bring(c)]
 
 
+def layer_norm(a: Attributes, inputs: list[Array], bring: Bring) -> list[Any]:
+    """Over several axes where ours is over the last one; also the mean and 1/σ that each row was normalised by."""
+    x, *affine = inputs
+    axis, epsilon = a.get("axis", -1) % x.ndim, a.get("epsilon", 1e-5)
+    each, kept = int(np.prod(x.shape[axis:])), (*x.shape[:axis], *(1,) * (x.ndim - axis))
+    rows, parts = bring(x.reshape(*x.shape[:axis], each)), [*(bring(part.reshape(each)) for part in affine), None]
+    mean = rows.mean(axis=-1, keepdims=True)
+    deviation = (((rows - mean) ** 2).mean(axis=-1, keepdims=True) + epsilon).sqrt()
+    y = ops.layer_norm(rows, parts[0], parts[1], epsilon=epsilon)
+    return [y.reshape(*x.shape), mean.reshape(*kept), (1 / deviation).reshape(*kept)][: a["outputs"]]
+
+
+def group_norm(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
+    """By as many groups as channels where the node does not say: an instance norm."""
+    x, scale, shift = inputs
+    settings = {"groups": a.get("num_groups", x.shape[1]), "epsilon": a.get("epsilon", 1e-5)}
+    return [channels_second(ops.group_norm(bring(channels_last(x)), bring(scale), bring(shift), **settings))]
+
+
 def soft_maximum(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
     axis = a.get("axis", -1)
     y = ops.softmax(bring(np.moveaxis(inputs[0], axis, -1)))
@@ -327,6 +346,9 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "Gemm": gemm,
     "GlobalAveragePool": global_pooling("global_average_pool"),
     "GlobalMaxPool": global_pooling("global_max_pool"),
+    "GroupNormalization": group_norm,
+    "InstanceNormalization": group_norm,
+    "LayerNormalization": layer_norm,
     "LeakyRelu": simple(ops.leaky_relu, alpha="slope"),
     "Log": simple(ops.log),
     "MatMul": simple(ops.matmul),

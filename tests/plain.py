@@ -215,3 +215,18 @@ def dropout(x: Array, rate: float, words: Array) -> Array:
         for i, value in enumerate(row):
             out[i] = value / (1 - rate) if lanes[i] >= rate * 65536 else 0
     return y
+
+
+def standardised(values: Array, epsilon: float) -> Array:
+    return (values - np.mean(values)) / np.sqrt(np.var(values) + epsilon)
+
+
+def layer_norm(x: Array, scale: Array | None, shift: Array | None, epsilon: float = 1e-5) -> Array:
+    y = np.array([standardised(row, epsilon) for row in x.reshape(-1, x.shape[-1])]).reshape(x.shape)
+    return y * (1 if scale is None else scale) + (0 if shift is None else shift)
+
+
+def group_norm(x: Array, scale: Array | None, shift: Array | None, groups: int, epsilon: float = 1e-5) -> Array:
+    parts = [[standardised(part, epsilon) for part in np.split(example, groups, -1)] for example in x]
+    y = np.array([np.concatenate(example, -1) for example in parts])
+    return y * (1 if scale is None else scale) + (0 if shift is None else shift)

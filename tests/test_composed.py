@@ -91,6 +91,23 @@ def at_every_position(xs: Sequence[Any]) -> list[Any]:
     return [x.reshape(*x.shape, *(1,) * (dimensions - x.ndim)) for x in xs]
 
 
+def standardised(x: Any, axes: Any, epsilon: float) -> Any:
+    centred = x - mygrad.mean(x, axis=axes, keepdims=True)
+    return centred / mygrad.sqrt(mygrad.mean(centred * centred, axis=axes, keepdims=True) + epsilon)
+
+
+def grouped(x: Any, groups: int, epsilon: float) -> Any:
+    return standardised(x.reshape(len(x), groups, -1), 2, epsilon).reshape(*x.shape)
+
+
+def affine(p: dict[str, Any], x: Any) -> Any:
+    """Scaled and shifted by channel, where there is something to do it by."""
+    scale, shift = (
+        p[name].reshape(1, -1, *(1,) * (x.ndim - 2)) if p else i for i, name in enumerate(("scale", "shift"))
+    )
+    return x * scale + shift if p else x
+
+
 TWINS: dict[str, Callable[..., Any]] = {
     "add": lambda layer, p, *xs: sum(at_every_position(xs)),
     "average_pool": twin_of_average_pool,
@@ -101,6 +118,9 @@ TWINS: dict[str, Callable[..., Any]] = {
     "flatten": twin_of_flatten,
     "global_average_pool": over_everything(mygrad.mean),
     "global_max_pool": over_everything(mygrad.max),
+    "group_norm": lambda layer, p, x: affine(p, grouped(x, layer.groups, layer.epsilon)),
+    "instance_norm": lambda layer, p, x: affine(p, standardised(x, tuple(range(2, x.ndim)), layer.epsilon)),
+    "layer_norm": lambda layer, p, x: affine(p, standardised(x, 1, layer.epsilon)),
     "max_pool": lambda layer, p, x: max_pool(x, layer.window.kernel, layer.window.stride),
     "multiply": lambda layer, p, *xs: prod(at_every_position(xs)),
     "prelu": lambda layer, p, x: mygrad.where(x > 0, x, x * p["slope"].reshape(1, -1, *(1,) * (x.ndim - 2))),
@@ -177,6 +197,16 @@ FIXED: dict[str, Net] = {
             conv(4, "silu", kernel=1, **{"from": "conv1"}), ("concat", {"of": ("add1", "conv3", "input")}),
             ("global_average_pool", {}), dense(9, "sigmoid"), ("multiply", {"of": "concat1"}),
             ("add", {"of": ("dense1", "multiply1", "concat1")}), ("flatten", {}), dense(3),
+        ],
+        "cross_entropy",
+    ),
+    "normalised": (
+        (6, 5, 2),
+        [
+            conv(4, kernel=2), ("instance_norm", {}), ("tanh", {}), conv(6, "relu", padding=1),
+            ("group_norm", {"groups": 3, "epsilon": 0.1}), conv(4, kernel=1), ("layer_norm", {}), ("tanh", {}),
+            ("instance_norm", {"affine": False}), ("flatten", {}), dense(6), ("group_norm", {"groups": 2}),
+            ("layer_norm", {"epsilon": 0.01}), dense(3),
         ],
         "cross_entropy",
     ),

@@ -143,6 +143,7 @@ def test_fields_without_a_meaning_are_null(tmp_path: Path) -> None:
                 null[f"{row['type']} {row['activation']}"] = {key for key, value in row.items() if value is None}
     unit, saturated = {"dead_units", "dead_share"}, {"saturated_share"}
     weights = {"gradient_norm", "weight_norm", "update_ratio"}
+    norm = unit | saturated | {"activation", "weight_norm", "update_ratio"}
     assert null == {
         "conv relu": saturated,
         "conv tanh": unit,
@@ -155,6 +156,9 @@ def test_fields_without_a_meaning_are_null(tmp_path: Path) -> None:
         "sigmoid sigmoid": unit | weights,
         "tanh tanh": unit | weights,
         "prelu prelu": unit | saturated | {"weight_norm", "update_ratio"},
+        "layer_norm None": norm,
+        "group_norm None": norm,
+        "instance_norm None": norm,
     } | {
         f"{name} {name}": unit | saturated | weights for name in ("softmax", "elu", "selu", "gelu", "silu", "softplus")
     }

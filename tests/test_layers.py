@@ -40,6 +40,10 @@ def wb(*weight: int, bias: bool = True) -> dict[str, Shape]:
     return {"weight": weight} | ({"bias": weight[-1:]} if bias else {})
 
 
+def scaled(channels: int) -> dict[str, Shape]:
+    return {"scale": (channels,), "shift": (channels,)}
+
+
 ROWS = [
     Row("dense", (5,), {"units": 3}, (3,), wb(5, 3), "5·3 + 3 = 18", 15),
     Row("dense", (1,), {"units": 1, "bias": False}, (1,), wb(1, 1, bias=False), "1·1 = 1", 1),
@@ -80,6 +84,13 @@ ROWS = [
     Row("flatten", (7,), {}, (7,)),
     Row("dropout", (4, 5, 3), {}, (4, 5, 3)),
     Row("dropout", (7,), {"rate": 0.25}, (7,)),
+    Row("layer_norm", (4, 3), {}, (4, 3), scaled(3), "2·3 = 6"),
+    Row("layer_norm", (5,), {"epsilon": 0.1, "affine": False, "trainable": False}, (5,)),
+    Row("group_norm", (4, 5, 64), {}, (4, 5, 64), scaled(64), "2·64 = 128"),
+    Row("group_norm", (6,), {"groups": 3, "epsilon": 0.1, "affine": True, "trainable": False}, (6,), scaled(6),
+        "2·6 = 12"),
+    Row("instance_norm", (4, 5, 3), {"epsilon": 0.1}, (4, 5, 3), scaled(3), "2·3 = 6"),
+    Row("instance_norm", (4, 3), {"affine": False, "trainable": True}, (4, 3)),
     Row("add", (4, 3), {"of": "input"}, (4, 3)),
     Row("multiply", (4, 5, 3), {"of": ("input", "input", "input")}, (4, 5, 3)),
     Row("concat", (4, 3), {"of": "input"}, (4, 6)),
@@ -157,6 +168,11 @@ MISFITS: list[tuple[str, Shape, dict[str, Any], str]] = [
     ("average_pool", (8, 8, 3), {"kernel": (3, 1), "padding": 1}, "padding 1 would let a window of 1"),
     ("average_pool", (8, 3), {"stride": (1, 1)}, "stride [1, 1] has 2 numbers, but the input has 1 spatial"),
     ("global_max_pool", (8,), {}, "(*size, channels), but the input is (8,)"),
+    ("layer_norm", (4, 4, 1), {}, "layer_norm of a single number gives 0 whatever comes in"),
+    ("layer_norm", (), {}, "layer_norm of a single number"),
+    ("group_norm", (4, 4, 48), {}, "the channels of (4, 4, 48) cannot be cut into 32 groups; set groups"),
+    ("group_norm", (32,), {}, "group_norm of a single number gives 0"),
+    ("instance_norm", (1, 1, 3), {}, "each is by itself in (1, 1, 3)"),
     ("global_average_pool", (), {}, "(*size, channels), but the input is ()"),
 ]  # fmt: skip
 

@@ -17,7 +17,7 @@ import pytest
 from builders import build
 from conftest import device_of
 from mygrad.nnet.losses import multiclass_hinge, softmax_crossentropy
-from test_composed import ACTIVATIONS, TWINS, LayerList, dense, own
+from test_composed import ACTIVATIONS, TWINS, LayerList, dense, own, standardised
 
 from dltrain import ops
 from dltrain.backend import Device, to_host
@@ -183,6 +183,14 @@ BLOCKS: dict[str, Block] = {
     "dropout": (
         lambda x, p, d: our_dropout(x, d),
         lambda x, p: x * plain.dropout(np.ones(x.shape), 0.25, fixed_words(x.shape)),
+    ),
+    "layer_norm": (
+        lambda x, p, d: x + ops.layer_norm(x, p, p, epsilon=0.1),
+        lambda x, p: x + standardised(x, -1, 0.1) * p + p,
+    ),
+    "group_norm": (
+        lambda x, p, d: x + ops.group_norm(x, p, p, groups=x.shape[-1], epsilon=0.1),
+        lambda x, p: x + standardised(x, tuple(range(1, x.ndim - 1)), 0.1) * p + p,
     ),
     "prelu": (lambda x, p, d: ops.prelu(x, p), lambda x, p: mg.where(x > 0, x, x * p)),
     "gelu by tanh": (

@@ -22,7 +22,8 @@ def shape_text(shape: Iterable[int | str]) -> str:
 class Parameter(Tensor):
     """A Tensor that training changes, if it is trainable: declared with its shape, given values by `initialise`.
 
-    kind: "weight" (penalised), "bias" (starts at 0, penalised on request only) or "slope" (never penalised).
+    kind: "weight" (penalised), "bias" (starts at 0, penalised on request only), "scale" and "shift" (of a
+    normalisation, penalised with biases) or "slope" (never penalised).
     """
 
     __slots__ = ("_shape", "fan_in", "fan_out", "init", "kind", "trainable")
@@ -34,7 +35,7 @@ class Parameter(Tensor):
         init: Initializer | None = None,
         fan_in: int = 0,
         fan_out: int = 0,
-        kind: Literal["weight", "bias", "slope"] | None = None,
+        kind: Literal["weight", "bias", "scale", "shift", "slope"] | None = None,
         trainable: bool = True,
     ):
         super().__init__(0.0)

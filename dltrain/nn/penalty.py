@@ -20,7 +20,7 @@ class Penalty:
     """l1 · Σ|w| + l2 · Σw² + norm · ‖w‖, with ‖w‖ = (Σ|w|^p)^(1/p): the plain L2 norm unless p says otherwise.
 
     over: whether ‖w‖ is that of each layer, added up, or of all weights of the model together; Σ is the same for both.
-    biases: whether they are penalised like weights.
+    biases: whether they are penalised like weights, and with them the scales and shifts of normalisations.
     method: "gradient" adds the l1 term to the loss, where weights come close to 0 and oscillate about it. "proximal"
     takes l1 times the optimizer's rate off the size of each weight after every update and stops at 0, so that weights
     become exactly 0 (Parikh and Boyd, "Proximal Algorithms", 2014, section 6.5.2). The rate is how far a gradient of
@@ -44,7 +44,8 @@ class Penalty:
         return bool(self.l1 or self.l2 or self.norm)
 
     def covers(self, parameter: Parameter) -> bool:
-        return parameter.trainable and (parameter.kind == "weight" or (self.biases and parameter.kind == "bias"))
+        kinds = ("weight", "bias", "scale", "shift") if self.biases else ("weight",)
+        return parameter.trainable and parameter.kind in kinds
 
     def terms(self, layers: list[list[Parameter]]) -> tuple[Tensor | None, Tensor | None]:
         """(what is part of the loss, what proximal steps take care of) for the parameters of each layer.

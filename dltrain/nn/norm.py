@@ -1,0 +1,93 @@
+"""Normalisation layers. Each scales and shifts every channel by numbers that it learns, unless `affine` is false."""
+
+from math import prod
+
+from dltrain import ops
+from dltrain.engine import Tensor
+from dltrain.errors import ShapeError
+from dltrain.nn.init import Constant
+from dltrain.nn.layer import LAYERS, Context, Layer, count_text
+from dltrain.nn.parameter import Parameter, Shape
+from dltrain.registry import Count, Positive
+
+
+class Norm(Layer):
+    """scale, shift: (C,), which start at 1 and 0; no penalty touches them but one of biases."""
+
+    def __init__(self, in_shape: Shape, affine: bool, trainable: bool):
+        super().__init__(in_shape, in_shape)
+        channels = in_shape[-1:]
+        one = Constant(value=1.0)
+        self.scale = Parameter(channels, init=one, kind="scale", trainable=trainable) if affine else None
+        self.shift = Parameter(channels, kind="shift", trainable=trainable) if affine else None
+        self.arithmetic = count_text(2, *channels) if affine else ""
+
+
+def _check_several(kind: str, in_shape: Shape, groups: int) -> None:
+    """Raise ShapeError where each group holds one number only."""
+    if prod(in_shape) == groups:
+        raise ShapeError(f"{kind} of a single number gives 0 whatever comes in, and each is by itself in {in_shape}")
+
+
+@LAYERS.register("layer_norm")
+class LayerNorm(Norm):
+    """Each example at each position: its channels get mean 0 and variance 1, then `scale` and `shift`. In a picture
+    that is every pixel by itself; `group_norm: {groups: 1}` takes all pixels together.
+
+    Ba, Kiros, Hinton, "Layer Normalization", 2016.
+    """
+
+    def __init__(self, in_shape: Shape, *, epsilon: Positive = 1e-5, affine: bool = True, trainable: bool = True):
+        _check_several("layer_norm", in_shape[-1:], 1)
+        super().__init__(in_shape, affine, trainable)
+        self.epsilon = epsilon
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        y: Tensor = ops.layer_norm(x, self.scale, self.shift, epsilon=self.epsilon)
+        return y
+
+
+@LAYERS.register("group_norm")
+class GroupNorm(Norm):
+    """Each example by itself: groups of neighbouring channels, at all positions together, get mean 0 and variance 1,
+    then `scale` and `shift` by channel.
+
+    Wu and He, "Group Normalization", 2018.
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        *,
+        groups: Count = 32,
+        epsilon: Positive = 1e-5,
+        affine: bool = True,
+        trainable: bool = True,
+    ):
+        if not in_shape or in_shape[-1] % groups:
+            raise ShapeError(f"the channels of {in_shape} cannot be cut into {groups} groups; set groups")
+        _check_several("group_norm", in_shape, groups)
+        super().__init__(in_shape, affine, trainable)
+        self.groups, self.epsilon = groups, epsilon
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        y: Tensor = ops.group_norm(x, self.scale, self.shift, groups=self.groups, epsilon=self.epsilon)
+        return y
+
+
+@LAYERS.register("instance_norm")
+class InstanceNorm(Norm):
+    """Each channel of each example by itself gets mean 0 and variance 1 over its positions, then `scale` and `shift`
+    (which PyTorch's has on request only).
+
+    Ulyanov, Vedaldi, Lempitsky, "Instance Normalization", 2016.
+    """
+
+    def __init__(self, in_shape: Shape, *, epsilon: Positive = 1e-5, affine: bool = True, trainable: bool = True):
+        _check_several("instance_norm", in_shape, in_shape[-1] if in_shape else 1)
+        super().__init__(in_shape, affine, trainable)
+        self.epsilon = epsilon
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        y: Tensor = ops.group_norm(x, self.scale, self.shift, groups=self.in_shape[-1], epsilon=self.epsilon)
+        return y
