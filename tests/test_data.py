@@ -220,6 +220,23 @@ def test_damaged_mnist(changes, tmp_path):
         Mnist().load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["{}-{}-idx{}-ubyte", "{}-{}.idx{}-ubyte"])
+def test_mnist_unpacked(name, tmp_path):
+    arrays = write_mnist(tmp_path)
+    packed = Mnist().load(tmp_path)
+    for file in (tmp_path / "mnist").iterdir():
+        prefix, kind, idx_name, _ = file.name.split("-")
+        file.with_name(name.format(prefix, kind, idx_name[3:])).write_bytes(gzip.decompress(file.read_bytes()))
+        file.unlink()
+    unpacked = Mnist().load(tmp_path)
+    assert {split: unpacked[split].sha256() for split in unpacked} == {s: packed[s].sha256() for s in packed}
+    assert np.array_equal(unpacked["train"].inputs[..., 0], arrays["train_images"])
+    (file,) = (tmp_path / "mnist").glob("t10k-labels*")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DataError, match=f"{file.name}: damaged: it holds 3 values"):
+        Mnist().load(tmp_path)
+
+
 def test_damaged_idx_gives_only_data_errors(tmp_path):
     array = np.random.default_rng(0).integers(0, 256, (2, 5, 5), np.uint8)
     good, path, draw = gzip.compress(idx(array)), tmp_path / "a.gz", random.Random(1)
