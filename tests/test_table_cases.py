@@ -138,6 +138,14 @@ GAPS = {
         "customer_id,a,cls\n17,1,x\n4,2,y\n9,2,y\n", {"a": "number"}, [[1], [2]], ("x", "y"),
         ("column 'customer_id' numbers the rows and is left out",),
     ),
+    "an identifier in one word": Case(
+        "PassengerId,a,cls\n17,1,x\n4,2,y\n9,2,y\n", {"a": "number"}, [[1], [2]], ("x", "y"),
+        ("column 'PassengerId' numbers the rows and is left out",),
+    ),
+    "no identifiers": Case(
+        "acid,grid,orderId,cls\n1,5,7,x\n2,6,7,y\n3,7,9,y\n",
+        {"acid": "number", "grid": "number", "orderId": "number"}, [[1, 5, 7]], ("x", "y"),
+    ),
     "an identifier that is wanted": Case(
         "id,cls\n17,x\n4,y\n9,y\n", {"id": "number"}, [[17], [4]], ("x", "y"), (), {"columns": {"id": "number"}},
     ),

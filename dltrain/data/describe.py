@@ -22,7 +22,9 @@ MOST_CATEGORIES = 1000
 MOST_WORDS = 1000  # that a column of text becomes, the most frequent ones
 FEW = 10  # different texts are categories however few rows there are
 CODE_LENGTH = 3  # digits from which on numbers of one length, some with a 0 first, are codes such as 01067
-IDENTIFIER = re.compile(r"(unnamed: ?\d+|index|idx|nr|no|row|row[ _]?(id|no|nr|num|number)|(.*[ _])?id)", re.IGNORECASE)
+IDENTIFIER = re.compile(
+    r"(?i:unnamed: ?\d+|index|idx|nr|no|row|row[ _]?(?:id|no|nr|num|number)|(?:.*[ _])?id)|.*[a-z]I[dD]"  # PassengerId
+)
 
 
 class Faulty(Exception):
