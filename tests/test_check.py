@@ -64,6 +64,16 @@ def none_of_a_class(data: Arrays) -> None:
     data |= {"x_train": data["x_train"][kept], "y_train": data["y_train"][kept]}
 
 
+def single_class(data: Arrays) -> None:
+    data["y_train"][:] = 1
+    data["y_test"] %= 2
+
+
+def channels_first(data: Arrays) -> None:
+    for split in ("train", "test"):
+        data[f"x_{split}"] = data[f"x_{split}"].transpose(0, 3, 1, 2)
+
+
 def test_from_train(data: Arrays) -> None:
     data |= {"x_test": data["x_train"][:90], "y_test": data["y_train"][:90]}
 
@@ -142,6 +152,10 @@ FAULTS = {
     "the test part is from the training part": Fault(leaks.duplicates, "failed", (), test_from_train),
     "one input, two labels": Fault(leaks.duplicates, "failed", (), contradictions),
     "test pictures are training pictures, darker": Fault(leaks.near_duplicates, "warned", (), darker_from_train),
+    "channels first": Fault(examples.layout, "warned", ("model.layers.1={max_pool: 1}",), channels_first),
+    "relu on numbers above 0": Fault(start.output, "warned", (*MSE, "model.layers.4.activation=relu"), numbers),
+    "softmax on a number": Fault(start.output, "failed", (*MSE, "model.layers.4.activation=softmax"), numbers),
+    "a single class": Fault(examples.classes, "failed", ("model.layers.4.units=2",), single_class),
     "labels in another order": Fault(examples.labels, "warned", (), shuffled_labels),
     "bytes as they are": Fault(examples.value_range, "failed", ("data.normalize=none",)),
     "all inputs are the same": Fault(examples.value_range, "failed", (), constant_inputs),

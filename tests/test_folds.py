@@ -79,7 +79,7 @@ def test_wrong(config: Path, tmp_path: Path) -> None:
     assert dltrain("fit", config, "--folds", 1, *runs).code == 2
     said = dltrain("fit", config, "--folds", 301, *runs)
     assert said.code == 2 and "300 training examples cannot be cut into 301 pieces" in said.errors[0]
-    assert list((tmp_path / "runs").iterdir()) == [], "a plan that can never begin is not kept"
+    assert not (tmp_path / "runs").exists(), "a plan that can never begin is not kept"
     said = dltrain("fit", "vgg16", "--folds", 2, "--runs-dir", tmp_path / "none")
     assert said.code == 2 and not (tmp_path / "none").exists()
 

@@ -4,10 +4,13 @@ import ctypes
 import os
 import platform
 import sys
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 # glibc's mallopt(3) parameters
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 MADV_HUGEPAGE = 14  # of madvise(2)
@@ -18,6 +21,17 @@ HEAP_BYTES = 1 << 30  # of addresses, which are no memory before somebody writes
 def available_cores() -> int:
     """Fewer than the machine has where a container, a batch system or taskset says so."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> int | None:
+    """Bytes of the machine's memory, or fewer where a container says so; None where nobody knows."""
+    try:
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        return min(machine, int(CGROUP_MEMORY.read_text()))
+    return machine
 
 
 def hold_blas_to_one_thread() -> None:

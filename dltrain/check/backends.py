@@ -73,9 +73,9 @@ def compare(make_job: Callable[[str, str], Job], names: list[str]) -> Iterator[D
 
 def _subject(make_job: Callable[[str, str], Job], backend: str, dtype: str) -> Subject:
     if backend == "cupy":
-        return Subject(make_job("cuda", dtype))
+        return Subject(make_job("cuda", dtype)).initialised()
     choose_kernels(backend)
-    return Subject(make_job("cpu", dtype))
+    return Subject(make_job("cpu", dtype)).initialised()
 
 
 def _differences(subject: Subject, seen: Trace, x: Array) -> Iterator[tuple[str, float, float | None]]:

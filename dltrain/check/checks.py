@@ -9,6 +9,7 @@ from dltrain.check.finding import Finding
 from dltrain.check.learn import one_batch_by_heart
 from dltrain.check.numeric import gradient_check
 from dltrain.check.subject import Subject
+from dltrain.train.job import Job
 
 Check = Callable[[Subject], Finding]
 CHECKS: tuple[Check, ...] = (
@@ -16,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     start.output,
     examples.reading,
     examples.classes,
+    examples.layout,
     leaks.duplicates,
     leaks.near_duplicates,
     examples.labels,
@@ -32,8 +34,20 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
+# Those that need no weights and hardly any time: `fit` says what they find before it begins.
+QUICK: tuple[Check, ...] = (start.output, examples.classes, examples.layout)
+
+
+def quick_checks(job: Job) -> list[Finding]:
+    """What is not as it should be, as far as a short look shows."""
+    subject = Subject(job)
+    with np.errstate(all="ignore"):
+        return [finding for check in QUICK if (finding := check(subject)).status != "passed"]
+
+
 def run_checks(subject: Subject) -> Iterator[Finding]:
     """Each finding as soon as it is known. Every check starts from the same weights, which none of them changes."""
+    subject.initialised()
     for check in CHECKS:
         with np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
             finding = check(subject)

@@ -51,16 +51,19 @@ def classes(subject: Subject) -> Finding:
     counts = {split: np.bincount(loader.targets(), minlength=len(names)) for split, loader in loaders.items()}
     absent = {split: [names[i] for i in np.flatnonzero(c == 0)] for split, c in counts.items()}
     train = counts["train"]
+    from_one = absent["train"] == ["0"] and names[0] == "0" and all(name.isdecimal() for name in names)
+    shifted = "labels seem to count from 1, but 0 is a class: subtract 1 from them" if from_one else ""
     few, many = int(train.argmin()), int(train.argmax())
     found = f"{len(names)}; each has {train[few]:,} training examples"
     if train[few] < train[many]:
         found = f"{len(names)}; the rarest, {names[few]}, has {train[few]:,} training examples, "
-        found += f"the commonest, {names[many]}, {train[many]:,}"
+        found += f"the most common, {names[many]}, {train[many]:,}"
     elsewhere = "; ".join(f"{split} has no {', '.join(a)}" for split, a in absent.items() if a and split != "train")
     return judged(
         "classes",
         found,
-        (len(names) == 1, "failed", f"all examples are {names[0]}: there is nothing to tell apart"),
+        (int(np.count_nonzero(train)) < 2, "failed", "all training examples are of one class: nothing can be learnt"),
+        (bool(shifted), "failed", f"no training example of 0; {shifted}"),
         (bool(absent["train"]), "failed", f"no training example of {', '.join(absent['train'])}"),
         (train[many] > 10 * train[few], "warned", "accuracy hides the rare classes: look at recall, in `dltrain eval`"),
         (bool(elsewhere), "warned", f"{elsewhere}: its figures say nothing about them"),
@@ -81,6 +84,25 @@ def _labels(subject: Subject) -> Finding:
         found,
         (bool(same), "failed", f"{', '.join(same)}: the same in all training examples, so nothing can be learnt"),
         (shares[few] < 0.01, "warned", f"{names[few]} is rare: look at its recall, in `dltrain eval`"),
+    )
+
+
+def layout(subject: Subject) -> Finding:
+    """Pictures come as height, width, channels; other tools keep channels first."""
+    shape = subject.job.model.in_shape
+    if len(shape) != 3:
+        return Finding("layout", "passed", "the inputs are no pictures")
+    height, width, channels = shape
+    square = width == channels or height == 3
+    return judged(
+        "layout",
+        f"pictures {height} high and {width} wide, with {channels} channel{'s' if channels > 1 else ''}",
+        (
+            height in (1, 3, 4) and width > 4 and channels > 4 and square,
+            "warned",
+            f"if they are {width} x {channels} with {height} channel{'s' if height > 1 else ''}, channels come first "
+            "in them: put these last, with x.transpose(0, 2, 3, 1)",
+        ),
     )
 
 

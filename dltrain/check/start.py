@@ -40,19 +40,26 @@ def output(subject: Subject) -> Finding:
     """The last layer's activation must let through what the loss wants to see."""
     backwards = reversed(subject.job.model.layers)
     last = next((layer for layer in backwards if layer.observed or isinstance(layer, Join)), None)
-    activation = last.activation if last else None
-    name = last.name if last else ""
+    activation, name = (last.activation, last.name) if last else (None, "")
+    remedy = f"give {name} `activation: none`" if last and last.parameters else f"remove {name}"
+    ends = f"{name} ends in {activation}" if activation else "the last layer has no activation"
     if subject.class_names is not None or subject.job.loss.multilabel:
-        advice = f"give {name} `activation: none`: the loss wants numbers of any size and does the rest itself"
-        found = f"activation {activation or 'none'} before the loss"
-        return judged("output", found, (bool(activation), "failed", advice))
+        advice = f"{remedy}: the loss wants numbers of any size and does the rest itself"
+        return judged("output", ends, (bool(activation), "failed", advice))
     targets = to_host(subject.train.targets_of(np.arange(subject.train.size)))  # as the network should give them
     low, high = float(targets.min()), float(targets.max())
     bounds = {"relu": (0.0, np.inf), "sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0)}
     least, most = bounds.get(activation or "", (-np.inf, np.inf))
-    advice = f"give {name} `activation: none`: {activation} cannot give numbers beyond {least:g} … {most:g}"
-    found = f"activation {activation or 'none'}, targets from {low:.4g} to {high:.4g}"
-    return judged("output", found, (low < least or high > most, "failed", advice))
+    beyond = f"{remedy}: {activation} gives numbers from {least:g} to {most:g} only"
+    unable = f"{remedy}: for a single number softmax is always 1, and several add up to 1"
+    dying = f"{remedy}: where relu is 0 it passes no gradient, and a unit that is 0 for all examples stays so"
+    return judged(
+        "output",
+        f"{ends}, targets from {low:.4g} to {high:.4g}",
+        (activation == "softmax", "failed", unable),
+        (low < least or high > most, "failed", beyond),
+        (activation == "relu", "warned", dying),
+    )
 
 
 def loss_at_start(subject: Subject) -> Finding:

@@ -40,7 +40,7 @@ class Trace:
 
 
 class Subject:
-    """The job under examination. Its model gets the initial weights that a training would start from.
+    """The job under examination. Once it is `initialised`, its model has the weights that a training starts from.
 
     class_names: None where numbers are to be predicted.
     """
@@ -50,10 +50,13 @@ class Subject:
         self.train = job.loaders["train"]
         self.seen: dict[str, Any] = {}  # by split, what `leaks` has looked at
         self.class_names = job.preprocessing.classes if job.loss.classification else None
-        job.model.initialise(job.seed, job.device)
         each = 8 * sum(prod(layer.out_shape) for layer in job.model.layers)
         wanted = max(64, min(job.train.batch_size, 256))
         self.examples = min(wanted, self.train.size, max(2, MOST_BYTES // each))
+
+    def initialised(self) -> "Subject":
+        self.job.model.initialise(self.job.seed, self.job.device)
+        return self
 
     @property
     def step_key(self) -> StepKey:

@@ -94,6 +94,7 @@ def fit(
     interrupted or killed continues with --resume.
     """
     from dltrain import api
+    from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError
     from dltrain.run.find import find_group
     from dltrain.run.rundir import name_of
@@ -114,7 +115,10 @@ def fit(
                 raise ConfigError("--seeds, --folds and --vary make a new group of runs and want a CONFIG")
             words += [change.text for change in changes]
             varied, called = (seeds, folds, vary or []), name or name_of(config)
-            group = new_group(config, words, *varied, runs_dir, called, smoke, look_for_unfinished=resume == "auto")
+            data = data_dir or default_data_dir()
+            group = new_group(
+                config, words, *varied, runs_dir, data, called, smoke, look_for_unfinished=resume == "auto"
+            )
         train_group(group, data_dir, threads, kernels, partial(_train_member, progress), json)
         return
     if resume is not None and resume != "auto":
@@ -181,6 +185,8 @@ def _train(
 
 def _announce(training: "Training", is_first: bool) -> None:
     """What is worth knowing before the first step. is_first: of a group, all of which have the same kernels."""
+    from dltrain.check import quick_checks
+
     run, job = training.directory, training.job
     if job and is_first:
         console.warn_of_missing_kernels(job.device.kernels.note)
@@ -206,6 +212,8 @@ def _announce(training: "Training", is_first: bool) -> None:
             console.info(f"{split}: {_content(loader.size, job.class_counts(split))}")
         if len(job.loaders) == 1:
             console.info("no examples to validate or test on; data.validation: 0.1 and data.test: 0.2 would cut some")
+        for finding in quick_checks(job):
+            console.warning(f"{finding.check}: {finding.found}; {finding.advice}")
 
 
 def _chosen(device: "Device") -> str:

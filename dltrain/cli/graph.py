@@ -67,7 +67,7 @@ def _capture(text: str, overrides: list[str], runs_dir: Path, data_dir: Path | N
         return text, outline(model, device, spec.loss.build() if spec.data else None)
     smoke = run.last_status().get("smoke") is True
     job = build_job(settle_spec(spec, device), device, data_dir or default_data_dir(), smoke)
-    subject = Subject(job)
+    subject = Subject(job).initialised()
     load_weights(job.model, run, run.checkpoint("last"), device)
     x, targets = subject.train.examples(subject.first_batch)
     context = Context(training=True, words=subject.words(len(targets)))

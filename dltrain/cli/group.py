@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from dltrain.api import Training
     from dltrain.report.comparison import Comparison
     from dltrain.run.group import Group
+    from dltrain.spec import RunSpec
+
+MOST_RUNS = 1000  # of a group
 
 
 def new_group(
@@ -21,20 +24,28 @@ def new_group(
     folds: int | None,
     varied: Sequence[str],
     runs_dir: Path,
+    data_dir: Path,
     name: str,
     smoke: bool,
     look_for_unfinished: bool,
 ) -> "Group":
     """The plan on disk, once every config in it has been checked. Raises ConfigError, RunError."""
-    from dltrain.errors import RunError
+    from dltrain.errors import ConfigError, RunError
     from dltrain.run.group import Group, Member, all_groups
     from dltrain.spec import load
     from dltrain.spec.vary import variants
 
     words = [*words, *(["data.validation=0"] if folds else [])]  # a fold is what validates
     spec = load(config, words)
+    if folds:
+        _check_folds(spec, folds, data_dir)
+    asked = (seeds or 1) * (folds or 1)
+    if asked > MOST_RUNS:
+        raise ConfigError(f"that would be a group of {asked:,} runs; it may have at most {MOST_RUNS:,}")
     found = variants(varied, range(spec.seed, spec.seed + seeds) if seeds else (), folds or 0)
     members = [Member(variant.label, [*words, *variant.changes]) for variant in found]
+    if len(members) > MOST_RUNS:
+        raise ConfigError(f"that would be a group of {len(members):,} runs; it may have at most {MOST_RUNS:,}")
     for member in members:
         load(config, member.changes)
     for path in reversed(all_groups(runs_dir)) if look_for_unfinished else ():
@@ -46,6 +57,19 @@ def new_group(
         return Group.create(runs_dir, name, spec.text, members, smoke)
     except OSError as error:
         raise RunError(f"{runs_dir}: no group can be kept here ({error.strerror}); --runs-dir says where") from None
+
+
+def _check_folds(spec: "RunSpec", folds: int, data_dir: Path) -> None:
+    """Raises ConfigError where the training part has too few examples for so many pieces."""
+    from dltrain.errors import ConfigError, DataError, SettingError
+    from dltrain.spec import check_folds
+
+    try:
+        check_folds(spec, folds, data_dir)
+    except SettingError as error:
+        raise ConfigError(f"--folds {folds}: {str(error).partition(': ')[2]}") from None
+    except DataError:
+        return  # the first training says it, or makes some up for --smoke
 
 
 def _is_waiting(group: "Group") -> bool:

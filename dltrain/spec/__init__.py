@@ -4,6 +4,7 @@ from dltrain.spec.build import build_model, build_source
 from dltrain.spec.job import (
     Restored,
     build_job,
+    check_folds,
     cuts_of,
     describe,
     examples_of,
@@ -21,7 +22,7 @@ from dltrain.spec.shipped import find_config, shipped_configs
 
 __all__ = [
     "Component", "ModelSpec", "Override", "Restored", "RunSpec", "build_job", "build_model", "build_source",
-    "cuts_of", "describe", "differences", "ending", "examples_of", "find_config", "load", "load_weights", "loads",
-    "look", "new_run", "replace", "require_plugins", "restore", "resumed", "rewritten", "settle", "shipped_configs",
-    "stretched",
+    "check_folds", "cuts_of", "describe", "differences", "ending", "examples_of", "find_config", "load",
+    "load_weights", "loads", "look", "new_run", "replace", "require_plugins", "restore", "resumed", "rewritten",
+    "settle", "shipped_configs", "stretched",
 ]  # fmt: skip

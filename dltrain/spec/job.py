@@ -12,6 +12,7 @@ import numpy as np
 from dltrain.backend import Device, open_device
 from dltrain.data import (
     Cuts,
+    Fold,
     MissingData,
     Prepared,
     Preprocessing,
@@ -31,6 +32,7 @@ from dltrain.run.reader import read_json
 from dltrain.run.rundir import RunDir
 from dltrain.spec.build import build_model, build_source, placed
 from dltrain.spec.load import load, loads, replace
+from dltrain.spec.memory import require_memory
 from dltrain.spec.network import build_network
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
@@ -66,6 +68,8 @@ def build_job(
         raise ConfigError(f"{spec.position('')}  data: this config has no data to train on; it can be inspected only")
     if checkpoint is not None:
         source.recall(checkpoint.preprocessing.columns, checkpoint.preprocessing.classes)
+    model = build_model(spec, source)
+    require_memory(spec, model, source, device)
     prepared = _prepare(spec, source, data_dir, smoke)
     for note in prepared.notes:
         warn(note)
@@ -82,7 +86,6 @@ def build_job(
         name: DataLoader(split, learned, augment if name == "train" else (), device)
         for name, split in prepared.splits.items()
     }
-    model = build_model(spec, source)
     return Job(
         seed=spec.seed,
         device=device,
@@ -156,6 +159,13 @@ def cuts_of(spec: RunSpec) -> Cuts:
     """What the config says of cutting the training part."""
     assert spec.data
     return Cuts(**{field.name: spec.data.common[field.name] for field in fields(Cuts)})
+
+
+def check_folds(spec: RunSpec, folds: int, data_dir: Path) -> None:
+    """Raises SettingError where the training part cannot be cut into so many pieces, DataError where there is none."""
+    if (source := build_source(spec)) and spec.data:
+        cuts = with_changes(cuts_of(spec), validation=0, fold=Fold(number=folds, of=folds))
+        load_split(source, data_dir, "validation", cuts=cuts, seed=spec.data.common["split_seed"])
 
 
 @dataclass(frozen=True)

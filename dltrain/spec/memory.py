@@ -1,0 +1,48 @@
+"""How much memory a training needs at the very least, refused before anything is allocated where there is not so much.
+
+A bound from below, so that nothing is refused which would work: weights, gradients and one example's outputs, or the
+data of a generator. What needs a little more than there is ends with an error of its own.
+"""
+
+from math import prod
+
+from dltrain.backend import Device
+from dltrain.backend.process import available_memory
+from dltrain.data import Source
+from dltrain.errors import ConfigError
+from dltrain.nn import Network
+from dltrain.spec.runspec import RunSpec
+
+FLOAT_BYTES = 4
+GIB = 2**30
+
+
+def require_memory(spec: RunSpec, model: Network, source: Source, device: Device) -> None:
+    """Raises ConfigError with the position of what is too large. Of a GPU's memory nothing is asked."""
+    there = available_memory()
+    if there is None or not device.is_cpu:
+        return
+    weights = {layer.name: 2 * FLOAT_BYTES * sum(p.size for p in layer.parameters.values()) for layer in model.layers}
+    outputs = {layer.name: 2 * FLOAT_BYTES * prod(layer.out_shape) for layer in model.layers}
+    examples = spec.data.settings.get("examples", 1) if spec.data else 1
+    data = {"data": FLOAT_BYTES * prod(source.input_shape) * (examples if isinstance(examples, int) else 1)}
+    for what, needs, remedy in (
+        ("the weights and gradients", weights, "make the layer smaller"),
+        ("the outputs and gradients of a single example", outputs, "make the layer or its input smaller"),
+        ("the data", data, "use fewer or smaller examples"),
+    ):
+        if (total := sum(needs.values())) > there:
+            name = max(needs, key=lambda key: needs[key])
+            sizes = f"take {_size(total)}, and this machine has {_size(there)}"
+            raise ConfigError(f"{spec.position(_path(spec, name))}  {name}: {what} {sizes}; {remedy}")
+
+
+def _path(spec: RunSpec, name: str) -> str:
+    """Where a layer, or the container that it is in, stands in the config."""
+    top = name.partition(".")[0]
+    return next((layer.path for layer in spec.model.layers if layer.common["name"] == top), name)
+
+
+def _size(amount: int) -> str:
+    gib = amount / GIB
+    return f"{gib:,.1f} GiB" if gib < 1e7 else f"{gib:.1e} GiB"
