@@ -3,8 +3,9 @@
 import json
 import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from dltrain.report.advice import RULES, Seen, advise
 from dltrain.report.record import Record
 from dltrain.run.rundir import RunDir, all_runs
 from dltrain.spec import load, shipped_configs
+from dltrain.train.settings import Rule
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +60,7 @@ MEASURED: dict[str, tuple[Callable[[float], Seen], int]] = {
     "saturated": (lambda value: Seen([], [layer(activation="tanh", dead_share=None, saturated_share=value)]), 1),
     "large_updates": (lambda value: updates(value, 1e-3), 1),
     "small_updates": (lambda value: updates(value, 0.0), -1),
+    "loss_grew": (lambda value: Seen(epochs(value * GUESSING), [], None, TEN, GUESSING), 1),
     "learns_nothing": (lambda value: Seen(epochs(3.0, value * GUESSING), [], None, TEN, GUESSING), 1),
     "underfitting": (lambda value: Seen(epochs(*[1.5] * 6, accuracy=value), [], None, TEN, GUESSING), -1),
     "overfitting": (lambda value: Seen(epochs(0.9, 0.5, 0.2, validation=(1.0, 1.1, value)), []), 1),
@@ -85,6 +88,7 @@ SICK: dict[str, tuple[str, list[str]]] = {
     "saturated": ("activation: tanh, init: {type: normal, std: 1.0}, " + PLAIN, ["train.epochs=1"]),
     "large_updates": (f"activation: leaky_relu, {PLAIN}", ["optimizer={type: adam, lr: 0.1}"]),
     "small_updates": (PLAIN, ["optimizer={type: sgd, lr: 1e-7}"]),
+    "loss_grew": (PLAIN, ["optimizer={type: adam, lr: 1e6}", "train.epochs=1"]),
     "learns_nothing": (PLAIN, ["optimizer={type: sgd, lr: 1e-7}"]),
     "underfitting": (
         f"activation: tanh, {PLAIN.replace('32', '1')}",
@@ -180,6 +184,36 @@ def test_guessing_costs_less_where_classes_are_unequal() -> None:
 def test_what_is_not_known_is_no_reason_to_speak() -> None:
     unknown = layer(gradient_norm=None, weight_norm=None, update_ratio=None, dead_share=None)
     assert advise(Seen([], [])) == advise(Seen(epochs(2.0), [unknown, unknown, unknown])) == []
+
+
+def test_numbers_that_grew_are_measured_by_their_first_loss() -> None:
+    """A loss that is no entropy, such as a squared error, has no price of guessing."""
+    begun = {"data_loss": 2.0}
+    told = {loss: [a.rule for a in advise(Seen(epochs(loss), [], begun))] for loss in (1.0, 19.9, 20.1, 2.7e13)}
+    assert told == {1.0: [], 19.9: [], 20.1: ["loss_grew"], 2.7e13: ["loss_grew"]}
+
+
+def test_the_names_of_rules_and_checks_may_be_muted() -> None:
+    """Names are stable: whoever muted one must not hear it again."""
+    assert get_args(Rule) == tuple(RULES)
+    seen = Seen(epochs(0.5, penalty=2.0), [layer(dead_share=0.7)])
+    assert [a.rule for a in advise(seen)] == ["dead_units", "penalty_dominates"]
+    assert [a.rule for a in advise(replace(seen, muted=("dead_units",)))] == ["penalty_dominates"]
+
+
+def test_what_is_muted_is_said_nowhere(tmp_path: Path) -> None:
+    changes = ["optimizer.lr=1e6", "model.layers.7.activation=relu"]
+    words = ["digits_cnn", *changes, "--max-steps", 3, "--runs-dir", tmp_path]
+    loud = done("fit", *words)
+    assert "[loss_grew]" in loud.err and "[output]" in loud.err and "[large_updates]" not in loud.err
+    names = [line.rpartition("[")[2].rstrip("]") for line in loud.err.splitlines() if line[:2] in ("▲ ", "wa")]
+    quiet = done("fit", *words, f"advice.mute=[{', '.join(names)}]")
+    assert "▲" not in quiet.err and "warning" not in quiet.err
+    assert json.loads(done("report", "--runs-dir", tmp_path, "--json").out)["advice"] == []
+    checked = dltrain("check", "digits_cnn", *changes, "advice.mute=[output]", "--json").json
+    assert "output" not in [finding["check"] for finding in checked["findings"]]
+    said = dltrain("fit", *words, "advice.mute=[dead_unit]")
+    assert said.code == 2 and said.errors[0].endswith("got the list [dead_unit]; did you mean 'dead_units'?")
 
 
 def test_the_page_of_rules_is_of_these_rules() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from dltrain.check.learn import one_batch_by_heart
 from dltrain.check.numeric import gradient_check
 from dltrain.ops.activation import FUSED
 from dltrain.spec import load, shipped_configs
+from dltrain.train.settings import Check as CheckName
 
 Arrays = dict[str, Any]
 
@@ -203,6 +204,12 @@ def test_a_planted_fault_is_found(fault: Fault, tmp_path: Path, monkeypatch: pyt
     assert finding["status"] == fault.status and finding["advice"]
 
 
+def test_the_names_of_checks_may_be_muted(tmp_path: Path) -> None:
+    names = [finding["check"] for loss, change in (((), None), (MSE, numbers))
+             for finding in check(tmp_path, loss, change)["findings"]]  # fmt: skip
+    assert set(names) == set(get_args(CheckName)), "whoever muted one must not hear it again"
+
+
 def test_every_check_has_a_fault() -> None:
     """`reading` looks at tables; tests/test_table.py has what it finds."""
     assert {fault.check for fault in FAULTS.values()} | {gradient_check, examples.reading} == set(CHECKS)
@@ -243,11 +250,11 @@ def test_what_is_not_finite_is_judged(std: str, tmp_path: Path) -> None:
     """The loss, all after it, and JSON knows no nan."""
     found = check(tmp_path, (f"model.init={{normal: {{std: {std}}}}}", "penalty.l2=1e9"), None)["findings"]
     failed = {finding["check"]: finding for finding in found if finding["status"] == "failed"}
-    assert {"loss at start", "gradients", "first update", "penalty", "learns by heart"} <= failed.keys()
-    assert failed["loss at start"]["values"]["loss"] is None
+    assert {"loss_at_start", "gradients", "first_update", "penalty", "learns_by_heart"} <= failed.keys()
+    assert failed["loss_at_start"]["values"]["loss"] is None
     assert failed["penalty"]["values"]["penalty"] is None
-    assert None in failed["first update"]["values"]["ratios"].values()
-    assert failed["learns by heart"]["found"] == "the loss is not finite"
+    assert None in failed["first_update"]["values"]["ratios"].values()
+    assert failed["learns_by_heart"]["found"] == "the loss is not finite"
 
 
 def test_balanced_classes_are_not_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +278,7 @@ def test_a_network_that_gives_back_its_input(rate: float, tmp_path: Path) -> Non
     config = (tmp_path / "net.yaml", f"data.path={tmp_path / 'points.npz'}", f"model.layers=[dropout: {rate}]")
     findings = dltrain("check", *config, "--json").json["findings"]
     found = {finding["check"]: finding["status"] for finding in findings}
-    assert (found["activations"], found["learns by heart"]) == ("passed", "failed") and len(found) == len(CHECKS)
+    assert (found["activations"], found["learns_by_heart"]) == ("passed", "failed") and len(found) == len(CHECKS)
     run = done("fit", *config, "--max-steps", 2, "--runs-dir", tmp_path, "--json").json
     assert dltrain("eval", run["run"], "--json").code == 0
     np.savez(tmp_path / "x.npz", x=np.log([[0.5, 0.3, 0.2]]))
@@ -300,8 +307,8 @@ def test_for_people(tmp_path: Path) -> None:
 
 # What is wrong with the shipped configs that show a fault; all others are healthy.
 SICK = {
-    "deep_sigmoid": {"activations", "gradient depth", "learns by heart"},
-    "dying_relu": {"first update"},
+    "deep_sigmoid": {"activations", "gradient_depth", "learns_by_heart"},
+    "dying_relu": {"first_update"},
 }
 
 

@@ -41,22 +41,22 @@ WARNED: dict[str, tuple[Arrays, tuple[str, ...], str]] = {
     "numbers, nothing wrong": (numbers(-2, 2), NUMBERS, ""),
     "softmax before cross_entropy": (
         arrays(), ("+model.layers.3=softmax",),
-        "output: softmax1 ends in softmax; remove softmax1: the loss wants numbers of any size",
+        "softmax1 ends in softmax; remove softmax1: the loss wants numbers of any size",
     ),
     "softmax as the activation": (
         arrays(), ("model.layers.2.activation=softmax",),
-        "output: dense2 ends in softmax; give dense2 `activation: none`",
+        "dense2 ends in softmax; give dense2 `activation: none`",
     ),
     "relu on logits, by default": (
-        arrays(), ("model.layers.2={dense: 3}",), "output: dense2 ends in relu; give dense2 `activation: none`"
+        arrays(), ("model.layers.2={dense: 3}",), "dense2 ends in relu; give dense2 `activation: none`"
     ),
-    "a relu layer on logits": (arrays(), ("+model.layers.3=relu",), "output: relu1 ends in relu; remove relu1"),
+    "a relu layer on logits": (arrays(), ("+model.layers.3=relu",), "relu1 ends in relu; remove relu1"),
     "sigmoid before binary_cross_entropy": (
         labels(0, 1), ("loss=binary_cross_entropy", "model.layers.2={dense: {units: 1, activation: sigmoid}}"),
-        "output: dense2 ends in sigmoid; give dense2 `activation: none`",
+        "dense2 ends in sigmoid; give dense2 `activation: none`",
     ),
     "a regression that ends in relu": (
-        numbers(1, 9), (*NUMBERS, "model.layers.2.activation=relu"), "output: dense2 ends in relu, targets from "
+        numbers(1, 9), (*NUMBERS, "model.layers.2.activation=relu"), "dense2 ends in relu, targets from "
     ),
     "a regression that ends in softmax": (
         numbers(0, 1), (*NUMBERS, "model.layers.2.activation=softmax"), "for a single number softmax is always 1"
@@ -71,7 +71,7 @@ WARNED: dict[str, tuple[Arrays, tuple[str, ...], str]] = {
         labels(*range(1, 11)), ("model.layers.2.units=11",), "labels seem to count from 1, but 0 is a class: subtract 1"
     ),
     "a gap in the labels": (
-        labels(0, 1, 3), ("model.layers.2.units=4",), "classes: 4; the rarest, 2, has 0 training examples"
+        labels(0, 1, 3), ("model.layers.2.units=4",), "4; the rarest, 2, has 0 training examples"
     ),
     "a single class": (
         labels(0), ("model.layers.2.units=1",),
@@ -87,7 +87,7 @@ WARNED: dict[str, tuple[Arrays, tuple[str, ...], str]] = {
         labels(*[0] * 28, 1, 2), (), "accuracy hides the rare classes: look at recall"
     ),
     "grey pictures, channels first": (
-        arrays((1, 8, 8)), (), "layout: pictures 1 high and 8 wide, with 8 channels; if they are 8 x 8 with 1 channel,"
+        arrays((1, 8, 8)), (), "pictures 1 high and 8 wide, with 8 channels; if they are 8 x 8 with 1 channel,"
     ),
     "colour pictures, channels first": (
         arrays((3, 12, 16)), (), "if they are 12 x 16 with 3 channels, channels come first in them"
@@ -135,7 +135,7 @@ def test_what_check_knows_fit_says_in_a_line(name: str, tmp_path: Path) -> None:
     assert len(warnings) == bool(message) and all(message in line for line in warnings)
     if message:
         found = dltrain("check", tmp_path / "c.yaml", *changes, "--json").json["findings"]
-        check = warnings[0].split()[1].rstrip(":")
+        check = warnings[0].rpartition("[")[2].rstrip("]")
         assert next(f["advice"] for f in found if f["check"] == check) in warnings[0], "as `check` does"
 
 

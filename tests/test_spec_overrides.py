@@ -89,7 +89,7 @@ REFUSED = {
     "train.epoch=3": f"train.epoch: unknown key; did you mean 'epochs'? allowed: {TRAIN}",
     "nope.a.b=3": (
         "nope: unknown key; allowed: version, seed, device, data, model, loss, penalty, optimizer, schedule, "
-        "train, metrics, checkpoint, logging, diagnostics, blocks"
+        "train, metrics, checkpoint, logging, diagnostics, advice, blocks"
     ),
     "seed": HOW,
     "=3": HOW,

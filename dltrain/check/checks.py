@@ -42,7 +42,8 @@ def quick_checks(job: Job) -> list[Finding]:
     """What is not as it should be, as far as a short look shows."""
     subject = Subject(job)
     with np.errstate(all="ignore"):
-        return [finding for check in QUICK if (finding := check(subject)).status != "passed"]
+        found = [check(subject) for check in QUICK]
+    return [finding for finding in found if finding.status != "passed" and finding.check not in job.muted]
 
 
 def run_checks(subject: Subject) -> Iterator[Finding]:
@@ -51,4 +52,5 @@ def run_checks(subject: Subject) -> Iterator[Finding]:
     for check in CHECKS:
         with np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
             finding = check(subject)
-        yield finding
+        if finding.check not in subject.job.muted:
+            yield finding

@@ -33,7 +33,7 @@ def one_batch_by_heart(subject: Subject) -> Finding:
     own = memorise(subject, subject.job.optimizer, goal)
     what = "are wrong" if subject.class_names is not None else "of their variance is left"
     if not np.isfinite(own.start):
-        return Finding("learns by heart", "failed", "the loss is not finite", f"nothing can be learnt; {WEIGHTS}")
+        return Finding("learns_by_heart", "failed", "the loss is not finite", f"nothing can be learnt; {WEIGHTS}")
     found = f"of {min(EXAMPLES, subject.train.size)} examples {own.left:.0%} {what} after {own.steps} steps"
     advice = ""
     if not own.left <= goal:
@@ -43,7 +43,7 @@ def one_batch_by_heart(subject: Subject) -> Finding:
         else:
             advice = "adam at 1e-3 cannot do it either: look at the layers, their init and activation, and at the data"
     return judged(
-        "learns by heart",
+        "learns_by_heart",
         found,
         (not own.left <= own.start / 2, "failed", advice),
         (own.left > goal, "warned", advice),

@@ -38,7 +38,7 @@ def gradient_check(subject: Subject) -> Finding:
         wrong.append(f"loss: {mismatch}")
     shown = ", ".join(f"{name} {error:.0e}" for name, error in errors.items())
     return judged(
-        "gradient check",
+        "gradient_check",
         f"relative error in float64: {shown}" if shown else "no gradient is right",
         (bool(wrong), "failed", f"a derivative is wrong; {'; '.join(wrong)}"),
         errors=errors,

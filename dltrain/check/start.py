@@ -79,7 +79,7 @@ def loss_at_start(subject: Subject) -> Finding:
     advice = f"the outputs are too large at the start: normalise the inputs, or {WEIGHTS}"
     low = "better than guessing before the first step: does the input contain the answer?"
     return judged(
-        "loss at start",
+        "loss_at_start",
         f"{found}{guess:.4g}; up to {warn:.4g} is usual",
         (not np.isfinite(loss), "failed", advice),
         (loss > fail, "failed", advice),
@@ -128,7 +128,7 @@ def dead_units(subject: Subject) -> Finding:
     found = ", ".join(some) or (f"none of {sum(units.values()):,}" if relus else "no layer has relu")
     advice = "try he_normal, normalised inputs or leaky_relu"
     return judged(
-        "dead units",
+        "dead_units",
         f"{found}, over {subject.examples} examples",
         (share > 0.5, "failed", f"hardly anything can pass; {advice}"),
         (share > 0.1, "warned", advice),
@@ -162,13 +162,13 @@ def gradient_depth(subject: Subject) -> Finding:
     """
     norms = {t.layer.name: float(np.linalg.norm(t.gradient)) for t in subject.trace.layers if t.layer.parameters}
     if not norms:
-        return Finding("gradient depth", "passed", "no layer has parameters")
+        return Finding("gradient_depth", "passed", "no layer has parameters")
     (first, at_first), *_, (last, at_last) = [*norms.items(), *norms.items()]
     ratio = at_first / at_last if at_last > 0 else float("nan")
     vanish = f"the first layers hardly learn: use relu or fewer layers; {WEIGHTS}"
     explode = f"the first layers get far too much: {WEIGHTS}; train.clip_norm helps"
     return judged(
-        "gradient depth",
+        "gradient_depth",
         f"‖gradient‖ of the output of {first} is {ratio:.2g} times that of {last}",
         (not np.isfinite(ratio), "failed", "it is 0 or not finite at the last layer already"),
         (ratio < 1e-4, "failed", vanish),
@@ -193,11 +193,11 @@ def first_update(subject: Subject) -> Finding:
         if size := rms(to_host(parameter.data)):
             ratios[name] = rms(to_host(w[name] - parameter.data)) / size
     if not ratios:
-        return Finding("first update", "passed", "there are no weights, or they start at 0")
+        return Finding("first_update", "passed", "there are no weights, or they start at 0")
     name = max(ratios, key=lambda key: (np.isnan(ratios[key]), ratios[key]))
     lr = job.optimizer.lr
     return judged(
-        "first update",
+        "first_update",
         f"‖Δw‖ / ‖w‖ is at most {ratios[name]:.2g} ({name}) at optimizer.lr {lr:g}",
         (not np.isfinite(ratios[name]), "failed", f"the gradient is not finite; {WEIGHTS}"),
         (ratios[name] >= 1, "failed", "one step replaces the weights; lower optimizer.lr (`dltrain lr-find`)"),

@@ -81,13 +81,14 @@ def show_remarks() -> None:
     logger.setLevel(logging.INFO)
 
 
-def advice(text: str, remedy: str, serious: bool) -> None:
-    """Something worth knowing about a run, and what to try; not with --quiet."""
+def advice(text: str, remedy: str, serious: bool, rule: str) -> None:
+    """Something worth knowing about a run, what to try, and whose words advice.mute would silence; not with --quiet."""
     from rich.text import Text
 
     if not _quiet:
         colour = "red" if serious else "yellow"
-        _err().print(Text.assemble(("▲ ", colour), (printable(text), "bold"), "; ", printable(remedy)))
+        shown = (printable(text), "bold"), "; ", printable(remedy), (f"  [{rule}]", "dim")
+        _err().print(Text.assemble(("▲ ", colour), *shown))
 
 
 def error(text: str) -> None:

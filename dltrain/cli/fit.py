@@ -167,7 +167,7 @@ def _train(
     if job is None:
         return run.result()
     counts = None if job.preprocessing.class_weights else job.class_counts("train")
-    callback = callback_for(progress, run.path.name[16:], counts, job.guessing)
+    callback = callback_for(progress, run.path.name[16:], counts, job.guessing, job.muted)
     timed = Profile()
     try:
         with timed.watching(job) if profile else nullcontext():
@@ -213,7 +213,7 @@ def _announce(training: "Training", is_first: bool) -> None:
         if len(job.loaders) == 1:
             console.info("no examples to validate or test on; data.validation: 0.1 and data.test: 0.2 would cut some")
         for finding in quick_checks(job):
-            console.warning(f"{finding.check}: {finding.found}; {finding.advice}")
+            console.warning(f"{finding.found}; {finding.advice}  [{finding.check}]")
 
 
 def _chosen(device: "Device") -> str:
@@ -236,7 +236,7 @@ def _report(run: "RunDir", ended_by: BaseException | None = None) -> None:
             console.error(f"no report: {error}; try again with: dltrain report {run.path}")
         return
     for advice in record.advice[:ADVICE]:
-        console.advice(advice.text, advice.remedy, advice.serious)
+        console.advice(advice.text, advice.remedy, advice.serious, advice.rule)
     console.info(f"report      {run.report}")
 
 

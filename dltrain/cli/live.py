@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 from dltrain.cli import console
@@ -27,10 +27,13 @@ COLUMNS = (  # of the table of layers, where there is anything to show: (title, 
 )
 
 
-def callback_for(style: ProgressStyle, name: str, counts: dict[str, int] | None, guessing: float | None) -> Callback:
-    """counts: training examples of each class. guessing: the loss of answers that know no more than these."""
+def callback_for(
+    style: ProgressStyle, name: str, counts: dict[str, int] | None, guessing: float | None, muted: Collection[str] = ()
+) -> Callback:
+    """counts: training examples of each class. guessing: the loss of answers that know no more than these. muted: rules
+    that are not to speak."""
     if style == "live" or (style == "auto" and console.at_terminal()):
-        return LiveView(name, counts, guessing)
+        return LiveView(name, counts, guessing, muted)
     return Callback() if style == "none" else Lines(console.info)
 
 
@@ -73,9 +76,9 @@ class LiveView(Lines):
     Drawn by the training's own thread, at most four times a second, so that no other one disturbs it.
     """
 
-    def __init__(self, name: str, counts: dict[str, int] | None, guessing: float | None):
+    def __init__(self, name: str, counts: dict[str, int] | None, guessing: float | None, muted: Collection[str] = ()):
         super().__init__(console.info)
-        self._name, self._counts, self._guessing = name, counts, guessing
+        self._name, self._counts, self._guessing, self._muted = name, counts, guessing, muted
         self._live: Live | None = None
         self._drawn = 0.0
         self._start: Row | None = None
@@ -118,7 +121,7 @@ class LiveView(Lines):
 
         seen = self._row["step"] - (self._epochs[-1]["step"] if self._epochs else 0)
         layers = [*self._layers, *(running if seen >= WARM else [])]  # units look dead until enough has been seen
-        found = advise(Seen(self._epochs, layers, self._start, self._counts, self._guessing))
+        found = advise(Seen(self._epochs, layers, self._start, self._counts, self._guessing, muted=self._muted))
         marked = {advice.layer for advice in found}
         told = Table.grid(padding=(0, 1))  # a cell wraps its text
         for advice in found[:2]:

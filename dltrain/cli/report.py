@@ -38,4 +38,4 @@ def report(
         return
     console.result_text(str(path))
     for advice in record.advice:
-        console.advice(advice.text, advice.remedy, advice.serious)
+        console.advice(advice.text, advice.remedy, advice.serious, advice.rule)

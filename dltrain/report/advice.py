@@ -5,7 +5,7 @@ here. A rule speaks at most once, about the worst layer. Where a source names no
 to what the shipped configs show; docs/advice.md is generated from this table.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -21,6 +21,7 @@ class Seen:
     epochs, layers: the rows of whole epochs, oldest first. start: the row of step 1, where it was logged.
     class_counts: training examples of each class by name, where they count the same; empty in regression. guessing: the
     loss of answers that know only how frequent these are, None where it is no entropy. status: as in status.json.
+    muted: rules that are not to speak.
     """
 
     epochs: Sequence[Row]
@@ -29,6 +30,7 @@ class Seen:
     class_counts: dict[str, int] | None = None
     guessing: float | None = None
     status: str = "running"
+    muted: Collection[str] = ()
 
     @property
     def last(self) -> list[Row]:
@@ -83,7 +85,8 @@ def rule(limit: float, measures: str, source: str, remedy: str) -> Callable[[Fin
 
 def advise(seen: Seen) -> list[Advice]:
     """What is worth knowing, serious things first; nothing where all is well."""
-    told = [(r, said) for r in RULES.values() if (said := r.find(seen, r.limit)) is not None]
+    heard = [r for r in RULES.values() if r.name not in seen.muted]
+    told = [(r, said) for r in heard if (said := r.find(seen, r.limit)) is not None]
     found = [Advice(r.name, said.serious, said.text, r.remedy, said.layer) for r, said in told]
     return sorted(found, key=lambda advice: not advice.serious)
 
@@ -203,7 +206,8 @@ def large_updates(seen: Seen, limit: float) -> Said | None:
     layer, ratio = max(_updates(seen).items(), key=lambda item: item[1], default=(None, 0.0))
     if layer is None or ratio <= limit:
         return None
-    return Said(f"{layer}: a step changes its weights by {_percent(ratio)}; about 0.1 % is usual", layer=layer)
+    change = _percent(ratio) if ratio < 10 else f"{ratio:,.0f} times their size"
+    return Said(f"{layer}: a step changes its weights by {change}; about 0.1 % is usual", layer=layer)
 
 
 @rule(
@@ -223,6 +227,20 @@ def small_updates(seen: Seen, limit: float) -> Said | None:
 
 
 @rule(
+    10.0,
+    "training data loss of the last epoch / the loss of guessing, or where that is no entropy, of the first step",
+    "Goodfellow et al. 2016, 4.3: with too high a rate gradient descent makes the loss larger",
+    "lower optimizer.lr (`dltrain lr-find`), or set train.clip_norm",
+)
+def loss_grew(seen: Seen, limit: float) -> Said | None:
+    before = seen.guessing or (seen.start["data_loss"] if seen.start else None)
+    if not seen.epochs or not before or seen.epochs[-1]["train"]["data_loss"] < limit * before:
+        return None
+    loss, begun = seen.epochs[-1]["train"]["data_loss"], "guessing costs" if seen.guessing else "it began with"
+    return Said(f"the training loss has grown to {loss:.3g}, where {begun} {before:.3g}", serious=True)
+
+
+@rule(
     0.9,
     "training data loss of the last of two or more epochs / the loss of guessing; cross entropy only",
     "A. Karpathy 2019: beat the input-independent baseline",
@@ -232,7 +250,7 @@ def learns_nothing(seen: Seen, limit: float) -> Said | None:
     if seen.guessing is None or len(seen.epochs) < 2:
         return None
     loss = seen.epochs[-1]["train"]["data_loss"]
-    if loss < limit * seen.guessing:
+    if loss < limit * seen.guessing or loss_grew(seen, RULES["loss_grew"].limit):
         return None
     return Said(f"after {len(seen.epochs)} epochs the loss is {loss:.3g}; guessing costs {seen.guessing:.3g}", True)
 

@@ -8,7 +8,7 @@ from typing import Any
 MISSING = object()
 INSIDE = re.compile(r"(?<=\w)(?<!^model)\.(layers|paths\.\d+)(?=\.)")  # an override names a container's layers directly
 # They change what is shown and kept, never what comes out; and the seed is what a spread is over.
-WITHOUT_EFFECT = {"version", "seed", "checkpoint", "logging", "diagnostics"}
+WITHOUT_EFFECT = {"version", "seed", "checkpoint", "logging", "diagnostics", "advice"}
 
 
 def differing(configs: Sequence[Any]) -> list[dict[str, str]]:

@@ -84,7 +84,8 @@ class Record:
         start = self.steps[0] if self.steps and self.steps[0]["step"] == 1 else None
         data, guessing = self.description.get("data", {}), self.description.get("guessing")
         counts = None if data.get("class_weights") else data.get("splits", {}).get("train", {}).get("class_counts")
-        return advise(Seen(self.epochs, self.layers, start, counts, guessing, self.status["status"]))
+        muted = self.description.get("muted", ())
+        return advise(Seen(self.epochs, self.layers, start, counts, guessing, self.status["status"], muted))
 
     @cached_property
     def checkpoint(self) -> Checkpoint | None:

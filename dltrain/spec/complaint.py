@@ -74,9 +74,12 @@ def _meant(word: str, registry: Registry) -> str:
 def _choices(node: Node, annotation: Any, registry: Registry | None) -> str:
     if registry:
         return allowed("", registry)
+    words = words_of(annotation)
+    if isinstance(node, Sequence):
+        wrong = next((item for item in node.items if isinstance(item, Scalar) and item.text not in words), None)
+        return did_you_mean(wrong.text, words) if wrong else ""
     if not isinstance(node, Scalar):
         return ""
-    words = words_of(annotation)
     if spelled := respelled(node, annotation):
         return f"; write {spelled}"
     ours = our_word(node.text, words)

@@ -106,6 +106,7 @@ def build_job(
         checkpoint=spec.checkpoint,
         logging=spec.logging,
         diagnostics=spec.diagnostics,
+        muted=spec.advice.mute,
     )
 
 

@@ -15,6 +15,7 @@ from dltrain.spec.nodes import DEFAULT, Mapping, Node
 from dltrain.spec.paths import step, steps
 from dltrain.spec.writer import yaml_text
 from dltrain.train.settings import (
+    AdviceSettings,
     CheckpointSettings,
     DiagnosticsSettings,
     LoggingSettings,
@@ -86,6 +87,7 @@ class RunSpec:
     checkpoint: CheckpointSettings
     logging: LoggingSettings
     diagnostics: DiagnosticsSettings
+    advice: AdviceSettings
 
     def position(self, path: str) -> str:
         """Where `model.layers[2].kernel` was written, as file:line:column; for a default, where it would belong."""
@@ -125,6 +127,7 @@ metrics: {}
 checkpoint: {}
 logging: {}
 diagnostics: {}
+advice: {}
 """
 MODEL_DEFAULTS = """
 input: null

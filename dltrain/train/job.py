@@ -33,6 +33,7 @@ class Job:
     """loaders: "train", and "validation" and "test" where there are such splits.
 
     train.shard_size is a number here. notes: see `Source.notes`, column_facts `columns.facts`.
+    muted: advice and checks that are not to speak.
     data_sha256: of each split, see `Split.sha256`; nothing for a smoke test, which takes a part.
     config: the text that all of this was built from, resolved; every checkpoint holds it.
     """
@@ -48,6 +49,7 @@ class Job:
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
     column_facts: Sequence[dict[str, Any]] = ()
+    muted: tuple[str, ...] = ()
     data_sha256: dict[str, str] = field(default_factory=dict)
     config: str = ""
     mixup: float = 0.0
@@ -145,6 +147,7 @@ class Job:
             "model": summarise(self.model, self.train.batch_size),
             "graph": [vertex.to_json() for vertex in outline(self.model, self.device, self.loss)],
             "guessing": self.guessing,
+            "muted": self.muted,
             "data": {
                 "classes": learned.classes,
                 "class_weights": learned.class_weights,

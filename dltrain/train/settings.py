@@ -1,4 +1,4 @@
-"""What the `train`, `metrics`, `checkpoint`, `logging` and `diagnostics` sections of a config may say."""
+"""What the `train`, `metrics`, `checkpoint`, `logging`, `diagnostics` and `advice` sections of a config may say."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +7,7 @@ from dltrain.registry import Count, NonNegative, Positive
 
 # What may change when a run is continued: where it computes, how long it is, and what is kept of it. A section stands
 # for all its keys.
-RESUMABLE = ("device", "train.epochs", "train.max_steps", "checkpoint", "logging")
+RESUMABLE = ("device", "train.epochs", "train.max_steps", "checkpoint", "logging", "advice")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,3 +110,22 @@ class DiagnosticsSettings:
     """update_every: steps between two measurements of the update ratio ‖Δw‖ / ‖w‖; the first of an epoch is one."""
 
     update_every: Count = 10
+
+
+Check = Literal[
+    "reading", "shapes", "output", "classes", "targets", "layout", "duplicates", "labels", "range", "loss_at_start",
+    "activations", "dead_units", "gradients", "gradient_depth", "first_update", "penalty", "gradient_check",
+    "learns_by_heart",
+]  # fmt: skip
+Rule = Literal[
+    "diverged", "start_loss", "dead_units", "vanishing_gradients", "exploding_gradients", "saturated", "large_updates",
+    "small_updates", "loss_grew", "learns_nothing", "underfitting", "overfitting", "penalty_dominates",
+    "class_imbalance",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdviceSettings:
+    """mute: rules of docs/advice.md and checks of `dltrain check` that are not to speak, by the names in brackets."""
+
+    mute: tuple[Rule | Check, ...] = ()
