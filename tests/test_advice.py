@@ -14,6 +14,7 @@ from commands import dltrain, done
 
 from dltrain.data import Split
 from dltrain.report.advice import RULES, Seen, advise
+from dltrain.report.headline import Headline
 from dltrain.report.record import Record
 from dltrain.run.rundir import RunDir, all_runs
 from dltrain.spec import load, shipped_configs
@@ -61,6 +62,10 @@ MEASURED: dict[str, tuple[Callable[[float], Seen], int]] = {
     "large_updates": (lambda value: updates(value, 1e-3), 1),
     "small_updates": (lambda value: updates(value, 0.0), -1),
     "loss_grew": (lambda value: Seen(epochs(value * GUESSING), [], None, TEN, GUESSING), 1),
+    "behind_linear": (
+        lambda value: Seen(epochs(*[0.5] * 5), [], headline=Headline("test", "r2", 0.5, 9, (0.4, 0.6), 0.6 + value)),
+        1,
+    ),
     "learns_nothing": (lambda value: Seen(epochs(3.0, value * GUESSING), [], None, TEN, GUESSING), 1),
     "underfitting": (lambda value: Seen(epochs(*[1.5] * 6, accuracy=value), [], None, TEN, GUESSING), -1),
     "overfitting": (lambda value: Seen(epochs(0.9, 0.5, 0.2, validation=(1.0, 1.1, value)), []), 1),
@@ -89,6 +94,7 @@ SICK: dict[str, tuple[str, list[str]]] = {
     "large_updates": (f"activation: leaky_relu, {PLAIN}", ["optimizer={type: adam, lr: 0.1}"]),
     "small_updates": (PLAIN, ["optimizer={type: sgd, lr: 1e-7}"]),
     "loss_grew": (PLAIN, ["optimizer={type: adam, lr: 1e6}", "train.epochs=1"]),
+    "behind_linear": (PLAIN, ["optimizer={type: sgd, lr: 1e-4}", "train.epochs=5"]),
     "learns_nothing": (PLAIN, ["optimizer={type: sgd, lr: 1e-7}"]),
     "underfitting": (
         f"activation: tanh, {PLAIN.replace('32', '1')}",

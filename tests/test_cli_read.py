@@ -72,7 +72,8 @@ def test_eval_says_what_fit_said(trained: Row, run: Path) -> None:
 @pytest.mark.parametrize(("split", "examples"), [("test", 1797), ("validation", 3700), ("train", 123)])
 def test_eval_by_class(split: str, examples: int, run: Path) -> None:
     found = done("eval", run, "--split", split, "--json").json
-    assert tuple(found) == ("run", "split", "loss", *CLASSES, "examples", "averages", "per_class", "confusion")
+    more = ("examples", "intervals", "baselines", "averages", "per_class", "confusion")
+    assert tuple(found) == ("run", "split", "loss", *CLASSES, *more)
     assert (found["run"], found["split"], found["examples"]) == (str(run), split, examples)
     confusion = np.array(found["confusion"])
     assert confusion.shape == (10, 10) and confusion.sum() == examples
@@ -83,14 +84,16 @@ def test_eval_by_class(split: str, examples: int, run: Path) -> None:
         rates["f1"] = 2 * right / (of + taken) if of + taken else None
         assert row == {"class": str(i), "examples": of, **rates}
     kept = strict((run / "eval" / f"{split}.json").read_text())
-    assert {key: kept[key] for key in found.keys() - {"run"}} == {key: found[key] for key in found.keys() - {"run"}}
+    analysed = found.keys() - {"run", "baselines"}
+    assert {key: kept[key] for key in analysed} == {key: found[key] for key in analysed}
     assert kept["checkpoint"] == "last" and {"calibration", "mistakes"} <= kept.keys()
 
 
 def test_eval_in_words_and_without_naming_the_run(run: Path) -> None:
     said = done("eval", "--runs-dir", run.parent)
     assert said.err == f"run {run}: last checkpoint on the test split, 1,797 examples\n"
-    title, _, about, *table = said.out.splitlines()
+    title, headline, _, about, *table = said.out.splitlines()
+    assert headline.startswith("test  accuracy 0.") and "always the most common class 0.1" in headline
     assert re.fullmatch(r"test  loss [\d.]+  accuracy 0\.\d{4}  (\w+ 0\.\d{4}  )+\(1,797 examples\)", title)
     assert about.startswith("per class") and len(table) == 11 and "→9" in table[0]
     for name in ("latest", run.name, run.name[4:]):
@@ -127,7 +130,8 @@ def test_a_data_set_that_has_changed(tmp_path: Path) -> None:
     config = write_regression(tmp_path, train=20, test=10)
     done("fit", config, "--runs-dir", tmp_path / "runs")
     found = done("eval", "--runs-dir", tmp_path / "runs", "--json").json
-    assert tuple(found) == ("run", "split", "loss", "mae", "r2", "examples") and found["examples"] == 10
+    assert tuple(found) == ("run", "split", "loss", "mae", "r2", "examples", "intervals", "baselines")
+    assert found["examples"] == 10
     said = dltrain("eval", "--runs-dir", tmp_path / "runs", "--split", "validation")
     remedy = "--split says which to take; data.validation: 0.2 in the config would cut one for the next training"
     assert (said.code, said.errors) == (1, [f"the data set has no validation split, only train and test: {remedy}"])

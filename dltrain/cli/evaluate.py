@@ -20,6 +20,8 @@ from dltrain.cli.app import (
     Which,
 )
 
+CURVES = ("positive", "curves", "threshold")  # of two classes
+
 
 def evaluate(
     run: Run = None,
@@ -40,10 +42,15 @@ def evaluate(
     Every figure that there is, recall, precision, F1 and confusions of each class; also kept in the run, for
     `report`, with the most confident mistakes.
     """
+    from contextlib import suppress
+
     import numpy as np
 
     from dltrain.backend.process import available_cores, settle
     from dltrain.data import default_data_dir
+    from dltrain.errors import DataError
+    from dltrain.report.headline import headline_of
+    from dltrain.report.record import Record
     from dltrain.run.find import find_run
     from dltrain.spec import examples_of, restore
     from dltrain.train.callbacks import scores
@@ -63,15 +70,33 @@ def evaluate(
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
         looked = analyse_errors(restored.model, restored.loss, loader, pool, *sizes, spec.metrics, METRICS, classes)
+        if looked.question and split == "test":
+            with suppress(DataError):  # without validation examples nothing chooses a threshold
+                validation, _ = examples_of(restored, "validation", data_dir or default_data_dir())
+                arguments = (restored.model, restored.loss, validation, pool, *sizes, spec.metrics, (), classes)
+                looked = looked.with_threshold(analyse_errors(*arguments))
     pool.close()
     save_analysis(looked, directory, split, checkpoint)
-    found = looked.found
-    order = (*METRICS, "examples", "averages", "per_class", "confusion")
+    record = Record.read(directory)
+    baselines = record.description.get("baselines", {}).get(split, {})
+    found = looked.found | {"split": split, "baselines": baselines}
+    order = (*METRICS, "examples", "intervals", "baselines", "averages", "per_class", "confusion", *CURVES)
     result = {"run": str(directory.path), "split": split} | {key: found[key] for key in order if key in found}
     if json:
         console.result_json(result)
         return
     console.result_text(f"{split}  {'  '.join(scores(found))}  ({found['examples']:,} examples)")
+    if headline := headline_of(found, baselines):
+        console.result_text(f"{split}  {headline}")
+    if "curves" in found:
+        drawn, threshold = found["curves"], found.get("threshold")
+        console.result_text(
+            f"{found['positive']}  auc {drawn['auc']:.4f}  average precision {drawn['average_precision']:.4f}"
+        )
+        for name, where in (("half", "at 0.5"), ("chosen", "at {:.3g}, which validation examples choose")):
+            if threshold:
+                rates = "  ".join(f"{key} {value:.4f}" for key, value in threshold[name].items() if value is not None)
+                console.result_text(f"  {where.format(threshold['probability'])}: {rates}")
     if "per_class" in found:
         rows = [[*row.values(), *counts] for row, counts in zip(found["per_class"], found["confusion"], strict=True)]
         taken_for = [f"→{row['class']}" for row in found["per_class"]]

@@ -235,6 +235,8 @@ def _report(run: "RunDir", ended_by: BaseException | None = None) -> None:
         if ended_by is None:
             console.error(f"no report: {error}; try again with: dltrain report {run.path}")
         return
+    if record.headline and ended_by is None:
+        console.info(f"{record.headline.split:<10}  {record.headline}")
     for advice in record.advice[:ADVICE]:
         console.advice(advice.text, advice.remedy, advice.serious, advice.rule)
     console.info(f"report      {run.report}")

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from dltrain.report.headline import Headline
+
 Row = dict[str, Any]
 WARM = 20  # steps after which it can be said how a training goes
+SETTLED = 5  # epochs after which it can be compared with something else
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Seen:
     epochs, layers: the rows of whole epochs, oldest first. start: the row of step 1, where it was logged.
     class_counts: training examples of each class by name, where they count the same; empty in regression. guessing: the
     loss of answers that know only how frequent these are, None where it is no entropy. status: as in status.json.
-    muted: rules that are not to speak.
+    muted: rules that are not to speak. headline: of the last analysis of errors.
     """
 
     epochs: Sequence[Row]
@@ -31,6 +34,7 @@ class Seen:
     guessing: float | None = None
     status: str = "running"
     muted: Collection[str] = ()
+    headline: Headline | None = None
 
     @property
     def last(self) -> list[Row]:
@@ -253,6 +257,24 @@ def learns_nothing(seen: Seen, limit: float) -> Said | None:
     if loss < limit * seen.guessing or loss_grew(seen, RULES["loss_grew"].limit):
         return None
     return Said(f"after {len(seen.epochs)} epochs the loss is {loss:.3g}; guessing costs {seen.guessing:.3g}", True)
+
+
+@rule(
+    0.0,
+    "headline figure of a linear model - upper end of the network's own interval, after five or more epochs",
+    "A. Karpathy 2019: verify that the network beats a simple baseline",
+    "train longer, try optimizer.lr (`dltrain lr-find`), or keep the linear model: it is simpler",
+)
+def behind_linear(seen: Seen, limit: float) -> Said | None:
+    found = seen.headline
+    if found is None or found.linear is None or found.interval is None or len(seen.epochs) < SETTLED:
+        return None
+    if found.linear - found.interval[1] <= limit:
+        return None
+    return Said(
+        f"a linear model does better: {found.split} {found.name} {found.linear:.3g}, the network {found.value:.3g}",
+        serious=True,
+    )
 
 
 @rule(

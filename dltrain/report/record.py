@@ -11,6 +11,7 @@ import numpy as np
 
 from dltrain.errors import RunError
 from dltrain.report.advice import Advice, Seen, advise
+from dltrain.report.headline import Headline, headline_of
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.reader import LARGE_FILE, SMALL_FILE, read_json
 from dltrain.run.rundir import RunDir
@@ -80,12 +81,20 @@ class Record:
         return self.run.path.resolve().name
 
     @cached_property
+    def headline(self) -> Headline | None:
+        """Of the last analysis of errors."""
+        split = self.found.get("split")
+        return headline_of(self.found, self.description.get("baselines", {}).get(split, {})) if split else None
+
+    @cached_property
     def advice(self) -> list[Advice]:
         start = self.steps[0] if self.steps and self.steps[0]["step"] == 1 else None
         data, guessing = self.description.get("data", {}), self.description.get("guessing")
         counts = None if data.get("class_weights") else data.get("splits", {}).get("train", {}).get("class_counts")
         muted = self.description.get("muted", ())
-        return advise(Seen(self.epochs, self.layers, start, counts, guessing, self.status["status"], muted))
+        return advise(
+            Seen(self.epochs, self.layers, start, counts, guessing, self.status["status"], muted, self.headline)
+        )
 
     @cached_property
     def checkpoint(self) -> Checkpoint | None:

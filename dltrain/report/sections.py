@@ -15,6 +15,7 @@ from dltrain.report import charts
 from dltrain.report.charts import Line
 from dltrain.report.data_uri import filters_uri, image_uri
 from dltrain.report.drawing import svg_figure
+from dltrain.report.headline import Headline
 from dltrain.report.palette import depth_class, step_class
 from dltrain.report.record import Record
 
@@ -63,15 +64,30 @@ def headline(record: Record) -> list[tuple[str, str, str]]:
     if split is not None:
         note = f"{examples:,} examples" if examples else ""
         found = status[split]
-        if "accuracy" in found:
+        known = record.headline if record.headline and record.headline.split == split else None
+        if known:
+            figures += _with_chance(known, note)
+        elif "accuracy" in found:
             figures.append((percent(found["accuracy"]), f"{split} accuracy", note))
-        figures.append((short(found["loss"]), f"{split} loss", "" if "accuracy" in found else note))
+        figures.append((short(found["loss"]), f"{split} loss", "" if known or "accuracy" in found else note))
     if model := record.description.get("model"):
         figures.append((f"{model['total']:,}", "parameters", f"{len(model['layers'])} layers"))
     if record.epochs:
         seconds = sum(row["seconds"] for row in record.epochs)
         number = len(record.epochs)
         figures.append((duration(seconds), "training", f"{number} epoch{'s' if number > 1 else ''}"))
+    return figures
+
+
+def _with_chance(known: Headline, note: str) -> list[tuple[str, str, str]]:
+    """The headline with its interval, and what needs no network."""
+    show = short if known.key in ("r2", "mae") else percent
+    low, high = known.interval or (None, None)
+    between = f"95 %: {show(low).removesuffix(' %')} to {show(high)}" if known.interval else ""
+    figures = [(show(known.value), f"{known.split} {known.name}", ", ".join(filter(None, (note, between))))]
+    if known.linear is not None:
+        of = f"of {known.linear_examples:,} examples, " if known.linear_examples else ""
+        figures.append((show(known.linear), "linear model", f"{of}{known.simple_name}: {show(known.simple)}"))
     return figures
 
 
@@ -293,6 +309,34 @@ def confidences(record: Record) -> Markup | None:
     return charts.histogram(
         [count.get(edge, 0) for edge in edges[:-1]], edges, about="Answers by confidence", width=charts.WIDTH
     )
+
+
+def roc(record: Record) -> Markup | None:
+    """Of two classes: how many of the positive class are found, over how many of the other one are taken for it."""
+    drawn = record.found.get("curves")
+    if not drawn:
+        return None
+    lines = [
+        Line("chance", [(0.0, 0.0), (1.0, 1.0)], "third dashed"),
+        Line("network", [tuple(point) for point in drawn["roc"]], "first"),
+    ]
+    quarters = [0, 0.25, 0.5, 0.75, 1]
+    about = "True positive rate over false positive rate"
+    return charts.line_chart(lines, about=about, x_ticks=quarters, y_range=(0.0, 1.0), axis="false positive rate")
+
+
+def precision_recall(record: Record) -> Markup | None:
+    """Of two classes: how many of those taken for the positive class are of it, over how many of it are found."""
+    drawn = record.found.get("curves")
+    if not drawn:
+        return None
+    share = drawn["prevalence"]
+    lines = [
+        Line("chance", [(0.0, share), (1.0, share)], "third dashed"),
+        Line("network", [tuple(point) for point in drawn["precision_recall"]], "first"),
+    ]
+    quarters = [0, 0.25, 0.5, 0.75, 1]
+    return charts.line_chart(lines, about="Precision over recall", x_ticks=quarters, y_range=(0.0, 1.0), axis="recall")
 
 
 def mistakes(record: Record) -> list[Row]:

@@ -14,6 +14,7 @@ from dltrain.train.settings import CLASSES, LABELS, NUMBERS
 
 P = ParamSpec("P")
 T = TypeVar("T")
+MOST_NAMED = 5  # classes in a message
 
 
 def placed(build: Callable[Concatenate[RunSpec, P], T]) -> Callable[Concatenate[RunSpec, P], T]:
@@ -81,6 +82,12 @@ def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> Non
         if name not in known:
             path = "metrics.best" if name == spec.metrics.best else "metrics.report"
             raise ConfigError(f"{spec.position(path)}  {path}: {data} has no {name}; it has {', '.join(known)}")
+    if (positive := spec.metrics.positive) is not None and (
+        not built.classification or len(source.classes or ()) != 2 or positive not in (source.classes or ())
+    ):
+        has = f"the classes {', '.join((source.classes or ())[:MOST_NAMED])}" if built.classification else "no classes"
+        where = spec.position("metrics.positive")
+        raise ConfigError(f"{where}  metrics.positive: {positive!r} is none of two classes; {data} has {has}")
     outputs = built.outputs(source.outputs) if built.classification else source.outputs
     if outputs is None:
         raise ConfigError(f"{spec.position('loss')}  loss: {loss} is for two classes, but {what}; use cross_entropy")

@@ -5,8 +5,8 @@ a report can be made where the data set is not.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from math import exp, prod
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,14 @@ from dltrain.run.files import to_json
 from dltrain.run.reader import LARGE_FILE, read_bytes, read_json
 from dltrain.run.rundir import RunDir, analysis_files
 from dltrain.train.callbacks import Sink
+from dltrain.train.curves import at_threshold, best_threshold, curves
 from dltrain.train.evaluate import evaluate
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
 from dltrain.train.metrics import calibration
 from dltrain.train.parallel import ThreadPool
 from dltrain.train.settings import MetricsSettings
+from dltrain.train.uncertainty import of_confusion, of_numbers, wilson
 
 Array = Any
 MISTAKES = 24  # that are listed and kept with their inputs, the most confident ones
@@ -38,11 +40,36 @@ MOST_BYTES = 10 * MISTAKES * LARGE  # of a file with the inputs of mistakes
 @dataclass(frozen=True)
 class ErrorAnalysis:
     """found: what `evaluate` gives; and in classification "calibration" and "mistakes", in regression "answers".
-    inputs: those of the mistakes, as the data set has them, (k, *input_shape).
+    inputs: those of the mistakes, as the data set has them, (k, *input_shape). question: where there are two classes.
     """
 
     found: dict[str, Any]
     inputs: Array
+    question: "Question | None" = None
+
+    def with_threshold(self, validation: "ErrorAnalysis") -> "ErrorAnalysis":
+        """With the threshold for the positive class that validation examples choose, and what it does here."""
+        if self.question is None or validation.question is None:
+            return self
+        chosen = best_threshold(validation.question.scores, validation.question.positive)
+        if chosen is None:
+            return self
+        scores, positive = self.question.scores, self.question.positive
+        threshold = {
+            "probability": 1 / (1 + exp(min(-chosen, 700.0))),
+            "chosen_on": "validation",
+            "half": at_threshold(scores, positive, 0.0),
+            "chosen": at_threshold(scores, positive, chosen),
+        }
+        return replace(self, found=self.found | {"threshold": threshold})
+
+
+@dataclass(frozen=True)
+class Question:
+    """scores: by how much the logit of the positive class is above the other one, (N,). positive: who is of it (N,)."""
+
+    scores: Array
+    positive: Array
 
 
 def analyse_errors(
@@ -64,8 +91,14 @@ def analyse_errors(
     targets: Array = loader.targets()
     answers: Array = np.empty((loader.size, *((3,) if loss.classification else model.out_shape)))
 
+    asked = settings.positive if classes is not None and settings.positive in classes else None
+    second = 1 if asked is None or classes is None else list(classes).index(asked)
+    scores: Array = np.zeros(loader.size)
+
     def see(indices: Array, output: Array, wanted: Array) -> None:
         """Each shard fills in its own examples."""
+        if loss.classification and output.shape[1] == 2:
+            scores[indices] = to_host(output[:, second] - output[:, 1 - second])
         answers[indices] = _judged(to_host(softmax(output).data), wanted) if loss.classification else to_host(output)
 
     found = evaluate(model, loss, loader, pool, batch_size, shard_size, settings, names, between, see)
@@ -73,9 +106,11 @@ def analyse_errors(
         step = -(-loader.size // PAIRS)
         for row in found.get("per_class", ()):
             row["class"] = row["class"] if classes is None else classes[row["class"]]
-        sample = {"targets": targets[::step].tolist(), "outputs": loader.in_units(answers[::step]).tolist()}
         if loss.multilabel:
             return ErrorAnalysis(found, loader.originals(np.arange(0)))
+        outputs = loader.in_units(answers)
+        sample = {"targets": targets[::step].tolist(), "outputs": outputs[::step].tolist()}
+        found |= {"intervals": of_numbers(targets, outputs)}
         return ErrorAnalysis(found | {"answers": sample}, loader.originals(np.arange(0)))
     taken_for, confidence, of_class = answers.T
     right = taken_for == targets
@@ -94,8 +129,15 @@ def analyse_errors(
         }
         for i in worst
     ]
-    more = {"calibration": calibration(confidence, right, settings.calibration_bins), "mistakes": mistakes}
-    return ErrorAnalysis(found | more, loader.originals(worst if prod(model.in_shape) < LARGE else worst[:0]))
+    confusion = np.array(found["confusion"])
+    intervals = {"accuracy": wilson(int(np.trace(confusion)), loader.size), **of_confusion(confusion)}
+    more: dict[str, Any] = {"calibration": calibration(confidence, right, settings.calibration_bins)}
+    more |= {"mistakes": mistakes, "intervals": intervals}
+    question = Question(scores, targets == second) if len(confusion) == 2 else None
+    if question and (drawn := curves(question.scores, question.positive)):
+        more |= {"positive": called[second], "curves": drawn}
+    inputs = loader.originals(worst if prod(model.in_shape) < LARGE else worst[:0])
+    return ErrorAnalysis(found | more, inputs, question)
 
 
 def _judged(probabilities: Array, targets: Array) -> Array:
@@ -116,6 +158,11 @@ def test(job: Job, sink: Sink, pool: ThreadPool, between: Callable[[], None]) ->
     sizes, names = (job.train.batch_size, job.shard_size), job.metrics.named
     measured, classes = (job.metrics, (*names, "calibration_error")), job.preprocessing.classes
     analysis = analyse_errors(job.model, job.loss, job.loaders[split], pool, *sizes, *measured, classes, between)
+    if split == "test" and analysis.question and "validation" in job.loaders:
+        validation = job.loaders["validation"]
+        analysis = analysis.with_threshold(
+            analyse_errors(job.model, job.loss, validation, pool, *sizes, job.metrics, (), classes, between)
+        )
     save_analysis(analysis, sink, split, "last")
     return {key: analysis.found[key] for key in names if key in analysis.found} if split == "test" else None
 

@@ -51,6 +51,11 @@ class DataLoader:
         )
         self._early = early
 
+    @property
+    def is_on_demand(self) -> bool:
+        """Whether an input is made when it is asked for, which takes a while."""
+        return self._ahead is not None
+
     def targets(self) -> Array:
         """All of them, on the host, in their own units."""
         return self._given

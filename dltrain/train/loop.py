@@ -19,6 +19,7 @@ from dltrain.run.files import to_json
 from dltrain.run.progress import Position
 from dltrain.run.rundir import DESCRIPTION, DIVERGED
 from dltrain.spans import part_of_step
+from dltrain.train.baseline import baselines
 from dltrain.train.callbacks import Callback, Sink, epoch_line
 from dltrain.train.error_analysis import test
 from dltrain.train.evaluate import validate
@@ -80,7 +81,7 @@ def fit(job: Job, sink: Sink, threads: int | None, callback: Callback, checkpoin
         status, tested = "failed", None
         try:
             state = restored_state(job, checkpoint, sink.path) if checkpoint else initial_state(job)
-            sink.keep(DESCRIPTION, to_json(job.describe()))
+            sink.keep(DESCRIPTION, to_json(job.describe() | {"baselines": baselines(job)}))
             with interruptible() as signals, np.errstate(all="ignore"):  # infinities are looked for, not warned of
                 train(job, state, sink, pool, callback, signals)
                 tested = test(job, sink, pool, partial(stop_if_asked, job, state, sink, signals))

@@ -70,10 +70,13 @@ class MetricsSettings:
     any, loss and accuracy of the training. Where it does not exist (auc of a single class) it decides nothing.
     report: figures that the logs hold beside the loss and, as far as they exist, accuracy, mae and r2, exact_match and
     f1_micro. `dltrain eval` gives all of them.
+    positive: of two classes the one that curves, average precision and the threshold are about; the second one unless
+    set.
     """
 
     best: Metric = "loss"
     report: tuple[Metric, ...] = ()
+    positive: str | None = None
     top_k: Count = 5
     calibration_bins: Count = 15
 
@@ -119,7 +122,7 @@ Check = Literal[
 ]  # fmt: skip
 Rule = Literal[
     "diverged", "start_loss", "dead_units", "vanishing_gradients", "exploding_gradients", "saturated", "large_updates",
-    "small_updates", "loss_grew", "learns_nothing", "underfitting", "overfitting", "penalty_dominates",
+    "small_updates", "loss_grew", "learns_nothing", "behind_linear", "underfitting", "overfitting", "penalty_dominates",
     "class_imbalance",
 ]  # fmt: skip
 

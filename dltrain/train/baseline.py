@@ -1,0 +1,116 @@
+"""What answers cost that need no network: the most frequent class or the mean, and a linear model."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dltrain.backend import to_host
+from dltrain.random import permutation
+from dltrain.train.job import Job
+from dltrain.train.metrics import from_confusion
+
+Array = NDArray[Any]
+Row = dict[str, Any]
+MOST_EXAMPLES = 4000  # of the training part that the linear model is fitted to
+MOST_NUMBERS = 1 << 22  # in these: fewer examples of large inputs
+MOST_TESTED = 20_000
+PENALTIES = (1e-6, 1e-2, 1.0, 100.0)  # times the mean of the squares; the best on a held-out fifth is taken
+HELD_OUT = 5
+PIECE = 1000
+
+
+def baselines(job: Job) -> Row:
+    """Split -> {"simple": figures, "linear": figures} for the validation and test examples.
+
+    simple: always the most frequent class of the training, or the mean of its targets. linear: least squares with a
+    small penalty on the inputs as the network gets them; of classes on a column of 0 and 1 for each, of which the
+    largest is the answer. None where inputs are made on demand or too large. Nothing for labels.
+    """
+    splits = [name for name in ("validation", "test") if name in job.loaders]
+    if not splits or job.loss.multilabel:
+        return {}
+    wanted = job.loaders["train"].targets()
+    classes = job.preprocessing.classes if job.loss.classification else None
+    count = len(classes) if classes else 0
+    model = _Linear.fit(job, wanted, count)
+    found: Row = {}
+    for name in splits:
+        targets = job.loaders[name].targets()[:MOST_TESTED]
+        if classes:
+            common = int(np.bincount(wanted, minlength=count).argmax())
+            simple = of_classes(np.full(len(targets), common), targets, count)
+        else:
+            mean = wanted.astype(np.float64).mean(axis=0)
+            simple = of_numbers(np.broadcast_to(mean, targets.shape), targets)
+        linear = None
+        if model:
+            outputs = model.outputs(job, name, len(targets))
+            linear = of_classes(outputs.argmax(axis=1), targets, count) if classes else of_numbers(outputs, targets)
+            linear |= {"examples": model.examples, "of": job.loaders["train"].size}
+        found[name] = {"simple": simple, "linear": linear}
+    return found
+
+
+def of_classes(said: Array, targets: Array, count: int) -> Row:
+    confusion = np.bincount(targets * count + said, minlength=count * count).reshape(count, count)
+    found = from_confusion(confusion)
+    return {name: found[name] for name in ("accuracy", "recall", "f1")}
+
+
+def of_numbers(outputs: Array, targets: Array) -> Row:
+    error, y = outputs - targets.astype(np.float64), targets.astype(np.float64)
+    spread = ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+    r2 = float((1 - (error**2).sum(axis=0) / spread).mean()) if spread.all() else None
+    return {"mae": float(np.abs(error).mean()), "r2": r2}
+
+
+class _Linear:
+    """outputs = [inputs, 1] · weights"""
+
+    def __init__(self, weights: Array, examples: int):
+        self.weights, self.examples = weights, examples
+
+    @classmethod
+    def fit(cls, job: Job, targets: Array, classes: int) -> "_Linear | None":
+        loader, size = job.loaders["train"], int(np.prod(job.model.in_shape))
+        number = min(loader.size, MOST_EXAMPLES, MOST_NUMBERS // size)
+        if loader.is_on_demand or number < 2 * HELD_OUT:
+            return None
+        chosen = permutation(loader.size, 0, "baseline")[:number]
+        x = _inputs(job, "train", chosen)
+        y = np.eye(classes)[targets[chosen]] if classes else targets[chosen].astype(np.float64)
+        mean, std = y.mean(axis=0), np.where(y.std(axis=0) > 0, y.std(axis=0), 1.0)
+        scaled = (y - mean) / std
+        held = np.arange(number) % HELD_OUT == 0
+        part = _LeastSquares(x[~held], scaled[~held])
+        errors = [float(((x[held] @ part.weights(penalty) - scaled[held]) ** 2).sum()) for penalty in PENALTIES]
+        if not np.isfinite(errors).any():
+            return None
+        weights = _LeastSquares(x, scaled).weights(PENALTIES[int(np.nanargmin(errors))]) * std
+        weights[-1] += mean
+        return cls(weights, number)
+
+    def outputs(self, job: Job, split: str, number: int) -> Array:
+        pieces = [np.arange(i, min(number, i + PIECE)) for i in range(0, number, PIECE)]
+        return np.concatenate([_inputs(job, split, piece) @ self.weights for piece in pieces])
+
+
+def _inputs(job: Job, split: str, indices: Array) -> Array:
+    """(n, inputs + 1), the last column 1."""
+    x = to_host(job.loaders[split].examples(indices)[0]).reshape(len(indices), -1).astype(np.float64)
+    return np.concatenate([x, np.ones((len(x), 1))], axis=1)
+
+
+class _LeastSquares:
+    """argmin ‖x w - y‖² + λ ‖w‖², in the smaller of its two forms; λ is `penalty` times the mean square of a column."""
+
+    def __init__(self, x: Array, y: Array):
+        self.x, self.y, self.dual = x, y, len(x) < x.shape[1]
+        self.gram = x @ x.T if self.dual else x.T @ x
+        self.mean_square = float((x * x).sum()) / x.shape[1]
+
+    def weights(self, penalty: float) -> Array:
+        gram = self.gram + penalty * self.mean_square * np.eye(len(self.gram))
+        solved: Array = np.linalg.solve(gram, self.y if self.dual else self.x.T @ self.y)
+        return self.x.T @ solved if self.dual else solved
