@@ -65,6 +65,26 @@ def none_of_a_class(data: Arrays) -> None:
     data |= {"x_train": data["x_train"][kept], "y_train": data["y_train"][kept]}
 
 
+def few_test_examples(data: Arrays) -> None:
+    data |= {"x_test": data["x_test"][:20], "y_test": data["y_test"][:20]}
+
+
+def leaked_number(data: Arrays) -> None:
+    numbers(data)
+    for split in ("train", "test"):
+        x = data[f"x_{split}"].reshape(-1, 36).astype(np.float32)
+        data[f"y_{split}"] = data[f"y_{split}"] + x[:, :1] / 50
+        x[:, 7] = 3 * data[f"y_{split}"][:, 0] + 1
+        data[f"x_{split}"] = x
+
+
+def leaked_class(data: Arrays) -> None:
+    for split in ("train", "test"):
+        x = data[f"x_{split}"].reshape(-1, 36).astype(np.float32)
+        x[:, 7] = data[f"y_{split}"] == 2
+        data[f"x_{split}"] = x
+
+
 def single_class(data: Arrays) -> None:
     data["y_train"][:] = 1
     data["y_test"] %= 2
@@ -138,6 +158,8 @@ class Fault:
 
 
 HUGE = "model.init={normal: {std: 1e30}}"
+ONE_ROW = ("loss=mse", "model.layers=[dense: 8, {dense: {units: 1, activation: none}}]")
+ONE_ROW_OF_CLASSES = ("model.layers=[dense: 8, {dense: {units: 3, activation: none}}]",)
 MSE = ("loss=mse", "model.layers.4.units=1")
 FAULTS = {
     "more in a batch than there is": Fault(start.shapes, "warned", ("train.batch_size=1000",)),
@@ -154,9 +176,14 @@ FAULTS = {
     "one input, two labels": Fault(leaks.duplicates, "failed", (), contradictions),
     "test pictures are training pictures, darker": Fault(leaks.near_duplicates, "warned", (), darker_from_train),
     "channels first": Fault(examples.layout, "warned", ("model.layers.1={max_pool: 1}",), channels_first),
-    "relu on numbers above 0": Fault(start.output, "warned", (*MSE, "model.layers.4.activation=relu"), numbers),
+    "relu on numbers above 0": Fault(
+        start.output, "warned", (*MSE, "model.layers.4.activation=relu", "data.normalize_targets=none"), numbers
+    ),
     "softmax on a number": Fault(start.output, "failed", (*MSE, "model.layers.4.activation=softmax"), numbers),
     "a single class": Fault(examples.classes, "failed", ("model.layers.4.units=2",), single_class),
+    "few test examples": Fault(examples.parts, "warned", (), few_test_examples),
+    "an input made from the target": Fault(examples.leaks, "warned", ONE_ROW, leaked_number),
+    "an input made from the class": Fault(examples.leaks, "warned", ONE_ROW_OF_CLASSES, leaked_class),
     "labels in another order": Fault(examples.labels, "warned", (), shuffled_labels),
     "bytes as they are": Fault(examples.value_range, "failed", ("data.normalize=none",)),
     "all inputs are the same": Fault(examples.value_range, "failed", (), constant_inputs),

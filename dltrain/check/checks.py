@@ -18,6 +18,8 @@ CHECKS: tuple[Check, ...] = (
     examples.reading,
     examples.classes,
     examples.layout,
+    examples.parts,
+    examples.leaks,
     leaks.duplicates,
     leaks.near_duplicates,
     examples.labels,

@@ -7,10 +7,14 @@ import numpy as np
 
 from dltrain.check.finding import Finding, judged
 from dltrain.check.subject import Subject
+from dltrain.train.uncertainty import wilson
 
 Array = Any
 SHOWN = 20  # columns
+MOST_NAMED = 5  # inputs in a message
 SAMPLE = 4096  # examples whose range is looked at
+FEW = 50  # examples of a part whose figures chance moves by more than 15 %
+CERTAIN, MOST_CERTAIN = 0.999, 50  # share of the target's spread that an input tells; of examples at least
 NEIGHBOURS, ASKED = 4000, 500  # examples among which the nearest ones are looked for, and for how many
 
 
@@ -106,6 +110,48 @@ def layout(subject: Subject) -> Finding:
     )
 
 
+def parts(subject: Subject) -> Finding:
+    """Figures of few examples say little: of a share of 90 % among 20, all between 70 and 97 % may be true."""
+    sizes = {split: loader.size for split, loader in subject.job.loaders.items()}
+    found = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
+    few = {split: size for split, size in sizes.items() if split != "train" and size < FEW}
+    split = min(few, key=lambda key: few[key], default="")
+    low, high = wilson(round(0.9 * few[split]), few[split]) if split else (0.0, 0.0)
+    said = f"of {few.get(split, 0)} {split} examples an accuracy of 90 % may be {low:.0%} to {high:.0%}"
+    return judged(
+        "parts",
+        found,
+        (bool(few), "warned", f"{said}: take more, or cross-validate with `fit --folds 5`"),
+    )
+
+
+def leaks(subject: Subject) -> Finding:
+    """No single input should tell the target all but perfectly: often it was made from it, and will not be there when
+    the network is asked."""
+    order = subject.shuffled[:SAMPLE]
+    if len(subject.job.model.in_shape) != 1 or len(order) < MOST_CERTAIN:
+        return Finding("leaks", "passed", "looked at for columns and 50 examples at least")
+    x = np.concatenate(list(subject.inputs("train", order))).astype(np.float64)
+    y = subject.train.targets()[order]
+    y = np.eye(int(y.max()) + 1)[y] if subject.class_names is not None else y.astype(np.float64)
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    shared = (x.T @ y) ** 2
+    whole = np.outer((x * x).sum(axis=0), (y * y).sum(axis=0))
+    share = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0).max(axis=1)
+    best = int(share.argmax())
+    name = subject.input_name(best)
+    return judged(
+        "leaks",
+        f"the input that tells most of the target alone is {name}: r2 {share[best]:.4f}",
+        (
+            share[best] > CERTAIN,
+            "warned",
+            f"{name} alone tells the target: if it was made from it, or is not known when asking, leave it out",
+        ),
+        share=float(share[best]),
+    )
+
+
 def labels(subject: Subject) -> Finding:
     """Do labels have anything to do with inputs? The nearest other example should more often than not be of one class.
 
@@ -146,7 +192,8 @@ def value_range(subject: Subject) -> Finding:
     size = float(np.hypot(mean, std))
     constant = np.flatnonzero(x.reshape(-1, x.shape[-1]).std(axis=0) == 0)
     advice = "set data.normalize: channel" if subject.job.preprocessing.normalize == "none" else "look at the values"
-    where = f"channel {', '.join(map(str, constant))} is the same everywhere: it says nothing"
+    same = ", ".join(map(subject.input_name, constant[:MOST_NAMED]))
+    where = f"{same} is the same everywhere: it carries no information"
     return judged(
         "range",
         f"after normalisation {mean:.3g} ± {std:.3g}, largest {extreme:.3g}",

@@ -58,6 +58,13 @@ class Subject:
         self.job.model.initialise(self.job.seed, self.job.device)
         return self
 
+    def input_name(self, number: int) -> str:
+        """What users call an input of the network, the last axis of its shape."""
+        names = [column.name for column in self.job.preprocessing.columns or () for _ in range(column.width)]
+        if number < len(names):
+            return f"column {names[number]}"
+        return f"{'channel' if len(self.job.model.in_shape) == 3 else 'input'} {number}"
+
     @property
     def step_key(self) -> StepKey:
         return StepKey(self.job.seed, epoch=1, step=1)

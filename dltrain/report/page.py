@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from dltrain import __version__
 from dltrain.nn import shape_text
-from dltrain.report import drawing, sections
+from dltrain.report import answers, drawing, sections
 from dltrain.report.advice import RULES
 from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
 from dltrain.report.record import Record, believed
@@ -41,15 +41,15 @@ def report_page(record: Record) -> str:
         layer_charts=sections.layer_charts(record),
         dead=sections.dead_map(record),
         spreads=sections.spreads(record),
-        confusion=sections.confusion(record),
-        per_class=sections.per_class(record),
-        calibration=sections.calibration(record),
-        confidences=sections.confidences(record),
-        roc=sections.roc(record),
-        precision_recall=sections.precision_recall(record),
+        confusion=answers.confusion(record),
+        per_class=answers.per_class(record),
+        calibration=answers.calibration(record),
+        confidences=answers.confidences(record),
+        roc=answers.roc(record),
+        precision_recall=answers.precision_recall(record),
         threshold=record.found.get("threshold"),
-        answers=sections.answers(record),
-        mistakes=sections.mistakes(record),
+        answers=answers.answers(record),
+        mistakes=answers.mistakes(record),
         weights=sections.weights(record),
         filters=sections.first_filters(record),
         layers=sections.layer_table(record, shape_text),

@@ -116,9 +116,9 @@ class DiagnosticsSettings:
 
 
 Check = Literal[
-    "reading", "shapes", "output", "classes", "targets", "layout", "duplicates", "labels", "range", "loss_at_start",
-    "activations", "dead_units", "gradients", "gradient_depth", "first_update", "penalty", "gradient_check",
-    "learns_by_heart",
+    "reading", "shapes", "output", "classes", "targets", "layout", "parts", "leaks", "duplicates", "labels", "range",
+    "loss_at_start", "activations", "dead_units", "gradients", "gradient_depth", "first_update", "penalty",
+    "gradient_check", "learns_by_heart",
 ]  # fmt: skip
 Rule = Literal[
     "diverged", "start_loss", "dead_units", "vanishing_gradients", "exploding_gradients", "saturated", "large_updates",
