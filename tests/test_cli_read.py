@@ -244,11 +244,12 @@ def test_runs(run: Path, trained: Row, tmp_path: Path) -> None:
     crashed, running, whole = said.json["runs"]
     assert crashed == {"run": "a-crashed", "status": "crashed", "steps": 12345}
     assert running == {"run": "b-running", "status": "running"}
-    assert tuple(whole) == ("run", "status", "started", "epochs", "steps", "best_loss", "test")
+    assert tuple(whole) == ("run", "status", "started", "epochs", "steps", "best_loss", "validation", "test")
     assert (whole["steps"], whole["test"]) == (trained["steps"], trained["test"])
     assert said.err.startswith(f"warning: c-damaged: {tmp_path / 'c-damaged' / 'status.json'}: cannot be read")
     header, *lines = done("runs", "--runs-dir", tmp_path).out.splitlines()
-    assert header.split("  ")[0].strip() == "run" and "best loss" in header and "test accuracy" in header
+    assert header.split("  ")[0].strip() == "run" and "best loss" in header and "validation accuracy" in header
+    assert "test" not in header, "who chooses by test figures reports luck"
     assert [line.split()[:2] for line in lines] == [
         ["a-crashed", "crashed"], ["b-running", "running"], ["d-whole", "done"],
     ]  # fmt: skip

@@ -157,6 +157,7 @@ RANKED: list[tuple[dict[str, Any], str | None, str]] = [
      "losses of different kinds (cross_entropy, hinge) cannot be compared: ranked by validation accuracy"),
     ({"loss": {"type": "cross_entropy", "label_smoothing": 0.1}}, "validation accuracy", "losses of different kinds"),
     ({"data": BASE["data"] | {"class_weights": "balanced"}}, "validation accuracy", "losses of different kinds"),
+    ({"data": BASE["data"] | {"normalize_targets": "log"}}, "validation accuracy", "losses of different kinds"),
     ({"validated": False}, None, "not ranked: without validation examples there is nothing to choose by"),
     ({"examples": "b2"}, None, "not ranked: they were validated on different examples"),
 ]  # fmt: skip

@@ -18,7 +18,7 @@ def runs(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """List the runs: status, length, best loss, test result.
+    """List the runs: status, length, best loss, validation.
 
     A run that cannot be read is named; the others are listed all the same.
     """
@@ -38,7 +38,7 @@ def runs(
             continue
         group = {"group": run.path.parent.name} if is_group(run.path.parent) else {}
         row = {"run": run.path.name, **group, "status": status["status"]}
-        shown = ("started", "epochs", "steps", "smoke", *(f"best_{metric}" for metric in METRICS), "test")
+        shown = ("started", "epochs", "steps", "smoke", *(f"best_{metric}" for metric in METRICS), "validation", "test")
         row |= {key: status[key] for key in shown if status.get(key) is not None}
         rows.append(row)
     if html is not None:
@@ -57,5 +57,5 @@ def runs(
         keys += [f"best_{metric}" for metric in METRICS if metric == "loss" or any(f"best_{metric}" in r for r in rows)]
         for row in rows:
             row["status"] += " (smoke)" if row.get("smoke") else ""
-        table = [[*(row.get(key) for key in keys), row.get("test", {}).get("accuracy")] for row in rows]
-        console.result_table([*(key.replace("_", " ") for key in keys), "test accuracy"], table)
+        table = [[*(row.get(key) for key in keys), row.get("validation", {}).get("accuracy")] for row in rows]
+        console.result_table([*(key.replace("_", " ") for key in keys), "validation accuracy"], table)

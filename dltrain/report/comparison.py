@@ -4,6 +4,7 @@ They are ranked by what `metrics.best` says of validation examples. Test example
 chooses by them reports the luckiest of several, not the best.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf, sqrt
@@ -17,6 +18,7 @@ from dltrain.train.settings import HIGHER, METRICS
 
 Row = dict[str, Any]
 Verdict = Literal["best", "worse", "within the spread", "unknown"]
+CHANGE_LOSSES = ("class_weights", "normalize_targets")  # of a data set
 SEEDS = 3  # runs without which a spread is not known
 ERRORS = 2.0  # standard errors that a difference must exceed
 
@@ -199,10 +201,11 @@ def _fold(config: Any) -> str:
 
 
 def _losses(configs: Iterable[Any]) -> list[str]:
-    """The different losses: by name, or with their settings and the weights of classes where the names are one."""
+    """The different losses: by name, or with all that changes what they measure where the names are one."""
     loss = [config.get("loss") for config in configs]
-    weights = [(config.get("data") or {}).get("class_weights") for config in configs]
-    whole = dict.fromkeys(f"{loss}, class_weights {weight}" for loss, weight in zip(loss, weights, strict=True))
+    data = [config.get("data") or {} for config in configs]
+    scale = [{key: found[key] for key in CHANGE_LOSSES if found.get(key) not in (None, "none")} for found in data]
+    whole = dict.fromkeys(f"{kind} {json.dumps(s)}" if s else str(kind) for kind, s in zip(loss, scale, strict=True))
     names = dict.fromkeys(str(found.get("type") if isinstance(found, dict) else found) for found in loss)
     return list(names if len(names) == len(whole) else whole)
 

@@ -64,15 +64,9 @@ def _row(record: Record, to: Path) -> dict[str, Any]:
         "parameters": record.description.get("model", {}).get("total"),
         "seconds": seconds,
         "duration": duration(seconds),
-        "validation": _result(record, "validation"),
-        "test": _result(record, "test"),
+        "validation": record.status.get("validation") or {},
         "advice": [advice.text for advice in record.advice],
     }
-
-
-def _result(record: Record, split: str) -> dict[str, Any]:
-    found: dict[str, Any] = record.status.get(split) or {}
-    return found
 
 
 def _link(run: RunDir, page: Path) -> str | None:
