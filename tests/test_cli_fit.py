@@ -70,14 +70,15 @@ def test_the_hash_is_over_the_weights_in_the_checkpoint(smoke: Said, run: Path) 
 
 
 def test_in_a_pipe_each_epoch_is_a_line(smoke: Said, run: Path, tmp_path: Path) -> None:
-    first, ends, train, validation, test, *epochs, last = smoke.err.splitlines()
+    first, ends, train, validation, test, *epochs, headline, last = smoke.err.splitlines()
+    assert re.match(r"test +accuracy 0.\d{4}, from 0.\d{4} to 0.\d{4} with 95 % confidence; a linear", headline)
     assert last == f"report      {run / 'report.html'}"
     assert first == f"run {run}: 1,370 parameters, cpu" and len(epochs) == 1
     assert ends == "train.max_steps ends it after 40 of 540 steps"
     assert train.startswith("train: 3,441 examples (0 ") and validation.startswith("validation: 382 examples (0 ")
     assert test == "test: 1,797 examples (0 178, 1 182, 2 177, 3 183, 4 181, 5 182, 6 181, 7 179, 8 174, 9 180)"
     said = done("fit", "smoke", "~train.max_steps", "train.epochs=3", "data.validation=3700", "--runs-dir", tmp_path)
-    epochs = said.err.splitlines()[4:-1]
+    epochs = said.err.splitlines()[4:-2]
     score = r"loss \d+\.\d{4} accuracy [01]\.\d{4}"
     for number, line in enumerate(epochs, start=1):
         assert re.fullmatch(rf"epoch {number}/3 · train {score} · validation {score}( · dead .*)? · [\d.]+ s", line)

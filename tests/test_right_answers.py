@@ -116,6 +116,10 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "folds": (("--folds", 100000), "--folds 100000: 60 training examples cannot be cut into 100000 pieces"),
     "folds, one too many": (("--folds", 61), "60 training examples cannot be cut into 61 pieces"),
     "seeds": (("--seeds", 10**9), "that would be a group of 1,000,000,000 runs; it may have at most 1,000"),
+    "settings": (
+        ("--vary", "seed=" + ",".join(map(str, range(40))), "--vary", "optimizer.lr=" + ",".join(["1"] * 40)),
+        "that would be a group of 1,600 runs",
+    ),
     "seeds and folds": (("--seeds", 50, "--folds", 50), "that would be a group of 2,500 runs"),
 }  # fmt: skip
 

@@ -62,7 +62,7 @@ def near_duplicates(subject: Subject) -> Finding:
     """Nor may a picture be one of the training part that was saved again, made brighter or smaller."""
     train, shares, pairs = seen(subject, "train"), {}, []
     if train.thumbnails is None:
-        return Finding("near duplicates", "passed", f"looked for among pictures of {SMALLEST} pixels and more")
+        return Finding("near_duplicates", "passed", f"looked for among pictures of {SMALLEST} pixels and more")
     known = set(train.fingerprints)
     for split in _others(subject):
         other = seen(subject, split)
@@ -72,7 +72,7 @@ def near_duplicates(subject: Subject) -> Finding:
         pairs += new
     again = ", ".join(f"{share:.2%} of {split}" for split, share in sorted(shares.items())) or "no other split"
     return judged(
-        "near duplicates",
+        "near_duplicates",
         f"nearly one of the training part: {again}{_named(pairs)}",
         (max(shares.values(), default=0.0) > 0.01, "warned", f"if these are the same pictures, {TRAINED}"),
         shares=shares,

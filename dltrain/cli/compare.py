@@ -101,12 +101,14 @@ def show(comparison: "Comparison") -> None:
 
 
 def _show_runs(comparison: "Comparison") -> None:
+    from dltrain.train.callbacks import figure_text
+
     variant_of = ["variant"] if comparison.differs else []
     rows = []
     for variant in comparison.variants:
         for record in variant.records:
             found = [(record.status.get(split) or {}).get(key) for split, key in map(str.split, comparison.results)]
-            figures = ["" if value is None else f"{value:.4f}" for value in found]
+            figures = ["" if value is None else figure_text(value) for value in found]
             rows.append([record.name, *(variant.label for _ in variant_of), record.status["status"], *figures])
     console.result_table(["run", *variant_of, "status", *comparison.results], rows)
 

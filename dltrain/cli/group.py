@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from dltrain.run.group import Group
     from dltrain.spec import RunSpec
 
-MOST_RUNS = 1000  # of a group
-
 
 def new_group(
     config: str,
@@ -30,7 +28,7 @@ def new_group(
     look_for_unfinished: bool,
 ) -> "Group":
     """The plan on disk, once every config in it has been checked. Raises ConfigError, RunError."""
-    from dltrain.errors import ConfigError, RunError
+    from dltrain.errors import RunError
     from dltrain.run.group import Group, Member, all_groups
     from dltrain.spec import load
     from dltrain.spec.vary import variants
@@ -39,13 +37,8 @@ def new_group(
     spec = load(config, words)
     if folds:
         _check_folds(spec, folds, data_dir)
-    asked = (seeds or 1) * (folds or 1)
-    if asked > MOST_RUNS:
-        raise ConfigError(f"that would be a group of {asked:,} runs; it may have at most {MOST_RUNS:,}")
     found = variants(varied, range(spec.seed, spec.seed + seeds) if seeds else (), folds or 0)
     members = [Member(variant.label, [*words, *variant.changes]) for variant in found]
-    if len(members) > MOST_RUNS:
-        raise ConfigError(f"that would be a group of {len(members):,} runs; it may have at most {MOST_RUNS:,}")
     for member in members:
         load(config, member.changes)
     for path in reversed(all_groups(runs_dir)) if look_for_unfinished else ():

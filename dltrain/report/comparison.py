@@ -14,6 +14,7 @@ from typing import Any, Literal
 from dltrain.errors import RunError
 from dltrain.report.differing import differing
 from dltrain.report.record import Record
+from dltrain.train.callbacks import figure_text
 from dltrain.train.settings import HIGHER, METRICS
 
 Row = dict[str, Any]
@@ -36,7 +37,7 @@ class Spread:
         return cls(mean(values), stdev(values) if len(values) > 1 else None, len(values))
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f}" + ("" if self.sd is None else f" ± {self.sd:.4f}")
+        return figure_text(self.mean) + ("" if self.sd is None else f" ± {figure_text(self.sd)}")
 
 
 @dataclass(frozen=True)

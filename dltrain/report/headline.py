@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from dltrain.train.callbacks import figure_text
+
 Row = dict[str, Any]
 RARE = 5.0  # the most frequent class over the rarest one, from which on accuracy says little
 NAMES = {"recall": "balanced accuracy", "r2": "r2", "f1_micro": "micro F1", "exact_match": "exact match"}
@@ -32,12 +34,13 @@ class Headline:
         return SIMPLE.get(self.key, "always the mean")
 
     def __str__(self) -> str:
-        said = f"{self.name} {self.value:.4f}"
+        said = f"{self.name} {figure_text(self.value)}"
         if self.interval:
-            said += f", from {self.interval[0]:.4f} to {self.interval[1]:.4f} with 95 % confidence"
+            low, high = map(figure_text, self.interval)
+            said += f", from {low} to {high} with 95 % confidence"
         of = f" of {self.linear_examples:,} examples" if self.linear_examples else ""
-        beside = [f"a linear model{of} {self.linear:.4f}"] if self.linear is not None else []
-        beside += [f"{self.simple_name} {self.simple:.4f}"] if self.simple is not None else []
+        beside = [f"a linear model{of} {figure_text(self.linear)}"] if self.linear is not None else []
+        beside += [f"{self.simple_name} {figure_text(self.simple)}"] if self.simple is not None else []
         return said + (f"; {', '.join(beside)}" if beside else "")
 
 

@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 from dltrain.errors import ConfigError
 
 OPENING = "[{"
+MOST_RUNS = 1000  # of a group
 MOST_LETTERS = 90  # of a label, so that a run's name has room for it and a number
 
 
@@ -30,9 +32,13 @@ class _Axis:
 
 def variants(varied: Iterable[str], seeds: Sequence[int] = (), folds: int = 0) -> list[Variant]:
     """Every combination of the values of each `KEY=a,b,c`, of the folds and of the seeds. Raises ConfigError."""
+    asked = [_axis(text) for text in varied]
+    number = prod(len(axis.values) for axis in asked) * max(len(seeds), 1) * max(folds, 1)
+    if number > MOST_RUNS:
+        raise ConfigError(f"that would be a group of {number:,} runs; it may have at most {MOST_RUNS:,}")
     cuts = [(f"fold{number}", f"{{number: {number}, of: {folds}}}") for number in range(1, folds + 1)]
     counted = [_Axis("--folds", "data.fold", cuts), _Axis("--seeds", "seed", [(f"seed{n}", str(n)) for n in seeds])]
-    axes = [*map(_axis, varied), *(axis for axis in counted if axis.values)]
+    axes = [*asked, *(axis for axis in counted if axis.values)]
     for i, axis in enumerate(axes):
         if other := next((before for before in axes[:i] if before.key == axis.key), None):
             raise ConfigError(f"{other.asked} and {axis.asked} both vary {axis.key}; use one of them")

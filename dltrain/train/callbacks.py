@@ -99,4 +99,9 @@ def scores(found: Row) -> list[str]:
     from dltrain.train.settings import METRICS  # here, so that the command line can begin without what that needs
 
     values = {key: found[key] for key in METRICS if found.get(key) is not None}
-    return [f"{key} {value:.4f}" if abs(value) < 1e4 else f"{key} {value:.4g}" for key, value in values.items()]
+    return [f"{key} {figure_text(value)}" for key, value in values.items()]
+
+
+def figure_text(value: float) -> str:
+    """`0.1234`; `2.753e+04` where four digits behind the point would be noise."""
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.4g}"

@@ -116,7 +116,8 @@ class DiagnosticsSettings:
 
 
 Check = Literal[
-    "reading", "shapes", "output", "classes", "targets", "layout", "parts", "leaks", "duplicates", "labels", "range",
+    "reading", "shapes", "output", "classes", "targets", "layout", "parts", "leaks", "duplicates",
+    "near_duplicates", "labels", "range",
     "loss_at_start", "activations", "dead_units", "gradients", "gradient_depth", "first_update", "penalty",
     "gradient_check", "learns_by_heart",
 ]  # fmt: skip
