@@ -76,6 +76,15 @@ EVERY_LAYER: dict[str, LayerList] = {
         ("layer_norm", {}),
         ("dense", {"units": 10, "activation": "none"}),
     ],
+    "normalised by batches": [
+        ("conv", {"channels": 6, "padding": "same", "bias": False, "activation": "none"}),
+        ("batch_norm", {}),
+        ("relu", {}),
+        ("flatten", {}),
+        ("dense", {"units": 9, "activation": "none"}),
+        ("batch_norm", {"momentum": 0.3}),
+        ("dense", {"units": 10, "activation": "none"}),
+    ],
     "joined": [
         ("conv", {"channels": 4, "padding": "same", "activation": "tanh"}),
         ("conv", {"channels": 4, "padding": "same", "activation": "relu"}),

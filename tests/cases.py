@@ -270,8 +270,12 @@ def norm() -> Iterator[Case]:
             scale, shift = (distinct(shape[-1], seed=1), distinct(shape[-1], seed=2)) if affine else (None, None)
             name = f"{shape} in {groups} groups, affine {affine}"
             yield Case("group_norm", name, (distinct(*shape), scale, shift), {"groups": groups})
+    for shape, affine in product([(4, 3), (3, 3, 4), (2, 2, 3, 2), (2, 2, 1, 2, 1)], (True, False)):
+        scale, shift = (distinct(shape[-1], seed=1), distinct(shape[-1], seed=2)) if affine else (None, None)
+        yield Case("batch_norm", f"{shape} affine {affine}", (distinct(*shape), scale, shift))
     arrays = distinct(2, 5, 4), distinct(4, seed=1), distinct(4, seed=2)
     yield Case("layer_norm", "epsilon 0.3", arrays, {"epsilon": 0.3})
+    yield Case("batch_norm", "epsilon 0.3", arrays, {"epsilon": 0.3})
     yield Case("group_norm", "epsilon 0.3", arrays, {"groups": 2, "epsilon": 0.3})
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from onnx import NodeProto, helper
+from onnx_layout import Array, Attributes, Bring, channels_last, channels_second
+from onnx_norms import batch_norm, group_norm, layer_norm
 
 from dltrain import ops
 from dltrain.backend import Device, to_host
@@ -16,10 +18,6 @@ from dltrain.engine import Tensor
 from dltrain.nn import LAYERS, Context
 from dltrain.optim import OPTIMIZERS, Optimizer
 from dltrain.window import Window
-
-Array = Any
-Attributes = dict[str, Any]
-Bring = Callable[..., Any]
 
 
 class Unmappable(Exception):
@@ -47,14 +45,6 @@ def bring_to(device: Device, x: Array, floats: bool = True) -> Any:
     if floats and x.dtype != device.dtype:
         raise Unmappable("another precision than the device's")
     return Tensor(device.asarray(x)) if floats else device.asarray(x)
-
-
-def channels_last(x: Array) -> Array:
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1))
-
-
-def channels_second(y: Tensor) -> Array:
-    return np.moveaxis(to_host(y.data), -1, 1)
 
 
 def window_settings(a: Attributes, size: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
@@ -113,25 +103,6 @@ def gemm(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     if alpha == beta == 1 and c.shape[-1:] == w.shape[1:] and c.size == w.shape[1]:
         return [ops.dense(x, w, bring(c.reshape(-1)))]
     return [alpha * (x @ w) + beta * bring(c)]
-
-
-def layer_norm(a: Attributes, inputs: list[Array], bring: Bring) -> list[Any]:
-    """Over several axes where ours is over the last one; also the mean and 1/σ that each row was normalised by."""
-    x, *affine = inputs
-    axis, epsilon = a.get("axis", -1) % x.ndim, a.get("epsilon", 1e-5)
-    each, kept = int(np.prod(x.shape[axis:])), (*x.shape[:axis], *(1,) * (x.ndim - axis))
-    rows, parts = bring(x.reshape(*x.shape[:axis], each)), [*(bring(part.reshape(each)) for part in affine), None]
-    mean = rows.mean(axis=-1, keepdims=True)
-    deviation = (((rows - mean) ** 2).mean(axis=-1, keepdims=True) + epsilon).sqrt()
-    y = ops.layer_norm(rows, parts[0], parts[1], epsilon=epsilon)
-    return [y.reshape(*x.shape), mean.reshape(*kept), (1 / deviation).reshape(*kept)][: a["outputs"]]
-
-
-def group_norm(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
-    """By as many groups as channels where the node does not say: an instance norm."""
-    x, scale, shift = inputs
-    settings = {"groups": a.get("num_groups", x.shape[1]), "epsilon": a.get("epsilon", 1e-5)}
-    return [channels_second(ops.group_norm(bring(channels_last(x)), bring(scale), bring(shift), **settings))]
 
 
 def soft_maximum(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
@@ -330,6 +301,7 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "Adam": updating(adam),
     "Add": binary(lambda x, y: x + y),
     "AveragePool": pooling(ops.average_pool),
+    "BatchNormalization": batch_norm,
     "Clip": clipping,
     "Concat": simple(ops.concatenate, axis="axis"),
     "Conv": convolution,

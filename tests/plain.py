@@ -221,6 +221,13 @@ def standardised(values: Array, epsilon: float) -> Array:
     return (values - np.mean(values)) / np.sqrt(np.var(values) + epsilon)
 
 
+def batch_norm(x: Array, scale: Array | None, shift: Array | None, epsilon: float = 1e-5) -> list[Array]:
+    channels = np.moveaxis(x, -1, 0)
+    y = np.moveaxis(np.array([standardised(channel, epsilon) for channel in channels]), 0, -1)
+    y = y * (1 if scale is None else scale) + (0 if shift is None else shift)
+    return [y, np.array([c.mean() for c in channels]), np.array([c.var() for c in channels])]
+
+
 def layer_norm(x: Array, scale: Array | None, shift: Array | None, epsilon: float = 1e-5) -> Array:
     y = np.array([standardised(row, epsilon) for row in x.reshape(-1, x.shape[-1])]).reshape(x.shape)
     return y * (1 if scale is None else scale) + (0 if shift is None else shift)

@@ -118,6 +118,7 @@ TWINS: dict[str, Callable[..., Any]] = {
     "flatten": twin_of_flatten,
     "global_average_pool": over_everything(mygrad.mean),
     "global_max_pool": over_everything(mygrad.max),
+    "batch_norm": lambda layer, p, x: affine(p, x / np.sqrt(1 + layer.epsilon)),  # the statistics it starts with
     "group_norm": lambda layer, p, x: affine(p, grouped(x, layer.groups, layer.epsilon)),
     "instance_norm": lambda layer, p, x: affine(p, standardised(x, tuple(range(2, x.ndim)), layer.epsilon)),
     "layer_norm": lambda layer, p, x: affine(p, standardised(x, 1, layer.epsilon)),
@@ -203,7 +204,8 @@ FIXED: dict[str, Net] = {
     "normalised": (
         (6, 5, 2),
         [
-            conv(4, kernel=2), ("instance_norm", {}), ("tanh", {}), conv(6, "relu", padding=1),
+            conv(4, kernel=2), ("batch_norm", {"epsilon": 0.2}), ("instance_norm", {}), ("tanh", {}),
+            conv(6, "relu", padding=1),
             ("group_norm", {"groups": 3, "epsilon": 0.1}), conv(4, kernel=1), ("layer_norm", {}), ("tanh", {}),
             ("instance_norm", {"affine": False}), ("flatten", {}), dense(6), ("group_norm", {"groups": 2}),
             ("layer_norm", {"epsilon": 0.01}), dense(3),

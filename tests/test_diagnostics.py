@@ -156,6 +156,7 @@ def test_fields_without_a_meaning_are_null(tmp_path: Path) -> None:
         "sigmoid sigmoid": unit | weights,
         "tanh tanh": unit | weights,
         "prelu prelu": unit | saturated | {"weight_norm", "update_ratio"},
+        "batch_norm None": norm,
         "layer_norm None": norm,
         "group_norm None": norm,
         "instance_norm None": norm,

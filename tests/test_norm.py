@@ -2,19 +2,23 @@
 
 x = torch.sin(torch.arange(1.0, 25.0)).reshape(2, 3, 4); w = torch.cos(torch.arange(1.0, 25.0)).reshape(2, 3, 4)
 scale = torch.tensor([1.5, -0.5, 2.0, 0.25]); shift = torch.tensor([0.1, 0.2, -0.3, 0.4])
-y = F.layer_norm(x, (4,), scale, shift)   # F.group_norm(x, 2, …), F.instance_norm(x, weight=scale, bias=shift)
+y = F.layer_norm(x, (4,), scale, shift)   # F.group_norm(x, 2, …), F.instance_norm(x, weight=scale, bias=shift),
+    # F.batch_norm(x, None, None, scale, shift, training=True)
 (y * w).sum().backward(); y.flatten()[:4], x.grad.flatten()[:4], scale.grad, shift.grad
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from builders import build
+from builders import build, images, make_job, train
+from cases import outputs_of
 
 from dltrain.backend import Device, to_host
 from dltrain.engine import OPS, Tensor, gradients
-from dltrain.nn import Penalty
+from dltrain.nn import Context, Penalty
+from dltrain.train.parallel import auto_shard_size
 
 Array = Any
 SHAPE = (2, 3, 4)
@@ -27,6 +31,12 @@ PYTORCH: dict[str, tuple[str, dict[str, Any], list[float], list[float], list[flo
         [1.34515482862, -0.26552946319, -0.724656813162, 0.01279156528],
         [1.149200013483, 0.194740043172, -2.406842628031, 1.062902571377],
         [-1.985227357421, -1.32863600374, 1.287092556585, 2.327620714938],
+    ),
+    "batch": (
+        "batch_norm", {},
+        [1.551134443227, -0.434949436396, 0.254007365665, 0.184752597659],
+        [1.05799197558, 0.12704956644, -2.827607217257, -0.199552733952],
+        [-0.006559719362, -0.76432229459, 0.659102400143, 0.201374411097],
     ),
     "two groups": (
         "group_norm", {"groups": 2},
@@ -52,7 +62,7 @@ def wave(function: Any, first: int = 1) -> Array:
 def test_pytorch_says_the_same(name: str, device: Device):
     op, settings, *wanted = PYTORCH[name]
     x, scale, shift = (Tensor(device.asarray(a)) for a in (wave(np.sin), SCALE, SHIFT))
-    y = OPS[op](x, scale, shift, **settings)
+    y = outputs_of(OPS[op](x, scale, shift, **settings))[0]
     grads = gradients((y * device.asarray(wave(np.cos))).sum(), [x, scale, shift])
     found = [to_host(a).ravel()[:4] for a in (y.data, *grads)]
     for ours, theirs in zip(found, [*wanted, BY_SHIFT], strict=True):
@@ -88,3 +98,95 @@ def test_penalties_leave_norms_out_unless_they_cover_biases():
 def test_groups_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match="group_norm of 4 channels in 3 groups"):
         OPS["group_norm"](Tensor(wave(np.sin)), None, None, groups=3)
+
+
+# --- running statistics -----------------------------------------------------------------------------------------------
+
+# bn = torch.nn.BatchNorm1d(4); for k in range(3): bn(torch.sin(torch.arange(1.0 + 24 * k, 25.0 + 24 * k)).reshape(
+# 2, 3, 4) with its channels second); bn.running_mean, bn.running_var
+RUNNING = (
+    [0.005493976810086234, 0.01605096613896546, 0.011850771222502698, -0.0032449681032974487],
+    [0.8906062059106987, 0.8867568620462484, 0.8921701770782119, 0.8915140530910928],
+)
+NORMED = [
+    ("conv", {"channels": 4, "activation": "none"}),
+    ("batch_norm", {}),
+    ("flatten", {}),
+    ("dense", {"units": 10}),
+]
+
+
+def state_after(layers: Any, folder: Path, **settings: Any) -> tuple[Any, Any]:
+    """(the job, its weights and buffers as they were at first)"""
+    job = make_job(layers, {"train": images(70)}, **settings)
+    job.model.initialise(job.seed, job.device)
+    before = {name: np.array(array) for name, array in job.model.weights().items()}
+    train(job, folder)
+    return job, before
+
+
+def test_pytorch_keeps_the_same_running_statistics(device: Device):
+    model = build([("batch_norm", {})], SHAPE[1:])
+    model.initialise(0, device)
+    layer, seen = model.layers[0], []
+    for k in range(3):
+        x = Tensor(device.asarray(wave(np.sin, 1 + 24 * k)))
+        layer(x, Context(training=True, record=lambda layer, values: seen.append(values)))
+    for name, theirs in zip(("running_mean", "running_variance"), RUNNING, strict=True):
+        running = to_host(layer.buffers[name].data)
+        for values in seen:
+            running = 0.9 * running + 0.1 * to_host(values[name])
+        np.testing.assert_allclose(running, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shard_size", [22, 6])
+def test_a_step_moves_them_towards_the_mean_over_the_shards(shard_size: int, tmp_path: Path):
+    job, before = state_after(NORMED, tmp_path, batch_size=22, shard_size=shard_size, max_steps=1, epochs=1)
+    model = build(NORMED, (8, 8, 1))
+    model.load(before, job.device)
+    loader = job.loaders["train"]
+    x, _ = loader.examples(loader.order(job.seed, 1)[:22])
+    y = np.asarray(model.layers[0](Tensor(x), Context()).data, np.float64)
+    parts = [y[i : i + shard_size].reshape(-1, 4) for i in range(0, 22, shard_size)]
+    share = [len(part) / y[..., 0].size for part in parts]
+    mean = sum(s * part.mean(0) for s, part in zip(share, parts, strict=True))
+    variance = sum(s * part.var(0, ddof=1) for s, part in zip(share, parts, strict=True))
+    after = job.model.weights()
+    np.testing.assert_allclose(after["batch_norm1.running_mean"], 0.1 * mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(after["batch_norm1.running_variance"], 0.9 + 0.1 * variance, rtol=1e-4)
+
+
+def test_what_is_frozen_keeps_its_statistics_and_uses_them(tmp_path: Path):
+    layers = [NORMED[0], ("batch_norm", {"trainable": False}), *NORMED[2:]]
+    job, before = state_after(layers, tmp_path)
+    after = job.model.weights()
+    for name in ("running_mean", "running_variance", "scale", "shift"):
+        assert np.array_equal(after[f"batch_norm1.{name}"], before[f"batch_norm1.{name}"])
+    x = Tensor(np.random.default_rng(0).normal(7, 3, (5, 6, 6, 4)).astype(np.float32))
+    layer = job.model.layers[1]
+    assert np.array_equal(layer(x, Context(training=True)).data, layer(x, Context()).data)
+    np.testing.assert_allclose(layer(x, Context()).data, x.data / np.sqrt(1 + 1e-5), rtol=1e-6)
+
+
+def test_an_evaluation_uses_them_whatever_the_batch():
+    model = build([("batch_norm", {"epsilon": 0.5})], (3,))
+    weights = {"scale": [1.0, 2.0, 3.0], "shift": [0.0, 1.0, 2.0], "running_mean": [1.0, 0.0, 2.0],
+               "running_variance": [3.5, 0.5, 8.5]}  # fmt: skip
+    for name, part in model.state.items():
+        part.data = np.array(weights[name.rpartition(".")[2]])
+    x = np.array([[1.0, 1.0, 1.0], [5.0, -1.0, 2.0]])
+    wanted = [[0, 3, 1], [2, -1, 2]]
+    for rows in ([0, 1], [1]):
+        np.testing.assert_allclose(model(x[rows], Context()).data, np.array(wanted)[rows], rtol=1e-12)
+
+
+def test_they_are_no_parameters_but_part_of_a_checkpoint():
+    model = build(NORMED, (8, 8, 1))
+    assert not [name for name in model.parameters if "running" in name]
+    assert [name for name in model.state if "running" in name] == [
+        "batch_norm1.running_mean", "batch_norm1.running_variance",
+    ]  # fmt: skip
+
+
+def test_a_shard_is_the_whole_batch_by_default():
+    assert [auto_shard_size(build(NORMED, (8, 8, 1)), n) for n in (1, 100, 1 << 20)] == [1, 100, 1 << 20]

@@ -34,6 +34,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "absolute_sum": lambda x: np.abs(x).sum(),
     "add": np.add,
     "average_pool": plain.average_pool,
+    "batch_norm": plain.batch_norm,
     "binary_cross_entropy": plain.binary_cross_entropy,
     "clip": lambda x, min=None, max=None: np.clip(x, min, max),
     "concatenate": lambda *parts, axis=0: np.concatenate(parts, axis),

@@ -184,6 +184,10 @@ BLOCKS: dict[str, Block] = {
         lambda x, p, d: our_dropout(x, d),
         lambda x, p: x * plain.dropout(np.ones(x.shape), 0.25, fixed_words(x.shape)),
     ),
+    "batch_norm": (
+        lambda x, p, d: x + ops.batch_norm(x, p, p, epsilon=0.1)[0],
+        lambda x, p: x + standardised(x, all_but_last(x), 0.1) * p + p,
+    ),
     "layer_norm": (
         lambda x, p, d: x + ops.layer_norm(x, p, p, epsilon=0.1),
         lambda x, p: x + standardised(x, -1, 0.1) * p + p,

@@ -9,13 +9,14 @@ from dltrain.nn.join import Join
 from dltrain.nn.layer import LAYERS, Context, Layer
 from dltrain.nn.loss import LOSSES, Loss
 from dltrain.nn.network import INPUT, Network
-from dltrain.nn.norm import GroupNorm, InstanceNorm, LayerNorm
-from dltrain.nn.parameter import Parameter, shape_text
+from dltrain.nn.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from dltrain.nn.parameter import Buffer, Parameter, shape_text
 from dltrain.nn.penalty import Penalty
 from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool
 
 __all__ = [
-    "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "ActivationName", "AveragePool", "Connected", "Container", "Context",
-    "Conv", "Dense", "Dropout", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "GroupNorm", "Initializer",
-    "InstanceNorm", "Join", "Layer", "LayerNorm", "Loss", "MaxPool", "Network", "Parameter", "Penalty", "shape_text",
+    "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "ActivationName", "AveragePool", "BatchNorm", "Buffer", "Connected",
+    "Container", "Context", "Conv", "Dense", "Dropout", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "GroupNorm",
+    "Initializer", "InstanceNorm", "Join", "Layer", "LayerNorm", "Loss", "MaxPool", "Network", "Parameter", "Penalty",
+    "shape_text",
 ]  # fmt: skip

@@ -49,8 +49,8 @@ class Vertex:
 def outline(model: Network, device: Device, loss: Loss | None = None) -> list[Vertex]:
     """The graph of a forward pass before there are weights or data, up to the loss or else the model's output."""
     model = deepcopy(model)
-    for parameter in model.parameters.values():
-        parameter.data = device.xp.zeros(parameter.shape, device.dtype)  # takes no memory until it is written to
+    for part in model.state.values():
+        part.data = device.xp.zeros(part.shape, device.dtype)  # takes no memory until it is written to
 
     def words(purpose: str, layer: str, words_each: int) -> Array:
         return device.xp.zeros((EXAMPLES, words_each), np.uint64)

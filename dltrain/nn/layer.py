@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from dltrain.engine import Tensor
-from dltrain.nn.parameter import Parameter, Shape
+from dltrain.nn.parameter import Buffer, Parameter, Shape
 from dltrain.nn.penalty import Penalty
 from dltrain.registry import Registry
 from dltrain.window import Window
@@ -28,11 +28,14 @@ class Context:
 
     training: whether dropout is on.
     words: (purpose, layer, words_each) -> random uint64 (N, words_each) for the examples at hand.
+    record: called with (layer, {buffer: its new value by these examples}) by layers that have buffers, in training
+        passes; without it they leave their buffers alone.
     tap: called with (layer, its output array) after every layer that has parameters or an activation.
     """
 
     training: bool = False
     words: Callable[[str, str, int], Array] | None = None
+    record: Callable[["Layer", dict[str, Array]], None] | None = None
     tap: Callable[["Layer", Array], None] | None = None
 
 
@@ -44,8 +47,9 @@ class Layer:
 
     name: in its network, such as `conv1` or `stage1.residual2.conv1`. kind: what the config calls it, such as `conv`.
     activation: what the output went through, None without one. window: how it looks at its input, where it does.
-    penalty: its own, in place of the model's. arithmetic: the parameter count as a sum for people to follow.
-    multiply_adds: for one example. in_shapes: of all that it takes; of most layers that is one.
+    penalty: its own, in place of the model's. arithmetic: the parameter count as a sum for people to follow. momentum:
+    the share of a step's value in what its buffers hold after it. multiply_adds: for one example. in_shapes: of all
+    that it takes; of most layers that is one.
     """
 
     name = ""
@@ -54,6 +58,7 @@ class Layer:
     window: Window | None = None
     penalty: Penalty | None = None
     arithmetic = ""
+    momentum = 0.0
     multiply_adds = 0
 
     def __init__(self, in_shape: Shape, out_shape: Shape):
@@ -68,6 +73,11 @@ class Layer:
     def parameters(self) -> dict[str, Parameter]:
         """Attribute name -> Parameter."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Parameter)}
+
+    @cached_property
+    def buffers(self) -> dict[str, Buffer]:
+        """Attribute name -> Buffer."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Buffer)}
 
     @property
     def observed(self) -> bool:

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from dltrain.backend import Device
 from dltrain.engine import Tensor
 from dltrain.nn.layer import Context, Layer
-from dltrain.nn.parameter import Parameter, Shape
+from dltrain.nn.parameter import Buffer, Parameter, Shape
 from dltrain.random import generator
 from dltrain.spans import in_layer
 
@@ -76,20 +78,32 @@ class Network(Layer):
         """Those that training changes, by name, in the order of the layers."""
         return {name: parameter for name, parameter in self.parameters.items() if parameter.trainable}
 
+    @cached_property
+    def buffers(self) -> dict[str, Buffer]:
+        """`batch_norm1.running_mean` -> Buffer, in the order of the layers."""
+        return {f"{layer.name}.{name}": b for layer in self.layers for name, b in layer.buffers.items()}
+
+    @property
+    def state(self) -> dict[str, Parameter | Buffer]:
+        """All that makes the network what it is: its parameters, then its buffers."""
+        return {**self.parameters, **self.buffers}
+
     def initialise(self, seed: int, device: Device) -> None:
         """Give every parameter its initial values. They depend on the seed and the parameter's name alone."""
         for name, parameter in self.parameters.items():
             parameter.data = device.asarray(parameter.draw(generator(seed, "init", name)))
+        for buffer in self.buffers.values():
+            buffer.data = device.asarray(np.full(buffer.shape, buffer.start))
 
     def weights(self) -> dict[str, Any]:
         """The arrays by name: what a checkpoint keeps."""
-        return {name: parameter.data for name, parameter in self.parameters.items()}
+        return {name: part.data for name, part in self.state.items()}
 
     def load(self, weights: dict[str, Any], device: Device) -> None:
         """Copy the values from a checkpoint. Raises ValueError when names, shapes or kinds of numbers differ."""
-        if different := weights.keys() ^ self.parameters.keys():
+        if different := weights.keys() ^ self.state.keys():
             raise ValueError(f"{min(different)} is in one of checkpoint and model only")
-        for name, parameter in self.parameters.items():
+        for name, parameter in self.state.items():
             if weights[name].shape != parameter.shape or weights[name].dtype.kind != "f":
                 found = f"{weights[name].dtype.name} of shape {weights[name].shape}"
                 raise ValueError(f"{name} is {found}, the model wants floats of shape {parameter.shape}")

@@ -7,8 +7,8 @@ from dltrain.engine import Tensor
 from dltrain.errors import ShapeError
 from dltrain.nn.init import Constant
 from dltrain.nn.layer import LAYERS, Context, Layer, count_text
-from dltrain.nn.parameter import Parameter, Shape
-from dltrain.registry import Count, Positive
+from dltrain.nn.parameter import Buffer, Parameter, Shape
+from dltrain.registry import Count, Positive, Rate
 
 
 class Norm(Layer):
@@ -27,6 +27,55 @@ def _check_several(kind: str, in_shape: Shape, groups: int) -> None:
     """Raise ShapeError where each group holds one number only."""
     if prod(in_shape) == groups:
         raise ShapeError(f"{kind} of a single number gives 0 whatever comes in, and each is by itself in {in_shape}")
+
+
+@LAYERS.register("batch_norm")
+class BatchNorm(Norm):
+    """Each channel gets mean 0 and variance 1 over all examples and positions of a shard, then `scale` and `shift`.
+
+    A shard is the whole batch unless train.shard_size is smaller. What is trained is evaluated by running statistics:
+    after a step running = (1 - momentum) · running + momentum · (the mean of the shards' statistics, each by its number
+    of examples), the variance divided by n - 1, as in PyTorch. They are no parameters, but part of every checkpoint.
+    With trainable: false they are used in training too, and stay as they are.
+
+    Ioffe and Szegedy, "Batch Normalization", 2015; of shards smaller than the batch: Hoffer, Hubara, Soudry, "Train
+    longer, generalize better", 2017 (ghost batch normalisation).
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        *,
+        momentum: Rate = 0.1,
+        epsilon: Positive = 1e-5,
+        affine: bool = True,
+        trainable: bool = True,
+    ):
+        if not in_shape:
+            raise ShapeError(f"batch_norm takes (*size, channels), but the input is {in_shape}")
+        super().__init__(in_shape, affine, trainable)
+        self.momentum, self.epsilon, self.trainable = momentum, epsilon, trainable
+        self.running_mean = Buffer(in_shape[-1:], start=0.0)
+        self.running_variance = Buffer(in_shape[-1:], start=1.0)
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        if not (context.training and self.trainable):
+            return self._by_running_statistics(x)
+        y: Tensor
+        y, mean, variance = ops.batch_norm(x, self.scale, self.shift, epsilon=self.epsilon)
+        if context.record is not None:
+            count = prod(x.shape[:-1])
+            unbiased = variance.data * (count / max(1, count - 1))
+            context.record(self, {"running_mean": mean.data, "running_variance": unbiased})
+        return y
+
+    def _by_running_statistics(self, x: Tensor) -> Tensor:
+        deviation = (self.running_variance.data + self.epsilon) ** 0.5
+        y: Tensor = ops.divide(ops.subtract(x, self.running_mean.data), deviation)
+        if self.scale is None or self.shift is None:
+            return y
+        scaled: Tensor = ops.add(ops.multiply(y, self.scale), self.shift)
+        return scaled
 
 
 @LAYERS.register("layer_norm")

@@ -19,6 +19,15 @@ def shape_text(shape: Iterable[int | str]) -> str:
     return "×".join(map(str, shape))
 
 
+class Buffer:
+    """An array of a layer's that training keeps up to date without a gradient, such as running statistics. Checkpoints
+    hold it beside the parameters. start: what it holds at first."""
+
+    def __init__(self, shape: Shape, *, start: float):
+        self.shape, self.start = shape, start
+        self.data: Array = None  # until it is initialised
+
+
 class Parameter(Tensor):
     """A Tensor that training changes, if it is trainable: declared with its shape, given values by `initialise`.
 

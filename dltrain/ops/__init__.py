@@ -53,18 +53,18 @@ from dltrain.ops.loss import (
     mse,
 )
 from dltrain.ops.norm import absolute_sum, p_norm, square_sum
-from dltrain.ops.normalise import group_norm, layer_norm
+from dltrain.ops.normalise import batch_norm, group_norm, layer_norm
 from dltrain.ops.pool import average_pool, max_pool
 from dltrain.ops.reduction import max, mean, sum
 from dltrain.ops.shape import concatenate, reshape, split, stack, transpose
 
 __all__ = [
-    "FUSED", "abs", "absolute_sum", "add", "average_pool", "binary_cross_entropy", "clip", "concatenate", "conv", "cos",
-    "cross_entropy", "dense", "divide", "dropout", "dropout_words", "elu", "exp", "gelu", "group_norm", "hinge",
-    "huber", "index", "labels_cross_entropy", "layer_norm", "leaky_relu", "log", "log_sigmoid", "mae", "matmul", "max",
-    "max_pool", "maximum", "mean", "minimum", "mse", "multiply", "negative", "p_norm", "power", "prelu", "relu",
-    "reshape", "selu", "sigmoid", "silu", "sin", "softmax", "softplus", "split", "sqrt", "square_sum", "stack",
-    "subtract", "sum", "tanh", "transpose", "where",
+    "FUSED", "abs", "absolute_sum", "add", "average_pool", "batch_norm", "binary_cross_entropy", "clip", "concatenate",
+    "conv", "cos", "cross_entropy", "dense", "divide", "dropout", "dropout_words", "elu", "exp", "gelu", "group_norm",
+    "hinge", "huber", "index", "labels_cross_entropy", "layer_norm", "leaky_relu", "log", "log_sigmoid", "mae",
+    "matmul", "max", "max_pool", "maximum", "mean", "minimum", "mse", "multiply", "negative", "p_norm", "power",
+    "prelu", "relu", "reshape", "selu", "sigmoid", "silu", "sin", "softmax", "softplus", "split", "sqrt", "square_sum",
+    "stack", "subtract", "sum", "tanh", "transpose", "where",
 ]  # fmt: skip
 
 

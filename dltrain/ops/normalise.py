@@ -21,7 +21,7 @@ def layer_norm(x: Array, scale: Array | None, shift: Array | None, *, epsilon: f
 
     x: (N, *size, C), scale and shift: (C,).
     """
-    return _affine(x, scale, shift, *_standardised(x, (-1,), epsilon))
+    return _affine(x, scale, shift, *_standardised(x, (-1,), epsilon)[2:])
 
 
 @op
@@ -35,22 +35,50 @@ def group_norm(x: Array, scale: Array | None, shift: Array | None, *, groups: in
     if groups < 1 or x.shape[-1] % groups:
         raise ValueError(f"group_norm of {x.shape[-1]} channels in {groups} groups")
     cut = x.reshape(len(x), -1, groups, x.shape[-1] // groups)
-    standard, back = _standardised(cut, (1, 3), epsilon)
+    *_, standard, back = _standardised(cut, (1, 3), epsilon)
     return _affine(x, scale, shift, standard.reshape(x.shape), lambda h: back(h.reshape(cut.shape)).reshape(x.shape))
 
 
-def _standardised(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Callable[[Array], Array]]:
-    """(x̂, what carries a gradient back from there), with mean and variance over these axes."""
+@op
+def batch_norm(x: Array, scale: Array | None, shift: Array | None, *, epsilon: float = 1e-5) -> Any:
+    """(y, mean, variance): each channel by its mean and variance over all examples and positions, which also come out,
+    the variance as it normalises: divided by their number.
+
+    x: (N, *size, C), scale, shift, mean and variance: (C,).
+    """
+    axes = tuple(range(x.ndim - 1))
+    mean, variance, standard, back = _standardised(x, axes, epsilon)
+    y, backward = _affine(x, scale, shift, standard, back)
+    count, deviation = x.size // x.shape[-1], array_module(x).sqrt(variance + epsilon)
+
+    def through_all(g: tuple[Array | None, ...], needed: Sequence[bool]) -> list[Array | None]:
+        g_y, g_mean, g_variance = g
+        found = backward(array_module(x).zeros_like(y) if g_y is None else g_y, needed)
+        if needed[0] and g_mean is not None:
+            found[0] = found[0] + g_mean / count
+        if needed[0] and g_variance is not None:
+            found[0] = found[0] + standard * (deviation * g_variance * (2 / count))
+        return found
+
+    return (y, mean.reshape(-1), variance.reshape(-1)), through_all
+
+
+def _standardised(
+    x: Array, axes: tuple[int, ...], epsilon: float
+) -> tuple[Array, Array, Array, Callable[[Array], Array]]:
+    """(mean, variance, x̂, what carries a gradient back from there), with mean and variance over these axes."""
     xp = array_module(x)
-    centred = x - x.mean(axis=axes, keepdims=True)
-    inverse = 1 / xp.sqrt((centred * centred).mean(axis=axes, keepdims=True) + epsilon)
+    mean = x.mean(axis=axes, keepdims=True)
+    centred = x - mean
+    variance = (centred * centred).mean(axis=axes, keepdims=True)
+    inverse = 1 / xp.sqrt(variance + epsilon)
     standard = centred * inverse
 
     def back(h: Array) -> Array:
         shared = (h * standard).mean(axis=axes, keepdims=True)
         return (h - h.mean(axis=axes, keepdims=True) - standard * shared) * inverse
 
-    return standard, back
+    return mean, variance, standard, back
 
 
 def _affine(

@@ -85,6 +85,7 @@ WORDS = {
     "average_pool": "avgpool avgpool1d avgpool2d averagepooling averagepooling2d meanpool",
     "global_average_pool": "globalavgpool globalaveragepooling globalaveragepooling2d adaptiveavgpool2d gap",
     "global_max_pool": "globalmaxpooling globalmaxpooling2d adaptivemaxpool2d",
+    "batch_norm": "batchnormalization batchnorm1d batchnorm2d batchnorm3d bn",
     "layer_norm": "layernormalization",
     "group_norm": "groupnormalization",
     "instance_norm": "instancenormalization instancenorm1d instancenorm2d instancenorm3d",

@@ -75,7 +75,8 @@ class Job:
 
     @property
     def shard_size(self) -> int:
-        return self.train.shard_size_on(self.device.is_cpu)
+        """Also on a GPU that of the config where batch_norm's statistics are taken over a shard."""
+        return self.train.shard_size_on(self.device.is_cpu or bool(self.model.buffers))
 
     def learning_rate(self, step: int, losses: list[float]) -> float:
         """Of the step that follows so many. losses: the figure that decides, of each epoch so far."""
@@ -99,6 +100,8 @@ class Job:
         for part in (*self.model.layers, self.loss, self.optimizer):
             if not type(part).__module__.startswith("dltrain."):
                 return f"{type(part).__name__} is a plugin's"
+        if self.model.buffers:
+            return f"{next(iter(self.model.buffers))} is kept up to date by Python"
         parameters = sum(p.size for p in self.model.parameters.values())
         return f"the model is large: {parameters:,} parameters" if parameters > SMALL else ""
 

@@ -18,6 +18,7 @@ from dltrain.train.step_metrics import FiniteGuard, StepMetrics, fetch
 Array = Any
 Arrays = dict[str, Array]
 Tap = Callable[[Layer, Array], None]
+Record = Callable[[Layer, Arrays], None]
 MAX_REPLAYED_MACS = 1_000_000_000  # forward; of a longer step Python is too small a part to keep its arrays for it
 
 
@@ -47,6 +48,8 @@ def train_step(
     shards = -(-len(batch) // job.shard_size)
     sums = pool.tree_sum(shards, lambda shard: shard_sums(job, batch, key, shard, count, replay))
     grads = {name: sums.pop(f"gradient/{name}") for name in weights}
+    buffers = {name: b.data for name, b in job.model.buffers.items() if f"buffer/{name}" in sums}
+    statistics = {name: sums.pop(f"buffer/{name}") / len(batch) for name in buffers}
     penalty, penalty_grads = penalise(job)
     grads |= {name: grads[name] + g for name, g in penalty_grads.items()}
     with pool.intra_op():
@@ -54,7 +57,7 @@ def train_step(
     seen = sums | ({"weight": count} if weighed else {})
     metrics = StepMetrics(key, batch, lr, seen, penalty, squares, update_norms={})
 
-    changed, kept = [*weights.values(), *state.values()], []
+    changed, kept = [*weights.values(), *buffers.values(), *state.values()], []
     if guard is None:
         (metrics,) = fetch([metrics], job.device)
         metrics.check(job.model)
@@ -71,13 +74,16 @@ def train_step(
         return {}
 
     with pool.intra_op():
-        replay("update", update, reads=grads.values(), changes=changed)
+        replay("update", update, reads=grads.values(), changes=[*weights.values(), *state.values()])
 
     def rate_of(name: str) -> Array:
         return job.optimizer.rate([state[f"{name}/{slot}"] for slot in job.optimizer.slots], lr, key.step)
 
     for rule, layers in job.penalties:
         rule.after_update(parameters_of(layers), rate_of)
+    for layer in job.model.layers:
+        for name in {f"{layer.name}.{name}" for name in layer.buffers} & buffers.keys():
+            buffers[name] += layer.momentum * (statistics[name] - buffers[name])
     if guard is not None:
         guard.undo(kept)
     for name, old in before.items():
@@ -112,7 +118,11 @@ def shard_sums(job: Job, batch: Array, key: StepKey, shard: int, count: Array, r
 
     def forward_backward(x: Array, *targets: Array) -> Sums:
         sums: Sums = {}
-        output = forward(job, x, first, key, lambda layer, y: sums.update(observe(layer, y)))
+
+        def record(layer: Layer, values: Arrays) -> None:
+            sums.update({f"buffer/{layer.name}.{name}": value * len(x) for name, value in values.items()})
+
+        output = forward(job, x, first, key, lambda layer, y: sums.update(observe(layer, y)), record)
         with in_layer("loss"):
             losses = [job.loss(output, these, count) for these in targets]
             loss = losses[0] if len(losses) == 1 else reduce(add, map(multiply, losses, shares))
@@ -128,13 +138,13 @@ def shard_sums(job: Job, batch: Array, key: StepKey, shard: int, count: Array, r
     return replay(("gradients", shard, len(batch)), forward_backward, [x, *targets], reads=weights)
 
 
-def forward(job: Job, x: Array, first: int, key: StepKey, tap: Tap) -> Tensor:
+def forward(job: Job, x: Array, first: int, key: StepKey, tap: Tap, record: Record | None = None) -> Tensor:
     """The outputs for these examples, as in training. first: the position of the first one in its batch."""
 
     def words(purpose: str, layer: str, words_each: int) -> Array:
         return random_words(kernels(x), key, purpose, layer, first, len(x), words_each)
 
-    return job.model(x, Context(training=True, words=words, tap=tap))
+    return job.model(x, Context(training=True, words=words, record=record, tap=tap))
 
 
 @timed("penalty")
