@@ -178,6 +178,7 @@ def make_job(
     model = build(layers, inputs.shape[1:], init)
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 22, "shard_size": 6} | train
     return Job(
+        config="version: 1\n",
         seed=seed,
         device=device,
         model=model,

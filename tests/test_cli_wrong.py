@@ -152,7 +152,7 @@ USAGE: dict[str, tuple[list[object], int, str]] = {
     "no such config": (["fit", "nothing"], 2, f"nothing: no such config file; {NOT_THERE}"),
     "a misspelt config": (["validate", "digits_cn"], 2, "digits_cn: no such config file; did you mean 'digits_cnn'?"),
     "a folder as config": (["fit", "."], 2, ".: is a folder, not a config file"),
-    "no text as config": (["validate", "a\0b"], 2, "a\0b: no such config file"),
+    "no text as config": (["validate", "a\0b"], 2, "a\\x00b: no such config file"),
     "a name with a slash": (["fit", "smoke", "--name", "a/b"], 2, "run name 'a/b': letters, digits"),
     "an unknown key": (["fit", "smoke", "optimizer.rate=3"], 2, "override 'optimizer.rate=3'  optimizer.rate: unknown"),
     "no such layer": (["fit", "smoke", "model.layers.conv9.channels=3"], 2, "no entry 'conv9' in the list; did you"),

@@ -216,6 +216,7 @@ LOSSES: dict[str, Callable[[Any, Array], Any]] = {  # MyGrad's; targets are clas
     "cross_entropy": softmax_crossentropy,
     "hinge": multiclass_hinge,
     "binary_cross_entropy": lambda y, t: mg.mean(mg.logaddexp(0, y[:, 0]) - y[:, 0] * t),
+    "labels_cross_entropy": lambda y, t: mg.mean(mg.logaddexp(0, y) - y * t),
     "mse": lambda y, t: mg.mean((y - t) ** 2),
     "mae": lambda y, t: mg.mean(distances(y, t)),
     "huber": lambda y, t: mg.mean(mg.where(distances(y, t) < 1, distances(y, t) ** 2 / 2, distances(y, t) - 0.5)),
@@ -265,6 +266,7 @@ def check(net: Network, device: Device) -> None:
     ]
     classes = {"cross_entropy": 3, "hinge": 3, "binary_cross_entropy": 2}.get(net.loss)
     targets = np.arange(EXAMPLES) % classes if classes else distinct(EXAMPLES, 3, seed=9)
+    targets = targets > 0 if net.loss == "labels_cross_entropy" else targets
     parameters = model.parameters
 
     ours, parts = Tensor(device.asarray(x)), [Tensor(device.asarray(p)) for p in extra]

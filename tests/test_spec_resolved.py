@@ -42,7 +42,7 @@ def test_the_long_form_with_every_default() -> None:
     rest = {"norm": 0.0, "p": 2.0, "over": "layer", "biases": False, "method": "gradient"}
     assert resolved["data"] == {
         "type": "npz", "path": 'a "b".npz', "test": 0, "validation": 0, "fold": None, "stratified": False,
-        "split_seed": 0, "class_weights": "none", "normalize": "channel",
+        "split_seed": 0, "pixel_range": None, "class_weights": "none", "normalize": "channel",
         "normalize_targets": "auto", "augment": [],
         "mixup": 0.0,
     }  # fmt: skip

@@ -114,7 +114,7 @@ def test_from_training_to_predicting(tmp_path: Path) -> None:
         said = dltrain("predict", written(tmp_path, asked, "asked.txt"), *runs)
         assert said.code == 1 and message in said.errors[0]
     table = dltrain("predict", written(tmp_path, "character\na\n", "a.csv"), *runs)
-    assert table.code == 1 and "not trained on a table" in table.errors[0]
+    assert table.code == 1 and "trained on a text, not on files that end in .csv" in table.errors[0]
 
 
 def test_a_network_that_was_not_trained_on_a_text(tmp_path: Path) -> None:

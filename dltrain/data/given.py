@@ -128,6 +128,8 @@ def read_given(path: Path, learned: Preprocessing, keep: Sequence[str], unlike: 
             kept = [rows.table.cells(name) for name in keep]
             texts = [[cells.text(row) for cells in kept] for row in range(len(rows.table))]
             return Given([f"{path}:{line}" for line in rows.table.lines], rows.inputs, texts)
+        case "text" if path.suffix.lower() in {*OF_KIND["picture"], *OF_KIND["table"]} - {".txt"}:
+            raise DataError(f"{path}: the network was trained on a text, not on files that end in {path.suffix}")
         case "text":
             return Given([str(path)], read_ending(path, learned), [[]])
         case "picture":
