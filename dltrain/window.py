@@ -63,6 +63,41 @@ class Window:
             out.append((i + before + after - e) // s + 1)
         return cls(tuple(in_size), tuple(out), kernel, stride, pads, dilation)
 
+    @classmethod
+    @lru_cache(maxsize=256)
+    def transposed(
+        cls,
+        size: tuple[int, ...],
+        kernel: Ints,
+        stride: Ints = 1,
+        padding: Ints = 0,
+        output_padding: Ints = 0,
+        dilation: Ints = 1,
+    ) -> "Window":
+        """The window of the convolution that a transposed one turns round: it makes `size` of `in_size`.
+
+        in_size = (size - 1) · stride - 2 · padding + (kernel - 1) · dilation + 1 + output_padding. With a stride,
+        several sizes give `size`; output_padding, below the stride, chooses. Raises ShapeError.
+        """
+        n = len(size)
+        if not 1 <= n <= 3:
+            raise ShapeError(f"a window slides over 1 to 3 spatial dimensions, but this input has {n}")
+        kernel, stride = per_dimension(kernel, n, "kernel"), per_dimension(stride, n, "stride")
+        padding, dilation = per_dimension(padding, n, "padding", least=0), per_dimension(dilation, n, "dilation")
+        more = per_dimension(output_padding, n, "output_padding", least=0)
+        large = []
+        for i, k, s, p, o, d in zip(size, kernel, stride, padding, more, dilation, strict=True):
+            if o >= s:
+                raise ShapeError(f"output_padding {o} must be below the stride, at most {s - 1}")
+            out = (i - 1) * s - 2 * p + (k - 1) * d + 1 + o
+            if out < 1:
+                raise ShapeError(
+                    f"({i} - 1) · {s} - 2 · {p} + {(k - 1) * d + 1} + {o} = {out} positions would come out; "
+                    f"use less padding"
+                )
+            large.append(out)
+        return cls.of(tuple(large), kernel, stride, padding, dilation)
+
     @cached_property
     def padded_size(self) -> tuple[int, ...]:
         return tuple(i + before + after for i, (before, after) in zip(self.in_size, self.padding, strict=True))

@@ -85,6 +85,19 @@ EVERY_LAYER: dict[str, LayerList] = {
         ("batch_norm", {"momentum": 0.3}),
         ("dense", {"units": 10, "activation": "none"}),
     ],
+    "reshaped": [
+        ("depthwise_conv", {"multiplier": 4, "stride": 2, "padding": 1, "activation": "relu6"}),
+        ("conv_transpose", {"channels": 6, "stride": 2, "output_padding": 1, "groups": 2, "activation": "relu"}),
+        ("pad", {"padding": 1, "mode": "reflect"}),
+        ("hard_swish", {}),
+        ("upsample", {"factor": 2, "mode": "bilinear"}),
+        ("max_pool", {"kernel": 4}),
+        ("relu6", {}),
+        ("reshape", {"shape": (-1, 3)}),
+        ("softmax", {"axis": 0}),
+        ("flatten", {}),
+        ("dense", {"units": 10, "activation": "none"}),
+    ],
     "joined": [
         ("conv", {"channels": 4, "padding": "same", "activation": "tanh"}),
         ("conv", {"channels": 4, "padding": "same", "activation": "relu"}),
@@ -108,7 +121,7 @@ def build(layers: LayerList, in_shape: tuple[int, ...], init: str = "he_normal")
     built: list[Any] = []
     shapes, sources, before = {INPUT: in_shape}, {}, INPUT
     for kind, settings in layers:
-        weights = {"init": INITIALIZERS[init]()} if kind in ("conv", "dense") else {}
+        weights = {"init": INITIALIZERS[init]()} if "init" in LAYERS.settings(kind) else {}
         of = settings.get("of", ())
         taken = of if isinstance(of, tuple) and of else (settings.get("from", before), *([of] if of else []))
         own = {key: value for key, value in settings.items() if key != "from"}

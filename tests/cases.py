@@ -80,12 +80,14 @@ def elementwise() -> Iterator[Case]:
     for op, ranges in {
         "negative": {}, "exp": {}, "log": POSITIVE, "relu": {}, "leaky_relu": {}, "sigmoid": {}, "tanh": {},
         "elu": {}, "selu": {}, "gelu": {}, "silu": {}, "softplus": {}, "absolute_sum": {}, "square_sum": {},
-        "sqrt": POSITIVE, "abs": {}, "sin": {}, "cos": {}, "log_sigmoid": {},
+        "sqrt": POSITIVE, "abs": {}, "sin": {}, "cos": {}, "log_sigmoid": {}, "hard_swish": {}, "relu6": {},
     }.items():  # fmt: skip
         for shape in SHAPES:
             yield Case(op, f"{shape}", (distinct(*shape, **ranges),))
     for shape, p in product([(), (5,), (2, 3, 2)], (1.0, 1.5, 2.0, 3.7)):
         yield Case("p_norm", f"{shape}, p {p}", (distinct(*shape),), {"p": p})
+    for op in ("relu6", "hard_swish"):
+        yield Case(op, "beyond both bends", (distinct(4, 5, lowest=-9.0, highest=9.0),))
     for slope in (0.0, 0.3):
         yield Case("leaky_relu", f"slope {slope}", (distinct(3, 4),), {"slope": slope})
     yield Case("elu", "alpha 0.3", (distinct(3, 4),), {"alpha": 0.3})
@@ -100,6 +102,8 @@ def elementwise() -> Iterator[Case]:
         yield Case("prelu", f"negative {shape}", (-distinct(*shape, **POSITIVE), distinct(*shape, seed=1)))
     for shape in [(5,), (3, 4), (2, 3, 4)]:
         yield Case("softmax", f"{shape}", (distinct(*shape),))
+    for axis in (0, 1, -2, -1):
+        yield Case("softmax", f"along {axis}", (distinct(2, 3, 4),), {"axis": axis})
 
 
 def binary() -> Iterator[Case]:
@@ -241,6 +245,45 @@ def conv() -> Iterator[Case]:
     yield conv_case("uneven dilation", (7, 8), (2, 3), True, dilation=(3, 2))
 
 
+def conv_transpose_case(name: str, size: tuple[int, ...], kernel: tuple[int, ...], bias: bool, **settings: Any) -> Case:
+    groups = settings.get("groups", 1)
+    x, w = distinct(2, *size, 3 * groups), distinct(*kernel, 2, 3 * groups, seed=1)
+    return Case("conv_transpose", name, (x, w, distinct(2 * groups, seed=2) if bias else None), settings)
+
+
+def conv_transpose() -> Iterator[Case]:
+    small = {1: (4,), 2: (3, 2), 3: (2, 2, 2)}
+    for n, stride, padded, dilation, groups in product((1, 2, 3), (1, 2, "uneven"), (False, True), (1, 2), (1, 2)):
+        padding = tuple(k - 1 for k in KERNELS[n]) if padded else (0,) * n
+        steps = UNEVEN[n] if stride == "uneven" else (stride,) * n
+        settings = {"stride": steps, "padding": padding, "dilation": dilation, "groups": groups}
+        for more in {(0,) * n, tuple(s - 1 for s in steps)}:
+            try:
+                Window.transposed(small[n], KERNELS[n], steps, padding, more, dilation)
+            except ShapeError:
+                continue  # nothing would come out
+            name = f"{n}d stride {stride} padding {padding} and {more} dilation {dilation} groups {groups}"
+            yield conv_transpose_case(name, small[n], KERNELS[n], groups == 2, **settings, output_padding=more)
+    for bias, activation in product((False, True), (None, *FUSED)):
+        yield conv_transpose_case(f"bias {bias} {activation}", (3, 2), (2, 3), bias, stride=2, activation=activation)
+    yield conv_transpose_case("more padding than kernel", (5, 4), (2, 1), True, padding=(2, 1))
+    yield conv_transpose_case("more stride than kernel", (3, 2), (2, 1), True, stride=(3, 4))
+
+
+def resizing() -> Iterator[Case]:
+    for mode, (shape, padding) in product(
+        ("zero", "reflect", "replicate"),
+        [((2, 4, 2), ((1, 3),)), ((2, 3, 4, 2), ((2, 0), (1, 3))), ((1, 2, 3, 4, 1), ((1, 1), (0, 2), (3, 1)))],
+    ):
+        yield Case("pad", f"{shape} by {padding}, {mode}", (distinct(*shape),), {"padding": padding, "mode": mode})
+    yield Case("pad", "one position", (distinct(2, 1, 3),), {"padding": ((2, 1),), "mode": "replicate"})
+    for mode, (shape, factor) in product(
+        ("nearest", "bilinear"),
+        [((2, 4, 2), 2), ((2, 3, 4, 2), (3, 2)), ((1, 2, 3, 2, 1), (4, 1, 2)), ((2, 1, 3), 5)],
+    ):
+        yield Case("upsample", f"{shape} times {factor}, {mode}", (distinct(*shape),), {"factor": factor, "mode": mode})
+
+
 def pool() -> Iterator[Case]:
     for op, n, stride, padding, dilation in product(
         ("max_pool", "average_pool"), (1, 2, 3), (1, 2, "uneven"), ("valid", "same", "uneven"), (1, 2)
@@ -318,7 +361,20 @@ def losses() -> Iterator[Case]:
 
 CASES = [
     case
-    for family in (elementwise, binary, reductions, shapes, dense, conv, pool, norm, dropout, losses)
+    for family in (
+        elementwise,
+        binary,
+        reductions,
+        shapes,
+        dense,
+        conv,
+        conv_transpose,
+        resizing,
+        pool,
+        norm,
+        dropout,
+        losses,
+    )
     for case in family()
 ]
 

@@ -11,17 +11,21 @@ import numpy as np
 from onnx import NodeProto, helper
 from onnx_layout import Array, Attributes, Bring, channels_last, channels_second
 from onnx_norms import batch_norm, group_norm, layer_norm
+from onnx_windows import (
+    Unmappable,
+    convolution,
+    global_pooling,
+    padding,
+    pooling,
+    resizing,
+    transposed_convolution,
+)  # fmt: skip
 
 from dltrain import ops
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor
 from dltrain.nn import LAYERS, Context
 from dltrain.optim import OPTIMIZERS, Optimizer
-from dltrain.window import Window
-
-
-class Unmappable(Exception):
-    """Says which part of the node has no counterpart here."""
 
 
 def run(node: NodeProto, inputs: list[Array], device: Device) -> list[Array]:
@@ -47,52 +51,6 @@ def bring_to(device: Device, x: Array, floats: bool = True) -> Any:
     return Tensor(device.asarray(x)) if floats else device.asarray(x)
 
 
-def window_settings(a: Attributes, size: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
-    """stride, padding and dilation, where ours gives the same windows."""
-    n = len(size)
-    stride, dilation = tuple(a.get("strides", (1,) * n)), tuple(a.get("dilations", (1,) * n))
-    auto, pads = a.get("auto_pad", "NOTSET"), a.get("pads", (0,) * 2 * n)
-    if tuple(pads[:n]) != tuple(pads[n:]):
-        raise Unmappable("different padding on both sides")
-    padding: Any = "same" if auto.startswith("SAME") else tuple(pads[:n])
-    window = Window.of(size, kernel, stride, padding, dilation)
-    if auto == "SAME_LOWER" and any(before != after for before, after in window.padding):
-        raise Unmappable("SAME_LOWER: an odd pixel goes to the end here")
-    steps = zip(window.padded_size, window.extent, stride, strict=True)
-    if a.get("ceil_mode") and any((i - e) % s for i, e, s in steps):
-        raise Unmappable("ceil_mode: a window that does not fit is left out here")
-    if a.get("count_include_pad") and any(map(any, window.padding)):
-        raise Unmappable("count_include_pad: padding is not counted here")
-    return {"stride": stride, "padding": padding, "dilation": dilation}
-
-
-def convolution(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
-    x, w, *bias = inputs
-    settings = window_settings(a, x.shape[2:], w.shape[2:]) | {"groups": a.get("group", 1)}
-    kernels = np.ascontiguousarray(np.transpose(w, (*range(2, w.ndim), 1, 0)))
-    y = ops.conv(bring(channels_last(x)), bring(kernels), bring(bias[0]) if bias else None, **settings)
-    return [channels_second(y)]
-
-
-def pooling(op: Callable[..., Any]) -> Callable[..., Any]:
-    def pool(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
-        x = inputs[0]
-        kernel = tuple(a["kernel_shape"])
-        settings = window_settings(a, x.shape[2:], kernel)
-        return [channels_second(op(bring(channels_last(x)), kernel=kernel, **settings))]
-
-    return pool
-
-
-def global_pooling(kind: str) -> Callable[..., Any]:
-    def pool(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
-        x = channels_last(inputs[0])
-        y = LAYERS[kind](x.shape[1:])(bring(x), Context())
-        return [to_host(y.data).reshape(inputs[0].shape[:2] + (1,) * (x.ndim - 2))]
-
-    return pool
-
-
 def gemm(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     x, w = bring(inputs[0]), bring(inputs[1])
     x, w = x.T if a.get("transA") else x, w.T if a.get("transB") else w
@@ -105,10 +63,8 @@ def gemm(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     return [alpha * (x @ w) + beta * bring(c)]
 
 
-def soft_maximum(a: Attributes, inputs: list[Array], bring: Bring) -> list[Array]:
-    axis = a.get("axis", -1)
-    y = ops.softmax(bring(np.moveaxis(inputs[0], axis, -1)))
-    return [np.moveaxis(to_host(y.data), -1, axis)]
+def soft_maximum(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
+    return [ops.softmax(bring(inputs[0]), axis=a.get("axis", -1))]
 
 
 def loss(a: Attributes, inputs: list[Array], bring: Bring) -> list[Any]:
@@ -305,6 +261,7 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "Clip": clipping,
     "Concat": simple(ops.concatenate, axis="axis"),
     "Conv": convolution,
+    "ConvTranspose": transposed_convolution,
     "Cos": simple(ops.cos),
     "Div": binary(lambda x, y: x / y),
     "Dropout": dropout,
@@ -319,6 +276,7 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "GlobalAveragePool": global_pooling("global_average_pool"),
     "GlobalMaxPool": global_pooling("global_max_pool"),
     "GroupNormalization": group_norm,
+    "HardSwish": simple(ops.hard_swish),
     "InstanceNormalization": group_norm,
     "LayerNormalization": layer_norm,
     "LeakyRelu": simple(ops.leaky_relu, alpha="slope"),
@@ -331,6 +289,7 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "Mul": binary(lambda x, y: x * y),
     "Neg": simple(ops.negative),
     "PRelu": simple(ops.prelu),
+    "Pad": padding,
     "Pow": binary(lambda x, y: x**y),
     "ReduceL1": size_of_all(ops.absolute_sum),
     "ReduceL2": size_of_all(ops.p_norm),
@@ -340,6 +299,7 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "ReduceSumSquare": size_of_all(ops.square_sum),
     "Relu": simple(ops.relu),
     "Reshape": reshaping,
+    "Resize": resizing,
     "Selu": scaled_elu,
     "Sigmoid": simple(ops.sigmoid),
     "Sin": simple(ops.sin),

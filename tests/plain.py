@@ -75,6 +75,41 @@ def conv_grads(
     return dx, dw
 
 
+def conv_transpose(
+    x: Array, w: Array, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Array:
+    """Each input position is stamped onto the output, whose edges are cut off by the padding."""
+    n = x.ndim - 2
+    stride, padding, more, dilation = (each(v, n) for v in (stride, padding, output_padding, dilation))
+    steps = zip(x.shape[1:-1], w.shape[:-2], stride, padding, more, dilation, strict=True)
+    size = tuple((i - 1) * s - 2 * p + d * (k - 1) + o + 1 for i, k, s, p, o, d in steps)
+    y = np.zeros((len(x), *size, w.shape[-2] * groups))
+    for i in product(*map(range, x.shape[1:-1])):
+        for t in product(*map(range, w.shape[:-2])):
+            where = tuple(a * s + b * d - p for a, b, s, d, p in zip(i, t, stride, dilation, padding, strict=True))
+            if all(0 <= p < s for p, s in zip(where, size, strict=True)):
+                for c, k in of_groups(x.shape[-1], y.shape[-1], groups):
+                    y[:, *where, k] += x[:, *i, c] @ w[*t, :, c].T
+    return y
+
+
+def upsample(x: Array, factor: Any, mode: str = "nearest") -> Array:
+    """Position by position: (o + 1/2) / factor - 1/2 in the input, kept within it."""
+    factor = each(factor, x.ndim - 2)
+    size = tuple(n * f for n, f in zip(x.shape[1:-1], factor, strict=True))
+    y = np.zeros((len(x), *size, x.shape[-1]))
+    for o in product(*map(range, size)):
+        if mode == "nearest":
+            y[:, *o] = x[:, *(p // f for p, f in zip(o, factor, strict=True))]
+            continue
+        places = [min(max((p + 0.5) / f - 0.5, 0), n - 1) for p, f, n in zip(o, factor, x.shape[1:-1], strict=True)]
+        for corner in product((0, 1), repeat=len(places)):
+            share = np.prod([p % 1 if c else 1 - p % 1 for p, c in zip(places, corner, strict=True)])
+            if share:
+                y[:, *o] += share * x[:, *(int(p) + c for p, c in zip(places, corner, strict=True))]
+    return y
+
+
 def of_groups(inputs: int, outputs: int, groups: int) -> Iterator[tuple[slice, slice]]:
     c, k = inputs // groups, outputs // groups
     for i in range(groups):
@@ -125,6 +160,7 @@ def average_pool_grad(g: Array, x: Array, kernel: Any, stride: Any, padding: Any
 ACTIVATIONS = {
     None: lambda x: x,
     "relu": lambda x: np.where(x > 0, x, 0),
+    "relu6": lambda x: np.where(x > 6, 6, np.where(x > 0, x, 0)),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "tanh": lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)),
@@ -140,8 +176,8 @@ def gelu(x: Array, approximate: str = "none") -> Array:
     return x * np.vectorize(lambda v: (1 + erf(v / sqrt(2))) / 2)(x)
 
 
-def softmax(x: Array) -> Array:
-    return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+def softmax(x: Array, axis: int = -1) -> Array:
+    return np.exp(x) / np.exp(x).sum(axis, keepdims=True)
 
 
 def mean_by(count: float | None, examples: int, weights: Array | None = None) -> float:

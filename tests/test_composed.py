@@ -39,6 +39,7 @@ def erf(x: Any) -> Any:
 ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {
     None: lambda x: x,
     "relu": activations.relu,
+    "relu6": lambda x: mygrad.clip(x, 0, 6),
     "leaky_relu": lambda x: activations.leaky_relu(x, 0.01),
     "sigmoid": activations.sigmoid,
     "tanh": activations.tanh,
@@ -47,6 +48,7 @@ ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {
     "selu": activations.selu,
     "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
     "silu": lambda x: x * activations.sigmoid(x),
+    "hard_swish": lambda x: x * mygrad.clip(x + 3, 0, 6) / 6,
     "softplus": lambda x: mygrad.logaddexp(0, x),
 }
 
@@ -64,6 +66,75 @@ def twin_of_conv(layer: Any, p: dict[str, Any], x: Any) -> Any:
     if "bias" in p:
         y = y + p["bias"].reshape(1, -1, *(1,) * (y.ndim - 2))
     return ACTIVATIONS[layer.activation](y)
+
+
+def gathered(x: Any, places: Array, axis: int) -> Any:
+    return x[(*[slice(None)] * axis, places)]
+
+
+def twin_of_conv_transpose(layer: Any, p: dict[str, Any], x: Any) -> Any:
+    """A convolution of the input with zeros between its positions and around it, with kernels turned round."""
+    weight, n = p["weight"], x.ndim - 2
+    kernel, settings = weight.shape[:n], layer.settings
+    stride, dilation, padding, more = (
+        v if isinstance(v := settings[key], tuple) else (v,) * n
+        for key in ("stride", "dilation", "padding", "output_padding")
+    )
+    for axis, (k, s, d, q, o) in enumerate(zip(kernel, stride, dilation, padding, more, strict=True), 2):
+        size, edge = x.shape[axis], d * (k - 1)
+        spread = np.full(2 * edge + (size - 1) * s + 1 + o, size)  # where nothing stands: a zero at the end
+        spread[edge : edge + (size - 1) * s + 1 : s] = np.arange(size)
+        zero = np.zeros([1 if i == axis else m for i, m in enumerate(x.shape)])
+        x = gathered(mygrad.concatenate([x, zero], axis=axis), spread[q : len(spread) - q], axis)
+    turned = mygrad.transpose(weight[(slice(None, None, -1),) * n], (n, n + 1, *range(n)))
+    inputs = x.shape[1] // layer.groups
+    parts = [
+        conv_nd(
+            x[:, i * inputs : (i + 1) * inputs], turned[:, i * inputs : (i + 1) * inputs], stride=1, dilation=dilation
+        )
+        for i in range(layer.groups)
+    ]
+    y = mygrad.concatenate(parts, axis=1)
+    if "bias" in p:
+        y = y + p["bias"].reshape(1, -1, *(1,) * n)
+    return ACTIVATIONS[layer.activation](y)
+
+
+def twin_of_pad(layer: Any, p: dict[str, Any], x: Any) -> Any:
+    for axis, (before, after) in enumerate(layer.padding, 2):
+        places = np.arange(-before, (size := x.shape[axis]) + after)
+        if layer.mode == "zero":
+            x = mygrad.concatenate([x, np.zeros([1 if i == axis else m for i, m in enumerate(x.shape)])], axis=axis)
+            places = np.where((places < 0) | (places >= size), size, places)
+        elif layer.mode == "replicate":
+            places = np.clip(places, 0, size - 1)
+        else:
+            places = size - 1 - np.abs(size - 1 - np.abs(places))
+        x = gathered(x, places, axis)
+    return x
+
+
+def twin_of_upsample(layer: Any, p: dict[str, Any], x: Any) -> Any:
+    for axis, out in enumerate(layer.out_shape[:-1], 2):
+        size = x.shape[axis]
+        places = np.clip((np.arange(out) + 0.5) * size / out - 0.5, 0, size - 1)
+        first = np.floor(places).astype(int)
+        if layer.mode == "nearest":
+            x = gathered(x, np.arange(out) * size // out, axis)
+        else:
+            share = (places - first).reshape(-1, *(1,) * (x.ndim - axis - 1))
+            x = gathered(x, first, axis) * (1 - share) + gathered(x, np.minimum(first + 1, size - 1), axis) * share
+    return x
+
+
+def twin_of_reshape(layer: Any, p: dict[str, Any], x: Any) -> Any:
+    y = mygrad.moveaxis(x, 1, -1).reshape(len(x), *layer.out_shape)
+    return mygrad.moveaxis(y, -1, 1)
+
+
+def twin_of_softmax(layer: Any, p: dict[str, Any], x: Any) -> Any:
+    y = mygrad.exp(mygrad.moveaxis(x, 1, -1))
+    return mygrad.moveaxis(y / mygrad.sum(y, axis=layer.settings["axis"], keepdims=True), -1, 1)
 
 
 def twin_of_dense(layer: Any, p: dict[str, Any], x: Any) -> Any:
@@ -113,7 +184,9 @@ TWINS: dict[str, Callable[..., Any]] = {
     "average_pool": twin_of_average_pool,
     "concat": lambda layer, p, *xs: mygrad.concatenate(xs, axis=1),
     "conv": twin_of_conv,
+    "conv_transpose": twin_of_conv_transpose,
     "dense": twin_of_dense,
+    "depthwise_conv": twin_of_conv,
     "dropout": lambda layer, p, x: x,  # not while training
     "flatten": twin_of_flatten,
     "global_average_pool": over_everything(mygrad.mean),
@@ -124,8 +197,14 @@ TWINS: dict[str, Callable[..., Any]] = {
     "layer_norm": lambda layer, p, x: affine(p, standardised(x, 1, layer.epsilon)),
     "max_pool": lambda layer, p, x: max_pool(x, layer.window.kernel, layer.window.stride),
     "multiply": lambda layer, p, *xs: prod(at_every_position(xs)),
+    "pad": twin_of_pad,
     "prelu": lambda layer, p, x: mygrad.where(x > 0, x, x * p["slope"].reshape(1, -1, *(1,) * (x.ndim - 2))),
-} | {name: (lambda layer, p, x, name=name: ACTIVATIONS[name](x)) for name in ACTIVATIONS if name}
+    "reshape": twin_of_reshape,
+    "softmax": twin_of_softmax,
+    "upsample": twin_of_upsample,
+} | {
+    name: (lambda layer, p, x, name=name: ACTIVATIONS[name](x)) for name in ACTIVATIONS if name not in (None, "softmax")
+}
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
@@ -188,6 +267,20 @@ FIXED: dict[str, Net] = {
             conv(3, "elu", kernel=2), ("prelu", {}), conv(4, "selu", kernel=2), ("softplus", {}),
             conv(3, "gelu", kernel=1), ("elu", {}), ("flatten", {}), dense(5, "silu"), ("selu", {}),
             dense(4, "softplus"), ("gelu", {}), ("silu", {}), ("prelu", {}), dense(3),
+        ],
+        "cross_entropy",
+    ),
+    "larger again": (
+        (5, 4, 2),
+        [
+            ("depthwise_conv", {"kernel": 2, "multiplier": 2, "activation": "tanh"}), ("pad", {"mode": "reflect"}),
+            ("conv_transpose", {"channels": 4, "stride": 2, "padding": 1, "output_padding": 1, "groups": 2,
+             "activation": "hard_swish"}),
+            ("upsample", {"factor": (1, 3), "mode": "bilinear"}), ("softmax", {"axis": 1}),
+            ("pad", {"padding": (1, 2), "mode": "replicate"}), ("relu6", {}), ("upsample", {"factor": (2, 1)}),
+            ("conv_transpose", {"channels": 2, "kernel": (2, 3), "dilation": (2, 1), "activation": "none"}),
+            ("hard_swish", {}), ("pad", {"padding": (0, 1)}), ("reshape", {"shape": (-1, 5)}),
+            ("global_average_pool", {}), dense(3),
         ],
         "cross_entropy",
     ),

@@ -1,7 +1,7 @@
 """Initial weights: their moments over seeds and fans, and what exactly is drawn."""
 
 from collections.abc import Callable
-from math import inf, sqrt
+from math import erf, exp, inf, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ TABLE: dict[str, list[tuple[dict[str, Any], Moments]]] = {
     "he_normal": [({}, lambda i, o: (0, sqrt(2 / i), inf))],
     "lecun_normal": [({}, lambda i, o: (0, sqrt(1 / i), inf))],
 }
-STRUCTURED = {"orthogonal", "gaussian"}  # not one number like the other
+STRUCTURED = {"orthogonal", "gaussian", "dirac", "truncated_normal"}  # not one number like the other
 # the first three values of dense1.weight with seed 0, fan_in 30 and fan_out 20: another numpy must draw the same
 GOLDEN = {
     "zeros": [0.0, 0.0, 0.0],
@@ -37,13 +37,14 @@ GOLDEN = {
     "glorot_normal": [0.28153619506602834, -0.3148726358831959, 0.03155202256095814],
     "he_uniform": [0.18370404225378772, -0.02974638639842525, 0.23958998818794547],
     "he_normal": [0.36346166494844345, -0.40649882498401646, 0.04073348597258385],
+    "truncated_normal": [0.07038404876650708, -0.07871815897079898, 0.007888005640239535],
     "orthogonal": [0.9937673582936011, 0.10176943684479672, 0.11137242975763645],
     "lecun_normal": [0.25700620798639723, -0.2874380756905616, 0.02880292415258115],
 }
 
 
 def test_the_tables_hold_every_initialisation():
-    assert set(TABLE) | STRUCTURED == set(GOLDEN) | {"gaussian"} == set(INITIALIZERS)
+    assert set(TABLE) | STRUCTURED == set(GOLDEN) | {"gaussian", "dirac"} == set(INITIALIZERS)
 
 
 @pytest.mark.parametrize("fans", [(10, 500), (300, 20), (64, 64)])
@@ -108,6 +109,28 @@ def test_orthogonal_keeps_lengths_through_many_layers():
     np.testing.assert_allclose((model(x, Context()).data ** 2).sum(1), (x**2).sum(1), rtol=1e-10)
 
 
+def test_truncated_normal():
+    """Of a normal distribution what lies within two standard deviations: variance 1 - 4 φ(2) / (2 Φ(2) - 1)."""
+    drawn = INITIALIZERS["truncated_normal"](std=0.5)((300, 200), 1, 1, generator(0, "init", "w")) / 0.5
+    density, within = exp(-2) / sqrt(2 * pi), erf(sqrt(2))
+    variance = 1 - 4 * density / within
+    assert 1.99 < np.abs(drawn).max() <= 2
+    assert abs(drawn.mean()) <= 5 * sqrt(variance / drawn.size)
+    assert abs(drawn.var() - variance) <= 0.01
+    assert abs((drawn**4).mean() - (3 * variance - 16 * density / within)) <= 0.05
+    assert len(np.unique(drawn)) == drawn.size
+
+
+def test_dirac_passes_its_input_on():
+    layers: Any = [("conv", {"channels": 6, "kernel": (3, 1), "padding": "same", "activation": "none"})]
+    model = build(layers, (5, 4, 3), init="dirac")
+    model.initialise(0, device_of(np.float64))
+    x = np.arange(60.0).reshape(1, 5, 4, 3)
+    assert np.array_equal(model(x, Context()).data, np.concatenate([x, x], axis=-1))
+    with pytest.raises(ShapeError, match="init dirac passes positions on, so it is for conv; a dense layer has none"):
+        build([("dense", {"units": 3})], (3,), init="dirac")
+
+
 def test_gaussian_blurs_each_channel():
     """Against one position after the other; a bell of σ has variance σ² as far as the kernel reaches."""
     layers: Any = [("conv", {"channels": 3, "kernel": (5, 3), "padding": "same", "activation": "none", "bias": False})]
@@ -145,6 +168,9 @@ def test_gaussian_is_refused(kind: str, in_shape: tuple[int, ...], settings: dic
         ("conv", (8, 8, 4), {"channels": 6}, (3 * 3 * 4, 3 * 3 * 6)),
         ("conv", (8, 8, 4), {"channels": 6, "groups": 2, "kernel": (3, 2)}, (3 * 2 * 2, 3 * 2 * 3)),
         ("conv", (8, 4), {"channels": 4, "groups": 4, "kernel": 5}, (5, 5)),
+        ("depthwise_conv", (8, 4), {"kernel": 5, "multiplier": 2}, (5, 10)),
+        ("conv_transpose", (8, 4), {"channels": 6, "kernel": 4, "groups": 2}, (8, 12)),
+        ("conv_transpose", (8, 8, 4), {"channels": 6, "kernel": (4, 3), "stride": 2}, (2 * 2 * 4, 4 * 3 * 6)),
     ],
 )
 def test_fans(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], fans: tuple[int, int]):
@@ -152,5 +178,4 @@ def test_fans(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], fa
     layer = build([(kind, settings)], in_shape).layers[0]
     weight, bias = layer.parameters["weight"], layer.parameters["bias"]
     assert (weight.fan_in, weight.fan_out) == fans
-    assert weight.size == fans[0] * weight.shape[-1]
     assert not bias.draw(generator(0, "init", "bias")).any()

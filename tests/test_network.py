@@ -175,6 +175,32 @@ def test_what_a_position_sees() -> None:
     }
 
 
+def test_what_a_position_sees_after_it_was_made_of_another() -> None:
+    """As many positions of the input as one output's gradient reaches, where that is most."""
+    along: LayerList = [
+        ("conv", {"channels": 1, "stride": 2}),
+        ("upsample", {"factor": 3}),
+        ("conv", {"channels": 1, "kernel": 2}),
+        ("upsample", {"factor": 2, "mode": "bilinear"}),
+        ("conv_transpose", {"channels": 1, "kernel": 3, "stride": 2, "padding": 1}),
+        ("pad", {"padding": 2}),
+        ("conv", {"channels": 1, "kernel": 5}),
+        ("reshape", {"shape": (-1, 5)}),
+    ]
+    net = build(along, (41, 1))
+    for p in net.parameters.values():
+        p.data = np.ones(p.shape)
+    x = Tensor(np.ones((1, 41, 1)))
+    outputs = {layer.name: y for layer, y in net.outputs(x, Context())}
+    for row in summarise(net, 1)["layers"][:-1]:
+        y = outputs[row["name"]]
+        reached = [gradients(y[0, i, 0], [x], keep_graph=True)[0].ravel().nonzero()[0] for i in range(y.shape[1])]
+        assert row["receptive_field"] == [max(int(np.ptp(places)) + 1 for places in reached if len(places))], row[
+            "name"
+        ]
+    assert summarise(net, 1)["layers"][-1]["receptive_field"] is None
+
+
 # --- where layers stand in the picture --------------------------------------------------------------------------------
 
 PICTURES: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, tuple[int, int]]]] = {

@@ -13,6 +13,7 @@ from conftest import device_of
 from dltrain.backend import Device, to_host
 from dltrain.engine import OPS, GradientMismatch, Tensor, gradcheck, gradients
 from dltrain.engine.gradcheck import weigh
+from dltrain.errors import ShapeError
 from dltrain.ops import FUSED
 from dltrain.registry import settings_of
 
@@ -28,6 +29,15 @@ def conv(x: Array, w: Array, bias: Array | None, activation: str | None = None, 
     return plain.ACTIVATIONS[activation](plain.conv(x, w, **settings) + (0 if bias is None else bias))
 
 
+def conv_transpose(x: Array, w: Array, bias: Array | None, activation: str | None = None, **settings: Any) -> Array:
+    return plain.ACTIVATIONS[activation](plain.conv_transpose(x, w, **settings) + (0 if bias is None else bias))
+
+
+def pad(x: Array, padding: Any, mode: str = "zero") -> Array:
+    modes: Any = {"zero": "constant", "replicate": "edge", "reflect": "reflect"}
+    return np.pad(x, ((0, 0), *padding, (0, 0)), mode=modes[mode])
+
+
 # op -> the same in numpy: the shortest formula that anybody would believe
 FORMULAS: dict[str, Callable[..., Any]] = {
     "abs": np.abs,
@@ -39,6 +49,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "clip": lambda x, min=None, max=None: np.clip(x, min, max),
     "concatenate": lambda *parts, axis=0: np.concatenate(parts, axis),
     "conv": conv,
+    "conv_transpose": conv_transpose,
     "cos": np.cos,
     "cross_entropy": plain.cross_entropy,
     "dense": dense,
@@ -48,6 +59,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "exp": np.exp,
     "gelu": plain.gelu,
     "group_norm": plain.group_norm,
+    "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "hinge": plain.hinge,
     "huber": plain.huber,
     "index": lambda x, key: x[key],
@@ -67,9 +79,11 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "multiply": np.multiply,
     "negative": np.negative,
     "p_norm": lambda x, p: (np.abs(x) ** p).sum() ** (1 / p),
+    "pad": pad,
     "power": np.power,
     "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
     "relu": plain.ACTIVATIONS["relu"],
+    "relu6": plain.ACTIVATIONS["relu6"],
     "reshape": np.reshape,
     "selu": plain.ACTIVATIONS["selu"],
     "sigmoid": plain.ACTIVATIONS["sigmoid"],
@@ -85,6 +99,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "sum": np.sum,
     "tanh": plain.ACTIVATIONS["tanh"],
     "transpose": np.transpose,
+    "upsample": plain.upsample,
     "weigh": lambda *outputs, weights: sum((w * y).sum() for w, y in zip(weights, outputs, strict=True)),
     "where": np.where,
 }
@@ -106,7 +121,7 @@ def test_the_table_covers_every_op_and_setting():
     for op, function in OPS.items():
         tried = {key for case in cases_of(op) for key in case.settings}
         assert tried == set(settings_of(function.__wrapped__)), f"{op}: a setting without a case"  # type: ignore[attr-defined]
-    for op in ("conv", "dense"):
+    for op in ("conv", "conv_transpose", "dense"):
         assert {case.settings.get("activation") for case in cases_of(op)} == {None, *FUSED}
 
 
@@ -245,6 +260,7 @@ def test_extreme_values_stay_finite(size: float, device_name: str):
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         for op, settings in (
             ("softmax", {}), ("sigmoid", {}), ("tanh", {}), ("elu", {}), ("selu", {}), ("softplus", {}), ("silu", {}),
+            ("relu6", {}), ("hard_swish", {}), ("softmax", {"axis": 0}),
             ("log_sigmoid", {}),
             ("gelu", {}), ("p_norm", {"p": 3.0}), ("p_norm", {}),
             ("cross_entropy", {"targets": device.asarray(np.array([1, 2, 0])), "label_smoothing": 0.1}),
@@ -337,8 +353,16 @@ def test_dropout_drops_as_often_as_it_says_and_keeps_the_mean(device: Device):
         (lambda x: OPS["mae"](x, targets=x.data[0], count=2), r"mae compares .*\(2, 3\).*\(3,\)"),
         (lambda x: OPS["binary_cross_entropy"](x, targets=np.array([0, 1]), count=2), r"logits \(N, 1\), not \(2, 3\)"),
         (lambda x: OPS["conv"](x.reshape(1, 2, 3), np.ones((1, 1, 2)), None, groups=2), r"3 .*2 groups"),
+        (lambda x: OPS["conv_transpose"](x.reshape(1, 2, 3), np.ones((1, 1, 2)), None), r"3 channels .* \(1, 1, 2\)"),
+        (lambda x: OPS["conv_transpose"](x.reshape(1, 2, 3), np.ones((1, 1, 3)), None, groups=2), r"3 .*2 groups"),
+        (
+            lambda x: OPS["pad"](x.reshape(1, 2, 3), padding=((1, 2),), mode="reflect"),
+            r"at most 1 of 2 positions, not 2",
+        ),
+        (lambda x: OPS["pad"](x.reshape(1, 2, 3), padding=((1, 2),) * 2), r"2 dimensions, but the input has 1"),
+        (lambda x: OPS["upsample"](x.reshape(1, 2, 3), factor=(2, 2)), r"2 numbers, but the input has 1"),
     ],
 )
 def test_refused(call: Callable[[Tensor], Any], says: str):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises((ValueError, ShapeError), match=says):
         call(Tensor(np.arange(6.0).reshape(2, 3)))

@@ -49,6 +49,10 @@ def random_layers(seed: int) -> tuple[tuple[int, ...], LayerList]:
     for _ in range(100):
         if len(layers) >= wanted:
             break
+        if rng.random() < 0.15 and max(shape[:-1]) <= 6:
+            layers.append(resized(rng, shape))
+            shape = build(layers, in_shape).out_shape
+            continue
         kind = pick("conv", "conv", "conv", "max_pool", "average_pool")
         window: dict[str, Any] = {
             "kernel": tuple(pick(1, 2, 3) for _ in range(dimensions)),
@@ -81,6 +85,18 @@ def random_layers(seed: int) -> tuple[tuple[int, ...], LayerList]:
         layers.extend(joined(rng, layers, in_shape))
     layers.append(dense(3, bias=pick(True, False)))
     return in_shape, layers
+
+
+def resized(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[str, dict[str, Any]]:
+    """A layer after which there are more positions."""
+    small = min(shape[:-1])
+    choices: LayerList = [
+        ("conv_transpose", {"channels": 2, "kernel": 2, "stride": int(rng.integers(1, 3)), "activation": "tanh"}),
+        ("conv_transpose", {"channels": shape[-1], "groups": shape[-1], "stride": 2, "output_padding": 1}),
+        ("pad", {"mode": "replicate" if small == 1 else str(rng.choice(["zero", "reflect", "replicate"]))}),
+        ("upsample", {"mode": str(rng.choice(["nearest", "bilinear"]))}),
+    ]
+    return choices[rng.integers(len(choices))]
 
 
 def joined(rng: np.random.Generator, layers: LayerList, in_shape: tuple[int, ...]) -> LayerList:

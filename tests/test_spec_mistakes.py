@@ -114,14 +114,14 @@ LAYER_MISTAKES = {
     "dense: {units: 3, init: he_norml}": (
         "3:29  model.layers[0].dense.init: unknown initialisation 'he_norml'; did you mean 'he_normal'? allowed: "
         "constant, zeros, normal, uniform, glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_normal, "
-        "orthogonal, gaussian"
+        "orthogonal, truncated_normal, dirac, gaussian"
     ),
     "dense: {units: 3, init: {normal: {std: 0}}}": (
         "3:44  model.layers[0].dense.init.std: expected a number above 0, got '0'"
     ),
     "dense: {units: 3, activation: rellu}": (
-        "3:35  model.layers[0].dense.activation: expected none, relu, leaky_relu, elu, selu, gelu, silu, "
-        "softplus, sigmoid, tanh or softmax or null, got 'rellu'; did you mean 'relu'?"
+        "3:35  model.layers[0].dense.activation: expected none, relu, relu6, leaky_relu, elu, selu, gelu, silu, "
+        "hard_swish, softplus, sigmoid, tanh or softmax or null, got 'rellu'; did you mean 'relu'?"
     ),
     "dense: {units: 3, name: a-b}": "3:29  model.layers[0]: the name 'a-b' may hold letters, digits and _ only",
     "dense: {units: 3, name: relu1}\n- relu": "4:5  model.layers[1]: the name 'relu1' is taken by model.layers[0]",

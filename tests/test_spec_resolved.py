@@ -96,6 +96,7 @@ def components() -> list[tuple[str, str, dict[str, Any]]]:
     found = [("model.layers.0", row.kind, row.settings) for row in test_layers.ROWS]
     found += [("model.init", name, settings) for name, rows in test_init.TABLE.items() for settings, _ in rows]
     found += [("model.init", "orthogonal", {"gain": 0.5}), ("model.init", "gaussian", {"sigma": 0.6})]
+    found += [("model.init", "truncated_normal", {"std": 0.02}), ("model.init", "dirac", {})]
     found += [("loss", name, settings) for name, (settings, _, _) in test_losses.TASKS.items()]
     found += [("optimizer", name, settings) for name, settings, _ in test_optim.PLAIN]
     found += [("schedule", name, settings) for name, settings, _ in test_optim.POINTS]

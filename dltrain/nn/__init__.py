@@ -1,7 +1,7 @@
 """Layers, initial weights and losses. What is imported here is what a config can name."""
 
 from dltrain.nn.activation import ActivationName
-from dltrain.nn.connect import Connected, Conv, Dense
+from dltrain.nn.connect import Connected, Conv, ConvTranspose, Dense, DepthwiseConv
 from dltrain.nn.container import Container
 from dltrain.nn.dropout import Dropout
 from dltrain.nn.init import INITIALIZERS, Initializer
@@ -13,10 +13,11 @@ from dltrain.nn.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from dltrain.nn.parameter import Buffer, Parameter, shape_text
 from dltrain.nn.penalty import Penalty
 from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool
+from dltrain.nn.resize import Pad, Reshape, Upsample
 
 __all__ = [
     "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "ActivationName", "AveragePool", "BatchNorm", "Buffer", "Connected",
-    "Container", "Context", "Conv", "Dense", "Dropout", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "GroupNorm",
-    "Initializer", "InstanceNorm", "Join", "Layer", "LayerNorm", "Loss", "MaxPool", "Network", "Parameter", "Penalty",
-    "shape_text",
+    "Container", "Context", "Conv", "ConvTranspose", "Dense", "DepthwiseConv", "Dropout", "Flatten",
+    "GlobalAveragePool", "GlobalMaxPool", "GroupNorm", "Initializer", "InstanceNorm", "Join", "Layer", "LayerNorm",
+    "Loss", "MaxPool", "Network", "Pad", "Parameter", "Penalty", "Reshape", "Upsample", "shape_text",
 ]  # fmt: skip

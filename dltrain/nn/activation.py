@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from dltrain import ops
 from dltrain.engine import Tensor
+from dltrain.errors import ShapeError
 from dltrain.nn.init import Constant
 from dltrain.nn.layer import LAYERS, Context, Layer, count_text
 from dltrain.nn.parameter import Parameter, Shape
@@ -12,11 +13,14 @@ from dltrain.ops import FUSED
 from dltrain.registry import Positive, Rate
 
 ActivationName = Literal[
-    "none", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh", "softmax"
-]
+    "none", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "hard_swish", "softplus", "sigmoid", "tanh",
+    "softmax",
+]  # fmt: skip
 
 # those that cannot be fused
-_OPS: dict[str, Callable[..., Any]] = {"gelu": ops.gelu, "silu": ops.silu, "softmax": ops.softmax}
+_OPS: dict[str, Callable[..., Any]] = {
+    "gelu": ops.gelu, "silu": ops.silu, "hard_swish": ops.hard_swish, "softmax": ops.softmax
+}  # fmt: skip
 
 
 def fuse(name: str | None) -> tuple[str | None, Callable[[Tensor], Tensor]]:
@@ -53,12 +57,13 @@ def _plain(name: str, function: Callable[..., Any]) -> None:
 
 
 _plain("relu", ops.relu)
+_plain("relu6", ops.relu6)
 _plain("selu", ops.selu)
 _plain("silu", ops.silu)
+_plain("hard_swish", ops.hard_swish)
 _plain("softplus", ops.softplus)
 _plain("sigmoid", ops.sigmoid)
 _plain("tanh", ops.tanh)
-_plain("softmax", ops.softmax)
 
 
 @LAYERS.register("leaky_relu")
@@ -92,6 +97,25 @@ class Gelu(_Elementwise):
 
     def __init__(self, in_shape: Shape, *, approximate: Literal["none", "tanh"] = "none"):
         super().__init__(in_shape, approximate=approximate)
+
+
+@LAYERS.register("softmax")
+class Softmax(_Elementwise):
+    """e^x / Σ e^x along an axis: positive, sums to 1. Not before cross_entropy, which applies it itself.
+
+    axis: of an example's shape, counted from 0, or from the end with -1, the channels.
+    """
+
+    activation = "softmax"
+    function = staticmethod(ops.softmax)
+
+    def __init__(self, in_shape: Shape, *, axis: int = -1):
+        n = len(in_shape)
+        if not -n <= axis < n:
+            raise ShapeError(
+                f"axis {axis} of an input of shape {in_shape}: it goes from 0 to {n - 1}, or from -1 to {-n}"
+            )
+        super().__init__(in_shape, axis=axis % n - n)
 
 
 @LAYERS.register("prelu")

@@ -1,4 +1,4 @@
-"""Layers with weights: dense and conv."""
+"""Layers with weights: dense, conv, conv_transpose."""
 
 from copy import copy
 from math import prod
@@ -10,7 +10,7 @@ from dltrain.nn.init import Initializer
 from dltrain.nn.layer import LAYERS, Context, Layer, count_text
 from dltrain.nn.parameter import Parameter, Shape
 from dltrain.nn.penalty import Penalty
-from dltrain.ops import conv, dense
+from dltrain.ops import conv, conv_transpose, dense
 from dltrain.registry import Count
 from dltrain.window import Ints, Padding, Window
 
@@ -79,6 +79,21 @@ class Dense(Connected):
         return self.finish(dense(x, self.weight, self.bias, activation=self.fused))
 
 
+def _positions(kind: str, in_shape: Shape) -> Shape:
+    """in_shape. Raises ShapeError unless it is one of channels at positions."""
+    if not 2 <= len(in_shape) <= 4:
+        raise ShapeError(f"{kind} takes (*size, channels) with 1 to 3 spatial dimensions, but the input is {in_shape}")
+    return in_shape
+
+
+def _cut(inputs: int, channels: int, groups: int) -> None:
+    for what, number in (("input", inputs), ("output", channels)):
+        if number % groups:
+            raise ShapeError(
+                f"{number} {what} channels cannot be cut into {groups} groups: {number} / {groups} is not whole"
+            )
+
+
 @LAYERS.register("conv")
 class Conv(Connected):
     """activation(x ∗ weight + bias) over 1, 2 or 3 spatial dimensions, as many as the input has.
@@ -102,16 +117,8 @@ class Conv(Connected):
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
-        if not 2 <= len(in_shape) <= 4:
-            raise ShapeError(
-                f"conv takes (*size, channels) with 1 to 3 spatial dimensions, but the input is {in_shape}"
-            )
-        *size, inputs = in_shape
-        for what, number in (("input", inputs), ("output", channels)):
-            if number % groups:
-                raise ShapeError(
-                    f"{number} {what} channels cannot be cut into {groups} groups: {number} / {groups} is not whole"
-                )
+        *size, inputs = _positions("conv", in_shape)
+        _cut(inputs, channels, groups)
         window = Window.of(tuple(size), kernel, stride, padding, dilation)
         seen = inputs // groups
         weight = (*window.kernel, seen, channels)
@@ -124,3 +131,76 @@ class Conv(Connected):
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
         return self.finish(conv(x, self.weight, self.bias, activation=self.fused, **self.settings))
+
+
+@LAYERS.register("depthwise_conv")
+class DepthwiseConv(Conv):
+    """A conv of each channel by itself, `multiplier` output channels for each. With `conv: {kernel: 1}` after it, a
+    separable convolution (Chollet, "Xception", 2017). (*size, C) -> (*out_size, C · multiplier)"""
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        *,
+        kernel: Ints = 3,
+        stride: Ints = 1,
+        padding: Padding = "valid",
+        dilation: Ints = 1,
+        multiplier: Count = 1,
+        activation: ActivationName | None = None,
+        init: Initializer | None = None,
+        bias: bool = True,
+        trainable: bool = True,
+        penalty: Penalty | None = None,
+    ):
+        inputs = _positions("depthwise_conv", in_shape)[-1]
+        super().__init__(
+            in_shape, channels=inputs * multiplier, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
+            groups=inputs, activation=activation, init=init, bias=bias, trainable=trainable, penalty=penalty,
+        )  # fmt: skip
+
+
+@LAYERS.register("conv_transpose")
+class ConvTranspose(Connected):
+    """What carries gradients back through a conv, used forwards: with a stride it makes a picture larger.
+
+    (*size, C) -> (*out_size, channels); out_size = (size - 1) · stride - 2 · padding + (kernel - 1) · dilation + 1 +
+    output_padding, as in PyTorch.
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        *,
+        channels: Count,
+        kernel: Ints = 3,
+        stride: Ints = 1,
+        padding: Ints = 0,
+        output_padding: Ints = 0,
+        dilation: Ints = 1,
+        groups: Count = 1,
+        activation: ActivationName | None = None,
+        init: Initializer | None = None,
+        bias: bool = True,
+        trainable: bool = True,
+        penalty: Penalty | None = None,
+    ):
+        """output_padding: positions more at the end, below the stride: several sizes are one size when strided."""
+        *size, inputs = _positions("conv_transpose", in_shape)
+        _cut(inputs, channels, groups)
+        window = Window.transposed(tuple(size), kernel, stride, padding, output_padding, dilation)
+        weight = (*window.kernel, channels // groups, inputs)
+        met = [-(-k // s) for k, s in zip(window.kernel, window.stride, strict=True)]  # the most positions that meet
+        fans = prod(met) * inputs // groups, prod(window.kernel) * channels // groups
+        out_shape = (*window.in_size, channels)
+        super().__init__(in_shape, out_shape, weight, fans, bias, activation, init, trainable, penalty)
+        self.groups = groups
+        self.settings = {
+            "stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation,
+            "groups": groups,
+        }  # fmt: skip
+        self.enlarges = tuple(zip(window.extent, window.stride, strict=True))
+        self.multiply_adds = prod(size) * prod(weight)
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        return self.finish(conv_transpose(x, self.weight, self.bias, activation=self.fused, **self.settings))

@@ -113,6 +113,41 @@ class Orthogonal(Initializer):
         return (q if rows >= columns else q.T).reshape(shape) * self.gain
 
 
+@INITIALIZERS.register("truncated_normal")
+@dataclass(frozen=True, kw_only=True)
+class TruncatedNormal(Initializer):
+    """Mean 0 and the given standard deviation; what lies beyond two of them is drawn again, which leaves 0.88 of it."""
+
+    std: Positive = 0.05
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
+        drawn = rng.standard_normal(shape)
+        while (beyond := np.abs(drawn) > 2).any():
+            drawn[beyond] = rng.standard_normal(beyond.sum())
+        return drawn * self.std
+
+
+@INITIALIZERS.register("dirac")
+@dataclass(frozen=True, kw_only=True)
+class Dirac(Initializer):
+    """1 in the middle of the kernel, 0 elsewhere: a convolution that passes its input on (Zagoruyko and Komodakis,
+    "DiracNets", 2017).
+
+    The n-th output channel takes the n-th input channel that it sees; where there are more, they begin again.
+    """
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        if len(shape) < 3:
+            raise ShapeError("init dirac passes positions on, so it is for conv; a dense layer has none")
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: Generator) -> Array:
+        *kernel, inputs, outputs = shape
+        w = np.zeros(shape)
+        middle = w[tuple(size // 2 for size in kernel)]  # (inputs, outputs)
+        middle[np.arange(outputs) % inputs, np.arange(outputs)] = 1
+        return w
+
+
 @INITIALIZERS.register("gaussian")
 @dataclass(frozen=True, kw_only=True)
 class Gaussian(Initializer):

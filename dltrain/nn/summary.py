@@ -5,22 +5,25 @@ from typing import Any
 
 from dltrain.nn.layer import Layer
 from dltrain.nn.network import INPUT, Network
+from dltrain.nn.resize import Reshape
 
 FLOAT_BYTES = 4
 ADDED_UP = ("parameters", "trainable", "share", "multiply_adds", "activation_bytes")
 
-Field = tuple[tuple[int, int], ...]  # along each dimension: positions of the input seen, and how far the next one jumps
+# For each dimension: neighbours that span so many positions, last less first, see positions that span
+# (span · times + plus) // over, in the last step first.
+Field = tuple[tuple[tuple[int, int, int], ...], ...]
 
 
 def summarise(model: Network, batch_size: int) -> dict[str, Any]:
     """{"total", "trainable", "layers": […], "groups": […]}; sizes in numbers, memory in bytes of float32 for a batch.
 
     receptive_field: how many input positions an output position can see, along each spatial dimension; null
-    where the output has no positions, or each sees everything. multiply_adds: forward, for one example. groups: the
-    containers, each before those in it, with what their layers have together.
+    where the output has no positions, each sees everything, or reshape made others of them. multiply_adds: forward,
+    for one example. groups: the containers, each before those in it, with what their layers have together.
     """
     total = sum(p.size for p in model.parameters.values())
-    fields: dict[str, Field | None] = {INPUT: ((1, 1),) * (len(model.in_shape) - 1)}
+    fields: dict[str, Field | None] = {INPUT: (((1, 0, 1),),) * (len(model.in_shape) - 1)}
     rows = []
     for layer in model.layers:
         fields[layer.name] = field = _field(layer, [fields[name] for name in model.sources[layer.name]])
@@ -37,7 +40,7 @@ def summarise(model: Network, batch_size: int) -> dict[str, Any]:
                 "output_size": layer.window.explain() if layer.window else None,
                 "multiply_adds": layer.multiply_adds,
                 "activation_bytes": batch_size * prod(layer.out_shape) * FLOAT_BYTES,
-                "receptive_field": [seen for seen, _ in field] if field else None,
+                "receptive_field": [*map(_seen, field)] if field else None,
             }
         )
     return {
@@ -52,15 +55,27 @@ def summarise(model: Network, batch_size: int) -> dict[str, Any]:
 
 
 def _field(layer: Layer, taken: list[Field | None]) -> Field | None:
-    """None once every position sees everything."""
+    """None once every position sees everything, or there are none that one could say it of."""
     known = [field for field in taken if field]
-    if len(known) < len(taken) or len(layer.out_shape) <= len(known[0]):
+    if len(known) < len(taken) or len(layer.out_shape) <= len(known[0]) or isinstance(layer, Reshape):
         return None
-    widest = tuple(max(column) for column in zip(*known, strict=True))
+    widest = tuple(max(column, key=_seen) for column in zip(*known, strict=True))
+    if layer.enlarges:
+        return tuple((*steps, (1, e - 1, s)) for (e, s), steps in zip(layer.enlarges, widest, strict=True))
     if layer.window is None:
         return widest
-    steps = zip(layer.window.extent, layer.window.stride, widest, strict=True)
-    return tuple((seen + (extent - 1) * jump, jump * stride) for extent, stride, (seen, jump) in steps)
+    grown = []
+    for e, s, (*steps, (times, plus, over)) in zip(layer.window.extent, layer.window.stride, widest, strict=True):
+        grown.append((*steps, (times * s, times * (e - 1) + plus, over)))
+    return tuple(grown)
+
+
+def _seen(steps: tuple[tuple[int, int, int], ...]) -> int:
+    """By one position."""
+    span = 0
+    for times, plus, over in reversed(steps):
+        span = (span * times + plus) // over
+    return span + 1
 
 
 def _groups(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

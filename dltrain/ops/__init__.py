@@ -10,10 +10,12 @@ from dltrain.ops.activation import (
     FUSED,
     elu,
     gelu,
+    hard_swish,
     leaky_relu,
     log_sigmoid,
     prelu,
     relu,
+    relu6,
     selu,
     sigmoid,
     silu,
@@ -40,7 +42,7 @@ from dltrain.ops.arithmetic import (
     subtract,
     where,
 )
-from dltrain.ops.connect import conv, dense
+from dltrain.ops.connect import conv, conv_transpose, dense
 from dltrain.ops.dropout import dropout, dropout_words
 from dltrain.ops.index import index
 from dltrain.ops.loss import (
@@ -56,15 +58,17 @@ from dltrain.ops.norm import absolute_sum, p_norm, square_sum
 from dltrain.ops.normalise import batch_norm, group_norm, layer_norm
 from dltrain.ops.pool import average_pool, max_pool
 from dltrain.ops.reduction import max, mean, sum
+from dltrain.ops.resize import pad, upsample
 from dltrain.ops.shape import concatenate, reshape, split, stack, transpose
 
 __all__ = [
     "FUSED", "abs", "absolute_sum", "add", "average_pool", "batch_norm", "binary_cross_entropy", "clip", "concatenate",
-    "conv", "cos", "cross_entropy", "dense", "divide", "dropout", "dropout_words", "elu", "exp", "gelu", "group_norm",
-    "hinge", "huber", "index", "labels_cross_entropy", "layer_norm", "leaky_relu", "log", "log_sigmoid", "mae",
-    "matmul", "max", "max_pool", "maximum", "mean", "minimum", "mse", "multiply", "negative", "p_norm", "power",
-    "prelu", "relu", "reshape", "selu", "sigmoid", "silu", "sin", "softmax", "softplus", "split", "sqrt", "square_sum",
-    "stack", "subtract", "sum", "tanh", "transpose", "where",
+    "conv", "conv_transpose", "cos", "cross_entropy", "dense", "divide", "dropout", "dropout_words", "elu", "exp",
+    "gelu", "group_norm", "hard_swish", "hinge", "huber", "index", "labels_cross_entropy", "layer_norm", "leaky_relu",
+    "log", "log_sigmoid", "mae", "matmul", "max", "max_pool", "maximum", "mean", "minimum", "mse", "multiply",
+    "negative", "p_norm", "pad", "power", "prelu", "relu", "relu6", "reshape", "selu", "sigmoid", "silu", "sin",
+    "softmax", "softplus", "split", "sqrt", "square_sum", "stack", "subtract", "sum", "tanh", "transpose", "upsample",
+    "where",
 ]  # fmt: skip
 
 

@@ -20,6 +20,10 @@ def _relu(xp: ModuleType, y: Array) -> None:
     xp.maximum(y, xp.zeros_like(y), out=y)  # numpy takes six times as long with a number
 
 
+def _relu6(xp: ModuleType, y: Array) -> None:
+    xp.minimum(xp.maximum(y, 0, out=y), 6, out=y)
+
+
 def _sigmoid(xp: ModuleType, y: Array) -> None:
     # 1 / (1 + e^-x), above 0, and e^x / (1 + e^x) below: overflows nowhere, and is as small as it should be far below
     tail = xp.exp(-xp.abs(y))
@@ -68,6 +72,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 FUSED: dict[str, Activation] = {
     # At 0 the gradient of relu is 0, so a dead unit stays dead.
     "relu": Activation("relu", _relu, lambda xp, g, y: g * (y > 0)),
+    "relu6": Activation("relu6", _relu6, lambda xp, g, y: g * ((y > 0) & (y < 6))),
     "leaky_relu": _leaky(0.01),
     "sigmoid": Activation("sigmoid", _sigmoid, lambda xp, g, y: g * (y * (1 - y))),
     "tanh": Activation("tanh", _tanh, lambda xp, g, y: g * (1 - y * y)),
@@ -94,6 +99,12 @@ def _apply(row: Activation, x: Array) -> Any:
 def relu(x: Array) -> Any:
     """max(x, 0)"""
     return _apply(FUSED["relu"], x)
+
+
+@op
+def relu6(x: Array) -> Any:
+    """min(max(x, 0), 6) (Krizhevsky, "Convolutional Deep Belief Networks on CIFAR-10", 2010)"""
+    return _apply(FUSED["relu6"], x)
 
 
 @op
@@ -150,6 +161,14 @@ def silu(x: Array) -> Any:
 
 
 @op
+def hard_swish(x: Array) -> Any:
+    """x · relu6(x + 3) / 6: silu from straight lines (Howard et al., "Searching for MobileNetV3", 2019)."""
+    xp = array_module(x)
+    share = xp.minimum(xp.maximum(x + 3, 0), 6) / 6
+    return x * share, (lambda g: g * (share + x * ((x > -3) & (x < 3)) / 6),)
+
+
+@op
 def gelu(x: Array, *, approximate: Literal["none", "tanh"] = "none") -> Any:
     """x · Φ(x), Φ the distribution function of the normal distribution (Hendrycks and Gimpel, 2016).
 
@@ -180,12 +199,13 @@ def prelu(x: Array, slope: Array) -> Any:
 
 
 @op
-def softmax(x: Array) -> Any:
-    """e^x / Σ e^x along the last axis: positive, sums to 1. Not before cross_entropy, which applies it itself.
+def softmax(x: Array, *, axis: int = -1) -> Any:
+    """e^x / Σ e^x along an axis, the last by default: positive, sums to 1. Not before cross_entropy, which applies it
+    itself.
 
     Shifted by the maximum, so that nothing overflows.
     """
     xp = array_module(x)
-    y = xp.exp(x - x.max(axis=-1, keepdims=True))
-    y /= y.sum(axis=-1, keepdims=True)
-    return y, (lambda g: y * (g - (g * y).sum(axis=-1, keepdims=True)),)
+    y = xp.exp(x - x.max(axis=axis, keepdims=True))
+    y /= y.sum(axis=axis, keepdims=True)
+    return y, (lambda g: y * (g - (g * y).sum(axis=axis, keepdims=True)),)

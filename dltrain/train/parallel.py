@@ -14,7 +14,7 @@ from contextvars import copy_context
 from typing import Any
 
 from dltrain.backend import Idle, idle
-from dltrain.nn import BatchNorm, Conv, Network
+from dltrain.nn import BatchNorm, Conv, ConvTranspose, Network
 from dltrain.spans import WAITING, timed
 
 Array = Any
@@ -31,7 +31,7 @@ def auto_shard_size(model: Network, batch_size: int) -> int:
     """
     if any(isinstance(layer, BatchNorm) for layer in model.layers):
         return batch_size
-    if not any(isinstance(layer, Conv) for layer in model.layers):
+    if not any(isinstance(layer, Conv | ConvTranspose) for layer in model.layers):
         return min(batch_size, max(MIN_ROWS, -(-batch_size // 2)))
     size = MIN_IMAGES
     while size * model.multiply_adds < MIN_SHARD_MACS:
