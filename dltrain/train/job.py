@@ -100,8 +100,6 @@ class Job:
         for part in (*self.model.layers, self.loss, self.optimizer):
             if not type(part).__module__.startswith("dltrain."):
                 return f"{type(part).__name__} is a plugin's"
-        if self.model.buffers:
-            return f"{next(iter(self.model.buffers))} is kept up to date by Python"
         parameters = sum(p.size for p in self.model.parameters.values())
         return f"the model is large: {parameters:,} parameters" if parameters > SMALL else ""
 
