@@ -105,6 +105,7 @@ ROWS = [
     Row("flatten", (7,), {}, (7,)),
     Row("dropout", (4, 5, 3), {}, (4, 5, 3)),
     Row("dropout", (7,), {"rate": 0.25}, (7,)),
+    Row("dropout", (7,), {"rate": 0.25, "always": True}, (7,)),
     Row("batch_norm", (4, 3), {}, (4, 3), scaled(3), "2·3 = 6"),
     Row("batch_norm", (5,), {"momentum": 0.2, "epsilon": 0.1, "affine": False, "trainable": False}, (5,)),
     Row("layer_norm", (4, 3), {}, (4, 3), scaled(3), "2·3 = 6"),
@@ -267,6 +268,23 @@ def test_dropout_is_scaled_while_training_and_gone_in_evaluation(device: Device)
     assert set(np.unique(y)) == {0, 1 / 0.75}
     assert abs(y.mean() - 1) < 0.01
     assert make("dropout", (1000,), rate=0.0)(x, Context(training=True)) is x
+
+
+def test_dropout_that_is_always_on_is_the_same_noise_in_every_evaluation(device: Device):
+    """Of an example by its position, whatever the batch; of every layer its own; in training that of the step."""
+    layer, other = build([("dropout", {"rate": 0.25, "always": True})] * 2, (1000,)).layers
+    x = Tensor(device.asarray(np.ones((40, 1000))))
+    y = to_host(layer(x, Context()).data)
+    assert set(np.unique(y)) == {0, 1 / 0.75} and abs(y.mean() - 1) < 0.01
+    assert np.array_equal(y, to_host(layer(x, Context()).data))
+    later = to_host(layer(Tensor(x.data[:3]), Context(first=10)).data)
+    assert np.array_equal(later, y[10:13]) and not np.array_equal(y[0], y[1])
+    assert not np.array_equal(y, to_host(other(x, Context()).data))
+    words = words_of(0, 40, device)
+    plain = make("dropout", (1000,), rate=0.25)
+    assert np.array_equal(*(to_host(each(x, Context(True, words)).data) for each in (layer, plain)))
+    with pytest.raises(ValueError, match="needs random words"):
+        layer(x, Context(training=True))
 
 
 def test_a_mask_belongs_to_the_example_not_to_the_shard(device: Device):

@@ -298,6 +298,20 @@ def test_evaluations_depend_neither_on_threads_nor_on_random_numbers(net: str) -
     assert found[0] == found[1] == found[2]
 
 
+def test_dropout_that_is_always_on_depends_on_no_cut(device: Device, pool: ThreadPool) -> None:
+    """Batches and shards of any size, in evaluation and prediction; without it the answers are others."""
+    layers: Any = [SMALL[0], ("dropout", {"always": True}), *SMALL[1:]]
+    job, plain = ready(layers=layers, device=device), ready(device=device)
+    losses = [
+        evaluate(job.model, job.loss, job.loaders["train"], pool, *sizes)["loss"] for sizes in ((70, 70), (22, 5))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    x = to_host(job.loaders["train"].examples(np.arange(70))[0])
+    answers = [predict(job.model, job.loss, x, device, size) for size in (70, 9)]
+    np.testing.assert_allclose(answers[0], answers[1], rtol=1e-9)
+    assert not np.allclose(answers[0], predict(plain.model, job.loss, x, device, 70), atol=1e-3)
+
+
 def test_predictions_are_probabilities(device: Device) -> None:
     job = ready(device=device)
     x = to_host(job.loaders["train"].examples(np.arange(70))[0])

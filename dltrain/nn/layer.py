@@ -31,12 +31,14 @@ class Context:
     record: called with (layer, {buffer: its new value by these examples}) by layers that have buffers, in training
         passes; without it they leave their buffers alone.
     tap: called with (layer, its output array) after every layer that has parameters or an activation.
+    first: outside training, the position of the first example among all that are evaluated.
     """
 
     training: bool = False
     words: Callable[[str, str, int], Array] | None = None
     record: Callable[["Layer", dict[str, Array]], None] | None = None
     tap: Callable[["Layer", Array], None] | None = None
+    first: int = 0
 
 
 class Layer:

@@ -51,7 +51,7 @@ def evaluate(
     def shard_sums(batch: Array, shard: int) -> Sums:
         indices = batch[shard * shard_size : (shard + 1) * shard_size]
         x, wanted = loader.examples(indices)
-        output = model(x, Context())
+        output = model(x, Context(first=int(indices[0])))
         logits = loss.logits(output.data)
         if see is not None:
             see(indices, logits, wanted)
@@ -108,7 +108,7 @@ def predict(model: Network, loss: Loss, x: Array, device: Device, batch_size: in
     parts = []
     with no_grad():
         for start in range(0, len(x), batch_size):
-            output = model(device.asarray(x[start : start + batch_size]), Context()).data
+            output = model(device.asarray(x[start : start + batch_size]), Context(first=start)).data
             if loss.classification or loss.multilabel:
                 output = (softmax if loss.classification else sigmoid)(loss.logits(output)).data
             parts.append(to_host(output))
