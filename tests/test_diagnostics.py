@@ -146,12 +146,15 @@ def test_fields_without_a_meaning_are_null(tmp_path: Path) -> None:
     norm = unit | saturated | {"activation", "weight_norm", "update_ratio"}
     assert null == {
         "conv relu": saturated,
+        "conv_transpose relu": saturated,
+        "depthwise_conv relu6": saturated,
         "conv tanh": unit,
         "conv leaky_relu": unit | saturated,
         "conv None": unit | saturated | {"activation"},
         "dense sigmoid": unit,
         "dense None": unit | saturated | {"activation"},
         "relu relu": saturated | weights,
+        "relu6 relu6": saturated | weights,
         "leaky_relu leaky_relu": unit | saturated | weights,
         "sigmoid sigmoid": unit | weights,
         "tanh tanh": unit | weights,
@@ -161,7 +164,8 @@ def test_fields_without_a_meaning_are_null(tmp_path: Path) -> None:
         "group_norm None": norm,
         "instance_norm None": norm,
     } | {
-        f"{name} {name}": unit | saturated | weights for name in ("softmax", "elu", "selu", "gelu", "silu", "softplus")
+        f"{name} {name}": unit | saturated | weights
+        for name in ("softmax", "elu", "selu", "gelu", "silu", "softplus", "hard_swish")
     }
 
 

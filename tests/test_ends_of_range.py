@@ -206,6 +206,7 @@ AXES: dict[str, Callable[[Tensor, Any], Any]] = {
     "sum": lambda x, a: OPS["sum"](x, axis=a),
     "mean": lambda x, a: OPS["mean"](x, axis=a),
     "max": lambda x, a: OPS["max"](x, axis=a),
+    "softmax": lambda x, a: OPS["softmax"](x, axis=a),
     "concatenate": lambda x, a: OPS["concatenate"](x, x, axis=a),
     "stack": lambda x, a: OPS["stack"](x, x, axis=a),
     "split": lambda x, a: OPS["split"](x, sections=1, axis=a)[0],

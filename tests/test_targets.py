@@ -70,7 +70,7 @@ def test_check_says_what_targets_there_are(tmp_path: Path) -> None:
     data = f"type: csv, path: {path}, target: price"
     (tmp_path / "t.yaml").write_text(CONFIG.format(data=data, units=1, loss="mse", epochs=1))
     found = {f["check"]: f for f in dltrain("check", tmp_path / "t.yaml", "--json").json["findings"]}
-    assert found["loss at start"]["status"] == "passed" and found["loss at start"]["values"]["guess"] < 2
+    assert found["loss_at_start"]["status"] == "passed" and found["loss_at_start"]["values"]["guess"] < 2
     columns = found["reading"]["values"]["columns"]
     assert [(c["name"], c["type"], c["from"], c["to"]) for c in columns] == [
         ("rooms", "number", 1, 6), ("area", "number", min(houses()["area"]), max(houses()["area"])),

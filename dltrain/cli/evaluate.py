@@ -50,7 +50,7 @@ def evaluate(
     from dltrain.data import default_data_dir
     from dltrain.errors import DataError
     from dltrain.report.headline import headline_of
-    from dltrain.report.record import Record
+    from dltrain.report.record import believed, description_of
     from dltrain.run.find import find_run
     from dltrain.spec import examples_of, restore
     from dltrain.train.callbacks import scores
@@ -77,8 +77,8 @@ def evaluate(
                 looked = looked.with_threshold(analyse_errors(*arguments))
     pool.close()
     save_analysis(looked, directory, split, checkpoint)
-    record = Record.read(directory)
-    baselines = record.description.get("baselines", {}).get(split, {})
+    with believed(directory):
+        baselines = description_of(directory).get("baselines", {}).get(split, {})
     found = looked.found | {"split": split, "baselines": baselines}
     order = (*METRICS, "examples", "intervals", "baselines", "averages", "per_class", "confusion", *CURVES)
     result = {"run": str(directory.path), "split": split} | {key: found[key] for key in order if key in found}

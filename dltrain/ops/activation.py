@@ -11,6 +11,7 @@ from typing import Any, Literal
 from dltrain.backend import Activation, array_module, kernels
 from dltrain.engine import op
 from dltrain.ops.arithmetic import unbroadcast
+from dltrain.ops.axes import axis_of
 from dltrain.ops.erf import erf
 
 Array = Any
@@ -205,7 +206,7 @@ def softmax(x: Array, *, axis: int = -1) -> Any:
 
     Shifted by the maximum, so that nothing overflows.
     """
-    xp = array_module(x)
+    xp, axis = array_module(x), axis_of(x.ndim, axis)
     y = xp.exp(x - x.max(axis=axis, keepdims=True))
     y /= y.sum(axis=axis, keepdims=True)
     return y, (lambda g: y * (g - (g * y).sum(axis=axis, keepdims=True)),)

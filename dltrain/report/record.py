@@ -67,7 +67,7 @@ class Record:
             run,
             run.status(),
             _json(run.environment, SMALL_FILE),
-            _json(run.description, LARGE_FILE),
+            description_of(run),
             config,
             [row for row in rows if row["event"] == "step"],
             [row for row in rows if row["event"] == "epoch"],
@@ -111,6 +111,11 @@ class Record:
         for row in self.layers:
             found.setdefault(row["layer"], []).append(row)
         return found
+
+
+def description_of(run: RunDir) -> Row:
+    """What description.json says, {} where there is none."""
+    return _json(run.description, LARGE_FILE)
 
 
 def _json(path: Path, most: int) -> Row:

@@ -46,6 +46,7 @@ def baselines(job: Job) -> Row:
         linear = None
         if model:
             outputs = model.outputs(job, name, len(targets))
+        if model and np.isfinite(outputs).all():
             linear = of_classes(outputs.argmax(axis=1), targets, count) if classes else of_numbers(outputs, targets)
             linear |= {"examples": model.examples, "of": job.loaders["train"].size}
         found[name] = {"simple": simple, "linear": linear}
@@ -79,6 +80,8 @@ class _Linear:
             return None
         chosen = permutation(loader.size, 0, "baseline")[:number]
         x = _inputs(job, "train", chosen)
+        if not np.isfinite(x).all():  # the training will say so
+            return None
         y = np.eye(classes)[targets[chosen]] if classes else targets[chosen].astype(np.float64)
         mean, std = y.mean(axis=0), np.where(y.std(axis=0) > 0, y.std(axis=0), 1.0)
         scaled = (y - mean) / std

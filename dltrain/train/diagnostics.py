@@ -98,7 +98,7 @@ class LayerProbe:
 
     def row(self, epoch: int) -> dict[str, Any]:
         """The layer's line in layers.jsonl; null where a number has no meaning for it."""
-        relu = self.layer.activation == "relu"
+        relu = self.layer.activation in ("relu", "relu6")
         units, dead = len(self.alive), int((~self.alive).sum())
         total, squares, saturated = self.totals.tolist()
         mean = total / self.values

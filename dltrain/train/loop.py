@@ -81,8 +81,8 @@ def fit(job: Job, sink: Sink, threads: int | None, callback: Callback, checkpoin
         status, tested = "failed", None
         try:
             state = restored_state(job, checkpoint, sink.path) if checkpoint else initial_state(job)
-            sink.keep(DESCRIPTION, to_json(job.describe() | {"baselines": baselines(job)}))
             with interruptible() as signals, np.errstate(all="ignore"):  # infinities are looked for, not warned of
+                sink.keep(DESCRIPTION, to_json(job.describe() | {"baselines": baselines(job)}))
                 train(job, state, sink, pool, callback, signals)
                 tested = test(job, sink, pool, partial(stop_if_asked, job, state, sink, signals))
             status = "done"
