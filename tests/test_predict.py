@@ -10,6 +10,7 @@ import pytest
 from commands import dltrain, done
 from PIL import Image, ImageOps
 
+from dltrain.api import load_run
 from dltrain.cli import predictions
 from dltrain.data.digits import Digits
 
@@ -148,6 +149,19 @@ def test_the_sizes_of_batches_do_not_depend_on_files(digits: Path, tmp_path: Pat
         np.savez(tmp_path / f"part{i}.npz", x=part)
     whole = [row["probabilities"] for row in asked(digits, tmp_path / "all.npz")]
     assert [row["probabilities"] for row in asked(digits, f"{tmp_path}/part*.npz")] == whole
+
+
+def test_noise_that_stays_on_is_that_of_the_example_whatever_the_batch(tmp_path: Path) -> None:
+    """Equal inputs get noise of their own each, the command and Python give the same."""
+    config = tmp_path / "noisy.yaml"
+    layers = "flatten, dropout: {rate: 0.5, always: true}, dense: {units: 10, activation: none}"
+    config.write_text(f"data: digits\nmodel: {{layers: [{layers}]}}\ntrain: {{batch_size: 4}}\n")
+    run = Path(done("fit", config, "--max-steps", 1, "--runs-dir", tmp_path / "runs", "--json").json["run"])
+    x = np.repeat(Digits().load(tmp_path)["test"].inputs[:1], 10, axis=0)
+    np.savez(tmp_path / "x.npz", x=x)
+    found = np.array([list(row["probabilities"].values()) for row in asked(run, tmp_path / "x.npz")])
+    assert len(np.unique(found, axis=0)) == len(found)
+    np.testing.assert_array_equal(found, load_run(run).predict(x).astype(float))
 
 
 # --- pictures that are not like those of the training ----------------------------------------------------------------

@@ -67,7 +67,7 @@ def predict(
     directory, words = _split_arguments(arguments, runs_dir)
     answers: list[Answers] = [Written(output)] if output else []
     answers += [Shown(json)] if json or not output else []
-    failed, unlike, answered = Failed(skip_bad), Unlike(), 0
+    failed, unlike, answered, asked = Failed(skip_bad), Unlike(), 0, 0
     try:
         restored = restore(directory, checkpoint, device)
         learned, size = restored.checkpoint.preprocessing, restored.spec.train.batch_size
@@ -77,7 +77,8 @@ def predict(
         for given in in_batches(_read(files, learned, keep or [], unlike, failed), size):
             with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
                 x = learned.ready(given.examples, restored.device.dtype)
-                outputs = ask(restored.model, restored.loss, x, restored.device, size)
+                outputs = ask(restored.model, restored.loss, x, restored.device, size, first=asked)
+            asked += len(x)
             for name, kept, found in zip(given.names, given.kept, outputs, strict=True):
                 if not np.isfinite(found).all():
                     problem = "the network's output is not finite; is this in the units of its training data?"

@@ -102,13 +102,16 @@ def validate(job: Job, pool: ThreadPool, between: Callable[[], None]) -> dict[st
     return {key: found[key] for key in names if key in found}
 
 
-def predict(model: Network, loss: Loss, x: Array, device: Device, batch_size: int) -> Array:
+def predict(model: Network, loss: Loss, x: Array, device: Device, batch_size: int, first: int = 0) -> Array:
     """Outputs for inputs that are ready for the model, on the host: probabilities of classes and labels. Numbers are as
-    the network gives them, see `Preprocessing.target_units`. (N, *out_shape)"""
+    the network gives them, see `Preprocessing.target_units`. (N, *out_shape)
+
+    first: the position of the first one among all that are asked about, where they come in parts.
+    """
     parts = []
     with no_grad():
         for start in range(0, len(x), batch_size):
-            output = model(device.asarray(x[start : start + batch_size]), Context(first=start)).data
+            output = model(device.asarray(x[start : start + batch_size]), Context(first=first + start)).data
             if loss.classification or loss.multilabel:
                 output = (softmax if loss.classification else sigmoid)(loss.logits(output)).data
             parts.append(to_host(output))
