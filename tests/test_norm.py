@@ -156,6 +156,18 @@ def test_a_step_moves_them_towards_the_mean_over_the_shards(shard_size: int, tmp
     np.testing.assert_allclose(after["batch_norm1.running_variance"], 0.9 + 0.1 * variance, rtol=1e-4)
 
 
+def test_a_last_batch_of_one_row_says_nothing_of_the_variance(tmp_path: Path):
+    """23 examples in batches of 22 or shards of 22: PyTorch refuses the one that is left over."""
+    rows = [("flatten", {}), ("batch_norm", {}), ("dense", {"units": 10})]
+    for number, settings in ((22, {"batch_size": 22}), (23, {"batch_size": 22}), (23, {"batch_size": 23})):
+        job = make_job(rows, {"train": images(number)}, shard_size=22, epochs=1, **settings)
+        train(job, tmp_path / f"{number}{settings}")
+        x, _ = job.loaders["train"].examples(job.loaders["train"].order(job.seed, 1)[:22])
+        share = 22 / settings["batch_size"] * 0.1
+        wanted = (1 - share) + share * x.reshape(22, -1).var(0, ddof=1)
+        np.testing.assert_allclose(job.model.weights()["batch_norm1.running_variance"], wanted, rtol=1e-4)
+
+
 def test_what_is_frozen_keeps_its_statistics_and_uses_them(tmp_path: Path):
     layers = [NORMED[0], ("batch_norm", {"trainable": False}), *NORMED[2:]]
     job, before = state_after(layers, tmp_path)

@@ -35,7 +35,8 @@ class BatchNorm(Norm):
 
     A shard is the whole batch unless train.shard_size is smaller. What is trained is evaluated by running statistics:
     after a step running = (1 - momentum) · running + momentum · (the mean of the shards' statistics, each by its number
-    of examples), the variance divided by n - 1, as in PyTorch. They are no parameters, but part of every checkpoint.
+    of examples), the variance divided by n - 1, as in PyTorch; a single number has no variance and leaves them alone.
+    They are no parameters, but part of every checkpoint.
     With trainable: false they are used in training too, and stay as they are.
 
     Ioffe and Szegedy, "Batch Normalization", 2015; of shards smaller than the batch: Hoffer, Hubara, Soudry, "Train
@@ -65,8 +66,10 @@ class BatchNorm(Norm):
         y, mean, variance = ops.batch_norm(x, self.scale, self.shift, epsilon=self.epsilon)
         if context.record is not None:
             count = prod(x.shape[:-1])
-            unbiased = variance.data * (count / max(1, count - 1))
-            context.record(self, {"running_mean": mean.data, "running_variance": unbiased})
+            seen = {name: buffer.data for name, buffer in self.buffers.items()}
+            if count > 1:
+                seen = {"running_mean": mean.data, "running_variance": variance.data * (count / (count - 1))}
+            context.record(self, seen)
         return y
 
     def _by_running_statistics(self, x: Tensor) -> Tensor:
