@@ -59,6 +59,8 @@ def test_other_declined_inputs() -> None:
     assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 2], np.int32), 2, 0.0)
     assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 9, 2])[::2], 2, 0.0)
     assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 2]), np.float32(2.5), 0.0, values(2))
+    for count in (2.5, np.float32(2.5), np.array(2.5, np.float32)):  # of weights that were left out, say
+        assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 2]), count, 0.0)
     bits = np.arange(12, dtype=np.uint16).reshape(3, 4)
     assert_same(kernels, "dropout", values(3, 2), bits[:, ::2], 5, 1.5)
 

@@ -222,7 +222,8 @@ class NativeKernels(Im2colKernels):
     def cross_entropy(
         self, logits: Array, targets: Array, count: Array, smoothing: float, weights: Array | None = None
     ) -> tuple[Array, Array]:
-        if weights is not None or not fit(logits) or not _a_class_each(targets, logits):
+        counted = weights is None and isinstance(count, int | np.integer)
+        if not counted or not fit(logits) or not _a_class_each(targets, logits):
             return super().cross_entropy(logits, targets, count, smoothing, weights)
         loss, dx = np.empty((), FLOAT32), np.empty_like(logits)
         work = logits.size * 8 * POINT  # an exponential takes long
