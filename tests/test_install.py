@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("setuptools", minversion="77", reason="pip brings its own setuptools; to build in here takes one")
 ROOT = Path(__file__).parent.parent
-NOT_IN_THE_SDIST = {".gitignore", "tests/endurance/results"}
+NOT_IN_THE_SDIST = {".gitignore", "tools/endurance/results"}
 
 
 def setup(folder: Path, *words: str, compiler: str = "cc") -> "subprocess.CompletedProcess[str]":

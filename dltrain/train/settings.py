@@ -23,9 +23,9 @@ class TrainSettings:
     """Length and cutting of the training.
 
     shard_size: examples that are computed together; part of what decides the bits, so "auto" becomes a number when the
-    config is resolved, a function of model, batch size and kind of kernels only.
+    config is resolved, a function of the model and the batch size only.
     accumulate: batches whose gradients are added up before the weights change: the same update as with batches so
-    many times as large, in the memory of one.
+    many times as large, in the memory of one; batch_norm keeps to the statistics of each.
     clip_norm: gradients are scaled down so that their joint L2 norm is at most this.
     max_time: seconds after which the running step is the last one; where that is depends on the machine.
     """

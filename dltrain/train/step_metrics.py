@@ -42,8 +42,8 @@ class StepMetrics:
     """What a step gave, in numbers of 0 dimensions but for the sums by column.
 
     batch: its examples, as indices into the training split.
-    stats: "loss", "correct" in classification, what probes.observe sums, over the batch, and its "weight" where classes
-    count differently. penalty: its terms.
+    stats: "loss", "correct" in classification, what diagnostics.observe sums, over the batch, and its "weight" where
+    classes count differently. penalty: its terms.
     squares: Σ g² of the gradient of each parameter. update_norms: (Σ w², Σ Δw²) of each weight, where measured.
     """
 
