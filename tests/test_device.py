@@ -57,6 +57,15 @@ def test_out_of_memory_says_what_would_fit(
     assert str(caught.value).startswith(f"out of memory on the GPU with {message}")
 
 
+def test_smaller_batches_are_other_updates_where_their_statistics_count(
+    small_gpu: Callable[[int], None], tmp_path: Path
+) -> None:
+    small_gpu(12)
+    layers = [("flatten", {}), ("batch_norm", {}), ("dense", {"units": 10})]
+    with pytest.raises(DeviceError, match=r"train\.batch_size=10 fits$"):
+        train(make_job(layers, device=device_of(np.float32, "standin"), batch_size=40, shard_size=40), tmp_path)
+
+
 def test_a_data_set_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(x: Any) -> Any:
         raise MemoryError("Out of memory")

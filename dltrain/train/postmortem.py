@@ -78,7 +78,8 @@ def out_of_memory(job: Job, batch: Array, key: StepKey) -> DeviceError:
     while size // parts:
         if fits(job, batch[: size // parts], key):
             fit, updates = size // parts, job.train.accumulate * parts
-            same = f"; with train.accumulate={updates} as well the updates stay the same" if size % parts == 0 else ""
+            same = f"; with train.accumulate={updates} as well the updates stay the same"
+            same = same if size % parts == 0 and not job.model.buffers else ""  # batch_norm's statistics would not
             return DeviceError(f"{told}: tried, and train.batch_size={fit} fits{same}")
         parts *= 2
     return DeviceError(f"{told}: tried, and not even a batch of 1 fits; --device cpu has more memory")
