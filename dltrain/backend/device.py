@@ -14,7 +14,7 @@ from dltrain.backend.reference import Reference
 from dltrain.errors import DeviceError
 
 CPU_PIECE = 7 << 18  # bytes of unrolled input at a time: about the size of a second-level cache
-GPU_PIECE = 1 << 30
+GPU_PIECE = 1 << 30  # bytes
 
 _kernels_of: dict[type, Reference] = {}  # array type -> the kernels that take it; filled as devices are opened
 

@@ -33,7 +33,7 @@ class Adam(Optimizer):
 
 @OPTIMIZERS.register("adamw")
 class AdamW(Adam):
-    """adam, and beside it w ← w - lr · weight_decay · w, of weights and biases.
+    """adam, and beside it w ← w - lr · weight_decay · w, of every parameter: biases, scales and slopes too.
 
     Unlike an L2 penalty, this is not divided by √v̂ (Loshchilov and Hutter, "Decoupled Weight Decay Regularization",
     2019).

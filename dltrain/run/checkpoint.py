@@ -30,7 +30,7 @@ Array = Any
 Arrays = dict[str, Array]
 FORMAT = 2
 OLDEST = 2  # format 1 was never released
-MAX_HEADER = 16 << 20
+MAX_HEADER = 16 << 20  # bytes
 READ_ERRORS = (
     safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, DataError, RecursionError,
     AttributeError,  # safetensors, of types that numpy does not have

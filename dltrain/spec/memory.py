@@ -11,9 +11,9 @@ from dltrain.backend.process import available_memory
 from dltrain.data import Source
 from dltrain.errors import ConfigError
 from dltrain.nn import Network
+from dltrain.nn.summary import FLOAT_BYTES
 from dltrain.spec.runspec import RunSpec
 
-FLOAT_BYTES = 4
 GIB = 2**30
 
 

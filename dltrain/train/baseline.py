@@ -14,10 +14,10 @@ Array = NDArray[Any]
 Row = dict[str, Any]
 MOST_EXAMPLES = 4000  # of the training part that the linear model is fitted to
 MOST_NUMBERS = 1 << 22  # in these: fewer examples of large inputs
-MOST_TESTED = 20_000
+MOST_TESTED = 20_000  # examples of a split that both are measured on
 PENALTIES = (1e-6, 1e-2, 1.0, 100.0)  # times the mean of the squares; the best on a held-out fifth is taken
-HELD_OUT = 5
-PIECE = 1000
+HELD_OUT = 5  # every so many-th of these examples
+PIECE = 1000  # examples at a time
 
 
 def baselines(job: Job) -> Row:
