@@ -9,6 +9,7 @@ import numpy as np
 
 from dltrain.backend import Device, open_device
 from dltrain.data import Pixels, Preprocessing, Split
+from dltrain.metrics.settings import MetricsSettings
 from dltrain.nn import INITIALIZERS, INPUT, LAYERS, LOSSES, Container, Network, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.run.checkpoint import Checkpoint
@@ -24,7 +25,6 @@ from dltrain.train.settings import (
     DiagnosticsSettings,
     EarlyStopping,
     LoggingSettings,
-    MetricsSettings,
     TrainSettings,
 )
 

@@ -21,8 +21,8 @@ from test_data import idx
 
 from dltrain import __version__
 from dltrain.data import Digits, Split
+from dltrain.metrics.settings import CLASSES
 from dltrain.run.files import Lock
-from dltrain.train.settings import CLASSES
 
 Row = dict[str, Any]
 SMALL = {

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from commands import dltrain, done, strict
 
+from dltrain.metrics.settings import METRICS
 from dltrain.run.rundir import RunDir
-from dltrain.train.settings import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

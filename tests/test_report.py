@@ -19,11 +19,11 @@ from safetensors.numpy import load
 from test_cli_fit import write_regression
 
 from dltrain.data import Digits
+from dltrain.metrics.scores import calibration
 from dltrain.report import palette
 from dltrain.report.charts import Line, epoch_ticks, line_chart, nice_ticks, thin
 from dltrain.report.page import TEMPLATES
 from dltrain.report.sections import percent, short
-from dltrain.train.metrics import calibration
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from commands import dltrain, done
 
+from dltrain.metrics.curves import at_threshold, best_threshold, curves
+from dltrain.metrics.scores import from_confusion
+from dltrain.metrics.uncertainty import of_confusion, of_numbers, wilson
 from dltrain.report.headline import headline_of
 from dltrain.run.rundir import RunDir
-from dltrain.train.curves import at_threshold, best_threshold, curves
-from dltrain.train.metrics import from_confusion
-from dltrain.train.uncertainty import of_confusion, of_numbers, wilson
 
 Array = Any
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dltrain.check.finding import Finding, judged
 from dltrain.check.subject import Subject
-from dltrain.train.uncertainty import wilson
+from dltrain.metrics.uncertainty import wilson
 
 Array = Any
 SHOWN = 20  # columns

@@ -49,6 +49,7 @@ def evaluate(
     from dltrain.backend.process import available_cores, settle
     from dltrain.data import default_data_dir
     from dltrain.errors import DataError
+    from dltrain.metrics.settings import METRICS
     from dltrain.report.headline import headline_of
     from dltrain.report.record import believed, description_of
     from dltrain.run.find import find_run
@@ -56,7 +57,6 @@ def evaluate(
     from dltrain.train.callbacks import scores
     from dltrain.train.error_analysis import analyse_errors, save_analysis
     from dltrain.train.parallel import ThreadPool
-    from dltrain.train.settings import METRICS
 
     settle()
     directory = find_run(run, runs_dir)

@@ -23,9 +23,9 @@ def runs(
     A run that cannot be read is named; the others are listed all the same.
     """
     from dltrain.errors import RunError
+    from dltrain.metrics.settings import METRICS
     from dltrain.run.group import is_group
     from dltrain.run.rundir import all_runs
-    from dltrain.train.settings import METRICS
 
     rows, damaged = [], []
     known = all_runs(runs_dir)

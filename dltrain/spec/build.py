@@ -7,10 +7,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from dltrain.data import MissingPath, Source
 from dltrain.errors import ConfigError, SettingError, ShapeError
+from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS
 from dltrain.nn import Loss, Network
 from dltrain.spec.network import build_network
 from dltrain.spec.runspec import RunSpec
-from dltrain.train.settings import CLASSES, LABELS, NUMBERS
 
 P = ParamSpec("P")
 T = TypeVar("T")

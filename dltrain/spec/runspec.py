@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
 from dltrain.data import SOURCES
+from dltrain.metrics.settings import MetricsSettings
 from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, ActivationName, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.registry import Count, Registry, Seed
@@ -19,7 +20,6 @@ from dltrain.train.settings import (
     CheckpointSettings,
     DiagnosticsSettings,
     LoggingSettings,
-    MetricsSettings,
     TrainSettings,
 )
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dltrain.backend import to_host
+from dltrain.metrics.scores import from_confusion
 from dltrain.random import permutation
 from dltrain.train.job import Job
-from dltrain.train.metrics import from_confusion
 
 Array = NDArray[Any]
 Row = dict[str, Any]

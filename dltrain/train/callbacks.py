@@ -96,7 +96,7 @@ def epoch_line(row: Row, layers: list[Row], epochs: int) -> str:
 
 def scores(found: Row) -> list[str]:
     """`loss 0.1234`, `accuracy 0.9876`: as many of the figures of merit as there are."""
-    from dltrain.train.settings import METRICS  # here, so that the command line can begin without what that needs
+    from dltrain.metrics.settings import METRICS  # here, so that the command line can begin without what that needs
 
     values = {key: found[key] for key in METRICS if found.get(key) is not None}
     return [f"{key} {figure_text(value)}" for key, value in values.items()]

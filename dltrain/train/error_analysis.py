@@ -15,20 +15,20 @@ from safetensors.numpy import load, save
 
 from dltrain.backend import to_host
 from dltrain.errors import RunError
+from dltrain.metrics.curves import at_threshold, best_threshold, curves
+from dltrain.metrics.scores import calibration
+from dltrain.metrics.settings import MetricsSettings
+from dltrain.metrics.uncertainty import of_confusion, of_numbers, wilson
 from dltrain.nn import Loss, Network
 from dltrain.ops import softmax
 from dltrain.run.files import to_json
 from dltrain.run.reader import LARGE_FILE, read_bytes, read_json
 from dltrain.run.rundir import RunDir, analysis_files
 from dltrain.train.callbacks import Sink
-from dltrain.train.curves import at_threshold, best_threshold, curves
 from dltrain.train.evaluate import evaluate
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
-from dltrain.train.metrics import calibration
 from dltrain.train.parallel import ThreadPool
-from dltrain.train.settings import MetricsSettings
-from dltrain.train.uncertainty import of_confusion, of_numbers, wilson
 
 Array = Any
 MISTAKES = 24  # that are listed and kept with their inputs, the most confident ones

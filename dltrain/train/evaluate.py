@@ -10,13 +10,13 @@ import numpy as np
 from dltrain.backend import Device, all_to_host, kernels, to_host
 from dltrain.engine import no_grad
 from dltrain.errors import DivergedError
+from dltrain.metrics.scores import FROM_SCORES, Answers, from_confusion, from_scores, per_label
+from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS, MetricsSettings
 from dltrain.nn import Context, Loss, Network
 from dltrain.ops import sigmoid, softmax
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
-from dltrain.train.metrics import FROM_SCORES, Answers, from_confusion, from_scores, per_label
 from dltrain.train.parallel import Sums, ThreadPool
-from dltrain.train.settings import CLASSES, LABELS, NUMBERS, MetricsSettings
 
 Array = Any
 DEFAULTS = MetricsSettings()

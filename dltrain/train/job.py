@@ -11,19 +11,14 @@ import numpy as np
 
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
+from dltrain.metrics.settings import MetricsSettings
 from dltrain.nn import Layer, Loss, Network, Penalty
 from dltrain.nn.graph import outline
 from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer, Schedule
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.train.loader import DataLoader
-from dltrain.train.settings import (
-    CheckpointSettings,
-    DiagnosticsSettings,
-    LoggingSettings,
-    MetricsSettings,
-    TrainSettings,
-)
+from dltrain.train.settings import CheckpointSettings, DiagnosticsSettings, LoggingSettings, TrainSettings
 
 SMALL = 1 << 24  # parameters: of a larger model a second set of gradients would take too much memory
 

@@ -1,4 +1,4 @@
-"""What the `train`, `metrics`, `checkpoint`, `logging`, `diagnostics` and `advice` sections of a config may say."""
+"""What the `train`, `checkpoint`, `logging`, `diagnostics` and `advice` sections of a config may say."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -48,42 +48,6 @@ class TrainSettings:
         """Of a settled config, where shard_size is a number. A GPU takes a batch as one shard."""
         assert isinstance(self.shard_size, int)
         return self.shard_size if cpu else self.batch_size
-
-
-CLASSES = ("accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error")
-NUMBERS = ("mae", "r2")
-LABELS = ("exact_match", "f1_micro", "f1_macro")
-HIGHER = {*CLASSES, "r2", *LABELS} - {"calibration_error"}  # is better
-HEADLINES = ("accuracy", "mae", "r2", "exact_match", "f1_micro")  # always logged
-METRICS = ("loss", *CLASSES, *NUMBERS, *LABELS)
-Metric = Literal[
-    "loss", "accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error", "mae", "r2", "exact_match",
-    "f1_micro", "f1_macro",
-]  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricsSettings:
-    """Figures of validation and test examples; dltrain/train/metrics.py defines them.
-
-    best: decides which epoch is the best one, and when to stop early. Measured on the validation examples; without
-    any, loss and accuracy of the training. Where it does not exist (auc of a single class) it decides nothing.
-    report: figures that the logs hold beside the loss and, as far as they exist, accuracy, mae and r2, exact_match and
-    f1_micro. `dltrain eval` gives all of them.
-    positive: of two classes the one that curves, average precision and the threshold are about; the second one unless
-    set.
-    """
-
-    best: Metric = "loss"
-    report: tuple[Metric, ...] = ()
-    positive: str | None = None
-    top_k: Count = 5
-    calibration_bins: Count = 15
-
-    @property
-    def named(self) -> tuple[str, ...]:
-        """What the rows of an evaluation hold, in order, as far as it exists."""
-        return tuple(dict.fromkeys(("loss", *HEADLINES, *self.report, self.best)))
 
 
 @dataclass(frozen=True, kw_only=True)

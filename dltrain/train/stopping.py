@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.errors import Interrupted
+from dltrain.metrics.scores import WORST, deciding
 from dltrain.run.progress import Position, Progress
 from dltrain.train.job import Job
-from dltrain.train.metrics import WORST, deciding
 
 warn = logging.getLogger("dltrain").warning
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.train.settings import HIGHER, MetricsSettings
+from dltrain.metrics.settings import HIGHER, MetricsSettings
 
 Array = NDArray[Any]
 Figure = float | None  # None where there is nothing to measure

@@ -1,0 +1,41 @@
+"""Which figures of merit there are, and what the `metrics` section of a config may say of them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dltrain.registry import Count
+
+CLASSES = ("accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error")
+NUMBERS = ("mae", "r2")
+LABELS = ("exact_match", "f1_micro", "f1_macro")
+HIGHER = {*CLASSES, "r2", *LABELS} - {"calibration_error"}  # is better
+HEADLINES = ("accuracy", "mae", "r2", "exact_match", "f1_micro")  # always logged
+METRICS = ("loss", *CLASSES, *NUMBERS, *LABELS)
+Metric = Literal[
+    "loss", "accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error", "mae", "r2", "exact_match",
+    "f1_micro", "f1_macro",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsSettings:
+    """Figures of validation and test examples; dltrain/metrics/scores.py defines them.
+
+    best: decides which epoch is the best one, and when to stop early. Measured on the validation examples; without
+    any, loss and accuracy of the training. Where it does not exist (auc of a single class) it decides nothing.
+    report: figures that the logs hold beside the loss and, as far as they exist, accuracy, mae and r2, exact_match and
+    f1_micro. `dltrain eval` gives all of them.
+    positive: of two classes the one that curves, average precision and the threshold are about; the second one unless
+    set.
+    """
+
+    best: Metric = "loss"
+    report: tuple[Metric, ...] = ()
+    positive: str | None = None
+    top_k: Count = 5
+    calibration_bins: Count = 15
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What the rows of an evaluation hold, in order, as far as it exists."""
+        return tuple(dict.fromkeys(("loss", *HEADLINES, *self.report, self.best)))
