@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Tensor", "__version__", "gradcheck", "gradients", "load", "load_run", "no_grad", "op", "ops"]
 
 
