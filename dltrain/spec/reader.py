@@ -15,7 +15,7 @@ from dltrain.spec.nodes import Mapping, Node, Place, Problems, Scalar, Sequence
 
 MAX_BYTES = 2 * 1024 * 1024  # what a network of blocks.MOST_LAYERS is when it is written out
 MAX_DEPTH = 100
-MAX_NODES = 40_000  # a list of so many values takes two seconds to read
+MAX_NODES = 20_000  # a list of so many values takes one second to read on a slow machine
 
 TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 

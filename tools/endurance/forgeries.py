@@ -251,7 +251,7 @@ def yaml_texts(mark: Path) -> Contents:
         "of huge layers": "data: {type: digits}\nmodel: {layers: [flatten, {dense: {units: 1e999}}]}\n",
         "of a huge kernel": "data: {type: digits}\nmodel: {layers: [{conv: {channels: 1, kernel: 999999999}}]}\n",
         "of dunders": "__class__: {__init__: {__globals__: 1}}\ndata: {type: digits, __reduce__: 1}\n" + layers,
-        "of 9,000 values": f"model: {{layers: [{'relu, ' * 9000}]}}\n",
+        "of 21,000 values": f"model: {{layers: [{'relu, ' * 21000}]}}\n",
     }
     return {f"yaml {name}": text.encode() for name, text in texts.items()}
 
