@@ -209,7 +209,8 @@ class Run:
     ) -> Training:
         """What `resume` runs: the run is brought back to its newest checkpoint, or to its start where it has none.
 
-        kernels: "auto" are those that the run was trained with, where they are here.
+        kernels: "auto" are those that the run was trained with, where they are here. A run that numpy trained turns
+        the whole process to numpy's kernels, for others would give other bits.
         """
         settle_process()
         self._directory.hold()

@@ -120,7 +120,7 @@ def activations(subject: Subject) -> Finding:
 
 def dead_units(subject: Subject) -> Finding:
     """ReLU units (channels, for conv) that are 0 for every example looked at: no gradient passes them."""
-    relus = [t for t in subject.trace.layers if t.layer.activation == "relu"]
+    relus = [t for t in subject.trace.layers if t.layer.activation in ("relu", "relu6")]
     dead = {t.layer.name: int((t.output.reshape(-1, t.output.shape[-1]).max(axis=0) <= 0).sum()) for t in relus}
     units = {t.layer.name: t.layer.out_shape[-1] for t in relus}
     share = max((dead[name] / units[name] for name in dead), default=0.0)
