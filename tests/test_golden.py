@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import dltrain, done
+from commands import done
 
 from dltrain.backend import open_device
 from dltrain.run.checkpoint import FORMAT, OLDEST
