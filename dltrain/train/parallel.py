@@ -41,8 +41,9 @@ def auto_shard_size(model: Network, batch_size: int) -> int:
 
 @timed("tree sums")
 def add(a: Sums, b: Sums) -> Sums:
-    """New arrays, never in place: a gradient may be the very array that another name holds."""
-    return {name: a[name] + b[name] for name in a}
+    """New arrays, never in place: a gradient may be the very array that another name holds. Empties both, so that what
+    was added makes room for the next sum."""
+    return {name: a.pop(name) + b.pop(name) for name in [*a]}
 
 
 class Tree:
