@@ -62,6 +62,32 @@ def test_a_continued_run_wants_its_own_data(split: str, name: str, run: RunDir) 
     assert f"promised from here on:\n  numpy: 1.0, now {np.__version__}\n  {told}" in said.err
 
 
+def test_other_data_have_no_baselines_of_the_old_ones(tmp_path: Path) -> None:
+    """A table of one file, whose parts are cut anew when rows come in."""
+    rows_of_table = [f"{i},{i * i % 17},{3 * i - i * i % 17}" for i in range(90)]
+    table, config = tmp_path / "t.csv", tmp_path / "c.yaml"
+    table.write_text("\n".join(["a,b,y", *rows_of_table[:60]]))
+    config.write_text(
+        f"data: {{type: csv, path: {table}, target: y, task: regression, test: 0.2}}\n"
+        "model: {layers: [dense: {units: 1, activation: none}]}\nloss: mse\ntrain: {epochs: 1}\n"
+    )
+    run = done("fit", config, "--runs-dir", tmp_path / "runs", "--json").json["run"]
+    before = done("eval", run, "--json").json
+    assert before["same_data"] is True and before["baselines"]["linear"]
+    assert "a linear model" in done("eval", run).out
+    table.write_text("\n".join(["a,b,y", *rows_of_table]))
+    said = done("eval", run)
+    assert "the test part may now hold examples of the training" in " ".join(said.err.split())
+    assert "no baselines, for the test data are others than in the training" in said.out
+    assert "a linear model" not in said.out and "always the mean" not in said.out
+    for split in ("test", "train"):
+        after = done("eval", run, "--split", split, "--json").json
+        assert after["same_data"] is False and "baselines" not in after
+        kept = strict((Path(run) / "eval" / f"{split}.json").read_text())
+        assert kept["same_data"] is False
+    assert "may now hold" not in done("eval", run, "--split", "train").err
+
+
 def test_the_same_data_pass(run: RunDir) -> None:
     assert done("verify", run.path, "--json").json["differences"] == []
     for split in ("train", "validation", "test"):

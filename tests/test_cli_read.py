@@ -72,7 +72,7 @@ def test_eval_says_what_fit_said(trained: Row, run: Path) -> None:
 @pytest.mark.parametrize(("split", "examples"), [("test", 1797), ("validation", 3700), ("train", 123)])
 def test_eval_by_class(split: str, examples: int, run: Path) -> None:
     found = done("eval", run, "--split", split, "--json").json
-    more = ("examples", "intervals", "baselines", "averages", "per_class", "confusion")
+    more = ("examples", "same_data", "intervals", "baselines", "averages", "per_class", "confusion")
     assert tuple(found) == ("run", "split", "loss", *CLASSES, *more)
     assert (found["run"], found["split"], found["examples"]) == (str(run), split, examples)
     confusion = np.array(found["confusion"])
@@ -130,7 +130,7 @@ def test_a_data_set_that_has_changed(tmp_path: Path) -> None:
     config = write_regression(tmp_path, train=20, test=10)
     done("fit", config, "--runs-dir", tmp_path / "runs")
     found = done("eval", "--runs-dir", tmp_path / "runs", "--json").json
-    assert tuple(found) == ("run", "split", "loss", "mae", "r2", "examples", "intervals", "baselines")
+    assert tuple(found) == ("run", "split", "loss", "mae", "r2", "examples", "same_data", "intervals", "baselines")
     assert found["examples"] == 10
     said = dltrain("eval", "--runs-dir", tmp_path / "runs", "--split", "validation")
     remedy = "--split says which to take; data.validation: 0.2 in the config would cut one for the next training"

@@ -42,7 +42,8 @@ def test_a_run_is_what_it_says(words: list[Any], weights: list[int], rows: int, 
     found = done("verify", run.path, *words, "--json").json
     assert [kept["step"] for kept in found["weights"]] == weights and all(kept["equal"] for kept in found["weights"])
     assert found["rows"] == rows and found["differences"] == found["environment"] == []
-    assert "equal, bit for bit" in done("verify", run.path).out
+    assert done("verify", run.path).out.splitlines()[-1] == "verdict     equal, bit for bit"
+    assert found["verdict"] == "equal, bit for bit"
     assert files(run) == before, "it writes nothing"
 
 
@@ -61,6 +62,7 @@ def test_one_changed_weight_is_found(run: RunDir) -> None:
     try:
         said = dltrain("verify", run.path)
         assert said.code == 1 and said.errors == ["weights after step 4: differ by up to 1.0e-06 of the largest"]
+        assert said.out.splitlines()[-1] == f"verdict     different: {said.errors[0]}"
         assert dltrain("verify", run.path, "--from-step", 4).code == 1, "what follows from it differs"
     finally:
         (run.checkpoints / "step-00000004.safetensors").write_bytes(before)
@@ -72,6 +74,7 @@ def test_one_changed_row_is_found(run: RunDir) -> None:
     said = dltrain("verify", run.path)
     run.metrics.write_text(before)
     assert said.code == 1 and len(said.errors) == 1 and said.errors[0].startswith("loss of step 1 5: was 1")
+    assert said.out.splitlines()[-1] == f"verdict     different: {said.errors[0]}"
 
 
 @pytest.mark.parametrize(("change", "code"), [(1e-6, 0), (1e-3, 1)])
@@ -86,6 +89,8 @@ def test_another_environment_has_a_tolerance(change: float, code: int, run: RunD
         (run.checkpoints / "step-00000006.safetensors").write_bytes(before)
     assert said.code == code and "environment cpu: another one, now " in said.out
     assert "tolerance   6e-05" in said.out and "after step 4: equal" in said.out
+    verdict = said.out.splitlines()[-1]
+    assert verdict.startswith("verdict     different: weights" if code else "verdict     equal within the tolerance")
 
 
 def test_a_divergence_is_repeated(tmp_path: Path) -> None:

@@ -94,6 +94,36 @@ def test_fit_leaves_a_report(run: Path) -> None:
     assert (run / "report.html").stat().st_size < 1_000_000
 
 
+def headline_of_page(run: Path) -> list[tuple[str, str]]:
+    """Each figure of the headline with what it is and its note."""
+    done("report", run)
+    page = (run / "report.html").read_text()
+    return re.findall(r"<div><dd>(.*?)</dd><dt>(.*?)</span></dt></div>", page)
+
+
+def test_all_figures_of_the_headline_are_of_one_evaluation(tmp_path: Path) -> None:
+    """Of the weights that `eval` took, and of the data that it found."""
+    config = write_regression(tmp_path, train=40, validation=20, test=30)
+    words = ("optimizer={adam: {lr: 0.5}}", "train.epochs=12", "--runs-dir", tmp_path / "runs", "--json")
+    run = Path(done("fit", config, *words).json["run"])
+    losses = set()
+    for checkpoint in ("last", "best"):
+        found = done("eval", run, "--checkpoint", checkpoint, "--json").json
+        losses.add(short(found["loss"]))
+        (r2, about), (linear, beside), (loss, of), *_ = headline_of_page(run)
+        assert (r2, loss) == (short(found["r2"]), short(found["loss"])) and of.startswith("test loss")
+        assert f"30 examples, {checkpoint} weights, 95 %" in about
+        assert beside.startswith("linear model") and linear == short(found["baselines"]["linear"]["r2"])
+    assert len(losses) == 2, "nothing to tell last and best apart by"
+    write_regression(tmp_path, train=40, validation=20, test=7)
+    found = done("eval", run, "--json").json
+    (r2, about), (loss, of), *rest = headline_of_page(run)
+    assert (r2, loss) == (short(found["r2"]), short(found["loss"])) and of.startswith("test loss")
+    assert "7 examples, last weights, 95 %" in about and "other data than in the training, so no baselines" in of
+    assert not any("linear model" in what for _, what in rest)
+    assert "these are other data than in the training" in (run / "report.html").read_text()
+
+
 def test_the_graph_is_that_of_the_network(run: Path) -> None:
     """Every op and parameter in the order of the layers, in the page's colours."""
     (svg,) = re.findall(r'<svg[^>]*class="graph".*?</svg>', (run / "report.html").read_text(), re.S)

@@ -44,6 +44,14 @@ class Findings:
     differences: list[str] = field(default_factory=list)
     diverged: str | None = None
 
+    @property
+    def verdict(self) -> str:
+        """In words: equal, or the first thing that differs and how many more there are."""
+        if self.differences:
+            more = f", and {len(self.differences) - 1:,} more" if len(self.differences) > 1 else ""
+            return f"different: {self.differences[0]}{more}"
+        return "equal, bit for bit" if self.tolerance is None else "equal within the tolerance"
+
 
 def verify(
     job: Job, run: RunDir, threads: int, start: Checkpoint | None, steps: int | None, other_environment: bool

@@ -53,7 +53,7 @@ def evaluate(
     from dltrain.report.headline import headline_of
     from dltrain.report.record import believed, description_of
     from dltrain.run.find import find_run
-    from dltrain.spec import examples_of, restore
+    from dltrain.spec import cuts_of, examples_of, restore
     from dltrain.train.callbacks import scores
     from dltrain.train.error_analysis import analyse_errors, save_analysis
     from dltrain.train.parallel import ThreadPool
@@ -65,7 +65,9 @@ def evaluate(
     loader, same = examples_of(restored, split, data_dir or default_data_dir())
     console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {loader.size:,} examples")
     if not same:
-        console.warning(f"the {split} data are others than when {directory.path} was trained")
+        cut = split != "train" and cuts_of(spec).needs(split) == "train"
+        mixed = f"; cut anew from them, the {split} part may now hold examples of the training" if cut else ""
+        console.warning(f"the {split} data are others than when {directory.path} was trained{mixed}")
     pool = ThreadPool(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
@@ -76,17 +78,18 @@ def evaluate(
                 arguments = (restored.model, restored.loss, validation, pool, *sizes, spec.metrics, (), classes)
                 looked = looked.with_threshold(analyse_errors(*arguments))
     pool.close()
-    save_analysis(looked, directory, split, checkpoint)
-    with believed(directory):
-        baselines = description_of(directory).get("baselines", {}).get(split, {})
-    found = looked.found | {"split": split, "baselines": baselines}
-    order = (*METRICS, "examples", "intervals", "baselines", "averages", "per_class", "confusion", *CURVES)
+    save_analysis(looked, directory, split, checkpoint, same_data=same)
+    found = looked.found | {"split": split, "same_data": same}
+    if same:
+        with believed(directory):
+            found["baselines"] = description_of(directory).get("baselines", {}).get(split, {})
+    order = (*METRICS, "examples", "same_data", "intervals", "baselines", "averages", "per_class", "confusion", *CURVES)
     result = {"run": str(directory.path), "split": split} | {key: found[key] for key in order if key in found}
     if json:
         console.result_json(result)
         return
     console.result_text(f"{split}  {'  '.join(scores(found))}  ({found['examples']:,} examples)")
-    if headline := headline_of(found, baselines):
+    if headline := headline_of(found, found.get("baselines", {})):
         console.result_text(f"{split}  {headline}")
     if "curves" in found:
         drawn, threshold = found["curves"], found.get("threshold")

@@ -61,7 +61,8 @@ def verify(
     if found.differences and changed:
         console.info(f"this run was continued with other values of {', '.join(sorted(changed))}")
     if json:
-        console.result_json({"run": str(directory.path), **asdict(found), "environment": others})
+        about = {"run": str(directory.path), "verdict": found.verdict}
+        console.result_json({**about, **asdict(found), "environment": others})
     else:
         console.result_text(f"run         {directory.path}, steps {found.first + 1} to {found.last}")
         for line in others:
@@ -75,6 +76,7 @@ def verify(
             console.result_text(f"logs        {found.rows} rows compared")
         if found.diverged:
             console.result_text(f"diverged    as it did then: {found.diverged}")
+        console.result_text(f"verdict     {found.verdict}")
     if found.differences:
         shown = found.differences[:10]
         more = [f"and {len(found.differences) - 10} more differences"] if len(found.differences) > 10 else []

@@ -14,7 +14,8 @@ SIMPLE = {"accuracy": "always the most common class", "recall": "always the most
 @dataclass(frozen=True)
 class Headline:
     """key: the figure, as in the logs. interval: of 95 %. linear, simple: that of a linear model, and of always
-    answering the most common class or the mean. linear_examples: those that the linear model saw, where not all."""
+    answering the most common class or the mean. linear_examples: those that the linear model saw, where not all.
+    same_data: whether the examples are those that the run had; of others there is nothing to put beside it."""
 
     split: str
     key: str
@@ -24,6 +25,7 @@ class Headline:
     linear: float | None = None
     simple: float | None = None
     linear_examples: int | None = None
+    same_data: bool = True
 
     @property
     def name(self) -> str:
@@ -41,12 +43,15 @@ class Headline:
         of = f" of {self.linear_examples:,} examples" if self.linear_examples else ""
         beside = [f"a linear model{of} {figure_text(self.linear)}"] if self.linear is not None else []
         beside += [f"{self.simple_name} {figure_text(self.simple)}"] if self.simple is not None else []
+        if not self.same_data:
+            beside = [f"no baselines, for the {self.split} data are others than in the training"]
         return said + (f"; {', '.join(beside)}" if beside else "")
 
 
 def headline_of(found: Row, baselines: Row) -> Headline | None:
-    """found: an analysis of errors. baselines: those of its split. With rare classes it is balanced accuracy, the mean
-    of the classes' recalls, of which 1 / C is what any constant answer gets."""
+    """found: an analysis of errors. baselines: those of its split as it was in the training, which say nothing of other
+    data. With rare classes it is balanced accuracy, the mean of the classes' recalls, of which 1 / C is what any
+    constant answer gets."""
     counts = [row["examples"] for row in found.get("per_class", ()) if row["examples"]]
     rare = "accuracy" in found and len(counts) > 1 and max(counts) >= RARE * min(counts)
     keys = ("recall", "accuracy") if rare else ("accuracy", "r2", "f1_micro")
@@ -54,6 +59,9 @@ def headline_of(found: Row, baselines: Row) -> Headline | None:
     if key is None:
         return None
     interval = found.get("intervals", {}).get(key)
+    same_data = bool(found.get("same_data", True))
+    if not same_data:
+        baselines = {}
     linear = baselines.get("linear") or {}
     return Headline(
         found["split"],
@@ -64,4 +72,5 @@ def headline_of(found: Row, baselines: Row) -> Headline | None:
         linear.get(key),
         (baselines.get("simple") or {}).get(key),
         linear["examples"] if linear and linear["examples"] < linear["of"] else None,
+        same_data,
     )

@@ -53,20 +53,28 @@ def duration(seconds: float) -> str:
 
 
 def headline(record: Record) -> list[tuple[str, str, str]]:
-    """(value, what it is, note): the result of the best known split first, in what people compare."""
+    """(value, what it is, note): the result of the best known split first, in what people compare.
+
+    All figures of it are of one evaluation: the analysis of errors, where there is one of this split."""
     figures = []
     status = record.status
     split = next((s for s in ("test", "validation", "train") if s in status), None)
-    examples = record.description.get("data", {}).get("splits", {}).get(split, {}).get("examples")
     if split is not None:
-        note = f"{examples:,} examples" if examples else ""
-        found = status[split]
-        known = record.headline if record.headline and record.headline.split == split else None
+        if record.found.get("split") == split:
+            found, known = record.found, record.headline
+            note = f"{found['examples']:,} examples, {found['checkpoint']} weights"
+        else:
+            found, known = status[split], None
+            examples = record.description.get("data", {}).get("splits", {}).get(split, {}).get("examples")
+            note = f"{examples:,} examples" if examples else ""
         if known:
             figures += _with_chance(known, note)
         elif "accuracy" in found:
             figures.append((percent(found["accuracy"]), f"{split} accuracy", note))
-        figures.append((short(found["loss"]), f"{split} loss", "" if known or "accuracy" in found else note))
+        notes = [] if known or "accuracy" in found else [note]
+        if not found.get("same_data", True):
+            notes.append("other data than in the training, so no baselines")
+        figures.append((short(found["loss"]), f"{split} loss", ", ".join(notes)))
     if model := record.description.get("model"):
         figures.append((f"{model['total']:,}", "parameters", f"{len(model['layers'])} layers"))
     if record.epochs:

@@ -163,14 +163,15 @@ def test(job: Job, sink: Sink, pool: ThreadPool, between: Callable[[], None]) ->
         analysis = analysis.with_threshold(
             analyse_errors(job.model, job.loss, validation, pool, *sizes, job.metrics, (), classes, between)
         )
-    save_analysis(analysis, sink, split, "last")
+    save_analysis(analysis, sink, split, "last", same_data=True)
     return {key: analysis.found[key] for key in names if key in analysis.found} if split == "test" else None
 
 
-def save_analysis(analysis: ErrorAnalysis, sink: Sink, split: str, checkpoint: str) -> None:
-    """Keep what was found and the inputs of the mistakes. checkpoint: whose weights they are, "last" or "best"."""
+def save_analysis(analysis: ErrorAnalysis, sink: Sink, split: str, checkpoint: str, *, same_data: bool) -> None:
+    """Keep what was found and the inputs of the mistakes. checkpoint: whose weights they are, "last" or "best".
+    same_data: whether the examples are those that the run had, so that what it says of them holds here, too."""
     found, inputs = analysis_files(split)
-    sink.keep(found, to_json({"split": split, "checkpoint": checkpoint} | analysis.found))
+    sink.keep(found, to_json({"split": split, "checkpoint": checkpoint, "same_data": same_data} | analysis.found))
     sink.keep(inputs, save({"inputs": np.ascontiguousarray(analysis.inputs)}))
 
 
