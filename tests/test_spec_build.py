@@ -55,7 +55,7 @@ MISFITS = {
         "it must give (10,)"
     ),
     "data: digits\nmodel:\n  layers:\n  - flatten\n  - dense: 10\nloss: mse": (
-        "c.yaml:6:7  loss: mse is for numbers to predict, but digits has 10 classes"
+        "c.yaml:6:7  loss: mse is for numbers to predict, but digits has 10 classes; use cross_entropy"
     ),
     "data: digits\nmodel:\n  layers:\n  - flatten\n  - dense: 1\nloss: binary_cross_entropy": (
         "c.yaml:6:7  loss: binary_cross_entropy is for two classes, but digits has 10 classes; use cross_entropy"

@@ -167,6 +167,31 @@ def test_what_a_model_needs() -> None:
     ]
 
 
+MISSPELT = {
+    "data: digits\nmodel:\n  layrs: [relu]": [
+        "c.yaml:3:3  model.layrs: unknown key; did you mean 'layers'? allowed: input, activation, init, layers",
+        "c.yaml:3:3  model: 'layers' is missing; expected a list (each a layer)",
+    ],
+    "data: digits\nmodel: {layrs: [relu]}": [
+        "c.yaml:2:8  model: 'layers' is missing; expected a list (each a layer)",
+        "c.yaml:2:9  model.layrs: unknown key; did you mean 'layers'? allowed: input, activation, init, layers",
+    ],
+    "model:\n  inptu: [4]\n  layers: [relu]": [
+        "c.yaml:2:3  model: 'input' is missing; without `data` a model needs one, such as [28, 28, 1]",
+        "c.yaml:2:3  model.inptu: unknown key; did you mean 'input'? allowed: input, activation, init, layers",
+    ],
+    "modle:\n  layers: [relu]": [
+        f"c.yaml:1:1  modle: unknown key; did you mean 'model'? allowed: {TOP}",
+        "c.yaml:1:1  'model' is missing; expected settings (input, activation, init, layers)",
+    ],
+}
+
+
+@pytest.mark.parametrize("text, messages", MISSPELT.items(), ids=MISSPELT)
+def test_a_key_that_is_missing_because_it_is_misspelt(text: str, messages: list[str]) -> None:
+    assert problems_of(text) == messages
+
+
 def test_all_mistakes_at_once_in_the_order_of_the_file() -> None:
     text = """\
 seed: x

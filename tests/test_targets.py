@@ -157,12 +157,38 @@ def test_losses_that_do_not_suit(tmp_path: Path) -> None:
         ("[red, green]", "mse", "is for numbers to predict, but csv has 2 labels; use binary_cross_entropy"),
         ("[red, green]", "hinge", "hinge is for classes, but csv has 2 labels"),
         ("red", "cross_entropy", "csv has 1 numbers to predict; data.task: classification would"),
-        ("red, task: classification", "mse", "csv has 2 classes; data.task: regression would"),
+        ("red, task: classification", "mse", "csv has 2 classes; use cross_entropy"),
     ):
         data = f"type: csv, path: {path}, target: {target}"
         (tmp_path / "t.yaml").write_text(CONFIG.format(data=data, units=2, loss=loss, epochs=1))
         said = dltrain("validate", tmp_path / "t.yaml")
         assert said.code == 2 and message in said.err
+
+
+MANY = [f"{i}.5" for i in range(29)]
+DAYS = [f"2020-{month}-{day}" for month in (10, 11) for day in range(10, 25)]
+MISFITS = {  # cells of the target, what is said of it, the loss -> what is told and what is not
+    "a slip": ([*MANY, "abc"], "", "mse", "30 classes: {path}:31: column 'y' holds numbers, but also 'abc'; mend that"),
+    "no finite number": ([*MANY, "inf"], "", "mse", "{path}:31: column 'y' holds numbers, but also 'inf'; mend that"),
+    "dates": (DAYS, "", "mse", "30 classes: column 'y' holds dates such as '2020-10-10'; choose another data.target"),
+    "names": ([f"A{day}" for day in DAYS], "", "mse", "30 classes: column 'y' holds texts such as 'A2020-10-10'"),
+    "classes on purpose": ([*MANY, "3"], ", task: classification", "mse", "30 classes; use cross_entropy"),
+    "the default": ([*MANY, "3"], "", "", "cross_entropy is the default, `loss: mse` is for numbers"),
+    "numbers on purpose": ([*MANY, "3"], ", task: regression", "hinge", "has 1 numbers to predict; use mse"),
+    "a slip, by default": ([*MANY, "abc"], "", "", "{path}:31: column 'y' holds numbers, but also 'abc'; mend that"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_what_is_told_of_a_loss_that_does_not_suit(name: str, tmp_path: Path) -> None:
+    cells, task, loss, message = MISFITS[name]
+    path = table(tmp_path, x=np.arange(30), y=np.array(cells))
+    data = f"{{type: csv, path: {path}, target: y{task}}}"
+    text = f"data: {data}\nmodel: {{layers: [dense: 1]}}\n" + (f"loss: {loss}\n" if loss else "")
+    (tmp_path / "t.yaml").write_text(text)
+    said = dltrain("validate", tmp_path / "t.yaml")
+    assert said.code == 2 and message.format(path=path) in said.err
+    assert "data.task: regression" not in said.err
 
 
 # Numbers for which float32 has too few digits

@@ -1,7 +1,7 @@
 """Dates and times as numbers: days since 1970, and the parts that repeat."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,6 +31,13 @@ def date_order(texts: Collection[str]) -> str | None:
     if len(fitting) > 1 and any(read_date(text, fitting[0]) != read_date(text, fitting[1]) for text in texts):
         raise AmbiguousDates(next(iter(texts)))
     return fitting[0] if fitting else None
+
+
+def likely_order(counts: Mapping[str, int]) -> tuple[str, int]:
+    """The order in which most texts are dates, and how many are. counts: how often each text is there."""
+    fitting = {order: sum(n for text, n in counts.items() if read_date(text, order)) for order in ORDERS}
+    order = max(fitting, key=fitting.__getitem__)
+    return order, fitting[order]
 
 
 def read_date(text: str, order: str) -> datetime | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.cells import Cells, Table, number_text
 from dltrain.data.columns import ZEROS_FIRST, Column, in_order, pasted, without_case
-from dltrain.data.dates import AmbiguousDates, date_order, read_date, turning
+from dltrain.data.dates import AmbiguousDates, date_order, likely_order, read_date, turning
 from dltrain.data.encode import days_of, words_of
 from dltrain.data.number_format import PLAIN
 
@@ -20,6 +20,7 @@ ColumnType = Literal["number", "category", "date", "day/month/year", "month/day/
 DAY_ORDERS = ("day/month/year", "month/day/year")
 MOST_CATEGORIES = 1000
 MOST_WORDS = 1000  # that a column of text becomes, the most frequent ones
+MOST = 0.9  # of the cells that are there: a column of dates or numbers in which the others are slips
 FEW = 10  # different texts are categories however few rows there are
 CODE_LENGTH = 3  # digits from which on numbers of one length, some with a 0 first, are codes such as 01067
 IDENTIFIER = re.compile(
@@ -55,6 +56,17 @@ def described(table: Table, name: str, asked: ColumnType | None, missing: Collec
     return look.guessed()
 
 
+def no_numbers(table: Table, name: str, missing: Collection[str]) -> str:
+    """What a column holds that cannot be predicted as a number; nothing where all are numbers."""
+    look = _Look(table, name, missing)
+    return look.no_number() or look.no_numbers()
+
+
+def no_number(table: Table, name: str, missing: Collection[str]) -> str:
+    """Which cell of a column is none where most are, for a message; nothing for other columns."""
+    return _Look(table, name, missing).no_number()
+
+
 class _Look:
     """A column under examination. texts: the different ones that are neither numbers nor missing."""
 
@@ -72,26 +84,66 @@ class _Look:
         found: Array = np.unique(self.cells.values[~np.isnan(self.cells.values) & ~self.gaps])
         return found
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each of the texts is there."""
+        if self.cells.codes is None:
+            return {}
+        rows = np.bincount(self.cells.codes[self.cells.codes >= 0], minlength=len(self.cells.texts)).tolist()
+        every = dict(zip(self.cells.texts, rows, strict=True))
+        return {text: every[text] for text in self.texts}
+
     def place(self, text: str) -> str:
         row = int(np.flatnonzero(self.cells.where(text))[0])
         return f"{self.table.path}:{self.table.lines[row]}"
+
+    def mixed(self, kind: str, odd: str) -> str:
+        """The start of a message about a cell in a column that holds something else."""
+        return f"{self.place(odd)}: {self.here} holds {kind}, but also {odd!r}; mend that, or say"
+
+    def unknown(self, odd: str) -> str:
+        return f"data.missing_values: [{pasted(odd)}, …] if that means that nothing is known"
+
+    def no_date(self) -> str | None:
+        """The first cell that is none where most are; None for other columns."""
+        order, dates = likely_order(self.counts)
+        if not MOST * self.present <= dates < self.present:
+            return None
+        fits = np.array([*(read_date(text, order) is not None for text in self.cells.texts), False])  # -1: a number
+        return self.cells.text(int((~self.gaps & ~fits[self.cells.codes]).argmax()))
+
+    def no_number(self) -> str:
+        if not MOST * self.present <= self.present - sum(self.counts.values()) < self.present:
+            return ""
+        return f"{self.mixed('numbers', self.texts[0])} {self.unknown(self.texts[0])}"
+
+    def no_numbers(self) -> str:
+        if not self.texts:
+            return ""
+        order, dates = likely_order(self.counts)
+        kind = "dates" if dates >= MOST * self.present else "texts"
+        first = next(text for text in self.texts if kind == "texts" or read_date(text, order))
+        return f"{self.here} holds {kind} such as {first!r}; choose another data.target, or use cross_entropy"
 
     def guessed(self) -> Described:
         odd = [text for text in self.texts if not ZEROS_FIRST.fullmatch(text)]
         if not odd:
             return self._numbers_or_codes()
-        if len(odd) < len(self.texts) or len(self.numbers):
-            name = pasted(self.name)
+        name = pasted(self.name)
+        if (text := self.no_date()) is not None:
             raise Faulty(
-                f"{self.place(odd[0])}: {self.here} holds numbers, but also {odd[0]!r}; mend that, or say "
-                f"data.categorical: [{name}] if all of them stand for categories, or data.missing_values: "
-                f"[{pasted(odd[0])}, …] if that means that nothing is known"
+                f"{self.mixed('dates', text)} {self.unknown(text)}, or data.columns: {{{name}: category}} (or text) if "
+                f"the others are not to be read as dates either"
+            )
+        if len(odd) < len(self.texts) or len(self.numbers):
+            raise Faulty(
+                f"{self.mixed('numbers', odd[0])} data.categorical: [{name}] if all of them stand for categories, or "
+                f"{self.unknown(odd[0])}"
             )
         try:
             if order := date_order(self.texts):
                 return Described(self.date(order))
         except AmbiguousDates as error:
-            name = pasted(self.name)
             raise Faulty(
                 f"{self.place(str(error))}: {self.here} holds dates such as {str(error)!r}; say which is the day: "
                 f"data.columns: {{{name}: day/month/year}} or {{{name}: month/day/year}}"
@@ -154,7 +206,7 @@ class _Look:
             first = self.cells.text(int(np.flatnonzero(~np.isnan(self.cells.values) & ~self.gaps)[0]))
             raise Faulty(f"{self.table.path}: {self.here} should be a date, not {first!r}")
         try:
-            order = order or date_order(self.texts) or "year-month-day"
+            order = order or date_order(self.texts) or likely_order(self.counts)[0]
         except AmbiguousDates as error:
             raise Faulty(
                 f"{self.place(str(error))}: {self.here}: in {str(error)!r} which is the day? say day/month/year or "

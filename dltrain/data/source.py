@@ -152,6 +152,11 @@ class Source(ABC):
         return False
 
     @property
+    def no_numbers(self) -> str:
+        """What the targets hold that cannot be predicted as numbers, for a message; nothing where that is not known."""
+        return ""
+
+    @property
     def columns(self) -> tuple[Column, ...] | None:
         """What the columns of a table are, for `predict` to read another one; None for other data."""
         return None

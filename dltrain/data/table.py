@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.cells import DELIMITERS, MISSING, Table, listed, number_text
 from dltrain.data.columns import Column, in_order, without_case
-from dltrain.data.describe import ColumnType, Described, Faulty, described
+from dltrain.data.describe import ColumnType, Described, Faulty, described, no_number, no_numbers
 from dltrain.data.encode import encoded, facts, numbers, places_of
 from dltrain.data.number_format import NumberFormat
 from dltrain.data.source import SOURCES, Source, Split, narrowed
@@ -97,6 +97,10 @@ class Csv(Source):
     @property
     def multilabel(self) -> bool:
         return self._labels is not None
+
+    @property
+    def no_numbers(self) -> str:
+        return no_numbers(self._train, self.targets[0], self.missing_values)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -263,6 +267,8 @@ class Csv(Source):
             yield f"{where} is {self.classes[0]!r} in all rows: there is nothing to tell apart"
         elif len(self.classes) > max(20, len(self._train) / 2):
             yield f"{where} holds {len(self.classes):,} classes in {len(self._train):,} rows: too few of each to learn"
+            if self.task == "auto" and (slip := no_number(self._train, name, self.missing_values)):
+                yield slip
 
     @cached_property
     def _labels(self) -> tuple[str, ...] | None:

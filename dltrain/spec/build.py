@@ -102,6 +102,12 @@ def _remedy(spec: RunSpec, source: Source) -> str:
     assert spec.data
     if source.multilabel:
         return "; use binary_cross_entropy"
-    if "task" not in spec.data.settings:
-        return ""
-    return f"; data.task: {'classification' if source.classes is None else 'regression'} would take them otherwise"
+    task = spec.data.settings.get("task")
+    if source.classes is not None:
+        held = source.no_numbers if task == "auto" else ""
+        return f": {held}" if held else "; use cross_entropy"
+    if not spec.nodes.says("loss"):
+        return "; cross_entropy is the default, `loss: mse` is for numbers"
+    if task == "auto" and source.outputs == 1:
+        return "; data.task: classification would take them otherwise"
+    return "; use mse"

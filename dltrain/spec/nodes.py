@@ -138,21 +138,28 @@ def allowed(word: str, known: Iterable[str]) -> str:
 
 
 class Problems:
-    """The mistakes found so far, at most one for each position; the first that is found there wins."""
+    """The mistakes found so far, at most one of each setting at a position: a block of settings stands where its first
+    one does. The first that is found wins, and is the only one where it is about no setting."""
 
     def __init__(self) -> None:
-        self._lines: dict[Place, str] = {}
+        self._lines: dict[tuple[Place, str], str] = {}
 
     def add(self, place: Place, path: str, what: str) -> None:
         """Raises ConfigError when there are so many that nobody would read on."""
         if len(self._lines) >= MOST_PROBLEMS:
             raise ConfigError([*self, f"{place.source}  holds more mistakes; these are the first {MOST_PROBLEMS}"])
-        self._lines.setdefault(place, on_one_line(f"{place}  {path}: {what}" if path else f"{place}  {what}"))
+        if (place, "") not in self._lines:
+            line = on_one_line(f"{place}  {path}: {what}" if path else f"{place}  {what}")
+            self._lines.setdefault((place, path), line)
 
     def __iter__(self) -> Iterator[str]:
         """In the order of the file; overrides and flags after it."""
-        places = sorted(self._lines, key=lambda place: (place.line == 0, place.line, place.line and place.column))
-        yield from (self._lines[place] for place in places)
+
+        def key(found: tuple[Place, str]) -> tuple[bool, int, int]:
+            place = found[0]
+            return place.line == 0, place.line, place.line and place.column
+
+        yield from (self._lines[found] for found in sorted(self._lines, key=key))
 
     def raise_any(self) -> None:
         if self._lines:

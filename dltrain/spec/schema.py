@@ -64,7 +64,8 @@ def validate(root: Mapping, problems: Problems) -> dict[str, Any]:
     try:
         config = config_model(tuple(map(tuple, REGISTRIES))).model_validate(plain(root))
     except ValidationError as error:
-        for found in error.errors(include_url=False, include_context=False, include_input=False):
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        for found in sorted(errors, key=lambda found: found["type"] == "missing"):  # after the slip that is why
             problems.add(*explain(root, list(found["loc"])))
         return {}
     return {key: realise(getattr(config, key), key) for key in type(config).model_fields}
