@@ -196,7 +196,8 @@ def test_a_smoke_run_stays_one(tmp_path: Path) -> None:
     result = done("fit", "digits_cnn", "--smoke", "--runs-dir", tmp_path, "--json").json
     run = RunDir(Path(result["run"]))
     run.update_status(status="running")
-    assert done("fit", "--resume", run.path, "--json").json == result
+    said = done("fit", "--resume", run.path, "--json")
+    assert said.json == result and "a smoke run of 2 batches an epoch, continues after step 2" in said.err
     assert json.loads((run.path / "status.json").read_bytes())["smoke"] is True
 
 

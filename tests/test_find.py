@@ -114,6 +114,18 @@ def test_a_name_means_the_newest_of_it_and_a_line_says_so(runs: Path, caplog: py
         find_run("igits", runs)
 
 
+def test_a_smoke_run_is_told_unless_its_path_was_written(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    smoke, whole = runs / "20260102-000000-cifar", runs / "20260101-100000-digits"
+    for run, status in ((smoke, {"status": "done", "smoke": True}), (whole, {"status": "done"})):
+        (run / "status.json").write_text(json.dumps(status))
+    for text, what in (("cifar", "'cifar'"), (smoke.name, f"{smoke.name!r}"), (None, "the newest run")):
+        assert find_run(text, runs).path == smoke
+        assert caplog.messages == [f"{what}, {smoke}, is of --smoke: two batches, perhaps of made-up data"]
+        caplog.clear()
+    assert find_run("digits", runs).path == whole and find_run(str(smoke), runs).path == smoke
+    assert not caplog.messages
+
+
 # --- beside groups ---------------------------------------------------------------------------------------------------
 
 FIRST = "20260103-000000-digits"

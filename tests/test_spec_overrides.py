@@ -46,6 +46,16 @@ CHANGES = [
     ("model.layers.conv1.kernel=[3, 5]", "model.layers.0.kernel", [3, 5]),
     ("model.layers.conv1.init.type=zeros", "model.layers.0.init", {"type": "zeros"}),
     ("model.layers.1=relu", "model.layers.1", {"type": "relu", "name": "relu1", "from": None}),
+    ("model.layers.0.conv.channels=64", "model.layers.0.channels", 64),  # as it is written in the file
+    ("model.layers[0].conv.init.type=zeros", "model.layers.0.init", {"type": "zeros"}),
+    ("model.layers.second.conv.channels=64", "model.layers.1.channels", 64),
+    ("+model.layers.0.conv.groups=2", "model.layers.0.groups", 2),
+    ("~model.layers.3.dense.activation", "model.layers.3.activation", "relu"),
+    ("model.layers.3.dense=7", "model.layers.3.units", 7),
+    ("data.augment.0.flip.probability=0.25", "data.augment", [{"type": "flip", "probability": 0.25}]),
+    ("data.digits.validation=9", "data.validation", 9),
+    ("optimizer.adam.lr=2", "optimizer.lr", 2.0),
+    ("optimizer.adam={lr: 2}", "optimizer.lr", 2.0),
     ("model.activation=tanh", "model.layers.0.activation", "tanh"),
     ("+model.layers.2=relu", "model.layers.2.type", "relu"),
     ("+model.layers.4={dropout: 0.5}", "model.layers.4.rate", 0.5),
@@ -70,6 +80,23 @@ def test_changes(override: str, path: str, value: object) -> None:
     assert at(read(override), path) == value
 
 
+def test_a_type_that_is_called_like_a_setting_of_its_own() -> None:
+    first = "optimizer={momentum: {lr: 1}}"
+    for path in ("optimizer.momentum", "optimizer.momentum.momentum"):
+        assert at(read(first, f"{path}=0.3"), "optimizer") == {"type": "momentum", "lr": 1.0, "momentum": 0.3}
+    assert at(read(first, "optimizer.momentum.lr=0.5"), "optimizer.lr") == 0.5
+
+
+def test_the_type_in_the_path_of_a_layer_that_is_repeated() -> None:
+    spec = read("+model.layers.2={repeat: {times: 2, layers: [{conv: 4}]}}", "model.layers.2.repeat.times=3")
+    assert str(spec.resolved()["model"]).count("'channels': 4") == 3
+
+
+def test_a_layer_that_is_called_like_the_type_of_its_container() -> None:
+    spec = read("+model.layers.3={chain: {layers: [{dense: {units: 3, name: chain}}]}}", "model.layers.3.chain.units=5")
+    assert at(spec, "model.layers.3.layers.0.units") == 5
+
+
 def test_later_overrides_see_what_earlier_ones_did() -> None:
     spec = read(
         "model.layers=[{conv: 4}]", "model.layers.conv1.channels=6", "+model.layers.1=flatten", "seed=1", "seed=2"
@@ -85,6 +112,10 @@ REFUSED = {
     "optimizer.lr=fast": "optimizer.lr: expected a number above 0, got 'fast'",
     "optimizer.momentum=0.9": (
         "optimizer.momentum: unknown key; adam's is beta1; the optimizers momentum and nesterov have a key `momentum`"
+    ),
+    "model.layers.0.dense.units=3": (
+        "model.layers[0].conv.dense: unknown key; allowed: type, channels, kernel, stride, padding, dilation, groups, "
+        "activation, init, bias, trainable, penalty, name, from"
     ),
     "train.epoch=3": f"train.epoch: unknown key; did you mean 'epochs'? allowed: {TRAIN}",
     "nope.a.b=3": (

@@ -259,3 +259,23 @@ def test_rows_that_are_left_out_are_counted_everywhere(tmp_path):
     found = dltrain("check", config, "--json").json["findings"]
     (reading,) = [finding for finding in found if finding["check"] == "reading"]
     assert reading["status"] == "warned" and note in reading["advice"] and reading["values"]["notes"] == [note]
+
+
+@pytest.mark.parametrize("targets", [("price",), ("price", "size")])
+def test_numbers_predicted_have_the_names_of_their_columns(targets: tuple[str, ...], tmp_path: Path) -> None:
+    table = written(tmp_path, SMALL.replace(",,a", ",7,a").replace(",,", ",3,").replace("?", "4"))
+    (tmp_path / "net.yaml").write_text(
+        f"data: {{type: csv, path: {table}, target: [{', '.join(targets)}], task: regression}}\n"
+        f"model: {{layers: [dense: {{units: {len(targets)}, activation: none}}]}}\nloss: mse\ntrain: {{epochs: 1}}\n"
+    )
+    done("fit", tmp_path / "net.yaml", "--runs-dir", tmp_path / "runs")
+    words = ("predict", table, "--runs-dir", tmp_path / "runs")
+    for row in done(*words, "--json").json["predictions"]:
+        assert row["predicted"] == dict(zip(targets, row["values"], strict=True))
+    assert done(*words).out.splitlines()[0].split() == ["input", *targets]
+    for name in ("out.csv", "out.jsonl"):
+        done(*words, "--keep", "price", "--output", tmp_path / name)
+    header, first, *_ = csv.reader((tmp_path / "out.csv").read_text().splitlines())
+    assert header == ["input", "price", "predicted price", *targets[1:]] and float(first[1]) == 10
+    line = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    assert list(map(float, first[2:])) == list(line["predicted"].values()) == line["values"]

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.check.finding import Finding, judged
+from dltrain.check.finding import Finding, judged, skipped
 from dltrain.check.subject import Subject
-from dltrain.metrics.uncertainty import wilson
+from dltrain.metrics.uncertainty import Z, wilson
 
 Array = Any
 SHOWN = 20  # columns
@@ -15,6 +15,7 @@ MOST_NAMED = 5  # inputs in a message
 SAMPLE = 4096  # examples whose range is looked at
 FEW = 50  # examples of a part whose figures chance moves by more than 15 %
 CERTAIN, MOST_CERTAIN = 0.999, 50  # share of the target's spread that an input tells; of examples at least
+FEW_LABELS = 200  # training examples; of fewer, chance decides how many neighbours agree
 NEIGHBOURS, ASKED = 4000, 500  # examples among which the nearest ones are looked for, and for how many
 
 
@@ -95,7 +96,7 @@ def layout(subject: Subject) -> Finding:
     """Pictures come as height, width, channels; other tools keep channels first."""
     shape = subject.job.model.in_shape
     if len(shape) != 3:
-        return Finding("layout", "passed", "the inputs are no pictures")
+        return skipped("layout", "the inputs are no pictures")
     height, width, channels = shape
     square = width == channels or height == 3
     return judged(
@@ -116,8 +117,7 @@ def parts(subject: Subject) -> Finding:
     found = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
     few = {split: size for split, size in sizes.items() if split != "train" and size < FEW}
     split = min(few, key=lambda key: few[key], default="")
-    low, high = wilson(round(0.9 * few[split]), few[split]) if split else (0.0, 0.0)
-    said = f"of {few.get(split, 0)} {split} examples an accuracy of 90 % may be {low:.0%} to {high:.0%}"
+    said = f"of {few[split]} {split} examples {_uncertain(subject, few[split])}" if split else ""
     return judged(
         "parts",
         found,
@@ -125,12 +125,25 @@ def parts(subject: Subject) -> Finding:
     )
 
 
+def _uncertain(subject: Subject, examples: int) -> str:
+    """What chance may do to a figure of so many examples, with 95 %.
+
+    The standard deviation of n normal errors has a relative standard error of 1 / sqrt(2 n).
+    """
+    if subject.job.preprocessing.classes is None:
+        return f"a root mean square error may be {Z / (2 * examples) ** 0.5:.0%} off by chance"
+    low, high = wilson(round(0.9 * examples), examples)
+    return f"an accuracy of 90 % may be {low:.0%} to {high:.0%}"
+
+
 def leaks(subject: Subject) -> Finding:
     """No single input should tell the target all but perfectly: often it was made from it, and will not be there when
     the network is asked."""
     order = subject.shuffled[:SAMPLE]
-    if len(subject.job.model.in_shape) != 1 or len(order) < MOST_CERTAIN:
-        return Finding("leaks", "passed", "looked at for columns and 50 examples at least")
+    if len(subject.job.model.in_shape) != 1:
+        return skipped("leaks", "the inputs are no columns")
+    if len(order) < MOST_CERTAIN:
+        return skipped("leaks", f"needs {MOST_CERTAIN} training examples, there are {len(order)}")
     x = np.concatenate(list(subject.inputs("train", order))).astype(np.float64)
     y = subject.train.targets()[order]
     y = np.eye(int(y.max()) + 1)[y] if subject.class_names is not None else y.astype(np.float64)
@@ -159,8 +172,10 @@ def labels(subject: Subject) -> Finding:
     """
     names = subject.class_names
     targets = subject.train.targets()
-    if names is None or len(targets) < 200:
-        return Finding("labels", "passed", "looked at for classes and 200 examples at least")
+    if names is None:
+        return skipped("labels", "needs examples of one class each")
+    if len(targets) < FEW_LABELS:
+        return skipped("labels", f"needs {FEW_LABELS} training examples, there are {len(targets)}")
     order = subject.shuffled[: NEIGHBOURS + ASKED]
     asked = min(ASKED, len(order) // 2)
     x = np.concatenate(list(subject.inputs("train", order))).reshape(len(order), -1)

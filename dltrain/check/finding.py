@@ -4,13 +4,14 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
-Status = Literal["passed", "warned", "failed"]
+Status = Literal["passed", "warned", "failed", "skipped"]
 WEIGHTS = "look at model.init: he_normal suits relu, glorot_uniform suits tanh and sigmoid"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table. found: what was measured; advice: what to do about it; values: the same for programs."""
+    """One line of the table. found: what was measured, or why nothing was; advice: what to do about it; values: the
+    same for programs."""
 
     check: str
     status: Status
@@ -30,6 +31,11 @@ def judged(check: str, found: str, *problems: tuple[bool, Status, str], **values
         if there:
             return Finding(check, status, found, advice, values)
     return Finding(check, "passed", found, "", values)
+
+
+def skipped(check: str, reason: str) -> Finding:
+    """Nothing was looked at, so nothing is promised. reason: `needs pictures`."""
+    return Finding(check, "skipped", f"not looked at: {reason}")
 
 
 def _finite(value: Any) -> Any:

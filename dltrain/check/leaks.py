@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from dltrain.check.alike import nearly_equal, thumbnails
-from dltrain.check.finding import Finding, Status, judged
+from dltrain.check.finding import Finding, Status, judged, skipped
 from dltrain.check.subject import Subject
 
 Array = Any
 MOST = 60_000  # examples of a split that are looked at
 SMALLEST = 12  # pixels of a side: of smaller pictures too many are alike
 TOLD = 3  # examples that are named
+ALONE = "needs another part beside the training part"
 TRAINED = "what was trained on tests nothing: take these examples out of one of the two"
 
 
@@ -28,6 +29,8 @@ class Seen:
 
 def duplicates(subject: Subject) -> Finding:
     """No test or validation example may also be a training example, and equal inputs must have equal labels."""
+    if not _others(subject) and subject.class_names is None:
+        return skipped("duplicates", ALONE)
     first: dict[bytes, int] = {}
     labels = defaultdict(list)
     trained = seen(subject, "train").fingerprints
@@ -39,11 +42,12 @@ def duplicates(subject: Subject) -> Finding:
         keys = seen(subject, split).fingerprints
         shares[split] = sum(key in first for key in keys) / len(keys)
         pairs += [(split, index, first[key]) for index, key in enumerate(keys) if key in first]
+    again = ", ".join(f"{share:.2%} of {split}" for split, share in sorted(shares.items())) or "no other split"
+    found = f"also in the training part: {again}{_named(pairs)}"
     clash = 0
     if subject.class_names is not None:
-        clash = sum(len(found) for found in labels.values() if len(set(found)) > 1)
-    again = ", ".join(f"{share:.2%} of {split}" for split, share in sorted(shares.items())) or "no other split"
-    found = f"also in the training part: {again}{_named(pairs)}; {clash:,} training examples equal one of another class"
+        clash = sum(len(given) for given in labels.values() if len(set(given)) > 1)
+        found += f"; {clash:,} training examples equal one of another class"
     # A few numbers may well be equal by chance; two photographs are not.
     bad: Status = "failed" if len(subject.job.model.in_shape) == 3 else "warned"
     worst = max(shares.values(), default=0.0)
@@ -62,7 +66,9 @@ def near_duplicates(subject: Subject) -> Finding:
     """Nor may a picture be one of the training part that was saved again, made brighter or smaller."""
     train, shares, pairs = seen(subject, "train"), {}, []
     if train.thumbnails is None:
-        return Finding("near_duplicates", "passed", f"looked for among pictures of {SMALLEST} pixels and more")
+        return skipped("near_duplicates", f"needs pictures of {SMALLEST} pixels a side at least")
+    if not _others(subject):
+        return skipped("near_duplicates", ALONE)
     known = set(train.fingerprints)
     for split in _others(subject):
         other = seen(subject, split)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import to_host
-from dltrain.check.finding import WEIGHTS, Finding, judged
+from dltrain.check.finding import WEIGHTS, Finding, judged, skipped
 from dltrain.check.subject import LayerTrace, Subject, rms
 from dltrain.nn import Join, shape_text
 from dltrain.nn.summary import summarise
@@ -101,7 +101,7 @@ def activations(subject: Subject) -> Finding:
     if traces and not traces[-1].output.any():
         traces.pop()
     if not traces:
-        return Finding("activations", "passed", "no layer but one that starts at 0")
+        return skipped("activations", "no layer but one that starts at 0")
     rows = [(t.layer.name, float(t.output.mean()), _spread(t)) for t in traces]
     text = ", ".join(f"{name} {mean:.2g} ± {spread:.2g}" for name, mean, spread in rows)
     spreads = [spread for _, _, spread in rows]
@@ -162,7 +162,7 @@ def gradient_depth(subject: Subject) -> Finding:
     """
     norms = {t.layer.name: float(np.linalg.norm(t.gradient)) for t in subject.trace.layers if t.layer.parameters}
     if not norms:
-        return Finding("gradient_depth", "passed", "no layer has parameters")
+        return skipped("gradient_depth", "no layer has parameters")
     (first, at_first), *_, (last, at_last) = [*norms.items(), *norms.items()]
     ratio = at_first / at_last if at_last > 0 else float("nan")
     vanish = f"the first layers hardly learn: use relu or fewer layers; {WEIGHTS}"
@@ -193,7 +193,7 @@ def first_update(subject: Subject) -> Finding:
         if size := rms(to_host(parameter.data)):
             ratios[name] = rms(to_host(w[name] - parameter.data)) / size
     if not ratios:
-        return Finding("first_update", "passed", "there are no weights, or they start at 0")
+        return skipped("first_update", "there are no weights, or they start at 0")
     name = max(ratios, key=lambda key: (np.isnan(ratios[key]), ratios[key]))
     lr = job.optimizer.lr
     return judged(

@@ -1,7 +1,7 @@
 """`dltrain check CONFIG`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -37,6 +37,7 @@ def check(
     Exit code 1 if anything failed.
     """
     from dltrain.check import Subject, run_checks
+    from dltrain.check.finding import Status
     from dltrain.errors import ConfigError
 
     if backends:
@@ -58,7 +59,7 @@ def check(
 
         write_picture(samples, sample_grid(subject.job, subject.step_key))
         console.info(f"wrote {samples}")
-    count = {status: sum(f.status == status for f in findings) for status in ("passed", "warned", "failed")}
+    count = {status: sum(f.status == status for f in findings) for status in get_args(Status)}
     if json:
         console.result_json({**count, "findings": [finding.to_json() for finding in findings]})
     else:

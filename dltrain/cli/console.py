@@ -128,7 +128,7 @@ def result_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     out.print(table)
 
 
-MARKS = {"passed": "green", "warned": "yellow", "failed": "bold red"}
+MARKS = {"passed": "green", "warned": "yellow", "failed": "bold red", "skipped": "dim"}
 
 
 def result_finding(name: str, status: str, found: str, advice: str) -> None:

@@ -195,7 +195,8 @@ def _announce(training: "Training", is_first: bool) -> None:
     elif training.resumed:
         after = training.checkpoint and f"after step {training.checkpoint.position.step:,}"
         left = f", with nothing left to train: {training.ended_by}" if training.ended_by else ""
-        console.info(f"run {run.path} continues {after or 'from the start: it has no checkpoint yet'}{left}")
+        what = ", a smoke run of 2 batches an epoch," if run.last_status().get("smoke") is True else ""
+        console.info(f"run {run.path}{what} continues {after or 'from the start: it has no checkpoint yet'}{left}")
         if training.schedule and not training.ended_by:
             console.info(training.schedule)
         if training.environment:

@@ -71,6 +71,8 @@ def predict(
     try:
         restored = restore(directory, checkpoint, device)
         learned, size = restored.checkpoint.preprocessing, restored.spec.train.batch_size
+        target = restored.spec.data.settings.get("target") if restored.spec.data else None
+        targets = [target] if isinstance(target, str) else list(target or [])
         files, notes = find_given(words, learned)
         for note in notes:
             console.warning(note)
@@ -84,7 +86,8 @@ def predict(
                     problem = "the network's output is not finite; is this in the units of its training data?"
                     failed.add(DataError(f"{name}: {problem}"))
                     continue
-                row = {"input": name, "kept": dict(zip(keep or [], kept, strict=True))} | _answer(found, learned)
+                row = {"input": name, "kept": dict(zip(keep or [], kept, strict=True))}
+                row |= _answer(found, learned, targets)
                 answered += 1
                 for place in answers:
                     place.add(row)
@@ -131,9 +134,11 @@ def _read(
         yield given
 
 
-def _answer(output: Any, learned: "Preprocessing") -> dict[str, Any]:
+def _answer(output: Any, learned: "Preprocessing", targets: list[str]) -> dict[str, Any]:
+    """targets: the columns of a table that are predicted; none where the data set has no names for them."""
     if learned.classes is None:
-        return {"values": [float(value) for value in learned.target_units(output)]}
+        values = [float(value) for value in learned.target_units(output)]
+        return {"values": values} | ({"predicted": dict(zip(targets, values, strict=True))} if targets else {})
     probabilities = dict(zip(learned.classes, map(float, output), strict=True))
     if learned.multilabel:
         return {"class": "; ".join(n for n, p in probabilities.items() if p > 0.5), "probabilities": probabilities}

@@ -14,7 +14,8 @@ Row = dict[str, Any]
 
 
 class Answers(ABC):
-    """Takes rows {"input", "kept", "class" and "probabilities" or "values"}."""
+    """Takes rows {"input", "kept", "class" and "probabilities" or "values"}; with "predicted", values by name, where
+    the data set has names."""
 
     @abstractmethod
     def add(self, row: Row) -> None: ...
@@ -104,7 +105,8 @@ class Written(Answers):
 
 def _head(row: Row, probabilities: Any) -> list[str]:
     if "values" in row:
-        return ["input", *row["kept"], *(f"value{i}" for i in range(len(row["values"])))]
+        names = row.get("predicted") or [f"value{i}" for i in range(len(row["values"]))]
+        return ["input", *row["kept"], *(f"predicted {name}" if name in row["kept"] else name for name in names)]
     return ["input", *row["kept"], "class", *probabilities]
 
 

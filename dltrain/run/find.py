@@ -17,7 +17,8 @@ log = logging.getLogger("dltrain")
 
 def find_run(text: str | None, runs: Path) -> RunDir:
     """A path; a run's name, with its date or without (the newest of that name); a part of it that fits no other; or
-    `latest`, as None, for the newest of all. Raises RunError.
+    `latest`, as None, for the newest of all. Whoever did not write the path is told where it is a smoke run. Raises
+    RunError.
     """
     if text is None or text == "latest":
         known = all_runs(runs)
@@ -34,8 +35,9 @@ def find_run(text: str | None, runs: Path) -> RunDir:
         run = RunDir(only)
     run.require_own_files()
     with suppress(RunError):
-        if text in (None, "latest") and run.status().get("smoke"):
-            log.warning(f"the newest run, {run.path}, is of --smoke: two batches, perhaps of made-up data")
+        if (text is None or run.path != Path(text)) and run.status().get("smoke"):
+            what = "the newest run" if text in (None, "latest") else f"{text!r}"
+            log.warning(f"{what}, {run.path}, is of --smoke: two batches, perhaps of made-up data")
     return run
 
 

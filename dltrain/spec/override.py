@@ -12,7 +12,8 @@ from dltrain.spec.reader import read_value
 @dataclass(frozen=True)
 class Override:
     """text: `a.b=v` sets a key that the schema knows, `+a.b=v` adds one that the config does not hold yet or puts
-    an entry into a list, `~a.b` removes one. Entries of a list are named by number, layers by name too.
+    an entry into a list, `~a.b` removes one. Entries of a list are named by number, layers by name too. As in the short
+    form, the type may stand before the settings: `optimizer.adam.lr`, `model.layers.0.dense.units`.
     label: what the user typed, where that was a flag such as `--seed`."""
 
     text: str
@@ -56,11 +57,18 @@ def apply(root: Mapping, override: Override, settle: Callable[[], object], probl
 
 def _walk(node: Node, path: list[str], create_at: Place | None = None) -> Node:
     for key in path:
+        if _is_type(node, key) and not isinstance(step(node, key), Mapping | Sequence):
+            continue
         _check_container(node, key)
         if create_at and isinstance(node, Mapping) and not node.holds(key) and not entry_of(node, key):
             node.put(key, create_at, Mapping(create_at))
         node = step(node, key) or _refuse(node, key)
     return node
+
+
+def _is_type(node: Node, key: str) -> bool:
+    """Whether a key is that of the short form, `{dense: {units: 8}}`."""
+    return isinstance(node, Mapping) and node.registry is not None and node.word("type") == key
 
 
 def _check_container(node: Node, key: str) -> None:
@@ -73,6 +81,10 @@ def _check_container(node: Node, key: str) -> None:
 
 
 def _put(parent: Node, key: str, value: Node, place: Place, add: bool) -> None:
+    if isinstance(parent, Mapping) and _is_type(parent, key) and key not in parent.settings and not add:
+        parent.entries, parent.key_places = {}, {}  # all of it anew, in the short form
+        parent.put(key, place, value)
+        return
     _check_container(parent, key)
     if isinstance(parent, Mapping) and (key in parent.entries or not entry_of(parent, key)):
         if add and parent.says(key):
