@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dltrain.data.table import Csv
+from dltrain.data.tables.table import Csv
 from dltrain.errors import DataError
 
 DAYS = [f"2020-01-0{day}" for day in range(1, 10)]

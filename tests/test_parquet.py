@@ -10,7 +10,7 @@ import pytest
 
 from dltrain.data import prepare
 from dltrain.data.preprocess import read_rows
-from dltrain.data.table import Csv
+from dltrain.data.tables.table import Csv
 from dltrain.errors import DataError, DltrainError
 
 NOWHERE = Path("nowhere")

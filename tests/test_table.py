@@ -12,9 +12,9 @@ import pytest
 from commands import dltrain, done
 
 from dltrain.data import Cuts, MissingData, Pixels, Preprocessing, load_split, prepare
-from dltrain.data.columns import Column
 from dltrain.data.preprocess import read_rows
-from dltrain.data.table import Csv, Penguins
+from dltrain.data.tables.columns import Column
+from dltrain.data.tables.table import Csv, Penguins
 from dltrain.errors import ConfigError, DataError
 
 NOWHERE = Path("nowhere")

@@ -11,7 +11,7 @@ from commands import dltrain, done
 from dltrain import api
 from dltrain.data import Cuts, Fold, prepare, preprocess
 from dltrain.data.source import loses_digits, narrowed
-from dltrain.data.table import Csv
+from dltrain.data.tables.table import Csv
 from dltrain.data.target_scale import TargetScale
 from dltrain.errors import DltrainError
 

@@ -13,7 +13,6 @@ from dltrain.data import (  # noqa: F401
 )
 from dltrain.data.ahead import Ahead
 from dltrain.data.augment import AUGMENTATIONS, Augmentation
-from dltrain.data.columns import Column
 from dltrain.data.digits import Digits
 from dltrain.data.files import MissingData, MissingPath, default_data_dir
 from dltrain.data.npz import Npz, read_inputs
@@ -22,7 +21,8 @@ from dltrain.data.prepare import Prepared, generated, load_split, prepare
 from dltrain.data.preprocess import Preprocessing, apply, read_rows
 from dltrain.data.source import SOURCES, Fold, OnDemand, Source, Split
 from dltrain.data.split import Cuts, class_weights
-from dltrain.data.table import Penguins
+from dltrain.data.tables.columns import Column
+from dltrain.data.tables.table import Penguins
 from dltrain.data.text import read_ending
 
 __all__ = [

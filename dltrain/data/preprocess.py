@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dltrain.data.ahead import parts
-from dltrain.data.cells import MISSING, Table
-from dltrain.data.columns import Column
-from dltrain.data.encode import encoded
-from dltrain.data.number_format import PLAIN
 from dltrain.data.pixels import Pixels, told
 from dltrain.data.source import CHUNK, Normalize, NormalizeTargets, OnDemand, Split, loses_digits
-from dltrain.data.table_file import read_table
+from dltrain.data.tables.cells import MISSING, Table
+from dltrain.data.tables.columns import Column
+from dltrain.data.tables.encode import encoded
+from dltrain.data.tables.number_format import PLAIN
+from dltrain.data.tables.table_file import read_table
 from dltrain.data.target_scale import TargetScale
 from dltrain.errors import DataError
 

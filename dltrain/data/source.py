@@ -12,9 +12,9 @@ from annotated_types import Ge
 from numpy.typing import DTypeLike, NDArray
 
 from dltrain.data.augment import Augmentation
-from dltrain.data.cells import MISSING
-from dltrain.data.columns import Column
 from dltrain.data.pixels import Pixels
+from dltrain.data.tables.cells import MISSING
+from dltrain.data.tables.columns import Column
 from dltrain.errors import DataError
 from dltrain.registry import Count, NonNegative, NonNegativeInt, Positive, Rate, Registry, Seed
 

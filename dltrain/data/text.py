@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.columns import Column
 from dltrain.data.files import require_file
 from dltrain.data.preprocess import Preprocessing
 from dltrain.data.source import SOURCES, OnDemand, Source, Split
+from dltrain.data.tables.columns import Column
 from dltrain.errors import DataError, SettingError
 from dltrain.registry import Count, FilePath, Rate
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.cells import Cells, Table, number_text
-from dltrain.data.columns import ZEROS_FIRST, Column, in_order, pasted, without_case
-from dltrain.data.dates import AmbiguousDates, date_order, likely_order, read_date, turning
-from dltrain.data.encode import days_of, words_of
-from dltrain.data.number_format import PLAIN
+from dltrain.data.tables.cells import Cells, Table, number_text
+from dltrain.data.tables.columns import ZEROS_FIRST, Column, in_order, pasted, without_case
+from dltrain.data.tables.dates import AmbiguousDates, date_order, likely_order, read_date, turning
+from dltrain.data.tables.encode import days_of, words_of
+from dltrain.data.tables.number_format import PLAIN
 
 Array = NDArray[Any]
 ColumnType = Literal["number", "category", "date", "day/month/year", "month/day/year", "text", "ignore"]

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.cells import DELIMITERS, MISSING, Cells, Table, told
 from dltrain.data.files import require_file
-from dltrain.data.number_format import PLAIN, UNKNOWN, AmbiguousNumbers, NumberFormat, guess
+from dltrain.data.tables.cells import DELIMITERS, MISSING, Cells, Table, told
+from dltrain.data.tables.number_format import PLAIN, UNKNOWN, AmbiguousNumbers, NumberFormat, guess
 from dltrain.errors import DataError
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.number_format import PLAIN, NumberFormat
+from dltrain.data.tables.number_format import PLAIN, NumberFormat
 from dltrain.errors import DataError
 
 Array = NDArray[Any]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.data.cells import Cells, Table
-from dltrain.data.csv_file import read_csv
 from dltrain.data.files import require_file
-from dltrain.data.number_format import UNKNOWN, NumberFormat
+from dltrain.data.tables.cells import Cells, Table
+from dltrain.data.tables.csv_file import read_csv
+from dltrain.data.tables.number_format import UNKNOWN, NumberFormat
 from dltrain.errors import DataError
 
 HELP = "install it, in the folder of dltrain's source, with: pip install '.[parquet]'"

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.cells import DELIMITERS, MISSING, Table, listed, number_text
-from dltrain.data.columns import Column, in_order, without_case
-from dltrain.data.describe import ColumnType, Described, Faulty, described, no_number, no_numbers
-from dltrain.data.encode import encoded, facts, numbers, places_of
-from dltrain.data.number_format import NumberFormat
 from dltrain.data.source import SOURCES, Source, Split, narrowed
-from dltrain.data.table_file import read_table
+from dltrain.data.tables.cells import DELIMITERS, MISSING, Table, listed, number_text
+from dltrain.data.tables.columns import Column, in_order, without_case
+from dltrain.data.tables.describe import ColumnType, Described, Faulty, described, no_number, no_numbers
+from dltrain.data.tables.encode import encoded, facts, numbers, places_of
+from dltrain.data.tables.number_format import NumberFormat
+from dltrain.data.tables.table_file import read_table
 from dltrain.errors import DataError, SettingError
 from dltrain.registry import FilePath
 

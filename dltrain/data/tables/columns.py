@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dltrain.data.dates import ORDERS, PARTS
-from dltrain.data.number_format import PLAIN, NumberFormat
+from dltrain.data.tables.dates import ORDERS, PARTS
+from dltrain.data.tables.number_format import PLAIN, NumberFormat
 
 ZEROS_FIRST = re.compile(r"[+-]?0+[0-9]+(\.[0-9]*)?")  # 007
 BOOLEANS = ({"true", "false"}, {"yes", "no"})

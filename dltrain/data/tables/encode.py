@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.cells import Cells, Table
-from dltrain.data.columns import BOOLEANS, ZEROS_FIRST, Column, value_of
-from dltrain.data.dates import days, read_date, turning
+from dltrain.data.tables.cells import Cells, Table
+from dltrain.data.tables.columns import BOOLEANS, ZEROS_FIRST, Column, value_of
+from dltrain.data.tables.dates import days, read_date, turning
 from dltrain.errors import DataError
 
 Array = NDArray[Any]
