@@ -175,17 +175,20 @@ def test_what_a_position_sees() -> None:
     }
 
 
-def test_what_a_position_sees_after_it_was_made_of_another() -> None:
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_what_a_position_sees_after_it_was_made_of_another(factor: int) -> None:
     """As many positions of the input as one output's gradient reaches, where that is most."""
     along: LayerList = [
         ("conv", {"channels": 1, "stride": 2}),
+        ("upsample", {"factor": factor, "mode": "bilinear"}),
+        ("conv", {"channels": 1, "kernel": 2, "stride": 5 - factor}),
         ("upsample", {"factor": 3}),
         ("conv", {"channels": 1, "kernel": 2}),
         ("upsample", {"factor": 2, "mode": "bilinear"}),
         ("conv_transpose", {"channels": 1, "kernel": 3, "stride": 2, "padding": 1}),
         ("pad", {"padding": 2}),
         ("conv", {"channels": 1, "kernel": 5}),
-        ("reshape", {"shape": (-1, 5)}),
+        ("reshape", {"shape": (1, -1)}),
     ]
     net = build(along, (41, 1))
     for p in net.parameters.values():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from builders import build, images, make_job, train
 from cases import outputs_of
+from conftest import device_of
 
 from dltrain.backend import Device, to_host
 from dltrain.engine import OPS, Tensor, gradients
@@ -202,3 +203,16 @@ def test_they_are_no_parameters_but_part_of_a_checkpoint():
 
 def test_a_shard_is_the_whole_batch_by_default():
     assert [auto_shard_size(build(NORMED, (8, 8, 1)), n) for n in (1, 100, 1 << 20)] == [1, 100, 1 << 20]
+
+
+@pytest.mark.parametrize("op", ["batch_norm", "group_norm"])
+def test_float32_numbers_far_from_0_are_normalised_as_well(op: str, device_name: str):
+    """A mean of 65,536 of them, summed one after the other, would be off by a thousandth of how far they spread."""
+    rng = np.random.default_rng(0)
+    x = rng.normal([1000, -3000, 0, 10], 1, (2, 2**15, 4)).astype(np.float32)
+    found, wanted = (
+        outputs_of(OPS[op](Tensor(device.asarray(x)), None, None, **({"groups": 4} if op == "group_norm" else {})))
+        for device in (device_of(np.float32, device_name), device_of(np.float64))
+    )
+    for ours, exact in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(to_host(ours.data), exact.data, rtol=2e-7, atol=2e-5)

@@ -110,3 +110,16 @@ def test_a_broken_plugin(text: str | None, message: str) -> None:
 def test_a_config_cannot_name_one() -> None:
     Path("c.yaml").write_text("plugin: p.py\ndata: digits\nmodel: {layers: [flatten, {dense: 10}]}\n")
     assert "plugin: unknown key" in dltrain("validate", "c.yaml").errors[0]
+
+
+def test_a_buffer_says_how_a_step_changes_it() -> None:
+    """One that did not would silently stay as it is."""
+    layer = LAYER.replace("size: complex): pass\n", "") + "k: int = 1):\n        super().__init__(s, s)\n"
+    Path("p.py").write_text(layer + "        self.seen = Buffer(s, start=0.0)\n")
+    Path("c.yaml").write_text("data: digits\nmodel: {layers: [own, flatten, {dense: 10}]}\n")
+    said = dltrain("validate", "c.yaml", "--plugin", "p.py")
+    assert said.code == 1 and "Buffer.__init__() missing 1 required keyword-only argument: 'momentum'" in said.errors[0]
+    Path("p.py").write_text(layer + "        self.seen = Buffer(s, start=0.0, momentum=1.0)\n")
+    registry.PLUGINS.clear()
+    REGISTRIES[0]._entries.pop("own")
+    done("validate", "c.yaml", "--plugin", "p.py")

@@ -50,9 +50,8 @@ class Layer:
     name: in its network, such as `conv1` or `stage1.residual2.conv1`. kind: what the config calls it, such as `conv`.
     activation: what the output went through, None without one. window: how it looks at its input, where it does.
     enlarges: where one position becomes several, for each dimension: how many it has a part in, and how many it makes.
-    penalty: its own, in place of the model's. arithmetic: the parameter count as a sum for people to follow. momentum:
-    the share of a step's value in what its buffers hold after it. multiply_adds: for one example. in_shapes: of all
-    that it takes; of most layers that is one.
+    penalty: its own, in place of the model's. arithmetic: the parameter count as a sum for people to follow.
+    multiply_adds: for one example. in_shapes: of all that it takes; of most layers that is one.
     """
 
     name = ""
@@ -62,7 +61,6 @@ class Layer:
     enlarges: tuple[tuple[int, int], ...] | None = None
     penalty: Penalty | None = None
     arithmetic = ""
-    momentum = 0.0
     multiply_adds = 0
 
     def __init__(self, in_shape: Shape, out_shape: Shape):

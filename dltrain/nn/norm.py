@@ -55,9 +55,9 @@ class BatchNorm(Norm):
         if not in_shape:
             raise ShapeError(f"batch_norm takes (*size, channels), but the input is {in_shape}")
         super().__init__(in_shape, affine, trainable)
-        self.momentum, self.epsilon, self.trainable = momentum, epsilon, trainable
-        self.running_mean = Buffer(in_shape[-1:], start=0.0)
-        self.running_variance = Buffer(in_shape[-1:], start=1.0)
+        self.epsilon, self.trainable = epsilon, trainable
+        self.running_mean = Buffer(in_shape[-1:], start=0.0, momentum=momentum)
+        self.running_variance = Buffer(in_shape[-1:], start=1.0, momentum=momentum)
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
         if not (context.training and self.trainable):

@@ -21,10 +21,11 @@ def shape_text(shape: Iterable[int | str]) -> str:
 
 class Buffer:
     """An array of a layer's that training keeps up to date without a gradient, such as running statistics. Checkpoints
-    hold it beside the parameters. start: what it holds at first."""
+    hold it beside the parameters. start: what it holds at first. momentum: the share of a step's value (see
+    `Context.record`) in what it holds after it; 1 takes that value alone."""
 
-    def __init__(self, shape: Shape, *, start: float):
-        self.shape, self.start = shape, start
+    def __init__(self, shape: Shape, *, start: float, momentum: float):
+        self.shape, self.start, self.momentum = shape, start, momentum
         self.data: Array = None  # until it is initialised
 
 

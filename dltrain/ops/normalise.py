@@ -21,7 +21,7 @@ def layer_norm(x: Array, scale: Array | None, shift: Array | None, *, epsilon: f
 
     x: (N, *size, C), scale and shift: (C,).
     """
-    return _affine(x, scale, shift, *_standardised(x, (-1,), epsilon)[2:])
+    return _affine(x, scale, shift, *_standardised(x, lambda values: values.mean(axis=-1, keepdims=True), epsilon)[2:])
 
 
 @op
@@ -35,7 +35,7 @@ def group_norm(x: Array, scale: Array | None, shift: Array | None, *, groups: in
     if groups < 1 or x.shape[-1] % groups:
         raise ValueError(f"group_norm of {x.shape[-1]} channels in {groups} groups")
     cut = x.reshape(len(x), -1, groups, x.shape[-1] // groups)
-    *_, standard, back = _standardised(cut, (1, 3), epsilon)
+    *_, standard, back = _standardised(cut, lambda values: values.mean(axis=(1, 3), keepdims=True), epsilon)
     return _affine(x, scale, shift, standard.reshape(x.shape), lambda h: back(h.reshape(cut.shape)).reshape(x.shape))
 
 
@@ -46,10 +46,10 @@ def batch_norm(x: Array, scale: Array | None, shift: Array | None, *, epsilon: f
 
     x: (N, *size, C), scale, shift, mean and variance: (C,).
     """
-    axes = tuple(range(x.ndim - 1))
-    mean, variance, standard, back = _standardised(x, axes, epsilon)
+    k, count = kernels(x), x.size // x.shape[-1]
+    mean, variance, standard, back = _standardised(x, lambda values: k.column_sums(values) / count, epsilon)
     y, backward = _affine(x, scale, shift, standard, back)
-    count, deviation = x.size // x.shape[-1], array_module(x).sqrt(variance + epsilon)
+    deviation = array_module(x).sqrt(variance + epsilon)
 
     def through_all(g: tuple[Array | None, ...], needed: Sequence[bool]) -> list[Array | None]:
         g_y, g_mean, g_variance = g
@@ -60,23 +60,28 @@ def batch_norm(x: Array, scale: Array | None, shift: Array | None, *, epsilon: f
             found[0] = found[0] + standard * (deviation * g_variance * (2 / count))
         return found
 
-    return (y, mean.reshape(-1), variance.reshape(-1)), through_all
+    return (y, mean, variance), through_all
 
 
 def _standardised(
-    x: Array, axes: tuple[int, ...], epsilon: float
+    x: Array, mean_of: Callable[[Array], Array], epsilon: float
 ) -> tuple[Array, Array, Array, Callable[[Array], Array]]:
-    """(mean, variance, x̂, what carries a gradient back from there), with mean and variance over these axes."""
-    xp = array_module(x)
-    mean = x.mean(axis=axes, keepdims=True)
+    """(mean, variance, x̂, what carries a gradient back from there).
+
+    mean_of: the mean among the like, of a shape that x can be divided by. It is taken again of what is left over and
+    corrected by that: a float32 sum of many numbers far from 0 is off by more than they spread (Chan, Golub, LeVeque,
+    "Algorithms for Computing the Sample Variance", 1983, section 3).
+    """
+    mean = mean_of(x)
     centred = x - mean
-    variance = (centred * centred).mean(axis=axes, keepdims=True)
-    inverse = 1 / xp.sqrt(variance + epsilon)
+    rest = mean_of(centred)
+    mean, centred = mean + rest, centred - rest
+    variance = mean_of(centred * centred)
+    inverse = 1 / array_module(x).sqrt(variance + epsilon)
     standard = centred * inverse
 
     def back(h: Array) -> Array:
-        shared = (h * standard).mean(axis=axes, keepdims=True)
-        return (h - h.mean(axis=axes, keepdims=True) - standard * shared) * inverse
+        return (h - mean_of(h) - standard * mean_of(h * standard)) * inverse
 
     return mean, variance, standard, back
 

@@ -81,9 +81,8 @@ def train_step(
 
     for rule, layers in job.penalties:
         rule.after_update(parameters_of(layers), rate_of)
-    for layer in job.model.layers:
-        for name in {f"{layer.name}.{name}" for name in layer.buffers} & buffers.keys():
-            buffers[name] += layer.momentum * (statistics[name] - buffers[name])
+    for name, seen_now in statistics.items():
+        buffers[name] += job.model.buffers[name].momentum * (seen_now - buffers[name])
     if guard is not None:
         guard.undo(kept)
     for name, old in before.items():
