@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dltrain.data import prepare
-from dltrain.data.preprocess import read_rows
+from dltrain.data.tables.rows import read_rows
 from dltrain.data.tables.table import Csv
 from dltrain.errors import DataError, DltrainError
 

@@ -12,8 +12,8 @@ import pytest
 from commands import dltrain, done
 
 from dltrain.data import Cuts, MissingData, Pixels, Preprocessing, load_split, prepare
-from dltrain.data.preprocess import read_rows
 from dltrain.data.tables.columns import Column
+from dltrain.data.tables.rows import read_rows
 from dltrain.data.tables.table import Csv, Penguins
 from dltrain.errors import ConfigError, DataError
 

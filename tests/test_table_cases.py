@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dltrain.data import prepare
-from dltrain.data.preprocess import read_rows
+from dltrain.data.tables.rows import read_rows
 from dltrain.data.tables.table import Csv
 from dltrain.errors import DltrainError
 
@@ -354,7 +354,7 @@ UNSEEN = {
         [[1, 0], [0, 0], [0, 0]],
         ("column 'zip': 2 of 3 cells hold what training never saw, the first 'four' in line 3",),
     ),
-    "a gap": ("zip,cls\n,x\n100,x\n", [[0, 0], [1, 0]], ()),
+    "a gap": ("zip,cls\n,x\n100,x\n", [[0, 0], [1, 0]], ("missing in 2 rows: zip 1; ",)),
     "with other columns, in another order": ("b,zip\n9,100\n8,200\n", [[1, 0], [0, 1]], ()),
 }
 

@@ -72,6 +72,8 @@ def evaluate(
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
         looked = analyse_errors(restored.model, restored.loss, loader, pool, *sizes, spec.metrics, METRICS, classes)
+        if looked.question and split == "validation":
+            looked = looked.with_threshold(looked)
         if looked.question and split == "test":
             with suppress(DataError):  # without validation examples nothing chooses a threshold
                 validation, _ = examples_of(restored, "validation", data_dir or default_data_dir())

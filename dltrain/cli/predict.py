@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dltrain.data.given import Given, Unlike
     from dltrain.data.preprocess import Preprocessing
     from dltrain.run.rundir import RunDir
+    from dltrain.spec import Restored
 
 
 def predict(
@@ -39,7 +40,8 @@ def predict(
         typer.Option("--keep", metavar="COLUMN", help="A column of the table that is to stand beside the answers."),
     ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Go on after a file that cannot be read; the exit code is still 1.")
+        bool,
+        typer.Option("--skip-bad", help="Go on after a file or row that cannot be read; the exit code is still 1."),
     ] = False,
     runs_dir: RunsDir = RUNS,
     device: DeviceName = None,
@@ -59,6 +61,7 @@ def predict(
     from dltrain.backend.process import settle
     from dltrain.cli.predictions import Answers, Shown, Written
     from dltrain.data.given import Unlike, find_given, in_batches
+    from dltrain.data.tables.cells import listed
     from dltrain.errors import DataError
     from dltrain.spec import restore
     from dltrain.train.evaluate import predict as ask
@@ -76,6 +79,7 @@ def predict(
         files, notes = find_given(words, learned)
         for note in notes:
             console.warning(note)
+        threshold = _threshold(restored, directory, checkpoint)
         for given in in_batches(_read(files, learned, keep or [], unlike, failed), size):
             with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
                 x = learned.ready(given.examples, restored.device.dtype)
@@ -87,10 +91,11 @@ def predict(
                     failed.add(DataError(f"{name}: {problem}"))
                     continue
                 row = {"input": name, "kept": dict(zip(keep or [], kept, strict=True))}
-                row |= _answer(found, learned, targets)
+                row |= _answer(found, learned, targets, threshold)
                 answered += 1
                 for place in answers:
                     place.add(row)
+        failed.count += unlike.skipped
         if failed.count and not answered:
             raise DataError("no input could be answered")
     except BaseException:
@@ -99,6 +104,8 @@ def predict(
         raise
     for line in unlike.lines():
         console.warning(line)
+    if unused := [name for name in unlike.unused if name not in targets]:
+        console.info(f"columns that the network does not take: {listed(unused)}")
     console.info(f"run {directory.path}: {checkpoint} checkpoint, {len(files):,} files")
     for place in answers:
         place.finish()
@@ -127,22 +134,47 @@ def _read(
 
     for path in files:
         try:
-            given = read_given(path, learned, keep, unlike)
+            given = read_given(path, learned, keep, unlike, skip_bad=failed.go_on)
         except DataError as error:
             failed.add(error)
             continue
         yield given
 
 
-def _answer(output: Any, learned: "Preprocessing", targets: list[str]) -> dict[str, Any]:
-    """targets: the columns of a table that are predicted; none where the data set has no names for them."""
+def _threshold(restored: "Restored", run: "RunDir", checkpoint: str) -> tuple[str, float] | None:
+    """Where `metrics.positive` names one of two classes: from which probability of it on it is the answer."""
+    from dltrain.train.error_analysis import chosen_threshold
+
+    positive, classes = restored.spec.metrics.positive, restored.checkpoint.preprocessing.classes
+    if positive is None or not restored.loss.classification or classes is None or positive not in classes:
+        return None
+    if (chosen := chosen_threshold(run, checkpoint, positive)) is not None:
+        console.info(f"{positive} from a probability of {chosen:.3g} on, which validation examples chose")
+        return positive, chosen
+    console.info(
+        f"{positive} from a probability of 0.5 on: no threshold is kept for the {checkpoint} checkpoint; where there "
+        f"are validation examples, dltrain eval --checkpoint {checkpoint} chooses one"
+    )
+    return positive, 0.5
+
+
+def _answer(
+    output: Any, learned: "Preprocessing", targets: list[str], threshold: tuple[str, float] | None
+) -> dict[str, Any]:
+    """targets: the columns of a table that are predicted; none where the data set has no names for them. threshold: of
+    two classes one, and from which probability on it is the answer."""
     if learned.classes is None:
         values = [float(value) for value in learned.target_units(output)]
         return {"values": values} | ({"predicted": dict(zip(targets, values, strict=True))} if targets else {})
     probabilities = dict(zip(learned.classes, map(float, output), strict=True))
     if learned.multilabel:
         return {"class": "; ".join(n for n, p in probabilities.items() if p > 0.5), "probabilities": probabilities}
-    return {"class": learned.classes[int(output.argmax())], "probabilities": probabilities}
+    answer = learned.classes[int(output.argmax())]
+    if threshold:
+        positive, least = threshold
+        (negative,) = probabilities.keys() - {positive}
+        answer = positive if probabilities[positive] >= least else negative
+    return {"class": answer, "probabilities": probabilities}
 
 
 def _split_arguments(arguments: list[str], runs_dir: Path) -> "tuple[RunDir, list[str]]":

@@ -18,10 +18,11 @@ from dltrain.data.files import MissingData, MissingPath, default_data_dir
 from dltrain.data.npz import Npz, read_inputs
 from dltrain.data.pixels import Pixels
 from dltrain.data.prepare import Prepared, generated, load_split, prepare
-from dltrain.data.preprocess import Preprocessing, apply, read_rows
+from dltrain.data.preprocess import Preprocessing, apply
 from dltrain.data.source import SOURCES, Fold, OnDemand, Source, Split
 from dltrain.data.split import Cuts, class_weights
 from dltrain.data.tables.columns import Column
+from dltrain.data.tables.rows import read_rows
 from dltrain.data.tables.table import Penguins
 from dltrain.data.text import read_ending
 

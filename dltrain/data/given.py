@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from dltrain.data.image_folder import is_hidden
 from dltrain.data.images import ENDINGS, REMARKS, read_picture
 from dltrain.data.npz import read_inputs
-from dltrain.data.preprocess import Preprocessing, read_rows
+from dltrain.data.preprocess import FAR, Preprocessing
+from dltrain.data.tables.rows import read_rows
 from dltrain.data.text import read_ending
 from dltrain.errors import DataError
 
@@ -45,11 +46,14 @@ class Given:
 @dataclass
 class Unlike:
     """What is to be said of inputs that are not like those of the training, or were not read as a whole: of pictures
-    how often, and of which first; of tables in `notes`."""
+    how often, and of which first; of tables in `notes`. skipped: rows that could not be read. unused: columns that the
+    network does not take."""
 
     pictures: int = 0
     met: dict[str, tuple[int, Path]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    skipped: int = 0
+    unused: dict[str, None] = field(default_factory=dict)
 
     def add(self, path: Path, remarks: Sequence[str]) -> None:
         self.pictures += 1
@@ -116,15 +120,20 @@ def _hidden_in(folder: Path, path: Path) -> bool:
     return any(map(is_hidden, (path, *(up for up in path.parents if folder in up.parents))))
 
 
-def read_given(path: Path, learned: Preprocessing, keep: Sequence[str], unlike: Unlike) -> Given:
-    """All inputs of a file. keep: names of columns of a table whose texts are to come along. Raises DataError."""
+def read_given(
+    path: Path, learned: Preprocessing, keep: Sequence[str], unlike: Unlike, *, skip_bad: bool = False
+) -> Given:
+    """All inputs of a file. keep: names of columns of a table whose texts are to come along. skip_bad: whether rows of
+    a table that cannot be read are left out, instead of refused. Raises DataError."""
     kind: Kind = "array" if path.suffix.lower() == ".npz" else kind_of(learned)
     if keep and kind != "table":
         raise DataError(f"{path}: is no table, so it has no column {keep[0]!r} to keep")
     match kind:
         case "table":
-            rows = read_rows(path, learned)
+            rows = read_rows(path, learned, skip_bad=skip_bad)
             unlike.notes += rows.notes
+            unlike.skipped += rows.skipped
+            unlike.unused |= dict.fromkeys(name for name in rows.unused if name not in keep)
             kept = [rows.table.cells(name) for name in keep]
             texts = [[cells.text(row) for cells in kept] for row in range(len(rows.table))]
             return Given([f"{path}:{line}" for line in rows.table.lines], rows.inputs, texts)
@@ -139,6 +148,9 @@ def read_given(path: Path, learned: Preprocessing, keep: Sequence[str], unlike: 
             return Given([str(path)], examples, [[]])
         case "array" if path.suffix.lower() == ".npz":
             examples = read_inputs(path, learned.input_shape)
+            if share := float(learned.far(examples).mean()):
+                what = f"are more than {FAR} standard deviations from the mean of the training"
+                unlike.notes.append(f"{path}: {share:.1%} of the values {what}")
             return Given([f"{path}[{i}]" for i in range(len(examples))], examples, [[] for _ in examples])
     shape = " x ".join(map(str, learned.input_shape))
     raise DataError(f"{path}: the network was trained on arrays of {shape}; give it npz files")

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite, prod
-from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,11 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 from dltrain.data.ahead import parts
 from dltrain.data.pixels import Pixels, told
 from dltrain.data.source import CHUNK, Normalize, NormalizeTargets, OnDemand, Split, loses_digits
-from dltrain.data.tables.cells import MISSING, Table
+from dltrain.data.tables.cells import MISSING
 from dltrain.data.tables.columns import Column
-from dltrain.data.tables.encode import encoded
-from dltrain.data.tables.number_format import PLAIN
-from dltrain.data.tables.table_file import read_table
 from dltrain.data.target_scale import TargetScale
 from dltrain.errors import DataError
 
@@ -26,6 +22,7 @@ DAMAGED = "the description of the training data (means, deviations, classes) is 
 LARGE = 1 << 29  # bytes of a training part that is not in memory, for which SAMPLE of its examples stand
 SAMPLE = 4096
 LARGEST, MOST_AXES = 1 << 31, 8  # size of an input along one axis; how many of these
+FAR = 10  # standard deviations: at most 1 % of any numbers are further from their mean (Chebyshev's inequality)
 FEW = 200  # pictures that are decoded to see how bright they are
 LATER = {"class_weights", "target_scale", "multilabel", "missing_values"}  # which older files do not have
 
@@ -109,6 +106,15 @@ class Preprocessing:
     def wide(self) -> bool:
         """Whether float32 has too few digits for (x - mean) / std: then it is computed in float64, before training."""
         return bool(loses_digits(np.abs(self.mean), np.array(self.std)).any())
+
+    def far(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Whether each value is more than FAR deviations from the mean of its channel, the shape of the inputs; no
+        category is."""
+        if self.normalize == "none":
+            return np.zeros(inputs.shape, bool)
+        reach = np.where(self.numeric_channels(), FAR * np.array(self.std), np.inf)
+        distant: NDArray[Any] = np.abs(inputs - np.array(self.mean)) > reach
+        return distant
 
     def completed(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """The inputs with what is missing filled in; the same array where nothing can be missing."""
@@ -247,28 +253,6 @@ def _means(inputs: NDArray[Any]) -> NDArray[Any]:
     sums = np.where(there, inputs, 0).sum(axis=0, dtype=np.float64)
     means: NDArray[Any] = sums / np.maximum(there.sum(axis=0), 1)
     return means
-
-
-class Rows(NamedTuple):
-    """inputs: (N, C). notes: what a user must know of how they were read."""
-
-    table: Table
-    inputs: NDArray[Any]
-    notes: tuple[str, ...]
-
-
-def read_rows(path: Path, learned: Preprocessing) -> Rows:
-    """The rows of a table for `predict`. The target's column may be there or not. Raises DataError."""
-    if learned.columns is None or len(learned.input_shape) != 1:
-        raise DataError(f"{path}: the network was not trained on a table")
-    formats = {column.name: column.format for column in learned.columns if column.format != PLAIN}
-    table = read_table(path, formats=formats or None)
-    found = encoded(table, learned.columns, learned.missing_values)
-    inputs = found.inputs if learned.wide else found.inputs.astype(np.float32)
-    if learned.fill is None and (gaps := np.isnan(inputs).any(axis=1)).any():
-        line = table.lines[int(gaps.argmax())]
-        raise DataError(f"{path}:{line}: a value is missing, but the network was trained without such rows")
-    return Rows(table, learned.completed(inputs), found.notes)
 
 
 def apply(x: Any, scale: Any, shift: Any) -> Any:

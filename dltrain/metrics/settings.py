@@ -26,7 +26,7 @@ class MetricsSettings:
     report: figures that the logs hold beside the loss and, as far as they exist, accuracy, mae and r2, exact_match and
     f1_micro. `dltrain eval` gives all of them.
     positive: of two classes the one that curves, average precision and the threshold are about; the second one unless
-    set.
+    set. Where it is set, `predict` answers it from the threshold on that validation examples choose, not from 0.5 on.
     """
 
     best: Metric = "loss"

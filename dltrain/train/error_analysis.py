@@ -158,10 +158,12 @@ def test(job: Job, sink: Sink, pool: ThreadPool, between: Callable[[], None]) ->
     sizes, names = (job.train.batch_size, job.shard_size), job.metrics.named
     measured, classes = (job.metrics, (*names, "calibration_error")), job.preprocessing.classes
     analysis = analyse_errors(job.model, job.loss, job.loaders[split], pool, *sizes, *measured, classes, between)
-    if split == "test" and analysis.question and "validation" in job.loaders:
+    if analysis.question and "validation" in job.loaders:
         validation = job.loaders["validation"]
         analysis = analysis.with_threshold(
             analyse_errors(job.model, job.loss, validation, pool, *sizes, job.metrics, (), classes, between)
+            if split == "test"
+            else analysis
         )
     save_analysis(analysis, sink, split, "last", same_data=True)
     return {key: analysis.found[key] for key in names if key in analysis.found} if split == "test" else None
@@ -173,6 +175,21 @@ def save_analysis(analysis: ErrorAnalysis, sink: Sink, split: str, checkpoint: s
     found, inputs = analysis_files(split)
     sink.keep(found, to_json({"split": split, "checkpoint": checkpoint, "same_data": same_data} | analysis.found))
     sink.keep(inputs, save({"inputs": np.ascontiguousarray(analysis.inputs)}))
+
+
+def chosen_threshold(run: RunDir, checkpoint: str, positive: str) -> float | None:
+    """From which probability of the positive class on it is the answer, as validation examples chose it for these
+    weights; None where they did not."""
+    for split in ("test", "validation"):
+        try:
+            found = read_json(run.path / analysis_files(split)[0], LARGE_FILE)
+            probability = found["threshold"]["probability"]
+        except (RunError, OSError, ValueError, KeyError, TypeError):
+            continue
+        known = (found.get("checkpoint"), found.get("positive")) == (checkpoint, positive)
+        if known and type(probability) is float and 0 <= probability <= 1:
+            return probability
+    return None
 
 
 def load_analysis(run: RunDir) -> tuple[dict[str, Any], Array] | None:

@@ -1,7 +1,7 @@
 """A table as it stands in its file: columns of numbers and texts."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ def _numbers(texts: tuple[str, ...]) -> list[float]:
 class Table:
     """A file of rows and columns. columns: name -> its cells, N each; lines: where each row ends in the file, (N,).
 
-    formats: of the columns whose numbers are not written plainly. delimiter: None where a file has none.
+    formats: of the columns whose numbers are not written plainly. delimiter: None where a file has none. ragged: lines
+    that were skipped, for they have more or fewer cells than the first one.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class Table:
     lines: Array
     formats: dict[str, NumberFormat]
     delimiter: str | None = None
+    ragged: tuple[int, ...] = ()
 
     @property
     def delimiter_told(self) -> str:
@@ -87,14 +89,19 @@ class Table:
 
     def cells(self, name: str) -> Cells:
         """Raises DataError where there is no column of this name."""
-        if name not in self.columns:
-            how = f" ({self.delimiter_told})" if self.delimiter else ""
-            raise DataError(f"{self.path}: there is no column {name!r}; there are: {listed(self.columns)}{how}")
+        self.require([name])
         return self.columns[name]
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raises DataError where there are no columns of these names."""
+        if absent := [name for name in names if name not in self.columns]:
+            how = f" ({self.delimiter_told})" if self.delimiter else ""
+            said = listed(map(repr, absent))
+            raise DataError(f"{self.path}: there is no column {said}; there are: {listed(self.columns)}{how}")
 
     def take(self, rows: Array) -> "Table":
         taken = {name: cells.take(rows) for name, cells in self.columns.items()}
-        return Table(self.path, taken, self.lines[rows], self.formats, self.delimiter)
+        return replace(self, columns=taken, lines=self.lines[rows])
 
 
 def listed(names: Iterable[str]) -> str:

@@ -32,17 +32,19 @@ def read_csv(
     delimiter: str | None = None,
     known: NumberFormat = UNKNOWN,
     formats: Mapping[str, NumberFormat] | None = None,
+    skip_ragged: bool = False,
 ) -> Table:
     """A file of values between commas (or semicolons, tabs, bars) with names in the first line.
 
     delimiter: None to find out. known: how its numbers are written as far as a user said so, "" where not. formats: of
-    columns whose numbers are written as those of another file. Raises MissingData, DataError.
+    columns whose numbers are written as those of another file. skip_ragged: whether rows with more or fewer cells than
+    the first line are left out, instead of refused. Raises MissingData, DataError.
     """
     require_file(path)
     with _opened(path) as file:
         sign = delimiter or _delimiter(file.readlines(1 << 16)[:LOOKED_AT])
         file.seek(0)
-        reader = _Reader(path, file, sign)
+        reader = _Reader(path, file, sign, skip_ragged)
         return reader.table(known, formats)
 
 
@@ -78,8 +80,9 @@ def _delimiter(lines: Sequence[str]) -> str:
 class _Reader:
     """Rows of plain numbers are left to numpy's parser in blocks; from the first other one on Python's csv reads."""
 
-    def __init__(self, path: Path, file: TextIO, delimiter: str):
-        self.path, self.file, self.delimiter = path, file, delimiter
+    def __init__(self, path: Path, file: TextIO, delimiter: str, skip_ragged: bool):
+        self.path, self.file, self.delimiter, self.skip_ragged = path, file, delimiter, skip_ragged
+        self.ragged: list[int] = []
         self.line = 0  # the last one that was read
         self.names = self._names(next(self._rows(file), []))
 
@@ -98,8 +101,8 @@ class _Reader:
                 self.line += len(block)
         columns, written = self._others(rest, blocks, lines, known, formats) if rest else (self._all(blocks), {})
         if not lines:
-            raise DataError(f"{self.path}: there is no row below the first line")
-        return Table(self.path, columns, np.concatenate(lines), written, self.delimiter)
+            raise DataError(f"{self.path}: there is no {'whole ' if self.ragged else ''}row below the first line")
+        return Table(self.path, columns, np.concatenate(lines), written, self.delimiter, tuple(self.ragged))
 
     def _all(self, blocks: list[Array]) -> dict[str, Cells]:
         if not blocks:
@@ -121,12 +124,9 @@ class _Reader:
         size = max(SAMPLE, BLOCK_CELLS // len(self.names))
         builders: list[_Builder] = []
         while chunk := list(islice(rows, size)):
-            for row, end in chunk:
-                if len(row) != len(self.names):
-                    raise DataError(
-                        f"{self.path}:{end}: {len(row)} cells, but the first line has {len(self.names)}, with "
-                        f"{told(self.delimiter)} between them (data.delimiter says another)"
-                    )
+            chunk = self._whole(chunk)
+            if not chunk:
+                continue
             columns = list(zip(*(row for row, _ in chunk), strict=True))
             ends.append(np.array([end for _, end in chunk]))
             if not builders:
@@ -134,8 +134,23 @@ class _Reader:
             for builder, cells in zip(builders, columns, strict=True):
                 builder.add(cells)
         lines += ends
+        if not builders:  # no row was left
+            return self._all(blocks), {}
         written = {name: b.form for name, b in zip(self.names, builders, strict=False) if b.form != PLAIN}
         return {name: b.cells() for name, b in zip(self.names, builders, strict=False)}, written
+
+    def _whole(self, chunk: list[tuple[list[str], int]]) -> list[tuple[list[str], int]]:
+        """The rows that have as many cells as the first line. Raises DataError where the others are not skipped."""
+        for row, end in chunk:
+            if len(row) == len(self.names):
+                continue
+            if not self.skip_ragged:
+                raise DataError(
+                    f"{self.path}:{end}: {len(row)} cells, but the first line has {len(self.names)}, with "
+                    f"{told(self.delimiter)} between them (data.delimiter says another)"
+                )
+            self.ragged.append(end)
+        return [(row, end) for row, end in chunk if len(row) == len(self.names)] if self.ragged else chunk
 
     def _builders(
         self,

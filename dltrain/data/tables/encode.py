@@ -18,60 +18,84 @@ WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
+class Fault:
+    """Cells that are not what their column holds. rows: whether each row has one, (N,). what: what is wrong with the
+    first."""
+
+    rows: Array
+    what: str
+
+    def told(self, table: Table) -> str:
+        return f"{table.path}:{self.line(table)}: {self.what}"
+
+    def line(self, table: Table) -> int:
+        """Of the first one."""
+        return int(table.lines[int(self.rows.argmax())])
+
+
+@dataclass(frozen=True)
 class Encoded:
-    """inputs: float64 (N, sum of the columns' widths). notes: what training never saw."""
+    """inputs: float64 (N, sum of the columns' widths). notes: what training never saw. faults: what cannot be read,
+    which is 0 or NaN in the inputs."""
 
     inputs: Array
     notes: tuple[str, ...]
+    faults: tuple[Fault, ...]
 
 
 def encoded(table: Table, columns: Sequence[Column], missing: Collection[str]) -> Encoded:
+    """Inputs, without faults. Raises DataError, with a line for each column, for what is no number or date."""
+    found = encoded_as_far_as_read(table, columns, missing)
+    if found.faults:
+        raise DataError("\n".join(fault.told(table) for fault in found.faults))
+    return found
+
+
+def encoded_as_far_as_read(table: Table, columns: Sequence[Column], missing: Collection[str]) -> Encoded:
     """What is missing is NaN in all its inputs; a category that is not in the list is 0 in all of them. Raises
-    DataError, with a line for each column, for what is no number or date."""
+    DataError where a column is not there."""
+    table.require(column.name for column in columns)
     inputs = np.zeros((len(table), sum(column.width for column in columns)))
-    notes, faults, start = [], [], 0
+    notes, faults, start = [], list[Fault | None](), 0
     for column in columns:
         part = inputs[:, start : start + column.width]
         start += column.width
         gaps = table.cells(column.name).where(*missing)
-        try:
-            if column.type == "number":
-                part[:, 0] = numbers(table, column.name, missing)
-            elif column.type == "date":
-                _encode_date(table, column, part, missing)
-            elif column.type == "text":
-                _encode_text(table.cells(column.name), column, part)
-            elif note := _encode_category(table, column, gaps, part):
-                notes.append(note)
-        except DataError as error:
-            faults.append(str(error))
+        if column.type == "number":
+            part[:, 0], fault = _numbers(table, column.name, missing)
+            faults.append(fault)
+        elif column.type == "date":
+            faults.append(_encode_date(table, column, part, gaps))
+        elif column.type == "text":
+            _encode_text(table.cells(column.name), column, part)
+        elif note := _encode_category(table, column, gaps, part):
+            notes.append(note)
         if column.type in ("category", "date"):
             part[gaps] = np.nan
-    if faults:
-        raise DataError("\n".join(faults))
-    return Encoded(inputs, tuple(notes))
+    return Encoded(inputs, tuple(notes), tuple(fault for fault in faults if fault))
 
 
 def numbers(table: Table, name: str, missing: Collection[str]) -> Array:
     """A column as float64 (N,), NaN where a cell is missing. Raises DataError, with the line, for other text."""
-    cells = table.cells(name)
-    values = cells.values
-    gaps = cells.where(*missing)
-    if gaps.any():
-        values = np.where(gaps, np.nan, values)
-    if cells.codes is not None:
-        for text in cells.present():
-            if text not in missing:
-                rows = cells.where(text) & ~gaps
-                if not ZEROS_FIRST.fullmatch(text):
-                    line = table.lines[int(rows.argmax())]
-                    raise DataError(f"{table.path}:{line}: column {name!r} should be a number, not {text!r}")
-                values = np.where(rows, float(text), values)
-    large = np.abs(values) > np.finfo(np.float32).max
-    if large.any():
-        line = table.lines[int(large.argmax())]
-        raise DataError(f"{table.path}:{line}: column {name!r} holds a number too large for float32")
+    values, fault = _numbers(table, name, missing)
+    if fault:
+        raise DataError(fault.told(table))
     return values
+
+
+def _numbers(table: Table, name: str, missing: Collection[str]) -> tuple[Array, Fault | None]:
+    cells = table.cells(name)
+    gaps = cells.where(*missing)
+    values = np.where(gaps, np.nan, cells.values)
+    if cells.codes is not None:
+        zeros_first = [float(text) if ZEROS_FIRST.fullmatch(text) else np.nan for text in cells.texts]
+        said = np.array([*zeros_first, np.nan])[cells.codes]  # the last is for -1, a number
+        values = np.where(gaps | np.isnan(said), values, said)
+        odd = np.isnan(said) & (cells.codes >= 0) & ~gaps
+        if odd.any():
+            return values, Fault(odd, f"column {name!r} should be a number, not {cells.text(int(odd.argmax()))!r}")
+    large = np.abs(values) > np.finfo(np.float32).max
+    return values, Fault(large, f"column {name!r} holds a number too large for float32") if large.any() else None
 
 
 def _encode_category(table: Table, column: Column, gaps: Array, part: Array) -> str:
@@ -114,22 +138,18 @@ def places_of(cells: Cells, categories: Sequence[str]) -> Array:
     return places
 
 
-def _encode_date(table: Table, column: Column, part: Array, missing: Collection[str]) -> None:
+def _encode_date(table: Table, column: Column, part: Array, gaps: Array) -> Fault | None:
     """Days since 1970, and the sine and cosine of each part that repeats, so that December is beside January."""
-    cells = table.cells(column.name)
     when = days_of(table, column)
-    wrong = np.isnan(when) & ~cells.where(*missing)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{table.path}:{table.lines[row]}: column {column.name!r} should be a date, {column.order}, not "
-            f"{cells.text(row)!r}"
-        )
     part[:, 0] = when
     turns = turning(when)
     for place, name in enumerate(column.parts):
         angle = 2 * np.pi * turns[name]
         part[:, 1 + 2 * place], part[:, 2 + 2 * place] = np.sin(angle), np.cos(angle)
+    wrong = np.isnan(when) & ~gaps
+    text = table.cells(column.name).text(int(wrong.argmax()))
+    what = f"column {column.name!r} should be a date, {column.order}, not {text!r}"
+    return Fault(wrong, what) if wrong.any() else None
 
 
 def days_of(table: Table, column: Column) -> Array:

@@ -22,6 +22,7 @@ def read_table(
     delimiter: str | None = None,
     known: NumberFormat = UNKNOWN,
     formats: Mapping[str, NumberFormat] | None = None,
+    skip_ragged: bool = False,
 ) -> Table:
     """Settings as in `read_csv`; Parquet needs none of them. Raises MissingData, DataError."""
     require_file(path)
@@ -30,7 +31,9 @@ def read_table(
             is_parquet = file.read(4) == PARQUET
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    return _read_parquet(path) if is_parquet else read_csv(path, delimiter=delimiter, known=known, formats=formats)
+    if is_parquet:
+        return _read_parquet(path)
+    return read_csv(path, delimiter=delimiter, known=known, formats=formats, skip_ragged=skip_ragged)
 
 
 def _read_parquet(path: Path) -> Table:
