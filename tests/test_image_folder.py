@@ -344,8 +344,8 @@ def test_statistics_of_a_large_set_come_from_a_sample(tmp_path: Path, monkeypatc
     assert isinstance(whole, ImageFiles)
     mean = prepare(source, NOWHERE, seed=0).preprocessing.mean
     np.testing.assert_allclose(mean, read_all(whole).mean(axis=(0, 1, 2)), rtol=1e-12)
-    monkeypatch.setattr("dltrain.data.preprocess.SAMPLE", 9)
-    monkeypatch.setattr("dltrain.data.preprocess.LARGE", 90 * 8 * 6 * 3 - 1)
+    monkeypatch.setattr("dltrain.data.statistics.SAMPLE", 9)
+    monkeypatch.setattr("dltrain.data.statistics.LARGE", 90 * 8 * 6 * 3 - 1)
     learned = prepare(source, NOWHERE, seed=0).preprocessing
     in_memory = prepare(ImageFolder(path=place, size=(8, 6)), NOWHERE, seed=0).preprocessing
     np.testing.assert_allclose(in_memory.mean, mean, rtol=1e-12, err_msg="of all that is in memory")

@@ -9,7 +9,7 @@ import pytest
 from commands import dltrain, done
 
 from dltrain import api
-from dltrain.data import Cuts, Fold, prepare, preprocess
+from dltrain.data import Cuts, Fold, prepare, statistics
 from dltrain.data.source import loses_digits, narrowed
 from dltrain.data.tables.table import Csv
 from dltrain.data.target_scale import TargetScale
@@ -279,8 +279,8 @@ def test_what_training_never_saw_is_said_of_a_test_part(tmp_path: Path) -> None:
 
 def test_mean_and_spread_are_of_all_examples_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many they are: a few large values decide about a heavy-tailed column."""
-    monkeypatch.setattr(preprocess, "LARGE", 100)
+    monkeypatch.setattr(statistics, "LARGE", 100)
     x = np.random.default_rng(7).standard_t(2, (20_000, 2)).astype(np.float32)
-    mean, std = preprocess.channel_statistics(x)
+    mean, std = statistics.channel_statistics(x)
     np.testing.assert_allclose(mean, x.mean(axis=0, dtype=np.float64), rtol=1e-9)
     np.testing.assert_allclose(std, x.std(axis=0, dtype=np.float64), rtol=1e-9)

@@ -18,9 +18,11 @@ class Augmentation(ABC):
 
     words_each: 64-bit random words that one example needs. Decisions are made from them in integers, so
     numpy and CuPy decide alike to the last bit.
+    moves: whether it takes pixels to other places, and so those of every picture of an example, with the same words.
     """
 
     words_each: int
+    moves = False
 
     def check(self, input_shape: tuple[int, ...]) -> None:
         """Raise ShapeError where the examples are not images (height, width, channels) that this can change."""
@@ -50,6 +52,7 @@ class Flip(Augmentation):
     """Mirror an image left to right, with a probability (a multiple of 1/65536)."""
 
     words_each = 1
+    moves = True
 
     def __init__(self, *, probability: Probability = 0.5):
         self.threshold = round(probability * 65536)
@@ -65,6 +68,7 @@ class Crop(Augmentation):
     """Surround an image with `padding` zeros on every side, then cut out a window of the old size at random."""
 
     words_each = 2
+    moves = True
 
     def __init__(self, *, padding: Count):
         self.padding = padding

@@ -21,6 +21,7 @@ class Rotation(Augmentation):
     """Turn an image around its middle by up to `degrees` either way; between pixels bilinear, 0 where none was."""
 
     words_each = 1
+    moves = True
 
     def __init__(self, *, degrees: Degrees):
         self.degrees = degrees

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from dltrain.data.augment import Augmentation
 from dltrain.data.preprocess import Preprocessing
 from dltrain.data.source import Normalize, NormalizeTargets, Source, Split
 from dltrain.data.split import Cuts, cut, shared_groups
+from dltrain.data.values import Value
 from dltrain.errors import DataError
 from dltrain.random import generator
 
@@ -44,7 +46,7 @@ def prepare(
     Settings as in `common_settings`; seed: its split_seed. Raises DataError, ConfigError and ShapeError.
     """
     for augmentation in augment:
-        augmentation.check(source.input_shape)
+        source.check_augmentation(augmentation)
     splits = cut(source.load(data_dir), cuts, seed)
     prepared = _prepared(splits, source, normalize, normalize_targets)
     return replace(prepared, notes=(*prepared.notes, *shared_groups(splits)))
@@ -86,6 +88,7 @@ def _prepared(
         normalize_targets=normalize_targets,
         multilabel=source.multilabel,
         missing_values=source.missing_values,
+        values=source.values,
     )
     return Prepared(splits, learned, source.notes, source.column_facts)
 
@@ -99,8 +102,18 @@ def _random_split(source: Source, seed: int, name: str, examples: int) -> Split:
         inputs = draw.integers(0, 256, shape, np.uint8)
     else:
         inputs = draw.uniform(-1, 1, shape).astype(np.float32)
-    if source.classes is None:
-        return Split(inputs, draw.uniform(-1, 1, (examples, source.outputs)).astype(np.float32))
-    if source.multilabel:
-        return Split(inputs, draw.integers(0, 2, (examples, source.outputs)).astype(np.float32))
-    return Split(inputs, draw.integers(0, len(source.classes), examples))
+    targets = _random_value(source.values[1], draw, examples)
+    return Split(inputs, targets, values={each.name: _random_value(each, draw, examples) for each in source.further})
+
+
+def _random_value(value: Value, draw: Generator, examples: int) -> NDArray[Any]:
+    shape = (examples, *value.shape)
+    match value.kind:
+        case "picture":
+            return draw.integers(0, 256, shape, np.uint8)
+        case "class":
+            return draw.integers(0, value.count, shape)
+        case "labels":
+            return draw.integers(0, 2, shape).astype(np.float32)
+        case "numbers":
+            return draw.uniform(-1, 1, shape).astype(np.float32)

@@ -1,44 +1,42 @@
 """What is learned from the training part and travels with the network: means, deviations, class names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from math import inf, isfinite, prod
+from math import inf, isfinite
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dltrain.data.ahead import parts
 from dltrain.data.pixels import Pixels, told
-from dltrain.data.source import CHUNK, Normalize, NormalizeTargets, OnDemand, Split, loses_digits
+from dltrain.data.source import Normalize, NormalizeTargets, OnDemand, Split, loses_digits
+from dltrain.data.statistics import TINY, means, scale_of
 from dltrain.data.tables.cells import MISSING
 from dltrain.data.tables.columns import Column
 from dltrain.data.target_scale import TargetScale
+from dltrain.data.values import BLACK, LARGEST, MOST_AXES, WHITE, Value, usual
 from dltrain.errors import DataError
 
-TINY = float(np.finfo(np.float32).tiny)  # a deviation below this has no finite inverse in float32
 DAMAGED = "the description of the training data (means, deviations, classes) is damaged"
-LARGE = 1 << 29  # bytes of a training part that is not in memory, for which SAMPLE of its examples stand
-SAMPLE = 4096
-LARGEST, MOST_AXES = 1 << 31, 8  # size of an input along one axis; how many of these
 FAR = 10  # standard deviations: at most 1 % of any numbers are further from their mean (Chebyshev's inequality)
 FEW = 200  # pictures that are decoded to see how bright they are
-LATER = {"class_weights", "target_scale", "multilabel", "missing_values"}  # which older files do not have
+LATER = {"class_weights", "target_scale", "multilabel", "missing_values", "values"}  # which older files do not have
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """All that `predict` must know of the training data; every checkpoint holds it.
 
-    mean, std: of each channel (the last axis of an input) over the training part, std at least TINY; over SAMPLE of its
-    examples where these are LARGE and on demand; 0 and 1 with normalize "none".
+    mean, std: of each channel (the last axis of an input) over the training part, std at least TINY; over a sample of
+    a large one on demand; 0 and 1 with normalize "none"; of "signed" and "unit" what brings pixels into that range.
     pixels: how a picture file is read as the training inputs were.
     columns: of a table; None for other data.
     fill: what a missing value of each channel becomes, 0 for a category's; None where nothing may be missing.
     class_weights: how much an example of each class counts in a loss; None where all count the same.
     target_scale: of numbers to predict; None where there are none, or where they stay as they are.
     multilabel: whether several of the classes may be right. missing_values: cells of a table without a value.
+    values: all that an example has, the inputs first, the targets next; of older files nothing is known of them.
     """
 
     input_shape: tuple[int, ...]
@@ -53,6 +51,7 @@ class Preprocessing:
     target_scale: TargetScale | None = None
     multilabel: bool = False
     missing_values: tuple[str, ...] = MISSING
+    values: tuple[Value, ...] = ()
 
     @classmethod
     def learn(
@@ -67,8 +66,10 @@ class Preprocessing:
         normalize_targets: NormalizeTargets = "none",
         multilabel: bool = False,
         missing_values: tuple[str, ...] = MISSING,
+        values: tuple[Value, ...] = (),
     ) -> "Preprocessing":
-        """pixels: None where the range of the inputs tells.
+        """values: of the source; none where inputs and targets are all there is.
+        pixels: None where the range of the inputs tells.
         tolerant: whether missing numbers are filled in with the mean of those that are there.
 
         Raises SettingError.
@@ -86,11 +87,12 @@ class Preprocessing:
         learned = replace(learned, target_scale=scale, multilabel=multilabel, missing_values=missing_values)
         numeric = learned.numeric_channels()  # the 0 and 1 of categories stay
         if tolerant and not isinstance(inputs, OnDemand):
-            learned = replace(learned, fill=tuple(np.where(numeric, _means(inputs), zeros).tolist()))
+            learned = replace(learned, fill=tuple(np.where(numeric, means(inputs), zeros).tolist()))
             inputs = learned.completed(inputs)
+        learned = replace(learned, values=_learned_values(values, train, learned))
         if normalize == "none":
             return learned
-        mean, std = channel_statistics(inputs)
+        mean, std = scale_of(inputs, normalize, learned.pixels)
         return replace(
             learned,
             mean=tuple(np.where(numeric, mean, zeros).tolist()),
@@ -101,6 +103,17 @@ class Preprocessing:
         if self.columns is None:
             return [True] * len(self.mean)
         return [column.categories is None for column in self.columns for _ in range(column.width)]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Under which inputs and targets are found among the values."""
+        inputs, targets = self.values[:2] or usual(self.input_shape, self.classes, 1, self.multilabel)
+        return inputs.name, targets.name
+
+    @property
+    def further(self) -> tuple[Value, ...]:
+        """The values beside inputs and targets."""
+        return self.values[2:]
 
     @property
     def wide(self) -> bool:
@@ -147,6 +160,7 @@ class Preprocessing:
         raw = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         raw["pixels"] = self.pixels.to_json()
         raw["columns"] = None if self.columns is None else [column.to_json() for column in self.columns]
+        raw["values"] = [value.to_json() for value in self.values]
         raw["target_scale"] = None if self.target_scale is None else self.target_scale.to_json()
         return raw
 
@@ -191,7 +205,7 @@ class Preprocessing:
                 with np.errstate(over="ignore"):
                     finite = np.isfinite(learned.scale_and_shift()).all()
                 if finite and len(learned.numeric_channels()) == len(mean):
-                    return learned
+                    return replace(learned, values=_values(rest.get("values", []), learned))
         raise DataError(DAMAGED)
 
 
@@ -200,6 +214,40 @@ def _pixels(inputs: NDArray[Any] | OnDemand, known: Pixels | None) -> Pixels:
     step = max(1, len(inputs) // FEW)
     some = inputs[np.arange(0, len(inputs), step)] if isinstance(inputs, OnDemand) else inputs
     return (known or told(some)).measured(some)
+
+
+def _learned_values(values: tuple[Value, ...], train: Split, learned: "Preprocessing") -> tuple[Value, ...]:
+    """The values of a source with the scale of its further pictures, once the training part is found to hold them.
+
+    Raises DataError where it does not.
+    """
+    found = list(values[:2])
+    for value in values[2:]:
+        part = train.values.get(value.name)
+        if part is None or not value.holds(part):
+            raise DataError(f"the data set promises {value.kind} {value.shape} as {value.name!r}, but holds none such")
+        if value.kind == "picture":
+            mean, std = scale_of(part, learned.normalize, Pixels(BLACK, WHITE))
+            value = replace(value, mean=mean, std=std)
+        found.append(value)
+    return tuple(found)
+
+
+def _values(raw: object, learned: "Preprocessing") -> tuple[Value, ...]:
+    if isinstance(raw, list):
+        with suppress(ValueError):
+            values = tuple(map(Value.from_json, raw))
+            if not values:
+                return ()
+            inputs, targets = usual(learned.input_shape, learned.classes, 1, learned.multilabel)
+            if (
+                len({value.name for value in values}) == len(values) >= 2
+                and replace(values[0], name=inputs.name) == inputs
+                and replace(values[1], shape=targets.shape) == targets
+                and all(value.mean or value.kind != "picture" for value in values[2:])
+            ):
+                return values
+    raise DataError(DAMAGED)
 
 
 def _pixels_of(raw: Mapping[Any, Any]) -> Pixels:
@@ -247,50 +295,9 @@ def _target_scale(raw: object, classes: list[Any] | None) -> TargetScale | None:
     return scale
 
 
-def _means(inputs: NDArray[Any]) -> NDArray[Any]:
-    """Of every column of a table (N, C), over what is there; 0 where nothing is."""
-    there = ~np.isnan(inputs)
-    sums = np.where(there, inputs, 0).sum(axis=0, dtype=np.float64)
-    means: NDArray[Any] = sums / np.maximum(there.sum(axis=0), 1)
-    return means
-
-
 def apply(x: Any, scale: Any, shift: Any) -> Any:
     """x (…, C) normalised, as a new array of the type of `scale`. All three belong to the same array module."""
     y = x.astype(scale.dtype)
     y *= scale
     y += shift
     return y
-
-
-def channel_statistics(inputs: NDArray[Any] | OnDemand) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation (1 where a channel is constant) of every channel, the last axis.
-
-    Sums of distances from the first example's first values, in float64: for bytes they are whole numbers
-    and exact, and a constant channel gives exactly 0. Of a LARGE set that is not in memory SAMPLE examples at equal
-    distances are looked at.
-    """
-    channels, width = inputs.shape[-1], prod(inputs.shape[1:])
-    pivot, count = np.zeros(0), 0
-    sums, squares = np.zeros(width), np.zeros(width)
-    for part in _parts(inputs):
-        if not count:
-            pivot = part.reshape(-1, channels)[0].astype(np.float64)
-        distance = part.reshape(len(part), width) - np.tile(pivot, width // channels)
-        sums += distance.sum(axis=0)
-        squares += np.einsum("ij,ij->j", distance, distance)
-        count += len(part) * (width // channels)
-    offset = sums.reshape(-1, channels).sum(axis=0) / count
-    variance = squares.reshape(-1, channels).sum(axis=0) / count - offset**2
-    std = np.sqrt(np.maximum(variance, 0))
-    return tuple((pivot + offset).tolist()), tuple(np.where(std < TINY, 1.0, std).tolist())
-
-
-def _parts(inputs: NDArray[Any] | OnDemand) -> Iterator[NDArray[Any]]:
-    if isinstance(inputs, OnDemand):
-        looked_at = min(len(inputs), SAMPLE) if len(inputs) * inputs.bytes_each > LARGE else len(inputs)
-        yield from parts(inputs, np.arange(looked_at) * len(inputs) // looked_at)
-        return
-    rows = max(1, CHUNK // prod(inputs.shape[1:]))
-    for first in range(0, len(inputs), rows):
-        yield inputs[first : first + rows]

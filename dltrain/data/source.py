@@ -1,7 +1,8 @@
 """What a data set is: examples in named splits, their shape and classes known before anything big is read."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from math import prod
 from pathlib import Path
@@ -15,10 +16,11 @@ from dltrain.data.augment import Augmentation
 from dltrain.data.pixels import Pixels
 from dltrain.data.tables.cells import MISSING
 from dltrain.data.tables.columns import Column
-from dltrain.errors import DataError
+from dltrain.data.values import Value, usual
+from dltrain.errors import DataError, ShapeError
 from dltrain.registry import Count, NonNegative, NonNegativeInt, Positive, Rate, Registry, Seed
 
-Normalize = Literal["channel", "none"]
+Normalize = Literal["channel", "signed", "unit", "none"]
 NormalizeTargets = Literal["auto", "standard", "log", "none"]
 CHUNK = 1 << 20  # values that are looked at together
 ClassWeights = Literal["none", "balanced"] | tuple[Positive, ...]
@@ -69,31 +71,36 @@ class Split:
     0 and 1, float32 (N, k).
     groups: int64 (N,), equal for examples that must stay in one part, such as those of one patient; None where each
     may go its own way. times: float64 (N,), where the latest ones are to be held out; None where chance decides.
+    values: whatever else is known of the examples, (N, …) by name, as `Source.further` says.
     """
 
     inputs: NDArray[Any] | OnDemand
     targets: NDArray[Any]
     groups: NDArray[Any] | None = None
     times: NDArray[Any] | None = None
+    values: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.targets):
-            raise DataError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
+        for what, part in {"targets": self.targets, **self.values}.items():
+            if len(self.inputs) != len(part):
+                raise DataError(f"{len(self.inputs)} inputs but {len(part)} {what}")
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def take(self, indices: NDArray[Any]) -> "Split":
         inputs = self.inputs.take(indices) if isinstance(self.inputs, OnDemand) else self.inputs[indices]
-        apart = [None if values is None else values[indices] for values in (self.groups, self.times)]
-        return Split(inputs, self.targets[indices], *apart)
+        groups, times = (None if one is None else one[indices] for one in (self.groups, self.times))
+        values = {name: part[indices] for name, part in self.values.items()}
+        return Split(inputs, self.targets[indices], groups, times, values)
 
     def sha256(self) -> str:
-        """Of inputs, as far as they are in memory, and targets: equal for equal examples in the same order."""
+        """Of inputs, as far as they are in memory, targets and further values: equal for equal examples in the same
+        order."""
         digest = sha256()
-        for part in (self.inputs, self.targets):
+        for name, part in {"": self.inputs, " ": self.targets, **self.values}.items():
             content = part.marks() if isinstance(part, OnDemand) else np.ascontiguousarray(part).data
-            digest.update(f"{part.shape}{part.dtype.str}".encode())
+            digest.update(f"{name.strip()}{part.shape}{part.dtype.str}".encode())
             digest.update(content)
         return digest.hexdigest()
 
@@ -150,6 +157,31 @@ class Source(ABC):
     def multilabel(self) -> bool:
         """Whether several of the classes may be right for one example."""
         return False
+
+    @property
+    def input_name(self) -> str | None:
+        """What the inputs are called as a value; None for `image`, or `input` where they are none."""
+        return None
+
+    @property
+    def further(self) -> tuple[Value, ...]:
+        """The values beside inputs and targets, known before anything is read: those in `Split.values`."""
+        return ()
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """All of them: inputs, targets, and the further ones."""
+        return *usual(self.input_shape, self.classes, self.outputs, self.multilabel, self.input_name), *self.further
+
+    def check_augmentation(self, change: Augmentation) -> None:
+        """Raises ShapeError where a change cannot be made to the inputs, or to all pictures of an example alike."""
+        change.check(self.input_shape)
+        for value in self.further if change.moves else ():
+            if value.kind == "picture" and value.shape[:2] != self.input_shape[:2]:
+                raise ShapeError(
+                    f"{type(change).__name__.lower()} moves the pixels of all pictures of an example alike, but "
+                    f"{value.name} has shape {value.shape} beside {self.input_shape}"
+                )
 
     @property
     def no_numbers(self) -> str:
@@ -224,11 +256,13 @@ def common_settings(
     split_seed: which examples those are; `seed` does not change it, so several seeds are measured on the same parts.
     class_weights: a number for each class, by which its examples count; "balanced" lets every class count the same in
     all. Every loss, also of validation and test, is then Σ weight · loss / Σ weight over its examples.
-    normalize: "channel" brings every channel to mean 0 and standard deviation 1, "none" leaves the values.
+    normalize: "channel" brings every channel to mean 0 and standard deviation 1, "none" leaves the values; of pictures
+    "signed" brings black to -1 and white to 1, as tanh gives them, and "unit" to 0 and 1.
     normalize_targets: numbers to predict. "standard" brings each to mean 0 and standard deviation 1 for the training
     and undoes that in predictions and metrics; "log" takes their logarithm first; "none" leaves them. "auto" is
     "standard", or "none" with normalize "none". The loss is that of the normalised targets.
-    augment: changes made to training examples each time they are seen, in this order.
+    augment: changes made to training examples each time they are seen, in this order. What moves pixels (flip, crop,
+    rotation) moves those of every picture of an example alike; the others change the inputs alone.
     mixup: above 0, training examples are blended with others of their batch, by shares from Beta(mixup, mixup).
     """
 

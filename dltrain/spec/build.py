@@ -43,7 +43,7 @@ def build_source(spec: RunSpec) -> Source | None:
     source: Source = spec.data.build()
     for number, augmentation in enumerate(spec.data.common["augment"]):
         try:
-            augmentation.check(source.input_shape)
+            source.check_augmentation(augmentation)
         except ShapeError as error:
             path = f"data.augment[{number}]"
             raise ConfigError(f"{spec.position(path)}  {path}: {error}") from None

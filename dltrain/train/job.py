@@ -102,8 +102,8 @@ class Job:
         """`the test data are others now` for every split that is not as it was; of old checkpoints less is known."""
         now, then = self.data_sha256, checkpoint.data_sha256 or self.data_sha256
         others = [split for split in ("train", "validation", "test") if now.get(split) != then.get(split)]
-        known = checkpoint.preprocessing  # how picture files are read says nothing of the data
-        if not others and known != replace(self.preprocessing, pixels=known.pixels):
+        known = checkpoint.preprocessing  # how picture files are read, and what values are called, says nothing of it
+        if not others and known != replace(self.preprocessing, pixels=known.pixels, values=known.values):
             others = ["train"]
         return [f"the {'training' if split == 'train' else split} data are others now" for split in others]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import Device, Reference, to_host
-from dltrain.data import Ahead, Augmentation, OnDemand, Preprocessing, Split
+from dltrain.data import Ahead, Augmentation, OnDemand, Preprocessing, Split, Value
 from dltrain.random import generator, permutation
 from dltrain.spans import timed
 
@@ -50,6 +50,9 @@ class DataLoader:
             for values in ((np.ones(1), np.zeros(1)) if early else preprocessing.scale_and_shift(device.dtype))
         )
         self._early = early
+        self._further = {
+            value.name: _Further(value, split.values[value.name], device) for value in preprocessing.further
+        }
 
     @property
     def is_on_demand(self) -> bool:
@@ -92,17 +95,60 @@ class DataLoader:
 
         first: the position of the first one in its batch. key: given in training, where augmentation is on.
         """
+        return self._examples(indices, self._words(len(indices), first, key))
+
+    @timed("batch")
+    def values(self, indices: Array, first: int = 0, key: StepKey | None = None) -> dict[str, Array]:
+        """The same by name, and all else that the data set knows of the examples: what `Preprocessing.values` lists."""
+        words = self._words(len(indices), first, key)
+        inputs, targets = self._examples(indices, words)
+        at = self._device.asarray(indices)
+        further = {name: self._moved(value, at, words) for name, value in self._further.items()}
+        return dict(zip(self._preprocessing.names, (inputs, targets), strict=True)) | further
+
+    def _words(self, examples: int, first: int, key: StepKey | None) -> list[Array]:
+        """What decides each augmentation; nothing where there is none."""
+        if key is None:
+            return []
+        k = self._device.kernels
+        return [
+            random_words(k, key, "augment", str(i), first, examples, change.words_each)
+            for i, change in enumerate(self.augment)
+        ]
+
+    def _examples(self, indices: Array, words: list[Array]) -> tuple[Array, Array]:
         at = self._device.asarray(indices)
         k = self._device.kernels
         made = None if self._ahead is None else self._device.asarray(self._ahead[indices])
-        if key is None or not self.augment:
+        if not words:
             inputs, where = (self._inputs, at) if made is None else (made, None)
             return k.normalise(inputs, where, self._scale, self._shift), self._targets[at]
         images = self._inputs[at] if made is None else made
-        for i, change in enumerate(self.augment):
-            words = random_words(k, key, "augment", str(i), first, len(indices), change.words_each)
-            images = change(self._xp, images, words)
+        for change, drawn in zip(self.augment, words, strict=True):
+            images = change(self._xp, images, drawn)
         return k.normalise(images, None, self._scale, self._shift), self._targets[at]
+
+    def _moved(self, value: "_Further", at: Array, words: list[Array]) -> Array:
+        """A further value of these examples; of a picture the pixels are where the inputs' are."""
+        if value.scale is None:
+            return value.part[at]
+        moves = [(change, drawn) for change, drawn in zip(self.augment, words, strict=False) if change.moves]
+        images = value.part[at] if moves else value.part
+        for change, drawn in moves:
+            images = change(self._xp, images, drawn)
+        return self._device.kernels.normalise(images, None if moves else at, *value.scale)
+
+
+class _Further:
+    """A further value of all examples on the device. scale: of a picture, see `apply`."""
+
+    def __init__(self, value: Value, part: Array, device: Device):
+        self.part = device.asarray(part)
+        self.scale: tuple[Array, Array] | None = None
+        if value.kind == "picture":
+            mean, std = np.array(value.mean), np.array(value.std)
+            full = (np.broadcast_to(c.astype(device.dtype), value.shape).copy() for c in (1 / std, -mean / std))
+            self.scale = (device.asarray(next(full)), device.asarray(next(full)))
 
 
 @timed("random numbers")

@@ -1,0 +1,99 @@
+"""The named values of an example: what comes in, what is to be found, and whatever else a data set knows of it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from math import isfinite, prod
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["picture", "numbers", "class", "labels"]
+BLACK, WHITE = 0.0, 255.0  # of every further picture
+MOST_AXES, LARGEST = 8, 1 << 31
+
+
+@dataclass(frozen=True)
+class Value:
+    """What is known of one value before anything is read.
+
+    kind: "picture", (H, W, C) with 1 or 3 channels; "numbers", float32; "class", the number of one of `classes`, int64;
+    "labels", 0 or 1 for each of `classes`, float32. A further picture, beside inputs and targets, holds bytes.
+    shape: of one example; () for a class. classes: names in the order of their numbers.
+    mean, std: of each channel, by which a further picture is normalised; () of other values and before it is learned.
+    """
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    classes: tuple[str, ...] | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def holds(self, part: NDArray[Any]) -> bool:
+        """Whether an array (N, *shape) holds such values."""
+        if part.shape[1:] != self.shape:
+            return False
+        if self.kind == "class":
+            return part.dtype == np.int64 and bool(len(part) == 0 or 0 <= part.min() <= part.max() < self.count)
+        return part.dtype == (np.uint8 if self.kind == "picture" else np.float32)
+
+    @property
+    def count(self) -> int:
+        """How many numbers a network gives to tell this value: one for each class, else one for each that it has."""
+        return len(self.classes or ()) or prod(self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, raw: object) -> "Value":
+        """The inverse of `to_json`. Raises ValueError for anything that it does not give."""
+        match raw:
+            case {
+                "name": str(name),
+                "kind": kind,
+                "shape": list(shape),
+                "classes": None | list() as classes,
+                "mean": list(mean),
+                "std": list(std),
+                **rest,
+            } if (
+                not rest
+                and kind in get_args(Kind)
+                and len(shape) <= MOST_AXES
+                and all(type(size) is int and 0 < size <= LARGEST for size in shape)
+                and all(type(number) is float and isfinite(number) for number in (*mean, *std))
+                and len(mean) == len(std)
+                and len(mean) in (0, *shape[-1:])
+                and min(std, default=1.0) > 0
+                and (classes is None or (classes and all(type(text) is str for text in classes)))
+            ):
+                named = None if classes is None else tuple(classes)
+                return cls(name, kind, tuple(shape), named, tuple(mean), tuple(std))
+        raise ValueError("what is known of the values is damaged")
+
+
+def is_picture(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[-1] in (1, 3)
+
+
+def usual(
+    input_shape: tuple[int, ...],
+    classes: tuple[str, ...] | None,
+    outputs: int,
+    multilabel: bool = False,
+    input_name: str | None = None,
+) -> tuple[Value, Value]:
+    """Inputs and targets: `image` (or `input` where it is none, or what the data set calls it), and `label` for classes
+    or `target` for numbers."""
+    picture = is_picture(input_shape)
+    first = Value(input_name or ("image" if picture else "input"), "picture" if picture else "numbers", input_shape)
+    if classes is None:
+        return first, Value("target", "numbers", (outputs,))
+    shape = (len(classes),) if multilabel else ()
+    return first, Value("label", "labels" if multilabel else "class", shape, classes)
+
+
+def by_name(values: Iterable[Value]) -> dict[str, Value]:
+    return {value.name: value for value in values}
