@@ -54,6 +54,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "cosine": {"schedule": SCHEDULES["cosine"](warmup=0.6)},
     "step": {"schedule": SCHEDULES["step"](every=1)},
     "early stopping": {"early_stopping": {"patience": 1, "min_delta": 1e9}, "epochs": 5},
+    "averaged weights": {"average": 0.8},
     "no validation": {"splits": {"train": images(70)}},
     "half an epoch": {"max_steps": 6},
     "few rows": {"log_every": 3, "update_every": 2},

@@ -129,7 +129,8 @@ class _Comparison(Callback):
         pass
 
     def save(self, checkpoint: Checkpoint, best: bool, keep: int) -> None:
-        pass
+        if checkpoint.average and self.step in self.saved_steps():
+            self._compare("averages", checkpoint.average, self.run.checkpoint(self.step).average)
 
     def saved_steps(self) -> list[int]:
         return self.run.saved_steps()
@@ -142,7 +143,8 @@ class _Comparison(Callback):
     def stepped(self, row: Row, layer_rows: LayerRows) -> None:
         self.step = row["step"]
         if self.step in self.saved_steps():
-            self._compare_weights(self.run.checkpoint(self.step))
+            ours = {name: to_host(array) for name, array in self.job.model.weights().items()}
+            self._compare("weights", ours, self.run.checkpoint(self.step).weights)
         ends_epoch = self.step % self.job.steps_per_epoch == 0 or self.step == self.job.total_steps
         if self.step >= self.found.last and not ends_epoch:
             raise _Reached
@@ -153,19 +155,19 @@ class _Comparison(Callback):
 
     # comparing
 
-    def _compare_weights(self, kept: Checkpoint) -> None:
+    def _compare(self, what: str, ours: dict[str, Any], kept: dict[str, Any]) -> None:
         worst, equal = 0.0, True
-        weights = {name: to_host(array) for name, array in self.job.model.weights().items()}
-        if {n: a.shape for n, a in weights.items()} != {n: a.shape for n, a in kept.weights.items()}:
+        if {n: a.shape for n, a in ours.items()} != {n: a.shape for n, a in kept.items()}:
             raise RunError(f"{self.path}: the checkpoint of step {self.step} is of another network")
-        for name, ours in weights.items():
-            theirs = kept.weights[name]
-            equal &= ours.tobytes() == theirs.tobytes()
+        for name, array in ours.items():
+            theirs = kept[name]
+            equal &= array.tobytes() == theirs.tobytes()
             size = float(np.abs(theirs).max(initial=0)) or 1.0
-            worst = max(worst, float(np.abs(ours - theirs).max(initial=0)) / size)
-        self.found.weights.append({"step": self.step, "equal": equal, "difference": worst})
+            worst = max(worst, float(np.abs(array - theirs).max(initial=0)) / size)
+        if what == "weights":
+            self.found.weights.append({"step": self.step, "equal": equal, "difference": worst})
         if not equal and not (self.found.tolerance is not None and worst <= self.found.tolerance):
-            self.found.differences.append(f"weights after step {self.step}: differ by up to {worst:.1e} of the largest")
+            self.found.differences.append(f"{what} after step {self.step}: differ by up to {worst:.1e} of the largest")
 
     def _compare_rows(self, ours: Row, theirs: Row) -> None:
         if self.found.tolerance is None:

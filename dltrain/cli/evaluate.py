@@ -63,7 +63,10 @@ def evaluate(
     restored = restore(directory, checkpoint, device)
     spec, classes = restored.spec, restored.checkpoint.preprocessing.classes
     loader, same = examples_of(restored, split, data_dir or default_data_dir())
-    console.info(f"run {directory.path}: {checkpoint} checkpoint on the {split} split, {loader.size:,} examples")
+    averaged = ", averaged weights" if restored.checkpoint.average else ""
+    console.info(
+        f"run {directory.path}: {checkpoint} checkpoint{averaged} on the {split} split, {loader.size:,} examples"
+    )
     if not same:
         cut = split != "train" and cuts_of(spec).needs(split) == "train"
         mixed = f"; cut anew from them, the {split} part may now hold examples of the training" if cut else ""

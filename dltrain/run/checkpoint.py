@@ -1,12 +1,14 @@
 """A checkpoint is one safetensors file with everything in it: arrays, and a JSON text about them.
 
-Arrays: `weights/conv1.weight`, `optimizer/conv1.weight/mean`, and in the middle of an epoch what adds up over it,
-`epoch/layer/conv1/alive`. No pickle, no code, no second file that could be missing.
+Arrays: `weights/conv1.weight`, `optimizer/conv1.weight/mean`, with `train.average` also `average/conv1.weight`, and in
+the middle of an epoch what adds up over it, `epoch/layer/conv1/alive`. No pickle, no code, no second file that could be
+missing.
 
 safetensors itself notices no changed byte of an array. So the text holds the SHA-256 of each array beside its name,
 dtype and shape, and the file a SHA-256 of the text, which is canonical JSON: whatever was changed shows.
 
-FORMAT rises when a file of this version cannot be read by the one before. A version reads all formats from OLDEST on.
+FORMAT rises when a file of this version cannot be read by the one before, which could read its config. A version reads
+all formats from OLDEST on.
 """
 
 import json
@@ -35,13 +37,14 @@ READ_ERRORS = (
     safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, DataError, RecursionError,
     AttributeError,  # safetensors, of types that numpy does not have
 )  # fmt: skip
-PARTS = ("weights", "optimizer", "epoch")
+PARTS = ("weights", "average", "optimizer", "epoch")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """Arrays are on the host.
 
+    average: of the weights, see train/average.py; empty without `train.average`.
     epoch: what adds up over the running epoch; empty between two epochs.
     logs: for each log the bytes that it had, so that a training that goes on can cut off what came after.
     preprocessing: all that was learned from the training data, so that predicting needs no data set and evaluating
@@ -59,6 +62,12 @@ class Checkpoint:
     preprocessing: Preprocessing
     config: str
     data_sha256: dict[str, str] = field(default_factory=dict)
+    average: Arrays = field(default_factory=dict)
+
+    @property
+    def answering(self) -> Arrays:
+        """The weights that evaluate and predict: the averages where there are any."""
+        return self.average or self.weights
 
     def write(self, path: Path) -> None:
         """Raises OSError; a checkpoint that was there under this name then remains."""

@@ -193,7 +193,9 @@ def require_plugins(run: RunDir) -> None:
 
 
 def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
-    """The model of a run with the weights of its `last` or `best` checkpoint. Raises RunError, ConfigError."""
+    """The model of a run with the weights, or their averages, of its `last` or `best` checkpoint.
+
+    Raises RunError, ConfigError."""
     require_plugins(run)
     checkpoint = run.checkpoint(which)
     spec = loads(checkpoint.config, filename=str(run.config))
@@ -206,7 +208,7 @@ def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
 def load_weights(model: Network, run: RunDir, checkpoint: Checkpoint, device: Device) -> None:
     """Raises RunError where they do not fit."""
     try:
-        model.load(checkpoint.weights, device)
+        model.load(checkpoint.answering, device)
     except (KeyError, ValueError) as error:
         raise RunError(f"{run.path}: the checkpoint does not fit the run's own config ({error})") from None
 

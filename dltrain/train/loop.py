@@ -19,6 +19,7 @@ from dltrain.run.files import to_json
 from dltrain.run.progress import Position
 from dltrain.run.rundir import DESCRIPTION, DIVERGED
 from dltrain.spans import part_of_step
+from dltrain.train.average import follow, with_average
 from dltrain.train.baseline import baselines
 from dltrain.train.callbacks import Callback, Sink, epoch_line
 from dltrain.train.error_analysis import test
@@ -84,7 +85,8 @@ def fit(job: Job, sink: Sink, threads: int | None, callback: Callback, checkpoin
             with interruptible() as signals, np.errstate(all="ignore"):  # infinities are looked for, not warned of
                 sink.keep(DESCRIPTION, to_json(job.describe() | {"baselines": baselines(job)}))
                 train(job, state, sink, pool, callback, signals)
-                tested = test(job, sink, pool, partial(stop_if_asked, job, state, sink, signals))
+                stop = partial(stop_if_asked, job, state, sink, signals)
+                tested = test(with_average(job, state.average), sink, pool, stop)
             status = "done"
         except DivergedError as error:
             status = "diverged"
@@ -114,7 +116,8 @@ def train(job: Job, state: TrainState, sink: Sink, pool: ThreadPool, callback: C
     callback.started(job.total_steps, job.total_epochs)
     for event in steps(job, state, pool, wanted):
         if isinstance(event, EpochEnded):
-            finish_epoch(job, state, sink, callback, validate(job, pool, stop), event.whole)
+            validation = validate(with_average(job, state.average), pool, stop)
+            finish_epoch(job, state, sink, callback, validation, event.whole)
             stop()
             continue
         with part_of_step(LOG):
@@ -183,7 +186,9 @@ def take_step(
     measure_update = after.done % job.diagnostics.update_every == 0
     try:
         with part_of_step(STEP):
-            return train_step(job, pool, replay, batch, key, lr, state.optimizer, measure_update, guard)
+            metrics = train_step(job, pool, replay, batch, key, lr, state.optimizer, measure_update, guard)
+            follow(job, state.average, key.step, guard)
+            return metrics
     except MemoryError:
         if job.device.is_cpu:
             raise

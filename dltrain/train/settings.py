@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from dltrain.registry import Count, NonNegative, Positive
+from dltrain.registry import Count, NonNegative, Positive, Rate
 
 # What may change when a run is continued: where it computes, how long it is, and what is kept of it. A section stands
 # for all its keys.
@@ -27,6 +27,10 @@ class TrainSettings:
     accumulate: batches whose gradients are added up before the weights change: the same update as with batches so
     many times as large, in the memory of one; batch_norm keeps to the statistics of each.
     clip_norm: gradients are scaled down so that their joint L2 norm is at most this.
+    average: validation, the test and later `eval` and `predict` use an average of the weights after every step so far
+    (running statistics too) in which those of k steps ago count average^k; 0.999 is usual. The weights before the first
+    step never count. The training itself goes on from its own weights; `weights_sha256` and the losses of the training
+    are of those.
     max_time: seconds after which the running step is the last one; where that is depends on the machine.
     """
 
@@ -37,6 +41,7 @@ class TrainSettings:
     accumulate: Count = 1
     shard_size: Count | Literal["auto"] = "auto"
     clip_norm: Positive | None = None
+    average: Rate | None = None
     early_stopping: EarlyStopping | None = None
 
     @property

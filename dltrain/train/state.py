@@ -11,6 +11,7 @@ from dltrain.errors import DivergedError, RunError
 from dltrain.metrics.settings import HIGHER
 from dltrain.run.checkpoint import Checkpoint, weights_sha256
 from dltrain.run.progress import Position, Progress
+from dltrain.train.average import load_average, new_average
 from dltrain.train.callbacks import Sink
 from dltrain.train.job import Job
 from dltrain.train.step_metrics import EpochMetrics
@@ -22,6 +23,7 @@ class TrainState:
     model's.
 
     optimizer: its state, by name.
+    average: of the weights and buffers, by name; nothing where the config wants none.
     epoch: what adds up over the running one; None between two.
     norms: of the gradients of the last steps, for a post-mortem; no checkpoint holds them.
     unsaved: whether something has happened since the last checkpoint. saved_at: when that was, by `time.monotonic`.
@@ -29,6 +31,7 @@ class TrainState:
     """
 
     optimizer: dict[str, Any]
+    average: dict[str, Any] = field(default_factory=dict)
     position: Position = field(default_factory=lambda: Position(step=0, epoch=0, done=0))
     progress: Progress = field(default_factory=Progress)
     epoch: EpochMetrics | None = None
@@ -45,7 +48,7 @@ class TrainState:
 def initial_state(job: Job) -> TrainState:
     """Before the first step: the model gets its initial weights."""
     job.model.initialise(job.seed, job.device)
-    return TrainState(job.new_optimizer_state())
+    return TrainState(job.new_optimizer_state(), new_average(job))
 
 
 def restored_state(job: Job, checkpoint: Checkpoint, path: Path) -> TrainState:
@@ -64,6 +67,7 @@ def restored_state(job: Job, checkpoint: Checkpoint, path: Path) -> TrainState:
             raise ValueError(f"step {where.step} is not {where.done} steps into epoch {where.epoch}")
         job.model.load(checkpoint.weights, job.device)
         job.optimizer.load_state(state.optimizer, checkpoint.optimizer, job.device)
+        load_average(state.average, checkpoint.average, job.device)
         if checkpoint.epoch:
             state.epoch = EpochMetrics(job.model)
             state.epoch.restore(checkpoint.epoch)
@@ -79,6 +83,7 @@ def checkpoint_of(job: Job, state: TrainState, sink: Sink) -> Checkpoint:
     return Checkpoint(
         weights={name: to_host(array) for name, array in job.model.weights().items()},
         optimizer={name: to_host(array) for name, array in state.optimizer.items()},
+        average={name: to_host(array) for name, array in state.average.items()},
         epoch=state.epoch.to_arrays() if state.epoch else {},
         position=state.position,
         progress=replace(state.progress),
