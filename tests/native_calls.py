@@ -247,6 +247,30 @@ def pool(window: Window, examples: int, channels: int) -> Iterator[Call]:
         yield Call("average_pool_grad", name, (g, window), terms)
 
 
+# --- normalisation ----------------------------------------------------------------------------------------------------
+
+
+def norms() -> Iterator[Call]:
+    """(examples, rows, channels, groups): few numbers, lines of several rows, the last of which are left over, several
+    blocks; whole rows by themselves."""
+    pick = Random(4).choice
+    shapes = [(1, rows, c, c) for rows, c in product((5, 8, 500), (1, 3, 16, 33, 96))]
+    shapes += [(1, 40, 700, 700), (1, 9000, 5, 5), (3, 5, 6, 6), (2, 300, 33, 33), (2, 3, 6, 2), (3, 900, 24, 8)]
+    shapes += [(rows, 1, c, 1) for rows, c in product((1, 5, 130), (5, 31, 32, 33, 300))]
+    shapes += [(4, 1, 12, 3), (3, 5, 6, 1)]
+    for examples, rows, channels, groups in shapes:
+        x = values(examples, rows, channels) * 3 + pick((0, 1, 100))
+        scale = values(channels, seed=1) if pick((True, False)) else None
+        shift = values(channels, seed=2) if pick((True, False)) else None
+        needed = [pick((True, True, False)), scale is not None, shift is not None]
+        _, mean, variance = REFERENCE.standardise(x.astype(np.float64), scale, shift, groups, 1e-5)
+        name = f"{examples} by {rows} by {channels} in {groups}, scale {needed[1]}, shift {needed[2]}"
+        numbers = rows * channels // groups
+        yield Call("standardise", name, (x, scale, shift, groups, 1e-5), numbers)
+        g, statistics = values(examples, rows, channels, seed=3), (mean.astype(np.float32), variance.astype(np.float32))
+        yield Call("standardise_grad", f"{name}, dx {needed[0]}", (g, x, scale, *statistics, 1e-5, needed), x.size)
+
+
 # --- number by number -------------------------------------------------------------------------------------------------
 
 
@@ -307,7 +331,7 @@ def pointwise() -> Iterator[Call]:
 
 
 def calls() -> list[Call]:
-    return [*convolutions(), *products(), *pools(), *pointwise()]
+    return [*convolutions(), *products(), *pools(), *norms(), *pointwise()]
 
 
 # --- running them -----------------------------------------------------------------------------------------------------

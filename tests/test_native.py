@@ -249,6 +249,20 @@ def test_tanh_and_sigmoid_are_exact_to_a_few_units_in_the_last_place(kernels: Na
     assert np.isnan(kernels.activate(TANH, np.array([np.nan], np.float32)))
 
 
+def test_a_large_offset_costs_a_norm_no_digits(kernels: NativeKernels) -> None:
+    """Batch, instance, group and layer normalisation of numbers whose deviation is 1/10,000 of their mean."""
+    for shape, groups in [((1, 3000, 20), 20), ((2, 300, 20), 20), ((2, 300, 20), 5), ((30, 1, 200), 1)]:
+        x, g, scale = values(*shape) + np.float32(1e4), values(*shape, seed=1), values(shape[-1], seed=2)
+        y, *found = kernels.standardise(x, scale, None, groups, 1e-5)
+        wide = x.astype(np.float64)
+        expected, *exact = REFERENCE.standardise(wide, scale, None, groups, 1e-5)
+        np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max(), err_msg=str(shape))
+        grads = kernels.standardise_grad(g, x, scale, *found, 1e-5, (True, True, True))
+        wanted_grads = REFERENCE.standardise_grad(g, wide, scale, *exact, 1e-5, (True, True, True))
+        for f, e in zip(grads, wanted_grads, strict=True):
+            np.testing.assert_allclose(f, e, atol=1e-5 * np.abs(e).max(), err_msg=str(shape))
+
+
 # --- where arrays lie, and none at all --------------------------------------------------------------------------------
 
 
@@ -311,6 +325,8 @@ def test_no_examples(kernels: NativeKernels) -> None:
         "sgd": (b[:0], b[:0], 0.1), "momentum": (b[:0], b[:0], b[:0], 0.9, 0.1),
         "nesterov": (b[:0], b[:0], b[:0], 0.9, 0.1), "adam": (*[b[:0]] * 4, 0.9, 0.999, 0.1, 3, 1e-8),
         "count_right": (x[:, 0], np.zeros(0, np.int64)), "times": (flat, values()),
+        "standardise": (x, None, None, 2, 1e-5),
+        "standardise_grad": (x, x, None, flat[:, :2].copy(), flat[:, :2].copy(), 1e-5, all_),
     }  # fmt: skip
     never_asked_for = {"cross_entropy", "philox", "tally"}
     assert {*empty} == set(TABLE) - never_asked_for

@@ -26,6 +26,12 @@ class Im2colKernels(Reference):
         rows = rows.reshape(-1, rows.shape[-1])
         return self.xp.dot(self.xp.ones(len(rows), rows.dtype), rows)
 
+    def _means(self, x: Array) -> Array:
+        """By columns where every channel of all examples is for itself."""
+        if len(x) != 1 or x.shape[-1] > 1:
+            return super()._means(x)
+        return (self.column_sums(x.reshape(x.shape[1:3])) / x.shape[1]).reshape(1, 1, -1, 1)
+
     # --- convolution --------------------------------------------------------------------------------------
 
     def _unrolled(self, x: Array, window: Window) -> Iterator[tuple[slice, Array]]:

@@ -160,6 +160,36 @@ class NativeKernels(Im2colKernels):
         self._run("average_pool_grad", 4 * dx.size * POINT, _described(window, g.shape[-1], 0, 1), len(g), g, dx)
         return dx
 
+    # --- normalisation ------------------------------------------------------------------------------------
+
+    def standardise(
+        self, x: Array, scale: Array | None, shift: Array | None, groups: int, epsilon: float
+    ) -> tuple[Array, Array, Array]:
+        if not fit(x, scale, shift) or not x.size:
+            return super().standardise(x, scale, shift, groups, epsilon)
+        y, mean, variance = np.empty_like(x), *(np.empty((len(x), groups), FLOAT32) for _ in range(2))
+        self._run("standardise", 8 * x.size * POINT, *x.shape, groups, x, scale, shift, epsilon, y, mean, variance)
+        return y, mean, variance
+
+    def standardise_grad(
+        self,
+        g: Array,
+        x: Array,
+        scale: Array | None,
+        mean: Array,
+        variance: Array,
+        epsilon: float,
+        needed: Sequence[bool],
+    ) -> tuple[Array | None, Array | None, Array | None]:
+        if not fit(x, scale, mean, variance) or g.dtype is not FLOAT32 or g.shape != x.shape or not x.size:
+            return super().standardise_grad(g, x, scale, mean, variance, epsilon, needed)
+        g, channels = np.ascontiguousarray(g), x.shape[-1]
+        dx = np.empty_like(x) if needed[0] else None
+        dscale, dshift = (np.empty(channels, FLOAT32) if wanted else None for wanted in needed[1:])
+        sizes, given = (*x.shape, mean.shape[1]), (g, x, scale, mean, variance, epsilon)
+        self._run("standardise_grad", 12 * x.size * POINT, *sizes, *given, dx, dscale, dshift)
+        return dx, dscale, dshift
+
     # --- number by number ---------------------------------------------------------------------------------
 
     def activate(self, activation: Activation | None, y: Array) -> Array:

@@ -167,6 +167,53 @@ class Reference:
         ones = self.xp.ones((1, *window.in_size, 1), like.dtype)
         return self._windows(ones, window).sum(axis=kernel_axes(window))
 
+    # --- normalisation ------------------------------------------------------------------------------------
+
+    def standardise(
+        self, x: Array, scale: Array | None, shift: Array | None, groups: int, epsilon: float
+    ) -> tuple[Array, Array, Array]:
+        """y = scale · (x - mean) / √(variance + epsilon) + shift, and mean and variance, (M, groups), of all rows of an
+        example and C/groups neighbouring channels. x: (M, R, C), scale and shift: (C,).
+
+        The mean is taken again of what is left over and corrected by that (Chan, Golub, LeVeque, "Algorithms for
+        Computing the Sample Variance", 1983, section 3).
+        """
+        cut = x.reshape(*x.shape[:2], groups, x.shape[-1] // groups)
+        mean = self._means(cut)
+        rest = self._means(cut - mean)  # a float32 sum of many numbers far from 0 is off by more than they spread
+        centred = cut - mean - rest
+        variance = self._means(centred * centred)
+        y = (centred / self.xp.sqrt(variance + epsilon)).reshape(x.shape)
+        y = y if scale is None else y * scale
+        return y if shift is None else y + shift, (mean + rest)[:, 0, :, 0], variance[:, 0, :, 0]
+
+    def standardise_grad(
+        self,
+        g: Array,
+        x: Array,
+        scale: Array | None,
+        mean: Array,
+        variance: Array,
+        epsilon: float,
+        needed: Sequence[bool],
+    ) -> tuple[Array | None, Array | None, Array | None]:
+        """dLoss/dx, dLoss/dscale and dLoss/dshift by the formula in ops/normalise.py; needed: which of them."""
+        cut = x.reshape(*x.shape[:2], mean.shape[1], x.shape[-1] // mean.shape[1])
+        inverse = 1 / self.xp.sqrt(variance[:, None, :, None] + epsilon)
+        centred = cut - mean[:, None, :, None]
+        standard = (centred - self._means(centred)) * inverse
+        h = (g if scale is None else g * scale).reshape(cut.shape)
+        dx = (h - self._means(h) - standard * self._means(h * standard)) * inverse
+        return (
+            dx.reshape(x.shape) if needed[0] else None,
+            self.column_sums(g * standard.reshape(x.shape)) if needed[1] else None,
+            self.column_sums(g) if needed[2] else None,
+        )
+
+    def _means(self, x: Array) -> Array:
+        """(M, R, G, D) -> (M, 1, G, 1)"""
+        return x.mean(axis=(1, 3), keepdims=True)
+
     # --- number by number ---------------------------------------------------------------------------------
 
     def activate(self, activation: Activation | None, y: Array) -> Array:

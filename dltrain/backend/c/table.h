@@ -21,6 +21,12 @@ KERNEL(max_pool_grad, MAY_FAIL, WINDOW(window), NUMBER(i64, examples), READ(floa
 KERNEL(average_pool, MAY_FAIL, WINDOW(window), NUMBER(i64, examples), READ(float, x), WRITTEN(float, y), THREADS(threads))
 KERNEL(average_pool_grad, MAY_FAIL, WINDOW(window), NUMBER(i64, examples), READ(float, g), WRITTEN(float, dx),
        THREADS(threads))
+KERNEL(standardise, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, rows), NUMBER(i64, channels), NUMBER(i64, groups),
+       READ(float, x), READ(float, scale), READ(float, shift), NUMBER(double, epsilon), WRITTEN(float, y), WRITTEN(float, mean),
+       WRITTEN(float, variance), THREADS(threads))
+KERNEL(standardise_grad, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, rows), NUMBER(i64, channels), NUMBER(i64, groups),
+       READ(float, g), READ(float, x), READ(float, scale), READ(float, mean), READ(float, variance), NUMBER(double, epsilon),
+       WRITTEN(float, dx), WRITTEN(float, dscale), WRITTEN(float, dshift), THREADS(threads))
 KERNEL(activate, NEVER_FAILS, NUMBER(int, activation), NUMBER(i64, size), CHANGED(float, y), THREADS(threads))
 KERNEL(activate_grad, NEVER_FAILS, NUMBER(int, activation), NUMBER(i64, size), READ(float, g), READ(float, y),
        WRITTEN(float, dx), THREADS(threads))
