@@ -17,7 +17,7 @@ from PIL import Image
 from endurance.forgeries import contents, things
 from endurance.harness import Child, Place
 
-SECONDS, MEGABYTES = 1.0, 64
+SECONDS, MEGABYTES = 3.0, 64
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pickle.find_class",
              "ctypes.dlopen", "socket.connect", "os.symlink", "os.link", "os.chmod")  # fmt: skip
 CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree")  # of a path
