@@ -93,12 +93,13 @@ def twin(net: Net, dropout: bool) -> Twin:
     device = open_device("cpu")
     spec = net.spec(device, dropout)
     source, model = build_source(spec), build_model(spec)
-    assert source and spec.data
+    assert source
     if (spec.optimizer.type, spec.loss.type) != ("adam", "cross_entropy"):
         raise SystemExit(f"the twins know adam and cross_entropy, not {spec.optimizer.type} and {spec.loss.type}")
-    common = spec.data.common
+    data_set = spec.sources[""]
+    common = data_set.common
     normalize, seed = common["normalize"], common["split_seed"]
-    data = prepare(source, default_data_dir(), cuts=cuts_of(spec), normalize=normalize, seed=seed)
+    data = prepare(source, default_data_dir(), cuts=cuts_of(data_set), normalize=normalize, seed=seed)
     model.initialise(spec.seed, device)
     kinds = [layer.type for layer in spec.model.layers]
     return Twin(spec, model, kinds, data, spec.train.batch_size, spec.optimizer.own)

@@ -223,7 +223,7 @@ def test_the_values_survive_a_checkpoint() -> None:
     again = Preprocessing.from_json(json.loads(json.dumps(LEARNED.to_json())))
     assert again == LEARNED and [value.name for value in again.further] == [value.name for value in Made.further]
     older = {key: part for key, part in LEARNED.to_json().items() if key != "values"}
-    assert Preprocessing.from_json(older).names == ("image", "label")
+    assert Preprocessing.from_json(older).named.keys() == {"image", "label"}
 
 
 @pytest.mark.parametrize("place", range(len(LEARNED.values)))

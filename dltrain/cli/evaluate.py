@@ -68,7 +68,8 @@ def evaluate(
         f"run {directory.path}: {checkpoint} checkpoint{averaged} on the {split} split, {loader.size:,} examples"
     )
     if not same:
-        cut = split != "train" and cuts_of(spec).needs(split) == "train"
+        taken = {cuts_of(data).needs(split) for data in spec.sources.values()}
+        cut = split != "train" and "train" in taken
         mixed = f"; cut anew from them, the {split} part may now hold examples of the training" if cut else ""
         console.warning(f"the {split} data are others than when {directory.path} was trained{mixed}")
     pool = ThreadPool(threads or available_cores())

@@ -64,7 +64,7 @@ def _capture(text: str, overrides: list[str], runs_dir: Path, data_dir: Path | N
     spec, model, run = describe(text, runs_dir, overrides)
     device = open_device("cpu")
     if run is None:
-        return text, outline(model, device, spec.loss.build() if spec.data else None)
+        return text, outline(model, device, spec.loss.build() if spec.sources else None)
     smoke = run.last_status().get("smoke") is True
     job = build_job(settle_spec(spec, device), device, data_dir or default_data_dir(), smoke)
     subject = Subject(job).initialised()

@@ -74,7 +74,7 @@ def predict(
     try:
         restored = restore(directory, checkpoint, device)
         learned, size = restored.checkpoint.preprocessing, restored.spec.train.batch_size
-        target = restored.spec.data.settings.get("target") if restored.spec.data else None
+        target = next((data.settings.get("target") for data in restored.spec.sources.values()), None)
         targets = [target] if isinstance(target, str) else list(target or [])
         files, notes = find_given(words, learned)
         for note in notes:

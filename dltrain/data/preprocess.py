@@ -15,13 +15,15 @@ from dltrain.data.statistics import TINY, means, scale_of
 from dltrain.data.tables.cells import MISSING
 from dltrain.data.tables.columns import Column
 from dltrain.data.target_scale import TargetScale
-from dltrain.data.values import BLACK, LARGEST, MOST_AXES, WHITE, Value, usual
+from dltrain.data.values import BLACK, LARGEST, MOST_AXES, WHITE, Value, by_name, usual
 from dltrain.errors import DataError
 
 DAMAGED = "the description of the training data (means, deviations, classes) is damaged"
 FAR = 10  # standard deviations: at most 1 % of any numbers are further from their mean (Chebyshev's inequality)
 FEW = 200  # pictures that are decoded to see how bright they are
-LATER = {"class_weights", "target_scale", "multilabel", "missing_values", "values"}  # which older files do not have
+LATER = {
+    "class_weights", "target_scale", "multilabel", "missing_values", "values", "source", "beside",
+}  # which older files do not have  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Preprocessing:
     target_scale: of numbers to predict; None where there are none, or where they stay as they are.
     multilabel: whether several of the classes may be right. missing_values: cells of a table without a value.
     values: all that an example has, the inputs first, the targets next; of older files nothing is known of them.
+    source: what the data set is called where it is one of several. beside: the others, known to the first one alone.
     """
 
     input_shape: tuple[int, ...]
@@ -52,6 +55,8 @@ class Preprocessing:
     multilabel: bool = False
     missing_values: tuple[str, ...] = MISSING
     values: tuple[Value, ...] = ()
+    source: str = ""
+    beside: tuple["Preprocessing", ...] = ()
 
     @classmethod
     def learn(
@@ -105,10 +110,10 @@ class Preprocessing:
         return [column.categories is None for column in self.columns for _ in range(column.width)]
 
     @property
-    def names(self) -> tuple[str, str]:
-        """Under which inputs and targets are found among the values."""
-        inputs, targets = self.values[:2] or usual(self.input_shape, self.classes, 1, self.multilabel)
-        return inputs.name, targets.name
+    def named(self) -> dict[str, Value]:
+        """All values of an example under the names that a config knows them by, of the data sets beside it, too."""
+        own = by_name(self.values or usual(self.input_shape, self.classes, 1, self.multilabel), self.source)
+        return own | {name: value for other in self.beside for name, value in other.named.items()}
 
     @property
     def further(self) -> tuple[Value, ...]:
@@ -161,6 +166,7 @@ class Preprocessing:
         raw["pixels"] = self.pixels.to_json()
         raw["columns"] = None if self.columns is None else [column.to_json() for column in self.columns]
         raw["values"] = [value.to_json() for value in self.values]
+        raw["beside"] = [other.to_json() for other in self.beside]
         raw["target_scale"] = None if self.target_scale is None else self.target_scale.to_json()
         return raw
 
@@ -205,7 +211,7 @@ class Preprocessing:
                 with np.errstate(over="ignore"):
                     finite = np.isfinite(learned.scale_and_shift()).all()
                 if finite and len(learned.numeric_channels()) == len(mean):
-                    return replace(learned, values=_values(rest.get("values", []), learned))
+                    return _joined(replace(learned, values=_values(rest.get("values", []), learned)), rest)
         raise DataError(DAMAGED)
 
 
@@ -247,6 +253,17 @@ def _values(raw: object, learned: "Preprocessing") -> tuple[Value, ...]:
                 and all(value.mean or value.kind != "picture" for value in values[2:])
             ):
                 return values
+    raise DataError(DAMAGED)
+
+
+def _joined(learned: "Preprocessing", raw: Mapping[Any, Any]) -> "Preprocessing":
+    """With its name among several data sets, and those beside it."""
+    match raw.get("source", ""), raw.get("beside", []):
+        case str(source), list(beside):
+            others = tuple(Preprocessing.from_json(other) for other in beside if isinstance(other, dict))
+            names = [source, *(other.source for other in others)]
+            if len(others) == len(beside) and len(set(names)) == len(names) and not any(o.beside for o in others):
+                return replace(learned, source=source, beside=others)
     raise DataError(DAMAGED)
 
 

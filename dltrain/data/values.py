@@ -1,7 +1,7 @@
 """The named values of an example: what comes in, what is to be found, and whatever else a data set knows of it."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite, prod
 from typing import Any, Literal, get_args
 
@@ -95,5 +95,12 @@ def usual(
     return first, Value("label", "labels" if multilabel else "class", shape, classes)
 
 
-def by_name(values: Iterable[Value]) -> dict[str, Value]:
-    return {value.name: value for value in values}
+def by_name(values: Iterable[Value], source: str = "") -> dict[str, Value]:
+    """The values of a data set under the names that a config knows them by: their own; where the data set is one of
+    several, its name for the inputs and, for the others, `name.label`."""
+    if not source:
+        return {value.name: value for value in values}
+    inputs, *others = values
+    return {source: replace(inputs, name=source)} | {
+        (name := f"{source}.{value.name}"): replace(value, name=name) for value in others
+    }

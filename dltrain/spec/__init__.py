@@ -1,11 +1,10 @@
 """YAML text -> a validated RunSpec that remembers where every value was written -> the model it describes."""
 
-from dltrain.spec.build import build_model, build_source
+from dltrain.spec.build import build_model
+from dltrain.spec.data import build_source, build_sources, check_folds, cuts_of
 from dltrain.spec.job import (
     Restored,
     build_job,
-    check_folds,
-    cuts_of,
     describe,
     examples_of,
     load_weights,
@@ -22,7 +21,7 @@ from dltrain.spec.shipped import find_config, shipped_configs
 
 __all__ = [
     "Component", "ModelSpec", "Override", "Restored", "RunSpec", "build_job", "build_model", "build_source",
-    "check_folds", "cuts_of", "describe", "differences", "ending", "examples_of", "find_config", "load",
-    "load_weights", "loads", "look", "new_run", "replace", "require_plugins", "restore", "resumed", "rewritten",
+    "build_sources", "check_folds", "cuts_of", "describe", "differences", "ending", "examples_of", "find_config",
+    "load", "load_weights", "loads", "look", "new_run", "replace", "require_plugins", "restore", "resumed", "rewritten",
     "settle", "shipped_configs", "stretched",
 ]  # fmt: skip

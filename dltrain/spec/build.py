@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from dltrain.data import MissingPath, Source
-from dltrain.errors import ConfigError, SettingError, ShapeError
+from dltrain.errors import ConfigError, SettingError
 from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS
 from dltrain.nn import Loss, Network
+from dltrain.spec.data import build_source
 from dltrain.spec.network import build_network
+from dltrain.spec.paths import join
 from dltrain.spec.runspec import RunSpec
 
 P = ParamSpec("P")
@@ -27,27 +29,14 @@ def placed(build: Callable[Concatenate[RunSpec, P], T]) -> Callable[Concatenate[
         except SettingError as error:
             raise ConfigError(f"{spec.position(error.setting)}  {error}") from None
         except MissingPath as error:
-            for key, value in spec.data.settings.items() if spec.data else ():
+            settings = [(join(c.path, key), value) for c in spec.sources.values() for key, value in c.settings.items()]
+            for path, value in settings:
                 if error.path and isinstance(value, str) and Path(value) == error.path:
-                    error.args = (f"{spec.position(f'data.{key}')}  data.{key}: {error}",)
+                    error.args = (f"{spec.position(path)}  {path}: {error}",)
                     error.path, error.exit_code = None, 2
             raise
 
     return with_place
-
-
-def build_source(spec: RunSpec) -> Source | None:
-    """The data set, checked to suit its augmentations. None for a config without `data`. Raises ConfigError."""
-    if spec.data is None:
-        return None
-    source: Source = spec.data.build()
-    for number, augmentation in enumerate(spec.data.common["augment"]):
-        try:
-            source.check_augmentation(augmentation)
-        except ShapeError as error:
-            path = f"data.augment[{number}]"
-            raise ConfigError(f"{spec.position(path)}  {path}: {error}") from None
-    return source
 
 
 @placed
@@ -65,8 +54,7 @@ def build_model(spec: RunSpec, source: Source | None = None) -> Network:
 
 
 def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> None:
-    assert spec.data
-    loss, data, last = spec.loss.type, spec.data.type, spec.model.layers[-1]
+    loss, data, last = spec.loss.type, spec.sources[""].type, spec.model.layers[-1]
     built: Loss | None = spec.loss.build()
     kind = "numbers to predict" if source.classes is None else "labels" if source.multilabel else "classes"
     what = f"{data} has {source.outputs} {kind}"
@@ -99,10 +87,9 @@ def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> Non
 
 def _remedy(spec: RunSpec, source: Source) -> str:
     """What else to write where the loss does not suit the targets."""
-    assert spec.data
     if source.multilabel:
         return "; use binary_cross_entropy"
-    task = spec.data.settings.get("task")
+    task = spec.sources[""].settings.get("task")
     if source.classes is not None:
         held = source.no_numbers if task == "auto" else ""
         return f": {held}" if held else "; use cross_entropy"

@@ -3,26 +3,14 @@
 import logging
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from dataclasses import replace as with_changes
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dltrain.backend import Device, open_device
-from dltrain.data import (
-    Cuts,
-    Fold,
-    MissingData,
-    Prepared,
-    Preprocessing,
-    Source,
-    class_weights,
-    generated,
-    load_split,
-    prepare,
-)
-from dltrain.errors import ConfigError, DataError, RunError, SettingError
+from dltrain.data import MissingData, Preprocessing
+from dltrain.errors import ConfigError, RunError, SettingError
 from dltrain.nn import Loss, Network
 from dltrain.registry import PLUGINS
 from dltrain.run.checkpoint import Checkpoint
@@ -30,7 +18,8 @@ from dltrain.run.environment import environment
 from dltrain.run.find import find_run
 from dltrain.run.reader import read_json
 from dltrain.run.rundir import RunDir
-from dltrain.spec.build import build_model, build_source, placed
+from dltrain.spec.build import build_model, placed
+from dltrain.spec.data import build_source, load_examples, prepare_examples
 from dltrain.spec.load import load, loads, replace
 from dltrain.spec.memory import require_memory
 from dltrain.spec.network import build_network
@@ -64,28 +53,21 @@ def build_job(
     ones where the data set's files are absent.
     """
     source = build_source(spec)
-    if source is None or spec.data is None:
+    if source is None:
         raise ConfigError(f"{spec.position('')}  data: this config has no data to train on; it can be inspected only")
     if checkpoint is not None:
         source.recall(checkpoint.preprocessing.columns, checkpoint.preprocessing.classes)
     model = build_model(spec, source)
     require_memory(spec, model, source, device)
-    prepared = _prepare(spec, source, data_dir, smoke)
-    for note in prepared.notes:
+    examples = prepare_examples(spec, {"": source}, data_dir, smoke)
+    for note in examples.notes:
         warn(note)
-    setting, targets = spec.data.common["class_weights"], prepared.splits["train"].targets
-    learned = with_changes(prepared.preprocessing, class_weights=class_weights(setting, targets, source.classes))
-    best = spec.metrics.best
-    if "validation" not in prepared.splits and best not in ("loss", "accuracy"):
+    learned, best = examples.preprocessing, spec.metrics.best
+    if "validation" not in examples.splits and best not in ("loss", "accuracy"):
         raise ConfigError(
             f"{spec.position('metrics.best')}  metrics.best: {best} is measured on validation examples, of which there "
             f"are none; cut some with data.validation"
         )
-    augment = spec.data.common["augment"]
-    loaders = {
-        name: DataLoader(split, learned, augment if name == "train" else (), device)
-        for name, split in prepared.splits.items()
-    }
     return Job(
         seed=spec.seed,
         device=device,
@@ -94,13 +76,13 @@ def build_job(
         penalty=spec.penalty,
         optimizer=spec.optimizer.build(),
         schedule=spec.schedule.build(),
-        loaders=loaders,
+        loaders=examples.loaders(device),
         preprocessing=learned,
-        notes=prepared.notes,
-        column_facts=prepared.column_facts,
-        data_sha256={} if smoke else {name: split.sha256() for name, split in prepared.splits.items()},
+        notes=examples.notes,
+        column_facts=examples.column_facts,
+        data_sha256=examples.sha256,
         config=spec.to_yaml(),
-        mixup=spec.data.common["mixup"],
+        mixup=spec.sources[""].common["mixup"],
         train=spec.train,
         metrics=spec.metrics,
         checkpoint=spec.checkpoint,
@@ -135,38 +117,6 @@ def _loss(spec: RunSpec, learned: Preprocessing, device: Device) -> Loss:
             raise SettingError("data.class_weights", f"the loss {spec.loss.type} cannot weigh examples")
         loss.class_weights = device.asarray(np.array(learned.class_weights))
     return loss
-
-
-def _prepare(spec: RunSpec, source: Source, data_dir: Path, smoke: bool) -> Prepared:
-    assert spec.data
-    common, batch = spec.data.common, spec.train.step_size
-    settings = {key: common[key] for key in ("normalize", "normalize_targets")}
-    try:
-        prepared = prepare(source, data_dir, cuts=cuts_of(spec), **settings, seed=common["split_seed"])
-    except MissingData:
-        if not smoke:
-            raise
-        prepared = generated(source, examples=2 * batch, **settings, seed=spec.seed)
-        warn(f"data: made up for --smoke, with the shapes of {spec.data.type}, whose files are not here")
-    if not smoke:
-        return prepared
-    limits = {"train": 2 * batch, "validation": batch, "test": batch}
-    splits = {"validation": prepared.splits["train"]} | prepared.splits  # training examples will do where it has none
-    splits = {name: split.take(np.arange(min(limits[name], len(split)))) for name, split in splits.items()}
-    return with_changes(prepared, splits=splits)
-
-
-def cuts_of(spec: RunSpec) -> Cuts:
-    """What the config says of cutting the training part."""
-    assert spec.data
-    return Cuts(**{field.name: spec.data.common[field.name] for field in fields(Cuts)})
-
-
-def check_folds(spec: RunSpec, folds: int, data_dir: Path) -> None:
-    """Raises SettingError where the training part cannot be cut into so many pieces, DataError where there is none."""
-    if (source := build_source(spec)) and spec.data:
-        cuts = with_changes(cuts_of(spec), validation=0, fold=Fold(number=folds, of=folds))
-        load_split(source, data_dir, "validation", cuts=cuts, seed=spec.data.common["split_seed"])
 
 
 @dataclass(frozen=True)
@@ -214,19 +164,13 @@ def load_weights(model: Network, run: RunDir, checkpoint: Checkpoint, device: De
 
 
 def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[DataLoader, bool]:
-    """A split of the data set that a run was trained on, ready for its model; and whether it is still the same.
+    """A split of the data that a run was trained on, ready for its model; and whether it is still the same.
 
     Raises DataError if its shapes or classes are others.
     """
-    spec, source, learned = restored.spec, build_source(restored.spec), restored.checkpoint.preprocessing
-    assert spec.data and source
-    source.recall(learned.columns, learned.classes)
-    seen = (learned.input_shape, learned.classes, learned.columns)
-    if (source.input_shape, source.classes, source.columns) != seen:
-        raise DataError(f"the data set ({spec.data.type}) has changed since the training: shapes or classes differ")
-    found = load_split(source, data_dir, split, cuts=cuts_of(spec), seed=spec.data.common["split_seed"])
-    here = found.sha256()
-    return DataLoader(found, learned, (), restored.device), restored.checkpoint.data_sha256.get(split, here) == here
+    checkpoint = restored.checkpoint
+    loader, here = load_examples(restored.spec, checkpoint.preprocessing, split, data_dir, restored.device)
+    return loader, here == {name: checkpoint.data_sha256.get(name, sha256) for name, sha256 in here.items()}
 
 
 def describe(text: str, runs: Path, overrides: Iterable[str] = ()) -> tuple[RunSpec, Network, RunDir | None]:

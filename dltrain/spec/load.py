@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
+from dltrain.data import SOURCES
 from dltrain.errors import ConfigError
 from dltrain.nn import INPUT
 from dltrain.registry import Setting
@@ -124,6 +125,7 @@ def _fill(mapping: Mapping, text: str) -> None:
 
 def _resolve(root: Mapping, text: str, problems: Problems) -> RunSpec:
     _check_input(root, problems)
+    _check_sources(root, problems)
     if isinstance(model := root.entries.get("model"), Mapping):
         _complete_layers(model, problems)
     values = validate(root, problems)
@@ -139,6 +141,21 @@ def _check_input(root: Mapping, problems: Problems) -> None:
         problems.add(model.place, "model", "'input' is missing; without `data` a model needs one, such as [28, 28, 1]")
     if root.holds("data") and model.holds("input"):
         problems.add(model.key_places["input"], "model.input", "remove it; the data set says the shape of the input")
+
+
+def _check_sources(root: Mapping, problems: Problems) -> None:
+    """Data sets by name have names that may stand in others, such as `plain.label`, and no settings beside them."""
+    data = root.entries.get("data")
+    if not isinstance(data, Mapping) or data.registry or get_origin(root.settings["data"].annotation) is not dict:
+        return
+    first = next(name for name in data.entries if name not in SOURCES.common)
+    for name in data.entries:
+        if name in SOURCES.common:
+            what = f"belongs to one of the data sets, as in data.{first}.{name}"
+            problems.add(data.entries[name].place, join("data", name), what)
+        elif not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+            what = "the name of a data set may hold letters, digits and _ only, and begins with no digit"
+            problems.add(data.key_places[name], join("data", name), what)
 
 
 def _complete_layers(model: Mapping, problems: Problems) -> None:

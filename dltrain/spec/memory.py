@@ -24,7 +24,7 @@ def require_memory(spec: RunSpec, model: Network, source: Source, device: Device
         return
     weights = {layer.name: 2 * FLOAT_BYTES * sum(p.size for p in layer.parameters.values()) for layer in model.layers}
     outputs = {layer.name: 2 * FLOAT_BYTES * prod(layer.out_shape) for layer in model.layers}
-    examples = spec.data.settings.get("examples", 1) if spec.data else 1
+    examples = max(source.settings.get("examples", 1) for source in spec.sources.values())
     data = {"data": FLOAT_BYTES * prod(source.input_shape) * (examples if isinstance(examples, int) else 1)}
     for what, needs, remedy in (
         ("the weights and gradients", weights, "make the layer smaller"),

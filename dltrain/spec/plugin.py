@@ -35,7 +35,7 @@ def load_plugin(path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # pydantic only warns where a key hides a name of its own
-            config_model(tuple(map(tuple, REGISTRIES)))
+            config_model(tuple(map(tuple, REGISTRIES)), several=False)
     except Exception as error:
         raise ConfigError(f"{path}  registers something that a config cannot describe: {error}") from error
 

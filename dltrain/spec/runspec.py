@@ -76,7 +76,7 @@ class RunSpec:
     version: Literal[1]
     seed: Seed
     device: Literal["auto", "cpu", "cuda"]
-    data: Annotated[Component, SOURCES] | None
+    data: Annotated[Component, SOURCES] | dict[str, Annotated[Component, SOURCES]] | None
     model: ModelSpec
     loss: Annotated[Component, LOSSES]
     penalty: Penalty
@@ -88,6 +88,16 @@ class RunSpec:
     logging: LoggingSettings
     diagnostics: DiagnosticsSettings
     advice: AdviceSettings
+
+    @property
+    def sources(self) -> dict[str, Component]:
+        """The data sets by name, "" for a lone one; empty without `data`."""
+        return self.data if isinstance(self.data, dict) else {"": self.data} if self.data else {}
+
+    @property
+    def has_several_sources(self) -> bool:
+        """Whether the data sets have names, were it but one."""
+        return isinstance(self.data, dict)
 
     def position(self, path: str) -> str:
         """Where `model.layers[2].kernel` was written, as file:line:column; for a default, where it would belong."""
@@ -142,4 +152,6 @@ def _plain(value: Any) -> Any:
         return {"type": value.type} | {key: _plain(setting) for key, setting in names_first}
     if is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.kw_only}
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

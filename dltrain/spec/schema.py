@@ -1,7 +1,8 @@
 """The schema: pydantic models made from signatures, and what they read turned into plain data."""
 
+from dataclasses import replace
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, ForwardRef, Literal, Union
+from typing import Annotated, Any, ClassVar, ForwardRef, Literal, Union, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -13,7 +14,7 @@ from dltrain.spec.complaint import explain
 from dltrain.spec.nodes import Mapping, Problems, plain
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import Component, RunSpec
-from dltrain.spec.types import reading_scalars, registry_of
+from dltrain.spec.types import by_name, reading_scalars, registry_of, without
 
 REGISTRIES = (LAYERS, INITIALIZERS, LOSSES, OPTIMIZERS, SCHEDULES, SOURCES, AUGMENTATIONS)
 
@@ -27,9 +28,10 @@ class Section(BaseModel):
     made_of: ClassVar[Any]
 
 
-@lru_cache(maxsize=1)
-def config_model(entries: tuple[tuple[str, ...], ...]) -> type[Section]:
-    """The model of a whole config; `entries` are the names in the registries, which plugins may add to."""
+@lru_cache(maxsize=2)
+def config_model(entries: tuple[tuple[str, ...], ...], several: bool) -> type[Section]:
+    """The model of a whole config; `entries` are the names in the registries, which plugins may add to.
+    several: whether its data sets have names."""
     made: dict[int, Any] = {}
 
     def structure(annotation: Any) -> Any:
@@ -37,8 +39,16 @@ def config_model(entries: tuple[tuple[str, ...], ...]) -> type[Section]:
         made_of = registry or annotation
         if id(made_of) not in made:
             made[id(made_of)] = ForwardRef(ITSELF)  # containers hold layers, and so containers
-            made[id(made_of)] = union(registry) if registry else section(annotation, settings_of(annotation))
+            made[id(made_of)] = union(registry) if registry else section(annotation, of_kind(settings_of(annotation)))
         return made[id(made_of)]
+
+    def of_kind(settings: dict[str, Setting]) -> dict[str, Setting]:
+        found = dict(settings)
+        for key, setting in settings.items():
+            if named := by_name(setting.annotation):
+                kind = named if several else without(setting.annotation, named)
+                found[key] = replace(setting, annotation=kind)
+        return found
 
     def union(registry: Registry) -> Any:
         models = [section(registry, registry.settings(name), name) for name in registry]
@@ -62,7 +72,8 @@ def config_model(entries: tuple[tuple[str, ...], ...]) -> type[Section]:
 def validate(root: Mapping, problems: Problems) -> dict[str, Any]:
     """The values for RunSpec from a tree in the long form; {} where `problems` were found."""
     try:
-        config = config_model(tuple(map(tuple, REGISTRIES))).model_validate(plain(root))
+        several = get_origin(root.settings["data"].annotation) is dict
+        config = config_model(tuple(map(tuple, REGISTRIES)), several).model_validate(plain(root))
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         for found in sorted(errors, key=lambda found: found["type"] == "missing"):  # after the slip that is why
@@ -75,6 +86,8 @@ def realise(value: Any, path: str) -> Any:
     """pydantic's objects -> Components and the settings dataclasses."""
     if isinstance(value, tuple):
         return tuple(realise(item, join(path, index)) for index, item in enumerate(value))
+    if isinstance(value, dict):
+        return {name: realise(item, join(path, name)) for name, item in value.items()}
     if not isinstance(value, Section):
         return value
     settings = {key: realise(getattr(value, key), join(path, key)) for key in type(value).model_fields}

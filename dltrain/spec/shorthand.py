@@ -2,14 +2,15 @@
 
 A component is `{type: conv, channels: 32}`. Short for it are `conv: {channels: 32}`; `max_pool: 2`, where the
 value goes to the main setting; and `relu` alone. What cannot be read as one of these stays as it is, and
-`misfit` says why.
+`misfit` says why. A setting may take several components by name instead: `{plain: faces, glasses: {type: faces}}`.
 """
 
+from dataclasses import replace
 from typing import Any, get_args, get_origin
 
 from dltrain.registry import REQUIRED, Registry, Setting, settings_of
 from dltrain.spec.nodes import Mapping, Node, Scalar, Sequence
-from dltrain.spec.types import is_section, is_structure, registry_of
+from dltrain.spec.types import by_name, is_section, is_structure, registry_of, without
 
 
 def expand(node: Node, annotation: Any, layers: Registry) -> Node:
@@ -23,6 +24,10 @@ def expand(node: Node, annotation: Any, layers: Registry) -> Node:
         if isinstance(node, Mapping):
             _expand_entries(node, settings_of(annotation), layers)
         return node
+    if get_origin(annotation) is dict and is_structure(annotation):
+        if isinstance(node, Mapping):
+            _expand_entries(node, dict.fromkeys(node.entries, Setting(get_args(annotation)[1], REQUIRED)), layers)
+        return node
     for part in filter(is_structure, get_args(annotation)):
         if get_origin(annotation) is not tuple:
             node = expand(node, part, layers)
@@ -32,9 +37,36 @@ def expand(node: Node, annotation: Any, layers: Registry) -> Node:
 
 
 def _expand_entries(mapping: Mapping, settings: dict[str, Setting], layers: Registry) -> None:
-    mapping.settings = settings
+    mapping.settings = dict(settings)
     for key in settings.keys() & mapping.entries.keys():
-        mapping.entries[key] = expand(mapping.entries[key], settings[key].annotation, layers)
+        annotation = meant(mapping.entries[key], settings[key].annotation)
+        mapping.settings[key] = replace(settings[key], annotation=annotation)
+        mapping.entries[key] = expand(mapping.entries[key], annotation, layers)
+
+
+def meant(node: Node, annotation: Any) -> Any:
+    """The type of a setting; where that is one component or several by name, which of the two was written."""
+    named = by_name(annotation)
+    if named is None:
+        return annotation
+    registry = registry_of(get_args(named)[1])
+    return named if registry and _has_names(node, registry) else without(annotation, named)
+
+
+def _has_names(node: Node, registry: Registry) -> bool:
+    """Whether these are components by name: a key that is no setting of any has something that can only be one."""
+    if not isinstance(node, Mapping) or node.registry or "type" in node.entries:
+        return False
+    if len(node.entries) == 1 and next(iter(node.entries)) in registry:
+        return False
+    settings = {key for name in registry for key in registry.settings(name)}
+    return any(key not in settings and _is_component(entry, registry) for key, entry in node.entries.items())
+
+
+def _is_component(node: Node, registry: Registry) -> bool:
+    if isinstance(node, Mapping):
+        return "type" in node.entries or (len(node.entries) == 1 and next(iter(node.entries)) in registry)
+    return isinstance(node, Scalar) and node.text in registry
 
 
 def _component(node: Node, registry: Registry, layers: Registry) -> Node:

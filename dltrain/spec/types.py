@@ -197,6 +197,18 @@ def values_of(annotation: Any) -> Any:
     return next(filter(None, map(values_of, get_args(annotation))), None)
 
 
+def by_name(annotation: Any) -> Any:
+    """Where a setting takes one component or several by name: the type of the latter."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return None
+    return next((part for part in get_args(annotation) if get_origin(part) is dict and is_structure(part)), None)
+
+
+def without(annotation: Any, part: Any) -> Any:
+    """A union without one of its parts."""
+    return Union[tuple(other for other in get_args(annotation) if other != part)]  # noqa: UP007
+
+
 def words_of(annotation: Any) -> list[str]:
     """The words that a setting takes, for suggestions."""
     if get_origin(annotation) is Literal:

@@ -25,10 +25,21 @@ class StepKey:
 
 class DataLoader:
     """inputs stay as the data set has them (uint8 for images); a shard is augmented and normalised when it is used.
-    Those that float32 has too few digits for are normalised at the start, and so are numbers to predict."""
+    Those that float32 has too few digits for are normalised at the start, and so are numbers to predict.
 
-    def __init__(self, split: Split, preprocessing: Preprocessing, augment: tuple[Augmentation, ...], device: Device):
-        self.size = len(split)
+    beside: of the other data sets of a config that has several, each in an order of its own. Indices are then (n, 1 +
+    others), a column for each, the first one's first; all but `values` is about that one alone.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        augment: tuple[Augmentation, ...],
+        device: Device,
+        beside: tuple["DataLoader", ...] = (),
+    ):
+        self.size, self.source, self.beside = len(split), preprocessing.source, beside
         self.augment = augment
         self._xp = device.xp
         self._device = device
@@ -50,9 +61,7 @@ class DataLoader:
             for values in ((np.ones(1), np.zeros(1)) if early else preprocessing.scale_and_shift(device.dtype))
         )
         self._early = early
-        self._further = {
-            value.name: _Further(value, split.values[value.name], device) for value in preprocessing.further
-        }
+        self._further = [_Further(value, split.values[value.name], device) for value in preprocessing.further]
 
     @property
     def is_on_demand(self) -> bool:
@@ -69,25 +78,50 @@ class DataLoader:
 
     def targets_of(self, indices: Array) -> Array:
         """Those of these examples, on the device."""
-        return self._targets[self._device.asarray(indices)]
+        return self._targets[self._device.asarray(self._own(indices))]
 
     def originals(self, indices: Array) -> Array:
         """The inputs of these examples as the data set has them, on the host."""
+        indices = self._own(indices)
         if self._ahead is None:
             found = to_host(self._inputs[self._device.asarray(indices)])
             return self._preprocessing.original(found).astype(np.float32) if self._early else found
         return self._ahead[indices] if len(indices) else np.empty((0, *self._ahead.inputs.shape[1:]))
 
+    def _own(self, indices: Array) -> Array:
+        """The column of this data set."""
+        return indices[:, 0] if self.beside else indices
+
+    def rows(self, start: int, stop: int) -> Array:
+        """The indices of the examples `start` to `stop`, as they stand; of fewer beside them some come again."""
+        places = np.arange(start, min(stop, self.size))
+        return np.stack([places % loader.size for loader in (self, *self.beside)], axis=1) if self.beside else places
+
     def order(self, seed: int, epoch: int) -> Array:
-        """A new order of all examples for each epoch, on the host."""
-        order = permutation(self.size, seed, "order", epoch=epoch)
+        """A new order of all examples for each epoch, on the host. What is beside them goes on where the epoch before
+        ended, and begins again in a new order when it is through."""
+        columns = [loader._places(seed, (epoch - 1) * self.size, self.size) for loader in (self, *self.beside)]
+        order = np.stack(columns, axis=1) if self.beside else columns[0]
         self.expect(order)
         return order
+
+    def _places(self, seed: int, start: int, count: int) -> Array:
+        """So many examples in the order in which they come, of which `start` came before."""
+        turns, places = np.divmod(start + np.arange(count), self.size)
+        found = np.empty(count, np.intp)
+        for turn in np.unique(turns).tolist():
+            order = permutation(self.size, seed, f"order/{self.source}" if self.source else "order", epoch=turn + 1)
+            found[turns == turn] = order[places[turns == turn]]
+        return found
 
     def expect(self, order: Array) -> None:
         """All examples will be asked for in about this order: what is not in memory can be made ahead."""
         if self._ahead is not None:
-            self._ahead.plan(order)
+            coming = self._own(order)
+            _, first_times = np.unique(coming, return_index=True)
+            self._ahead.plan(coming[np.sort(first_times)])
+        for column, loader in enumerate(self.beside, start=1):
+            loader.expect(order[:, column])
 
     @timed("batch")
     def examples(self, indices: Array, first: int = 0, key: StepKey | None = None) -> tuple[Array, Array]:
@@ -95,24 +129,27 @@ class DataLoader:
 
         first: the position of the first one in its batch. key: given in training, where augmentation is on.
         """
-        return self._examples(indices, self._words(len(indices), first, key))
+        return self._examples(self._own(indices), self._words(len(indices), first, key))
 
     @timed("batch")
     def values(self, indices: Array, first: int = 0, key: StepKey | None = None) -> dict[str, Array]:
-        """The same by name, and all else that the data set knows of the examples: what `Preprocessing.values` lists."""
+        """The same by name, and all else that is known of the examples: what `Preprocessing.named` lists."""
         words = self._words(len(indices), first, key)
-        inputs, targets = self._examples(indices, words)
-        at = self._device.asarray(indices)
-        further = {name: self._moved(value, at, words) for name, value in self._further.items()}
-        return dict(zip(self._preprocessing.names, (inputs, targets), strict=True)) | further
+        own = self._own(indices)
+        at = self._device.asarray(own)
+        found = [*self._examples(own, words), *(self._moved(value, at, words) for value in self._further)]
+        values = dict(zip(self._preprocessing.named, found, strict=False))  # those of the others follow
+        for column, loader in enumerate(self.beside, start=1):
+            values |= loader.values(indices[:, column], first, key)
+        return values
 
     def _words(self, examples: int, first: int, key: StepKey | None) -> list[Array]:
         """What decides each augmentation; nothing where there is none."""
         if key is None:
             return []
-        k = self._device.kernels
+        k, own = self._device.kernels, f"{self.source}/" if self.source else ""
         return [
-            random_words(k, key, "augment", str(i), first, examples, change.words_each)
+            random_words(k, key, "augment", f"{own}{i}", first, examples, change.words_each)
             for i, change in enumerate(self.augment)
         ]
 
