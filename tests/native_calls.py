@@ -66,7 +66,7 @@ class Call:
     @property
     def function(self) -> str:
         """In C."""
-        return "philox" if self.method == "example_words" else self.method
+        return {"example_words": "philox", "column_sums": "observe"}.get(self.method, self.method)
 
     def __str__(self) -> str:
         return f"{self.method}: {self.name}"
@@ -122,6 +122,8 @@ def convolution(
         (values(*shape, seed=3), x, w, outputs(*shape), window, groups, activation, [dx, True, bias]),
         max(taps * filters, examples * int(np.prod(window.out_size))),
     )
+    b = values(channels * groups, seed=2) if bias else None
+    yield Call("conv_transpose", name, (values(*shape, seed=3), w, window, groups, b, activation), taps * filters)
 
 
 SIZES = {1: [(7,), (8,)], 2: [(5, 6), (1, 7)], 3: [(3, 2, 5), (4, 3, 1)]}
@@ -310,6 +312,7 @@ def pointwise() -> Iterator[Call]:
         (2, 60, 33),
         (2, 20, 20, 32),
     ]:
+        yield Call("column_sums", f"{shape}", (values(*shape),), int(np.prod(shape)))
         for middle, limit in ((0.0, np.inf), (0.0, 0.9), (0.5, 1.1)):
             yield Call("observe", f"{shape} about {middle}", (values(*shape), middle, limit), int(np.prod(shape)))
     for shape in [(1, 1), (3, 5), (4, 3, 7), (5, 64), (2, 3, 5, 31)]:

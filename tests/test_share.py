@@ -21,8 +21,8 @@ from dltrain.train.parallel import ThreadPool
 
 Array = Any
 SHARED = {
-    "conv", "conv_grad", "dense", "dense_grad", "max_pool", "max_pool_grad", "average_pool", "average_pool_grad",
-    "standardise", "standardise_grad",
+    "conv", "conv_grad", "conv_transpose", "dense", "dense_grad", "max_pool", "max_pool_grad", "average_pool",
+    "average_pool_grad", "standardise", "standardise_grad",
     "activate", "activate_grad", "philox", "observe", "square_sum", "sgd", "momentum", "nesterov", "adam",
 }  # fmt: skip
 

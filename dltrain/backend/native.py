@@ -119,8 +119,7 @@ class NativeKernels(Im2colKernels):
         needed: Sequence[bool],
     ) -> tuple[Array | None, Array, Array | None]:
         """Declines padding that reaches beyond the kernel."""
-        within = all(max(pads) < e for pads, e in zip(window.padding, window.extent, strict=True))
-        if not fit(x, w, y) or g.dtype is not FLOAT32 or g.shape != y.shape or not within:
+        if not fit(x, w, y) or g.dtype is not FLOAT32 or g.shape != y.shape or not _within(window):
             return super().conv_grad(g, x, w, y, window, groups, activation, needed)
         kind = _kind(activation)
         g = np.ascontiguousarray(g) if kind else self.activate_grad(activation, g, y)
@@ -129,6 +128,18 @@ class NativeKernels(Im2colKernels):
         y_, work = y if kind else None, 2 * y.size * w.size // w.shape[-1]
         self._run("conv_grad", work, shape, len(x), g, x, w, kind, y_, dx, dw, db)
         return dx, dw, db
+
+    def conv_transpose(
+        self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, activation: Activation | None
+    ) -> Array:
+        """Declines padding that reaches beyond the kernel."""
+        channels = w.shape[-2] * groups
+        if not fit(x, w, bias) or not (bias is None or bias.shape == (channels,)) or not _within(window):
+            return super().conv_transpose(x, w, window, groups, bias, activation)
+        y, kind = on_line((len(x), *window.in_size, channels)), _kind(activation)
+        shape = _described(window, channels, w.shape[-1], groups)
+        self._run("conv_transpose", x.size * w.size // w.shape[-1], shape, len(x), x, w, bias, kind, y)
+        return y if kind else self.activate(activation, y)
 
     # --- pooling ------------------------------------------------------------------------------------------
 
@@ -284,6 +295,9 @@ class NativeKernels(Im2colKernels):
 
         return tally
 
+    def column_sums(self, rows: Array) -> Array:
+        return self.observe(rows)[0] if fit(rows) and rows.size else super().column_sums(rows)
+
     def square_sum(self, x: Array) -> Array:
         if not fit(x):
             return super().square_sum(x)
@@ -332,6 +346,11 @@ class NativeKernels(Im2colKernels):
         if not fit(w, g, m, v):
             return super().adam(w, g, m, v, beta1, beta2, lr, step, epsilon)
         self._call("adam", 8 * w.size * POINT, w.size, w, g, m, v, beta1, beta2, lr, step, epsilon)
+
+
+def _within(window: Window) -> bool:
+    """Whether no padding reaches beyond the kernel."""
+    return all(max(pads) < e for pads, e in zip(window.padding, window.extent, strict=True))
 
 
 def _a_row(bias: Array | None, w: Array) -> bool:

@@ -139,6 +139,13 @@ class Reference:
         values = self.xp.concatenate([self.xp.tensordot(of, k, ((-1,), (-1,))) for of, k in parts], axis=-1)
         return self._windows_grad(values, window)
 
+    def conv_transpose(
+        self, x: Array, w: Array, window: Window, groups: int, bias: Array | None, activation: Activation | None
+    ) -> Array:
+        """activation(y + bias), y what carries a gradient x (N, *out_size, K) back through a convolution."""
+        y = self.conv_input_grad(x, w, window, groups)
+        return self.activate(activation, y if bias is None else y + bias)
+
     # --- pooling ------------------------------------------------------------------------------------------
 
     def max_pool(self, x: Array, window: Window) -> Array:

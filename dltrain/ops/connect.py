@@ -71,10 +71,7 @@ def conv_transpose(
         )
     k, fused = kernels(x), FUSED[activation] if activation else None
     window = Window.transposed(x.shape[1:-1], w.shape[:-2], stride, padding, output_padding, dilation)
-    y = k.conv_input_grad(x, w, window, groups)
-    if bias is not None:
-        y = y + bias
-    y = k.activate(fused, y)
+    y = k.conv_transpose(x, w, window, groups, bias, fused)
 
     def back(g: Array, needed: list[bool]) -> tuple[Array | None, Array | None, Array | None]:
         g = k.activate_grad(fused, g, y)

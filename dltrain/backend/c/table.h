@@ -10,6 +10,8 @@ KERNEL(conv, MAY_FAIL, WINDOW(window), NUMBER(i64, examples), READ(float, x), RE
        NUMBER(int, activation), WRITTEN(float, y), THREADS(threads))
 KERNEL(conv_grad, MAY_FAIL, WINDOW(window), NUMBER(i64, examples), READ(float, g), READ(float, x), READ(float, w),
        NUMBER(int, activation), READ(float, y), WRITTEN(float, dx), WRITTEN(float, dw), WRITTEN(float, db), THREADS(threads))
+KERNEL(conv_transpose, MAY_FAIL, WINDOW(window), NUMBER(i64, examples), READ(float, x), READ(float, w), READ(float, bias),
+       NUMBER(int, activation), WRITTEN(float, y), THREADS(threads))
 KERNEL(dense, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, inputs), NUMBER(i64, outputs), READ(float, x), READ(float, w),
        READ(float, bias), NUMBER(int, activation), WRITTEN(float, y), THREADS(threads))
 KERNEL(dense_grad, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, inputs), NUMBER(i64, outputs), READ(float, g), READ(float, x),
