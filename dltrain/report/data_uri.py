@@ -1,13 +1,13 @@
 """Arrays as small PNG pictures inside the page."""
 
 import base64
-import io
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from dltrain.data import Pixels
+from dltrain.report.grid import png
 
 Array = Any
 GAP = 3  # transparent pixels between two tiles
@@ -45,7 +45,9 @@ def filters_uri(kernels: Array) -> tuple[str, int, int] | None:
     return _uri(Image.fromarray(sheet)), sheet.shape[1], sheet.shape[0]
 
 
+def png_uri(content: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
 def _uri(image: Image.Image) -> str:
-    out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    return png_uri(png(image))

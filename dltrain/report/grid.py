@@ -1,8 +1,9 @@
-"""Pictures in rows, as PNG: examples of a data set, inputs made for a unit."""
+"""Pictures in rows, as PNG: examples of a data set, inputs made for a unit, what networks make of noise or examples."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dltrain.run.files import write_output
 Array = Any
 SMALLEST_SIDE = 72  # pixels of a tile; smaller images are enlarged by a whole factor, without smoothing
 GAP, CAPTION, MARGIN = 8, 16, 12
+FEWEST_COLUMNS, MOST_COLUMNS = 8, 12  # of pictures of one value, where there are so many; of examples of several
 PAPER, INK, FAINT, ACCENT = "#ffffff", "#1a1a1a", "#5c5c5c", "#0b63a5"
 
 
@@ -45,10 +47,14 @@ def to_pixels(x: Array, preprocessing: Preprocessing) -> Array:
 
 
 def draw_rows(title: str, rows: Sequence[Row]) -> Image.Image:
-    """A title, then the rows below each other: the label to the left, the tiles beside it."""
-    height, width = rows[0].tiles[0].image.shape[:2]
-    factor = max(1, -(-SMALLEST_SIDE // max(height, width)))
-    height, width = height * factor, width * factor
+    """A title, then the rows below each other: the label to the left, the tiles beside it.
+
+    All get the room of the largest one, in which each is as large as a whole factor allows.
+    """
+    sizes = [tile.image.shape[:2] for row in rows for tile in row.tiles]
+    largest = max(max(size) for size in sizes)
+    room = largest * max(1, -(-SMALLEST_SIDE // largest))
+    height, width = (max(size[i] * (room // max(size)) for size in sizes) for i in range(2))
     heading, small = _font(17), _font(12)
     label_width = max(int(heading.getlength(row.label)) for row in rows) + GAP
     captions = any(tile.caption for row in rows for tile in row.tiles)
@@ -64,7 +70,9 @@ def draw_rows(title: str, rows: Sequence[Row]) -> Image.Image:
         draw.text((MARGIN, y + height / 2), row.label, fill=INK, font=heading, anchor="lm")
         for j, tile in enumerate(row.tiles):
             x = MARGIN + label_width + j * step_x
-            picture.paste(Image.fromarray(tile.image).resize((width, height), Image.Resampling.NEAREST), (x, y))
+            factor = room // max(tile.image.shape[:2])
+            shown = Image.fromarray(tile.image.repeat(factor, axis=0).repeat(factor, axis=1))
+            picture.paste(shown, (x + (width - shown.width) // 2, y + (height - shown.height) // 2))
             if tile.marked:
                 draw.rectangle((x - 2, y - 2, x + width + 1, y + height + 1), outline=ACCENT, width=2)
             color = ACCENT if tile.marked else FAINT
@@ -72,11 +80,34 @@ def draw_rows(title: str, rows: Sequence[Row]) -> Image.Image:
     return picture
 
 
-def write_picture(path: Path, picture: Image.Image) -> None:
-    """As PNG, whatever the name says. Raises DltrainError where it cannot be written."""
+def draw_values(title: str, values: Mapping[str, Array]) -> Image.Image:
+    """Of one value a block of pictures; of several a row for each, the same example below itself, in bands.
+
+    values: name -> uint8 (N, H, W, 3), of the same N. Sizes may differ.
+    """
+    count = len(next(iter(values.values())))
+    if len(values) == 1:
+        (pictures,) = values.values()
+        columns = max(FEWEST_COLUMNS, ceil(sqrt(count)))
+        return draw_rows(title, [Row("", _tiles(pictures[i : i + columns])) for i in range(0, count, columns)])
+    bands = range(0, count, MOST_COLUMNS)
+    rows = [Row(name, _tiles(pictures[i : i + MOST_COLUMNS])) for i in bands for name, pictures in values.items()]
+    return draw_rows(title, rows)
+
+
+def _tiles(pictures: Array) -> list[Tile]:
+    return [Tile(picture) for picture in pictures]
+
+
+def png(picture: Image.Image) -> bytes:
     data = io.BytesIO()
     picture.save(data, "PNG", optimize=True)
-    write_output(path, data.getvalue())
+    return data.getvalue()
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """As PNG, whatever the name says. Raises DltrainError where it cannot be written."""
+    write_output(path, png(picture))
 
 
 def _font(size: int) -> Any:

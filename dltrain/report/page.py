@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from dltrain import __version__
 from dltrain.nn import shape_text
-from dltrain.report import answers, drawing, sections
+from dltrain.report import answers, drawing, sections, strip
 from dltrain.report.advice import RULES
 from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
 from dltrain.report.record import Record, believed
@@ -38,6 +38,7 @@ def report_page(record: Record) -> str:
         record=record,
         headline=sections.headline(record),
         learning=sections.learning(record),
+        frames=strip.frames(record.run),
         layer_charts=sections.layer_charts(record),
         dead=sections.dead_map(record),
         spreads=sections.spreads(record),

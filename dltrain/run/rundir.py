@@ -25,7 +25,7 @@ DESCRIPTION, DIVERGED = "description.json", "diverged.json"
 ENDED = ("done", "diverged")  # of a status: a run that has come to its end
 GROUP = "group.json"  # in a folder that holds the runs of a group
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-STEP = re.compile(r"step-([0-9]{8,16})\.safetensors")
+STEP = re.compile(r"step-([0-9]{8,16})\.(?:safetensors|png)")
 warn = logging.getLogger("dltrain").warning
 
 
@@ -52,6 +52,7 @@ class RunDir:
         self.profile = path / "profile.json"
         self.trace = path / "trace.json"
         self.checkpoints = path / "checkpoints"
+        self.samples = path / "samples"
         self._status = path / "status.json"
         self._lock: Lock | None = None
         self._waiting = BufferedWriter(self.metrics)
@@ -127,7 +128,7 @@ class RunDir:
             except BlockingIOError:
                 time.sleep(0.05)
                 continue
-            for folder in (self.path, self.checkpoints, self.path / "eval"):
+            for folder in (self.path, self.checkpoints, self.samples, self.path / "eval"):
                 files.sweep(folder)
             return
         status = self.last_status()
@@ -143,8 +144,8 @@ class RunDir:
         return not is_held(self.path)
 
     def reopen(self, checkpoint: Checkpoint | None, note: dict[str, Any], config: str | None, keep: int) -> None:
-        """Go on from a checkpoint, or from nothing: whatever was written after it is gone from the logs, and so are the
-        older checkpoints that a save which was broken off did not come to remove.
+        """Go on from a checkpoint, or from nothing: whatever was written after it is gone from the logs and pictures,
+        and so are the older checkpoints that a save which was broken off did not come to remove.
 
         note: what status.json shall remember of this. config: the new text of config.yaml, if it changes. keep: see
         `save`.
@@ -163,6 +164,8 @@ class RunDir:
             best=best.name if best and best.exists() else None,
             resumed=[*before.get("resumed", []), {"at": _now(), "step": step, **note}],
         )
+        for later in (made for made in self.sampled_steps() if made > step):
+            self.sample(later).unlink()
         if checkpoint:
             self._remove_older(checkpoint, keep)
 
@@ -292,8 +295,7 @@ class RunDir:
 
     def saved_steps(self) -> list[int]:
         """The steps of which there is a checkpoint, intact or not, in order."""
-        found = (STEP.fullmatch(path.name) for path in self.checkpoints.glob("step-*"))
-        return sorted(int(match[1]) for match in found if match)
+        return _steps(self.checkpoints, ".safetensors")
 
     def checkpoint(self, which: str | int) -> Checkpoint:
         """The `best` checkpoint, that of a step, or the `last` one: the newest that is intact; damaged ones are named.
@@ -324,6 +326,16 @@ class RunDir:
     def _checkpoint_path(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:08d}.safetensors"
 
+    # --- pictures -------------------------------------------------------------------------------------------
+
+    def sample(self, step: int) -> Path:
+        """The pictures that were made after a step."""
+        return self.samples / f"step-{step:08d}.png"
+
+    def sampled_steps(self) -> list[int]:
+        """The steps after which pictures were made, in order."""
+        return _steps(self.samples, ".png")
+
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
         self.write(path, to_json(content))
 
@@ -342,6 +354,11 @@ class RunDir:
             self.update_status(**facts)
         finally:
             self.release()
+
+
+def _steps(folder: Path, ending: str) -> list[int]:
+    found = (STEP.fullmatch(path.name) for path in folder.glob(f"step-*{ending}"))
+    return sorted(int(match[1]) for match in found if match)
 
 
 def analysis_files(split: str) -> tuple[str, str]:
