@@ -104,16 +104,20 @@ def colour_spread(pictures: Array, where: Array) -> float | None:
 
 def nearest(pictures: Array, among: Array) -> float:
     """How far pictures are from the nearest of others, as in `spread`, on average: 0 where all are copies."""
-    x, others = (p.reshape(len(p), -1).astype(np.float64) for p in (pictures, among))
-    centre = others.mean(axis=0)
-    x, others = x - centre, others - centre
-    found = []
-    for i in range(0, len(x), PIECE):
-        piece = x[i : i + PIECE]
-        squares = [_square_distances(piece, others[j : j + PIECE]) for j in range(0, len(others), PIECE)]
-        which = np.concatenate(squares, axis=1).argmin(axis=1)
-        found.append(np.sqrt(((piece - others[which]) ** 2).mean(axis=1)))  # exactly 0 of a copy
-    return float(np.concatenate(found).mean())
+    centre = among.mean(axis=0, dtype=np.float64).ravel()
+
+    def flat(some: Array) -> Array:
+        return np.asarray(some.reshape(len(some), -1).astype(np.float64) - centre)
+
+    x = flat(pictures)
+    least, which = np.full(len(x), np.inf), np.zeros(len(x), int)
+    for start in range(0, len(among), PIECE):
+        squares = _square_distances(x, flat(among[start : start + PIECE]))
+        best = squares.argmin(axis=1)
+        square = squares[np.arange(len(x)), best]
+        closer = square < least
+        least[closer], which[closer] = square[closer], best[closer] + start
+    return float(np.sqrt(((x - flat(among[which])) ** 2).mean(axis=1)).mean())  # exactly 0 of copies
 
 
 def _square_distances(a: Array, b: Array) -> Array:

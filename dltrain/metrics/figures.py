@@ -1,0 +1,242 @@
+"""Figures of merit of the pictures that networks make. A config names them; keyword arguments are its keys.
+
+Each is a number about one set of pictures, some beside real ones, some by what the network of another run, its judge,
+says of them. The same is measured of what nobody had to make: `baselines`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from annotated_types import Interval
+from numpy.typing import NDArray
+
+from dltrain.metrics import distributions, pictures
+from dltrain.registry import Count, Rate, Registry
+
+Array = NDArray[Any]
+Shade = Annotated[int, Interval(ge=0, le=255)]
+Part = Literal["held out", "training"]
+REAL, NOISE, MEAN, COPY = ("real", "noise", "mean picture", "copy")
+NEAR, SAME = 13.5, 0.5  # levels of 255 by which a pixel may differ from a region's colour, and from its like
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a judge says of N pictures. features: what its last layer gets, (N, D). probabilities: of each class or
+    label, (N, K). exclusive: whether one of them alone can be right."""
+
+    features: Array
+    probabilities: Array
+    exclusive: bool = True
+
+
+class Pictures:
+    """pixels: (N, H, W, C), 0 for black, 1 for white. where: those that count, (N, H, W) of bool; None for all.
+    classes: what each shows, (N,), or all of them. judge: gives an opinion of pixels."""
+
+    def __init__(
+        self,
+        pixels: Array,
+        where: Array | None = None,
+        classes: Array | int | None = None,
+        judge: Callable[[Array], Opinion] | None = None,
+    ):
+        self.pixels, self.where, self.classes, self.judge = pixels, where, classes, judge
+
+    @cached_property
+    def opinion(self) -> Opinion:
+        assert self.judge
+        return self.judge(self.pixels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """The pixels that count: where another value of the same examples has a colour, or is like a third value.
+
+    value: a picture by its name. colour: its red, green and blue there, 0 to 255, each to within 13. like: the name of
+    the picture that it does not differ from there.
+    """
+
+    value: str
+    colour: tuple[Shade, Shade, Shade] | None = None
+    like: str | None = None
+
+    def __call__(self, value: Array, like: Array | None) -> Array:
+        """(N, H, W, C) of the values that it names -> (N, H, W)."""
+        other = np.array(self.colour) / 255 if like is None else like
+        levels = NEAR if like is None else SAME
+        return np.asarray((np.abs(value - other) * 255 <= levels).all(axis=3))
+
+
+def _common(*, of: str, examples: Count = 1000, name: str | None = None) -> None:
+    """of: the value whose pictures are looked at. examples: how many, or as many as there are held out. name: what the
+    figure is called; its type and the value unless given: `frechet/fake`."""
+
+
+FIGURES = Registry("figure of pictures", common=_common)
+
+
+class Figure(ABC):
+    """A subclass's settings may be to: the value that the real pictures have; in_: the run of its judge; where: the
+    pixels that count."""
+
+    against: ClassVar[Part | None] = None  # the real ones that it compares with: of the same examples, or to train on
+    baselines: ClassVar[tuple[str, ...]] = (REAL, NOISE, MEAN, COPY)  # real: of the part that it does not compare with
+    better: ClassVar[Literal["lower", "higher", "as real"]] = "lower"
+
+    def setting(self, name: str) -> Any:
+        """None where this figure has no such setting."""
+        return getattr(self, name, None)
+
+    @abstractmethod
+    def __call__(self, made: Pictures, real: Pictures) -> float | None:
+        """real: what it compares with; not looked at where it does not. None where there is nothing to measure."""
+
+
+PAIRED = (NOISE, MEAN, COPY)
+
+
+@FIGURES.register("frechet")
+@dataclass(frozen=True, kw_only=True)
+class Frechet(Figure):
+    """How far a set of pictures is from real ones, which other examples have, in the features of a trained network: the
+    Fréchet distance (Heusel et al., 2017). The features are what that network's last layer gets. It depends on the
+    network and on the number of examples, so it compares with nobody else's; `real` beside it is what training examples
+    get.
+    """
+
+    to: str
+    in_: str
+    against = "held out"
+
+    def __call__(self, made: Pictures, real: Pictures) -> float | None:
+        return distributions.frechet_distance(made.opinion.features, real.opinion.features)
+
+
+@FIGURES.register("class_entropy")
+@dataclass(frozen=True, kw_only=True)
+class ClassEntropy(Figure):
+    """How sure a classifier is of each picture, and how many classes occur: 1 to the number of classes (the score that
+    Salimans et al., 2016, take of an Inception network)."""
+
+    in_: str
+    to: str | None = None
+    better = "higher"
+
+    def __call__(self, made: Pictures, real: Pictures) -> float | None:
+        return distributions.class_entropy_score(made.opinion.probabilities)
+
+
+@FIGURES.register("recognised")
+@dataclass(frozen=True, kw_only=True)
+class Recognised(Figure):
+    """The share of pictures that a classifier takes for something.
+
+    as_: a class or label of it by name, or a value that holds the class of each example. sure: without `as`, the share
+    is that of which some class is more probable than this.
+    """
+
+    in_: str
+    as_: str | None = None
+    sure: Rate = 0.9
+    to: str | None = None
+    better = "higher"
+
+    def __call__(self, made: Pictures, real: Pictures) -> float | None:
+        if made.classes is None:
+            return distributions.surer_than(made.opinion.probabilities, self.sure)
+        if not made.opinion.exclusive:
+            assert isinstance(made.classes, int)
+            return float((made.opinion.probabilities[:, made.classes] > 0.5).mean())
+        return distributions.taken_for(made.opinion.probabilities, made.classes)
+
+
+@FIGURES.register("spread")
+@dataclass(frozen=True, kw_only=True)
+class Spread(Figure):
+    """How much pictures differ: the mean over all pairs of the root of their mean square difference; with `where` the
+    standard deviation of the region's mean colour. It is 0 of a network that always makes the same."""
+
+    to: str
+    where: Region | None = None
+    better = "as real"
+
+    def __call__(self, made: Pictures, real: Pictures) -> float | None:
+        if made.where is None:
+            return pictures.spread(made.pixels)
+        return pictures.colour_spread(made.pixels, made.where)
+
+
+@FIGURES.register("nearest")
+@dataclass(frozen=True, kw_only=True)
+class Nearest(Figure):
+    """The mean distance to the nearest training picture, 0 of copies: where it is less than that of held-out ones,
+    `real`, pictures were learnt by heart."""
+
+    to: str
+    against = "training"
+    better = "as real"
+
+    def __call__(self, made: Pictures, real: Pictures) -> float | None:
+        return pictures.nearest(made.pixels, real.pixels)
+
+
+@FIGURES.register("histogram")
+@dataclass(frozen=True, kw_only=True)
+class Histogram(Figure):
+    """What the colours of all pictures and of the real ones have in common, wherever they are: 0 to 1 (Swain and
+    Ballard, 1991)."""
+
+    to: str
+    where: Region | None = None
+    against = "held out"
+    better = "higher"
+
+    def __call__(self, made: Pictures, real: Pictures) -> float | None:
+        return pictures.histogram_intersection(made.pixels, real.pixels, made.where, real.where)
+
+
+@FIGURES.register("mae")
+@dataclass(frozen=True, kw_only=True)
+class MeanAbsoluteError(Figure):
+    """The mean absolute difference from the real picture of the same example; white less black is 1."""
+
+    to: str
+    where: Region | None = None
+    against = "held out"
+    baselines = PAIRED
+
+    def __call__(self, made: Pictures, real: Pictures) -> float | None:
+        return pictures.mean_absolute_error(made.pixels, real.pixels, made.where)
+
+
+@FIGURES.register("psnr")
+@dataclass(frozen=True, kw_only=True)
+class Psnr(Figure):
+    """The peak signal-to-noise ratio beside the real picture of the same example, in dB, 100 of equal ones."""
+
+    to: str
+    against = "held out"
+    baselines = PAIRED
+    better = "higher"
+
+    def __call__(self, made: Pictures, real: Pictures) -> float | None:
+        return pictures.psnr(made.pixels, real.pixels)
+
+
+@FIGURES.register("ssim")
+@dataclass(frozen=True, kw_only=True)
+class Ssim(Figure):
+    """The structural similarity to the real picture of the same example, 1 of equal ones (Wang et al., 2004)."""
+
+    to: str
+    against = "held out"
+    baselines = PAIRED
+    better = "higher"
+
+    def __call__(self, made: Pictures, real: Pictures) -> float | None:
+        return pictures.ssim(made.pixels, real.pixels)
