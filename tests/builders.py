@@ -10,7 +10,7 @@ import numpy as np
 from dltrain.backend import Device, open_device
 from dltrain.data import Pixels, Preprocessing, Split
 from dltrain.metrics.settings import MetricsSettings
-from dltrain.nn import INITIALIZERS, INPUT, LAYERS, LOSSES, Container, Network, Penalty
+from dltrain.nn import INITIALIZERS, INPUT, LAYERS, LOSSES, NORMS, Container, Network, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.progress import Position, Progress
@@ -31,6 +31,8 @@ from dltrain.train.settings import (
 Array = Any
 LayerList = Sequence[tuple[str, dict[str, Any]]]
 
+AFFINE = {"epsilon": 1e-5, "affine": True, "trainable": True}
+BATCH_NORM = NORMS["batch_norm"](momentum=0.3, **AFFINE)
 # Together these hold every type of layer. `of` and `from` name earlier ones.
 EVERY_LAYER: dict[str, LayerList] = {
     "deep": [
@@ -83,6 +85,20 @@ EVERY_LAYER: dict[str, LayerList] = {
         ("flatten", {}),
         ("dense", {"units": 9, "activation": "none"}),
         ("batch_norm", {"momentum": 0.3}),
+        ("dense", {"units": 10, "activation": "none"}),
+    ],
+    "normalised within": [
+        ("conv", {"channels": 6, "padding": "same", "norm": NORMS["instance_norm"](**AFFINE), "activation": "relu"}),
+        ("depthwise_conv", {"bias": True, "norm": NORMS["group_norm"](groups=2, **AFFINE), "activation": "tanh"}),
+        ("conv_transpose", {"channels": 6, "norm": NORMS["layer_norm"](**AFFINE), "activation": "gelu"}),
+        ("global_average_pool", {}),
+        ("dense", {"units": 9, "norm": NORMS["layer_norm"](**AFFINE), "activation": "sigmoid"}),
+        ("dense", {"units": 10, "activation": "none"}),
+    ],
+    "normalised within by batches": [
+        ("conv", {"channels": 6, "padding": "same", "norm": BATCH_NORM, "activation": "relu"}),
+        ("flatten", {}),
+        ("dense", {"units": 9, "norm": BATCH_NORM, "activation": "none"}),
         ("dense", {"units": 10, "activation": "none"}),
     ],
     "reshaped": [

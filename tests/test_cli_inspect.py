@@ -124,3 +124,21 @@ def test_vgg16_takes_little_memory() -> None:
     assert process.returncode == 0, process.stderr
     assert strict(process.stdout)["total"] == 138_357_544
     assert int(process.stderr) < 150e6
+
+
+def test_a_norm_within_a_layer_is_counted_with_it_and_the_bias_that_it_replaces_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    layers = "".join(f"    - dense: {{units: 4, norm: batch_norm, bias: {bias}}}\n" for bias in ("null", "true"))
+    layers += "    - repeat: {times: 7, layers: [{dense: {units: 4, norm: layer_norm}}]}\n    - dense: {units: 4}\n"
+    config.write_text(f"model:\n  input: [3]\n  layers:\n{layers}")
+    said = done("inspect-params", config, "--explain")
+    rows = {line.split()[0]: line for line in said.out.splitlines() if line}
+    assert "dense + batch_norm" in rows["dense1"] and "3·4 + 2·4 = 20" in rows["dense1"]
+    assert "4·4 + 4 + 2·4 = 28" in rows["dense2"] and "dense + " not in rows["dense3"]
+    names = ", ".join(["dense1", *(f"repeat1.dense{i}" for i in range(1, 6))])
+    assert f"no bias before a norm: {names} and 2 more" in said.out.splitlines()
+    found = done("inspect-params", config, "--json").json["layers"]
+    assert [(row["norm"], row["bias"]) for row in found[:3]] == [
+        ("batch_norm", False), ("batch_norm", True), ("layer_norm", False),
+    ]  # fmt: skip
+    assert (found[-1]["norm"], found[-1]["bias"]) == (None, True)

@@ -11,14 +11,14 @@ from typing import Any
 import mygrad
 import numpy as np
 import pytest
-from builders import LEAVES, build
+from builders import AFFINE, LEAVES, build
 from mygrad.nnet import activations
 from mygrad.nnet.layers import conv_nd, max_pool
 from mygrad.nnet.losses import softmax_crossentropy
 
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, distinct, gradients
-from dltrain.nn import INPUT, LOSSES, Context, Layer
+from dltrain.nn import INPUT, LOSSES, NORMS, Context, Layer
 
 Array = Any
 LayerList = list[tuple[str, dict[str, Any]]]
@@ -53,6 +53,13 @@ ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {
 }
 
 
+def finished(layer: Any, p: dict[str, Any], y: Any) -> Any:
+    """With the norm and the activation, of a layer with weights."""
+    if layer.norm is not None:
+        y = TWINS[layer.norm.kind](layer.norm, {name: p[f"norm.{name}"] for name in layer.norm.parameters}, y)
+    return ACTIVATIONS[layer.activation](y)
+
+
 def twin_of_conv(layer: Any, p: dict[str, Any], x: Any) -> Any:
     weight = mygrad.transpose(p["weight"], (p["weight"].ndim - 1, p["weight"].ndim - 2, *range(p["weight"].ndim - 2)))
     padding = [before for before, _ in layer.window.padding]
@@ -65,7 +72,7 @@ def twin_of_conv(layer: Any, p: dict[str, Any], x: Any) -> Any:
     y = mygrad.concatenate(parts, axis=1)
     if "bias" in p:
         y = y + p["bias"].reshape(1, -1, *(1,) * (y.ndim - 2))
-    return ACTIVATIONS[layer.activation](y)
+    return finished(layer, p, y)
 
 
 def gathered(x: Any, places: Array, axis: int) -> Any:
@@ -97,7 +104,7 @@ def twin_of_conv_transpose(layer: Any, p: dict[str, Any], x: Any) -> Any:
     y = mygrad.concatenate(parts, axis=1)
     if "bias" in p:
         y = y + p["bias"].reshape(1, -1, *(1,) * n)
-    return ACTIVATIONS[layer.activation](y)
+    return finished(layer, p, y)
 
 
 def twin_of_pad(layer: Any, p: dict[str, Any], x: Any) -> Any:
@@ -139,7 +146,7 @@ def twin_of_softmax(layer: Any, p: dict[str, Any], x: Any) -> Any:
 
 def twin_of_dense(layer: Any, p: dict[str, Any], x: Any) -> Any:
     y = mygrad.matmul(x, p["weight"])
-    return ACTIVATIONS[layer.activation](y + p["bias"] if "bias" in p else y)
+    return finished(layer, p, y + p["bias"] if "bias" in p else y)
 
 
 def twin_of_average_pool(layer: Any, p: dict[str, Any], x: Any) -> Any:
@@ -302,6 +309,16 @@ FIXED: dict[str, Net] = {
             ("group_norm", {"groups": 3, "epsilon": 0.1}), conv(4, kernel=1), ("layer_norm", {}), ("tanh", {}),
             ("instance_norm", {"affine": False}), ("flatten", {}), dense(6), ("group_norm", {"groups": 2}),
             ("layer_norm", {"epsilon": 0.01}), dense(3),
+        ],
+        "cross_entropy",
+    ),
+    "normalised within": (
+        (6, 5, 2),
+        [
+            conv(4, "relu", kernel=2, norm=NORMS["batch_norm"](momentum=0.1, **AFFINE)),
+            ("depthwise_conv", {"kernel": 2, "norm": NORMS["group_norm"](groups=2, **AFFINE), "activation": "gelu"}),
+            ("conv_transpose", {"channels": 3, "norm": NORMS["instance_norm"](**AFFINE), "activation": "tanh"}),
+            ("flatten", {}), dense(6, "sigmoid", norm=NORMS["layer_norm"](**AFFINE), bias=True), dense(3),
         ],
         "cross_entropy",
     ),

@@ -147,7 +147,9 @@ def test_fields_without_a_meaning_are_null(tmp_path: Path) -> None:
     assert null == {
         "conv relu": saturated,
         "conv_transpose relu": saturated,
+        "conv_transpose gelu": unit | saturated,
         "depthwise_conv relu6": saturated,
+        "depthwise_conv tanh": unit,
         "conv tanh": unit,
         "conv leaky_relu": unit | saturated,
         "conv None": unit | saturated | {"activation"},

@@ -7,13 +7,13 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from builders import LEAVES, build
+from builders import AFFINE, BATCH_NORM, LEAVES, build
 from conftest import device_of
 
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, distinct, gradients
 from dltrain.errors import ShapeError
-from dltrain.nn import LAYERS, ActivationName, Context, Layer, Network, Penalty
+from dltrain.nn import LAYERS, NORMS, ActivationName, Context, Layer, Network, Penalty
 from dltrain.random import example_words
 
 Shape = tuple[int, ...]
@@ -38,6 +38,10 @@ class Row:
 
 def wb(*weight: int, bias: bool = True) -> dict[str, Shape]:
     return {"weight": weight} | ({"bias": weight[-1:]} if bias else {})
+
+
+def normed(*weight: int) -> dict[str, Shape]:
+    return {"weight": weight, "norm.scale": weight[-1:], "norm.shift": weight[-1:]}
 
 
 def scaled(channels: int) -> dict[str, Shape]:
@@ -82,6 +86,16 @@ ROWS = [
         "penalty": Penalty(l1=1.0)}, (8, 1), {"weight": (2, 1, 1)}, "2·1·1 = 2", 10),
     Row("conv_transpose", (2, 1, 2, 1), {"channels": 1, "kernel": (1, 2, 1), "stride": (2, 1, 3)}, (3, 2, 4, 1),
         {"weight": (1, 2, 1, 1, 1), "bias": (1,)}, "1·2·1·1·1 + 1 = 3", 8),
+    Row("conv", (6, 6, 1), {"channels": 3, "norm": BATCH_NORM}, (4, 4, 3), normed(3, 3, 1, 3), "3·3·1·3 + 2·3 = 33",
+        16 * 27),
+    Row("dense", (5,), {"units": 4, "norm": BATCH_NORM, "bias": True, "activation": "relu", "trainable": False}, (4,),
+        {"weight": (5, 4), "bias": (4,), "norm.scale": (4,), "norm.shift": (4,)}, "5·4 + 4 + 2·4 = 32", 20, "relu"),
+    Row("dense", (5,), {"units": 4, "norm": NORMS["layer_norm"](**AFFINE | {"affine": False})}, (4,),
+        {"weight": (5, 4)}, "5·4 = 20", 20),
+    Row("depthwise_conv", (4, 3), {"norm": NORMS["instance_norm"](**AFFINE)}, (2, 3), normed(3, 1, 3),
+        "3·1·3 + 2·3 = 15", 18),
+    Row("conv_transpose", (4, 3), {"channels": 2, "norm": NORMS["group_norm"](groups=2, **AFFINE)}, (6, 2),
+        {"weight": (3, 2, 3), "norm.scale": (2,), "norm.shift": (2,)}, "3·2·3 + 2·2 = 22", 72),
     Row("upsample", (4, 5, 3), {}, (8, 10, 3)),
     Row("upsample", (4, 5, 3), {"factor": (3, 1), "mode": "bilinear"}, (12, 5, 3)),
     Row("upsample", (4, 3), {"factor": 3}, (12, 3)),
@@ -152,7 +166,7 @@ def test_what_a_layer_says_before_it_computes(row: Row):
     layer = make(row.kind, row.in_shape, **row.settings)
     assert (layer.in_shape, layer.out_shape) == (row.in_shape, row.out_shape)
     assert {name: p.shape for name, p in layer.parameters.items()} == row.parameters
-    assert {name: p.kind for name, p in layer.parameters.items()} == {name: name for name in row.parameters}
+    assert {name: p.kind for name, p in layer.parameters.items()} == {n: n.rpartition(".")[2] for n in row.parameters}
     assert (layer.arithmetic, layer.multiply_adds) == (row.arithmetic, row.multiply_adds)
     assert layer.activation == row.activation
     assert layer.observed == bool(row.parameters or row.activation)
@@ -222,6 +236,9 @@ MISFITS: list[tuple[str, Shape, dict[str, Any], str]] = [
     ("group_norm", (32,), {}, "group_norm of a single number gives 0"),
     ("instance_norm", (1, 1, 3), {}, "each is by itself in (1, 1, 3)"),
     ("global_average_pool", (), {}, "(*size, channels), but the input is ()"),
+    ("conv", (6, 6, 3), {"channels": 48, "norm": NORMS["group_norm"](groups=32, **AFFINE)},
+     "norm: the channels of (4, 4, 48) cannot be cut into 32 groups; set groups"),
+    ("dense", (6,), {"units": 1, "norm": NORMS["layer_norm"](**AFFINE)}, "norm: layer_norm of a single number gives 0"),
 ]  # fmt: skip
 
 

@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import build, images, make_job, train
+from builders import AFFINE, BATCH_NORM, EVERY_LAYER, build, images, make_job, train
 from cases import outputs_of
 from conftest import device_of
 
-from dltrain.backend import Device, to_host
+from dltrain.backend import Device, open_device, to_host
+from dltrain.check.numeric import gradient_check
+from dltrain.check.subject import Subject
 from dltrain.engine import OPS, Tensor, gradients
-from dltrain.nn import Context, Penalty
+from dltrain.nn import NORMS, Context, Penalty
+from dltrain.nn import norm as norm_layers
 from dltrain.train.parallel import auto_shard_size
 
 Array = Any
@@ -216,3 +219,98 @@ def test_float32_numbers_far_from_0_are_normalised_as_well(op: str, device_name:
     )
     for ours, exact in zip(found, wanted, strict=True):
         np.testing.assert_allclose(to_host(ours.data), exact.data, rtol=2e-7, atol=2e-5)
+
+
+# --- as a setting of layers with weights ------------------------------------------------------------------------------
+
+WITHIN: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
+    ("conv", {"channels": 4, "padding": "same"}, (6, 5, 2)),
+    ("depthwise_conv", {"multiplier": 2}, (6, 2)),
+    ("conv_transpose", {"channels": 4, "stride": 2}, (3, 4, 2)),
+    ("dense", {"units": 4}, (5,)),
+]
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+@pytest.mark.parametrize("kind", list(NORMS))
+@pytest.mark.parametrize(("layer", "settings", "in_shape"), WITHIN, ids=[layer for layer, *_ in WITHIN])
+def test_a_norm_within_a_layer_is_the_layer_between_product_and_activation(
+    layer: str, settings: dict[str, Any], in_shape: tuple[int, ...], kind: str, activation: str, device: Device
+):
+    """Values, gradients and, in evaluation, those by running statistics; what is recorded of these, too."""
+    if kind == "instance_norm" and len(in_shape) == 1:
+        return
+    own = AFFINE | {"batch_norm": {"momentum": 0.3}, "group_norm": {"groups": 2}}.get(kind, {})
+    within = build([(layer, settings | {"norm": NORMS[kind](**own), "activation": activation})], in_shape)
+    after = [] if activation == "none" else [(activation, {})]
+    apart = build([(layer, settings | {"bias": False, "activation": "none"}), (kind, own), *after], in_shape)
+    for model in (within, apart):
+        model.initialise(3, device)
+        for i, part in enumerate(model.state.values()):
+            if part is not model.layers[0].weight:
+                part.data = device.asarray(np.random.default_rng(i).uniform(0.5, 1.5, part.shape))
+    x, answers = Tensor(device.asarray(np.random.default_rng(9).normal(size=(5, *in_shape)))), []
+    for model in (within, apart):
+        found: list[Any] = []
+        for training in (True, False):
+            seen: dict[str, Any] = {}
+            context = Context(training, record=lambda _, values, seen=seen: seen.update(values))
+            y = model(x, context)
+            grads = gradients((y * y * y).sum(), [x, *model.parameters.values()])
+            found += [y.data, *grads, *seen.values()]
+        answers.append(found)
+    assert len(answers[0]) == len(answers[1]) == 2 * (1 + 4) + 2 * (kind == "batch_norm")
+    for a, b in zip(*answers, strict=True):
+        np.testing.assert_allclose(to_host(a), to_host(b), rtol=1e-12, atol=1e-12)
+
+
+def test_what_a_norm_within_a_layer_holds_is_the_layer_s(tmp_path: Path):
+    """Its running statistics move as those of the layer do, and a checkpoint has them by clear names."""
+    first = ("conv", {"channels": 4, "activation": "relu", "norm": BATCH_NORM})
+    layers = [first, ("flatten", {}), ("dense", {"units": 10})]
+    settings = {"shard_size": 22, "max_steps": 3, "epochs": 1}
+    job, before = state_after(layers, tmp_path / "within", **settings)
+    names = ["conv1.norm.running_mean", "conv1.norm.running_variance"]
+    assert list(job.model.buffers) == names
+    assert list(job.model.parameters)[:3] == ["conv1.weight", "conv1.norm.scale", "conv1.norm.shift"]
+    apart = [("conv", {"channels": 4, "bias": False, "activation": "none"}), ("batch_norm", {"momentum": 0.3}),
+             ("relu", {}), *layers[1:]]  # fmt: skip
+    other, _ = state_after(apart, tmp_path / "apart", **settings)
+    after, theirs = job.model.weights(), other.model.weights()
+    for name in [*names, "conv1.norm.scale", "conv1.weight"]:
+        assert not np.array_equal(after[name], before[name])
+        np.testing.assert_allclose(after[name], theirs[name.replace("conv1.norm", "batch_norm1")], rtol=1e-3, atol=1e-5)
+
+
+def test_a_norm_within_a_layer_counts_as_one():
+    """The shard is the whole batch; penalties leave it out; a frozen layer's is frozen."""
+    settings = {"channels": 4, "norm": BATCH_NORM}
+    model = build([("conv", settings)], (8, 8, 1))
+    assert auto_shard_size(model, 1 << 20) == 1 << 20
+    assert auto_shard_size(build([("conv", {"channels": 4})], (8, 8, 1)), 1 << 20) < 1 << 20
+    covered = {biases: [name for name, p in model.parameters.items() if Penalty(l2=1.0, biases=biases).covers(p)]
+               for biases in (False, True)}  # fmt: skip
+    assert covered == {False: ["conv1.weight"], True: ["conv1.weight", "conv1.norm.scale", "conv1.norm.shift"]}
+    frozen = build([("conv", settings | {"trainable": False})], (8, 8, 1))
+    assert not frozen.trainable_parameters
+    frozen.initialise(0, open_device("cpu"))
+    x = np.random.default_rng(0).normal(7, 3, (5, 8, 8, 1)).astype(np.float32)
+    training = Context(training=True, record=lambda *_: pytest.fail("statistics of a frozen norm"))
+    assert np.array_equal(frozen(x, training).data, frozen(x, Context()).data)
+
+
+@pytest.mark.parametrize("net", ["normalised within", "normalised within by batches"])
+def test_the_gradient_check_goes_through_norms_within_layers(net: str, monkeypatch: pytest.MonkeyPatch):
+    job = make_job(EVERY_LAYER[net], {"train": images(30)})
+    found = gradient_check(Subject(job).initialised())
+    assert found.status == "passed", found
+    plain = norm_layers.ops.layer_norm, norm_layers.ops.batch_norm
+    for op, right in zip(("layer_norm", "batch_norm"), plain, strict=True):
+        monkeypatch.setattr(norm_layers.ops, op, lambda x, s, b, right=right, **more: right(x, to_data(s), b, **more))
+    found = gradient_check(Subject(job).initialised())
+    assert found.status == "failed" and "dense1: input 2 of shape" in found.advice
+
+
+def to_data(x: Tensor) -> Array:
+    """Its values alone: what is computed from them has no gradient by it."""
+    return x.data

@@ -14,7 +14,7 @@ import mygrad as mg
 import numpy as np
 import plain
 import pytest
-from builders import build
+from builders import AFFINE, build
 from conftest import device_of
 from mygrad.nnet.losses import multiclass_hinge, softmax_crossentropy
 from test_composed import ACTIVATIONS, TWINS, LayerList, dense, own, standardised
@@ -24,7 +24,7 @@ from dltrain.backend import Device, to_host
 from dltrain.engine import OPS, Tensor, distinct, gradients, tensor
 from dltrain.engine.gradcheck import weigh
 from dltrain.errors import ShapeError
-from dltrain.nn import INPUT, Context
+from dltrain.nn import INPUT, NORMS, Context
 from dltrain.window import Window
 
 Array = Any
@@ -70,7 +70,7 @@ def random_layers(seed: int) -> tuple[tuple[int, ...], LayerList]:
             continue  # MyGrad refuses these
         if kind == "conv":
             window |= {"channels": groups * pick(1, 2), "groups": groups, "bias": pick(True, False)}
-            window |= {"activation": pick("none", *names)}
+            window |= {"activation": pick("none", *names), "norm": pick(None, NORMS["group_norm"](groups=1, **AFFINE))}
         layers.append((kind, window))
         shape = (*w.out_size, window.get("channels", shape[-1]))
         if rng.random() < 0.4:

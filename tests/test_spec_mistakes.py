@@ -13,7 +13,7 @@ TOP = (
     "version, seed, device, data, model, loss, penalty, optimizer, schedule, train, metrics, checkpoint, logging, "
     "diagnostics, advice, blocks"
 )
-CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, trainable, penalty, "
+CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, norm, trainable, penalty, "
 CONV += "name, from"
 OK = "model: {input: [4, 4, 1], layers: [conv: 2]}\n"  # one line; what a case adds starts in line 2
 
@@ -32,11 +32,11 @@ SECTIONS = {
     "lr: 0.1": f"2:1  lr: unknown key; it belongs to `optimizer`; allowed here: {TOP}",
     "train: 5": (
         "2:8  train: expected settings (epochs, max_steps, max_time, batch_size, accumulate, shard_size, clip_norm, "
-        "early_stopping), got '5'"
+        "average, early_stopping), got '5'"
     ),
     "train: {batchsize: 8}": (
         "2:9  train.batchsize: unknown key; did you mean 'batch_size'? "
-        "allowed: epochs, max_steps, max_time, batch_size, accumulate, shard_size, clip_norm, early_stopping"
+        "allowed: epochs, max_steps, max_time, batch_size, accumulate, shard_size, clip_norm, average, early_stopping"
     ),
     "train: {epochs: big}": "2:17  train.epochs: expected a whole number above 0, got 'big'",
     "train: {epochs: [3]}": "2:17  train.epochs: expected a whole number above 0, got the list [3]",
@@ -100,7 +100,9 @@ LAYER_MISTAKES = {
         "3:34  model.layers[0].conv.padding: expected same or valid or a whole number or a list (each a whole number), "
         "got 'sane'; did you mean 'same'?"
     ),
-    "conv: {channels: 3, bias: no}": "3:31  model.layers[0].conv.bias: expected true or false, got 'no'; write false",
+    "conv: {channels: 3, bias: no}": (
+        "3:31  model.layers[0].conv.bias: expected true or false or null, got 'no'; write false"
+    ),
     "conv:": "3:5  model.layers[0].conv: 'channels' is missing; expected a whole number above 0",
     "conv:\n  channels: 3": (
         "3:5  model.layers[0]: channels must be indented below conv, or in braces: `conv: {channels: …}`"
@@ -111,6 +113,20 @@ LAYER_MISTAKES = {
     "{units: 3, bias: true}": (f"3:5  model.layers[0]: 'type' is missing; write `type: NAME`; allowed: {LAYER_NAMES}"),
     "[relu]": f"3:5  model.layers[0]: expected a layer, got the list [relu]; allowed: {LAYER_NAMES}",
     "": f"3:4  model.layers[0]: expected a layer, got nothing; allowed: {LAYER_NAMES}",
+    "dense: {units: 3, norm: batch_nrm}": (
+        "3:29  model.layers[0].dense.norm: unknown norm 'batch_nrm'; did you mean 'batch_norm'? allowed: "
+        "batch_norm, layer_norm, group_norm, instance_norm"
+    ),
+    "dense: {units: 3, norm: batchnorm}": (
+        "3:29  model.layers[0].dense.norm: unknown norm 'batchnorm'; here it is `batch_norm`"
+    ),
+    "dense: {units: 3, norm: {batch_norm: {momentun: 0.2}}}": (
+        "3:43  model.layers[0].dense.norm.momentun: unknown key; did you mean 'momentum'? "
+        "allowed: type, momentum, epsilon, affine, trainable"
+    ),
+    "dense: {units: 3, norm: {group_norm: 0}}": (
+        "3:42  model.layers[0].dense.norm.groups: expected a whole number above 0, got '0'"
+    ),
     "dense: {units: 3, init: he_norml}": (
         "3:29  model.layers[0].dense.init: unknown initialisation 'he_norml'; did you mean 'he_normal'? allowed: "
         "constant, zeros, normal, uniform, glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_normal, "

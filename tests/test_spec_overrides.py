@@ -107,7 +107,7 @@ def test_later_overrides_see_what_earlier_ones_did() -> None:
 
 
 HOW = "expected KEY=VALUE, +KEY=VALUE or ~KEY, where KEY is a path such as train.epochs"
-TRAIN = "epochs, max_steps, max_time, batch_size, accumulate, shard_size, clip_norm, early_stopping"
+TRAIN = "epochs, max_steps, max_time, batch_size, accumulate, shard_size, clip_norm, average, early_stopping"
 REFUSED = {
     "optimizer.lr=fast": "optimizer.lr: expected a number above 0, got 'fast'",
     "optimizer.momentum=0.9": (
@@ -115,7 +115,7 @@ REFUSED = {
     ),
     "model.layers.0.dense.units=3": (
         "model.layers[0].conv.dense: unknown key; allowed: type, channels, kernel, stride, padding, dilation, groups, "
-        "activation, init, bias, trainable, penalty, name, from"
+        "activation, init, bias, norm, trainable, penalty, name, from"
     ),
     "train.epoch=3": f"train.epoch: unknown key; did you mean 'epochs'? allowed: {TRAIN}",
     "nope.a.b=3": (
@@ -143,7 +143,7 @@ REFUSED = {
     "train={epochs: 1, epochs: 2}": "duplicate key 'epochs'",
     "model.layers.0={conv: {kernal: 3, channels: 1}}": (
         "model.layers[0].conv.kernal: unknown key; did you mean 'kernel'? allowed: "
-        "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, trainable, penalty, "
+        "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, norm, trainable, penalty, "
         "name, from"
     ),
     "~data": "model: 'input' is missing; without `data` a model needs one, such as [28, 28, 1]",

@@ -1,6 +1,5 @@
 """Are the gradients right? Every layer and the loss against finite differences, in float64."""
 
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,8 @@ EPSILONS = (1e-6, 1e-8, 1e-9)
 
 
 def gradient_check(subject: Subject) -> Finding:
-    """Two examples of random values go through each layer by itself; see engine/gradcheck.py.
+    """Two examples of random values go through each layer by itself, or five where examples are normalised by each
+    other: of two only the order would be left. See engine/gradcheck.py.
 
     The weights are random too, of usual size whatever model.init says: beside huge ones a small difference is lost in
     rounding, and weights that are all 0 leave every relu at its kink.
@@ -48,16 +48,14 @@ def gradient_check(subject: Subject) -> Finding:
 
 def _worst_error(subject: Subject, layer: Layer) -> float:
     device = open_device(subject.job.device.name, np.float64)
-    twin = copy(layer)
-    names = list(layer.parameters)
     values = [device.asarray(_values(p, _rng(subject, f"{layer.name}.{n}"))) for n, p in layer.parameters.items()]
     rng = _rng(subject, layer.name)
-    given = [device.asarray(rng.standard_normal((2, *shape))) for shape in layer.in_shapes]
-    context = Context(training=True, words=subject.words(2))
+    examples = 5 if layer.mixes_examples else 2
+    given = [device.asarray(rng.standard_normal((examples, *shape))) for shape in layer.in_shapes]
+    context = Context(training=True, words=subject.words(examples))
 
     def function(*tensors: Tensor) -> Tensor:
-        for name, parameter in zip(names, tensors[len(given) :], strict=True):
-            setattr(twin, name, parameter)
+        twin = layer.computing_with(dict(zip(layer.parameters, tensors[len(given) :], strict=True)))
         return twin(*tensors[: len(given)], context=context)
 
     return _nearer_and_nearer(function, *given, *values)

@@ -36,6 +36,9 @@ def inspect_params(
     columns = ["name", "type", "output", "parameters", "trainable", "share"]
     console.result_table(columns + (EXPLAINED if explain else []), [_cells(row, explain) for row in _rows(found)])
     console.result_text(f"\ntotal {found['total']:,} parameters, {found['trainable']:,} trainable")
+    if bare := [row["name"] for row in found["layers"] if row["norm"] and not row["bias"]]:
+        more = f" and {len(bare) - NAMED} more" if len(bare) > NAMED else ""
+        console.result_text(f"no bias before a norm: {', '.join(bare[:NAMED])}{more}")
     if explain:
         console.result_text(
             f"{found['multiply_adds']:,} multiply-adds for one example forward; outputs of all layers take "
@@ -43,6 +46,7 @@ def inspect_params(
         )
 
 
+NAMED = 6  # layers in a line
 EXPLAINED = ["parameters =", "output size =", "multiply-adds", "memory", "sees"]
 
 
@@ -60,7 +64,8 @@ def _rows(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _cells(row: dict[str, Any], explain: bool) -> list[Any]:
     from dltrain.nn import shape_text
 
-    kind = f"{row['type']} of {row['layers']}" if "layers" in row else row["type"]
+    parts = [row["type"], row.get("norm")]
+    kind = f"{row['type']} of {row['layers']}" if "layers" in row else " + ".join(filter(None, parts))
     cells = ["  " * row["name"].count(".") + row["name"], kind, shape_text(row["output_shape"])]
     cells += [row["parameters"], row["trainable"], f"{row['share']:.1%}"]
     if explain:

@@ -9,15 +9,15 @@ from dltrain.nn.join import Join
 from dltrain.nn.layer import LAYERS, Context, Layer
 from dltrain.nn.loss import LOSSES, Loss
 from dltrain.nn.network import INPUT, Network
-from dltrain.nn.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from dltrain.nn.norm import NORMS, BatchNorm, GroupNorm, InstanceNorm, LayerNorm, NormSettings
 from dltrain.nn.parameter import Buffer, Parameter, shape_text
 from dltrain.nn.penalty import Penalty
 from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool
 from dltrain.nn.resize import Pad, Reshape, Upsample
 
 __all__ = [
-    "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "ActivationName", "AveragePool", "BatchNorm", "Buffer", "Connected",
-    "Container", "Context", "Conv", "ConvTranspose", "Dense", "DepthwiseConv", "Dropout", "Flatten",
+    "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "NORMS", "ActivationName", "AveragePool", "BatchNorm", "Buffer",
+    "Connected", "Container", "Context", "Conv", "ConvTranspose", "Dense", "DepthwiseConv", "Dropout", "Flatten",
     "GlobalAveragePool", "GlobalMaxPool", "GroupNorm", "Initializer", "InstanceNorm", "Join", "Layer", "LayerNorm",
-    "Loss", "MaxPool", "Network", "Pad", "Parameter", "Penalty", "Reshape", "Upsample", "shape_text",
+    "Loss", "MaxPool", "Network", "NormSettings", "Pad", "Parameter", "Penalty", "Reshape", "Upsample", "shape_text",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from dltrain import ops
-from dltrain.engine import Tensor
+from dltrain.engine import OPS, Tensor
 from dltrain.errors import ShapeError
 from dltrain.nn.init import Constant
 from dltrain.nn.layer import LAYERS, Context, Layer, count_text
@@ -17,17 +17,13 @@ ActivationName = Literal[
     "softmax",
 ]  # fmt: skip
 
-# those that cannot be fused
-_OPS: dict[str, Callable[..., Any]] = {
-    "gelu": ops.gelu, "silu": ops.silu, "hard_swish": ops.hard_swish, "softmax": ops.softmax
-}  # fmt: skip
 
-
-def fuse(name: str | None) -> tuple[str | None, Callable[[Tensor], Tensor]]:
-    """(what conv or dense applies on the way out, what remains to be applied after it)."""
+def fuse(name: str | None, last: bool = True) -> tuple[str | None, Callable[[Tensor], Tensor]]:
+    """(what conv or dense applies on the way out, what remains to be applied after it). last: whether nothing stands
+    between the two."""
     if name is None or name == "none":
         return None, lambda y: y
-    return (name, lambda y: y) if name in FUSED else (None, _OPS[name])
+    return (name, lambda y: y) if last and name in FUSED else (None, OPS[name])
 
 
 class _Elementwise(Layer):
@@ -127,7 +123,7 @@ class PRelu(Layer):
     def __init__(self, in_shape: Shape, *, slope: float = 0.25):
         super().__init__(in_shape, in_shape)
         self.slope = Parameter(in_shape[-1:], init=Constant(value=slope), kind="slope")
-        self.arithmetic = count_text(*self.slope.shape)
+        self.arithmetic = count_text(self.slope.shape)
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
         y: Tensor = ops.prelu(x, self.slope)

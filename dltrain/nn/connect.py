@@ -8,6 +8,7 @@ from dltrain.errors import ShapeError
 from dltrain.nn.activation import ActivationName, fuse
 from dltrain.nn.init import Initializer
 from dltrain.nn.layer import LAYERS, Context, Layer, count_text
+from dltrain.nn.norm import NormSettings
 from dltrain.nn.parameter import Parameter, Shape
 from dltrain.nn.penalty import Penalty
 from dltrain.ops import conv, conv_transpose, dense
@@ -18,7 +19,8 @@ from dltrain.window import Ints, Padding, Window
 class Connected(Layer):
     """weight and bias; `activation` and `init` None stand for the model's defaults until the spec fills them in.
 
-    `penalty` replaces the model's for this layer.
+    norm: a layer that stands between the product and the activation, as a part of this one. bias: null is true, or
+    false with a norm, whose shift does the same. `penalty` replaces the model's for this layer. trainable: all of it.
     """
 
     def __init__(
@@ -27,8 +29,9 @@ class Connected(Layer):
         out_shape: Shape,
         weight_shape: Shape,
         fans: tuple[int, int],
-        bias: bool,
+        bias: bool | None,
         activation: str | None,
+        norm: NormSettings | None,
         init: Initializer | None,
         trainable: bool,
         penalty: Penalty | None,
@@ -38,16 +41,30 @@ class Connected(Layer):
             raise TypeError("a layer with weights needs an init")
         init.check(weight_shape)
         self.weight = Parameter(weight_shape, init=init, fan_in=fans[0], fan_out=fans[1], trainable=trainable)
-        self.bias = Parameter(out_shape[-1:], trainable=trainable) if bias else None
+        has_bias = norm is None if bias is None else bias
+        self.bias = Parameter(out_shape[-1:], trainable=trainable) if has_bias else None
+        self.norm = None if norm is None else norm.build(out_shape, trainable)
         self.penalty = penalty
+        self._activate(activation)
+        counted = [(2, *out_shape[-1:])] if self.norm and self.norm.parameters else []
+        self.arithmetic = count_text(weight_shape, *([out_shape[-1:]] if has_bias else []), *counted)
+
+    def _activate(self, activation: str | None) -> None:
         self.activation = None if activation == "none" else activation
-        self.fused, self.finish = fuse(activation)
-        self.arithmetic = count_text(*weight_shape, plus=out_shape[-1] if bias else 0)
+        self.fused, self.finish = fuse(activation, last=self.norm is None)
+
+    def _after(self, product: Tensor, context: Context) -> Tensor:
+        """What comes out, of the product with the bias and, where it could be fused, the activation."""
+        return self.finish(product if self.norm is None else self.norm(product, context.within(self, "norm")))
+
+    @property
+    def mixes_examples(self) -> bool:
+        return self.norm is not None and self.norm.mixes_examples
 
     def without_activation(self) -> "Connected":
         """A layer with the same weights that gives what the activation would be applied to."""
         linear = copy(self)
-        linear.activation, (linear.fused, linear.finish) = None, fuse(None)
+        linear._activate(None)
         return linear
 
 
@@ -62,7 +79,8 @@ class Dense(Connected):
         units: Count,
         activation: ActivationName | None = None,
         init: Initializer | None = None,
-        bias: bool = True,
+        bias: bool | None = None,
+        norm: NormSettings | None = None,
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
@@ -72,11 +90,11 @@ class Dense(Connected):
                 f"which makes {'·'.join(map(str, in_shape))} = {prod(in_shape):,} numbers"
             )
         weight = (in_shape[0], units)
-        super().__init__(in_shape, (units,), weight, weight, bias, activation, init, trainable, penalty)
+        super().__init__(in_shape, (units,), weight, weight, bias, activation, norm, init, trainable, penalty)
         self.multiply_adds = in_shape[0] * units
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        return self.finish(dense(x, self.weight, self.bias, activation=self.fused))
+        return self._after(dense(x, self.weight, self.bias, activation=self.fused), context)
 
 
 def _positions(kind: str, in_shape: Shape) -> Shape:
@@ -113,7 +131,8 @@ class Conv(Connected):
         groups: Count = 1,
         activation: ActivationName | None = None,
         init: Initializer | None = None,
-        bias: bool = True,
+        bias: bool | None = None,
+        norm: NormSettings | None = None,
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
@@ -124,13 +143,13 @@ class Conv(Connected):
         weight = (*window.kernel, seen, channels)
         fans = prod(window.kernel) * seen, prod(window.kernel) * channels // groups
         out_shape = (*window.out_size, channels)
-        super().__init__(in_shape, out_shape, weight, fans, bias, activation, init, trainable, penalty)
+        super().__init__(in_shape, out_shape, weight, fans, bias, activation, norm, init, trainable, penalty)
         self.window, self.groups = window, groups
         self.settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.multiply_adds = prod(window.out_size) * prod(weight)
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        return self.finish(conv(x, self.weight, self.bias, activation=self.fused, **self.settings))
+        return self._after(conv(x, self.weight, self.bias, activation=self.fused, **self.settings), context)
 
 
 @LAYERS.register("depthwise_conv")
@@ -149,14 +168,16 @@ class DepthwiseConv(Conv):
         multiplier: Count = 1,
         activation: ActivationName | None = None,
         init: Initializer | None = None,
-        bias: bool = True,
+        bias: bool | None = None,
+        norm: NormSettings | None = None,
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
         inputs = _positions("depthwise_conv", in_shape)[-1]
         super().__init__(
             in_shape, channels=inputs * multiplier, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
-            groups=inputs, activation=activation, init=init, bias=bias, trainable=trainable, penalty=penalty,
+            groups=inputs, activation=activation, init=init, bias=bias, norm=norm, trainable=trainable,
+            penalty=penalty,
         )  # fmt: skip
 
 
@@ -181,7 +202,8 @@ class ConvTranspose(Connected):
         groups: Count = 1,
         activation: ActivationName | None = None,
         init: Initializer | None = None,
-        bias: bool = True,
+        bias: bool | None = None,
+        norm: NormSettings | None = None,
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
@@ -193,7 +215,7 @@ class ConvTranspose(Connected):
         met = [-(-k // s) for k, s in zip(window.kernel, window.stride, strict=True)]  # the most positions that meet
         fans = prod(met) * inputs // groups, prod(window.kernel) * channels // groups
         out_shape = (*window.in_size, channels)
-        super().__init__(in_shape, out_shape, weight, fans, bias, activation, init, trainable, penalty)
+        super().__init__(in_shape, out_shape, weight, fans, bias, activation, norm, init, trainable, penalty)
         self.groups = groups
         self.settings = {
             "stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation,
@@ -203,4 +225,4 @@ class ConvTranspose(Connected):
         self.multiply_adds = prod(size) * prod(weight)
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        return self.finish(conv_transpose(x, self.weight, self.bias, activation=self.fused, **self.settings))
+        return self._after(conv_transpose(x, self.weight, self.bias, activation=self.fused, **self.settings), context)

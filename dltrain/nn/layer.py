@@ -1,7 +1,8 @@
 """What a layer is: its shapes and parameters are settled when it is built, its values come later."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -40,6 +41,13 @@ class Context:
     tap: Callable[["Layer", Array], None] | None = None
     first: int = 0
 
+    def within(self, layer: "Layer", part: str) -> "Context":
+        """For a part of this layer, whose buffers are recorded as the layer's own."""
+        record = self.record
+        if record is None:
+            return self
+        return replace(self, record=lambda _, new: record(layer, {f"{part}.{name}": a for name, a in new.items()}))
+
 
 class Layer:
     """One entry of `model.layers`.
@@ -52,6 +60,8 @@ class Layer:
     enlarges: where one position becomes several, for each dimension: how many it has a part in, and how many it makes.
     penalty: its own, in place of the model's. arithmetic: the parameter count as a sum for people to follow.
     multiply_adds: for one example. in_shapes: of all that it takes; of most layers that is one.
+
+    An attribute that is a layer is a part of this one: `norm` of conv1 brings `conv1.norm.scale`.
     """
 
     name = ""
@@ -73,13 +83,33 @@ class Layer:
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
-        """Attribute name -> Parameter."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Parameter)}
+        """Attribute name -> Parameter, its own before those of its parts."""
+        own = {name: value for name, value in vars(self).items() if isinstance(value, Parameter)}
+        return own | {f"{part}.{name}": p for part, layer in self._parts for name, p in layer.parameters.items()}
 
     @cached_property
     def buffers(self) -> dict[str, Buffer]:
-        """Attribute name -> Buffer."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Buffer)}
+        """Attribute name -> Buffer, its own before those of its parts."""
+        own = {name: value for name, value in vars(self).items() if isinstance(value, Buffer)}
+        return own | {f"{part}.{name}": b for part, layer in self._parts for name, b in layer.buffers.items()}
+
+    @property
+    def _parts(self) -> list[tuple[str, "Layer"]]:
+        return [(name, value) for name, value in vars(self).items() if isinstance(value, Layer)]
+
+    @property
+    def mixes_examples(self) -> bool:
+        """Whether in training an example's output depends on the others of its shard, as it does where statistics over
+        them are kept."""
+        return bool(self.buffers)
+
+    def computing_with(self, values: dict[str, Tensor]) -> "Layer":
+        """A copy with these in place of its parameters, by their names."""
+        twin = copy(self)
+        for name, value in values.items():
+            part, dot, rest = name.partition(".")
+            setattr(twin, part, getattr(twin, part).computing_with({rest: value}) if dot else value)
+        return twin
 
     @property
     def observed(self) -> bool:
@@ -87,7 +117,6 @@ class Layer:
         return bool(self.parameters) or self.activation is not None
 
 
-def count_text(*factors: int, plus: int = 0) -> str:
-    """`3·3·32·64 + 64 = 18,496`"""
-    total = prod(factors) + plus
-    return "·".join(map(str, factors)) + (f" + {plus}" if plus else "") + f" = {total:,}"
+def count_text(*shapes: Shape) -> str:
+    """`3·3·32·64 + 64 = 18,496` of (3, 3, 32, 64) and (64,)"""
+    return " + ".join("·".join(map(str, shape)) for shape in shapes) + f" = {sum(map(prod, shapes)):,}"

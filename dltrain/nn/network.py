@@ -73,6 +73,10 @@ class Network(Layer):
         """`conv1.weight` -> Parameter, in the order of the layers."""
         return {f"{layer.name}.{name}": p for layer in self.layers for name, p in layer.parameters.items()}
 
+    @property
+    def mixes_examples(self) -> bool:
+        return any(layer.mixes_examples for layer in self.layers)
+
     @cached_property
     def trainable_parameters(self) -> dict[str, Parameter]:
         """Those that training changes, by name, in the order of the layers."""

@@ -1,6 +1,9 @@
 """Normalisation layers. Each scales and shifts every channel by numbers that it learns, unless `affine` is false."""
 
+from dataclasses import dataclass
+from functools import wraps
 from math import prod
+from typing import Any
 
 from dltrain import ops
 from dltrain.engine import Tensor
@@ -8,7 +11,7 @@ from dltrain.errors import ShapeError
 from dltrain.nn.init import Constant
 from dltrain.nn.layer import LAYERS, Context, Layer, count_text
 from dltrain.nn.parameter import Buffer, Parameter, Shape
-from dltrain.registry import Count, Positive, Rate
+from dltrain.registry import Count, Positive, Rate, Registry
 
 
 class Norm(Layer):
@@ -20,7 +23,7 @@ class Norm(Layer):
         one = Constant(value=1.0)
         self.scale = Parameter(channels, init=one, kind="scale", trainable=trainable) if affine else None
         self.shift = Parameter(channels, kind="shift", trainable=trainable) if affine else None
-        self.arithmetic = count_text(2, *channels) if affine else ""
+        self.arithmetic = count_text((2, *channels)) if affine else ""
 
 
 def _check_several(kind: str, in_shape: Shape, groups: int) -> None:
@@ -143,3 +146,42 @@ class InstanceNorm(Norm):
     def __call__(self, x: Tensor, context: Context) -> Tensor:
         y: Tensor = ops.group_norm(x, self.scale, self.shift, groups=self.in_shape[-1], epsilon=self.epsilon)
         return y
+
+
+# --- as a setting of conv and dense -----------------------------------------------------------------------------------
+
+NORMS = Registry("norm")
+
+
+@dataclass(frozen=True)
+class NormSettings:
+    """What `norm:` of a layer says, before the layer's output is known."""
+
+    kind: str
+    settings: dict[str, Any]
+
+    def build(self, in_shape: Shape, trainable: bool) -> Norm:
+        """trainable: whether the layer is, of which this will be a part. Raises ShapeError."""
+        trainable = trainable and self.settings["trainable"]
+        try:
+            norm: Norm = LAYERS[self.kind](in_shape, **self.settings | {"trainable": trainable})
+        except ShapeError as error:
+            raise ShapeError(f"norm: {error}") from None
+        norm.kind = self.kind
+        return norm
+
+
+def _as_a_setting(kind: str) -> None:
+    """Register a layer to be named by `norm:`, with the same settings."""
+    layer: Any = LAYERS[kind]
+
+    @NORMS.register(kind)
+    @wraps(layer.__init__)
+    def later(**settings: Any) -> NormSettings:
+        return NormSettings(kind, settings)
+
+    later.__name__, later.__doc__ = kind, "The layer of this name, as a part of another."
+
+
+for _kind in ("batch_norm", "layer_norm", "group_norm", "instance_norm"):
+    _as_a_setting(_kind)

@@ -3,6 +3,7 @@
 from math import prod
 from typing import Any
 
+from dltrain.nn.connect import Connected
 from dltrain.nn.layer import Layer
 from dltrain.nn.network import INPUT, Network
 from dltrain.nn.resize import Reshape
@@ -36,6 +37,8 @@ def summarise(model: Network, batch_size: int) -> dict[str, Any]:
                 "parameters": sum(sizes),
                 "trainable": sum(p.size for p in layer.parameters.values() if p.trainable),
                 "share": sum(sizes) / total if total else 0.0,
+                "norm": layer.norm.kind if isinstance(layer, Connected) and layer.norm else None,
+                "bias": layer.bias is not None if isinstance(layer, Connected) else None,
                 "arithmetic": layer.arithmetic or None,
                 "output_size": layer.window.explain() if layer.window else None,
                 "multiply_adds": layer.multiply_adds,

@@ -26,7 +26,8 @@ MOST = 1e15  # of the numbers whose digits are written out
 
 # Annotations in signatures below this floor that stand for a component of a registry.
 MARKERS: dict[Any, Registry] = {
-    nn.Initializer: nn.INITIALIZERS, nn.Layer: nn.LAYERS, data.Augmentation: data.AUGMENTATIONS
+    nn.Initializer: nn.INITIALIZERS, nn.NormSettings: nn.NORMS, nn.Layer: nn.LAYERS,
+    data.Augmentation: data.AUGMENTATIONS,
 }  # fmt: skip
 
 

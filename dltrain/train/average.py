@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from dltrain.backend import Device
-from dltrain.spans import timed
+from dltrain.spans import span
 from dltrain.train.job import Job
 from dltrain.train.step_metrics import FiniteGuard
 
@@ -35,18 +35,18 @@ def load_average(average: Arrays, kept: Arrays, device: Device) -> None:
         array[...] = device.asarray(kept[name])
 
 
-@timed("average")
 def follow(job: Job, average: Arrays, step: int, guard: FiniteGuard | None = None) -> None:
     """Take in the weights after a step, which count from 1. Changes the arrays in place, unless the guard objects."""
     decay = job.train.average
     if decay is None:
         return
-    kept = guard.keep([*average.values()]) if guard else []
-    share = (1 - decay) / (1 - decay**step)
-    for name, array in job.model.weights().items():
-        average[name] += share * (array - average[name])
-    if guard:
-        guard.undo(kept)
+    with span("average"):
+        kept = guard.keep([*average.values()]) if guard else []
+        share = (1 - decay) / (1 - decay**step)
+        for name, array in job.model.weights().items():
+            average[name] += share * (array - average[name])
+        if guard:
+            guard.undo(kept)
 
 
 def with_average(job: Job, average: Arrays) -> Job:

@@ -71,7 +71,7 @@ class Job:
     @property
     def shard_size(self) -> int:
         """Also on a GPU that of the config where batch_norm's statistics are taken over a shard."""
-        return self.train.shard_size_on(self.device.is_cpu or bool(self.model.buffers))
+        return self.train.shard_size_on(self.device.is_cpu or self.model.mixes_examples)
 
     def learning_rate(self, step: int, losses: list[float]) -> float:
         """Of the step that follows so many. losses: the figure that decides, of each epoch so far."""

@@ -14,7 +14,7 @@ from contextvars import copy_context
 from typing import Any
 
 from dltrain.backend import Idle, idle
-from dltrain.nn import BatchNorm, Conv, ConvTranspose, Network
+from dltrain.nn import Conv, ConvTranspose, Network
 from dltrain.spans import WAITING, timed
 
 Array = Any
@@ -29,7 +29,7 @@ def auto_shard_size(model: Network, batch_size: int) -> int:
     Convolutional networks: enough images that the kernels are busier than Python. Others: two shards of a batch, for
     their weights are packed once for each shard. With batch_norm the whole batch, whose statistics it is about.
     """
-    if any(isinstance(layer, BatchNorm) for layer in model.layers):
+    if model.mixes_examples:
         return batch_size
     if not any(isinstance(layer, Conv | ConvTranspose) for layer in model.layers):
         return min(batch_size, max(MIN_ROWS, -(-batch_size // 2)))

@@ -41,9 +41,9 @@ def ranges(job: Job, batch: Array | None, key: StepKey) -> dict[str, Any]:
     step that failed.
     """
     found: dict[str, dict[str, Any]] = {layer.name: {} for layer in job.model.layers if layer.observed}
-    for name, parameter in job.model.parameters.items():
-        layer, _, part = name.rpartition(".")
-        found[layer][part] = _range([to_host(parameter.data)])
+    for layer in job.model.layers:
+        for part, parameter in layer.parameters.items():
+            found[layer.name][part] = _range([to_host(parameter.data)])
     outputs: dict[str, list[Array]] = {name: [] for name in found}
 
     def tap(layer: Layer, y: Array) -> None:
@@ -79,7 +79,7 @@ def out_of_memory(job: Job, batch: Array, key: StepKey) -> DeviceError:
         if fits(job, batch[: size // parts], key):
             fit, updates = size // parts, job.train.accumulate * parts
             same = f"; with train.accumulate={updates} as well the updates stay the same"
-            same = same if size % parts == 0 and not job.model.buffers else ""  # batch_norm's statistics would not
+            same = same if size % parts == 0 and not job.model.mixes_examples else ""  # statistics would not
             return DeviceError(f"{told}: tried, and train.batch_size={fit} fits{same}")
         parts *= 2
     return DeviceError(f"{told}: tried, and not even a batch of 1 fits; --device cpu has more memory")

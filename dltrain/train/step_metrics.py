@@ -128,7 +128,8 @@ class StepMetrics:
             return error(f"the loss is {self._data_loss} although every layer's output is finite")
         for name in reversed(self.squares):
             if not isfinite(self.squares[name]):
-                return error(f"the gradient of {name} is not finite", name.rpartition(".")[0])
+                owner = next(layer for layer in model.layers if name.removeprefix(f"{layer.name}.") in layer.parameters)
+                return error(f"the gradient of {name} is not finite", owner.name)
         return error(f"the penalty is {self._penalty}")
 
 
