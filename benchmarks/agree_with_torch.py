@@ -61,7 +61,7 @@ def main() -> None:
     job.model.initialise(job.seed, device)
     theirs = []
     for layout in (torch.contiguous_format, torch.channels_last):
-        twin = torch_twin.build(job.model, [layer.kind for layer in job.model.layers]).to(memory_format=layout)
+        twin = torch_twin.build(job.network, [layer.kind for layer in job.network.layers]).to(memory_format=layout)
         theirs.append(Torch(twin, torch_twin.adam(spec.optimizer.own, twin.parameters())))
     state = job.new_optimizer_state()
     pool, loader, probes = ThreadPool(2), job.loaders["train"], Probes(job.model)
@@ -70,9 +70,9 @@ def main() -> None:
     for step in range(1, arguments.steps + 1):
         batch = order[(step - 1) * size : step * size]
         taken = train_step(
-            job, pool, replay_for(job), batch, StepKey(job.seed, 1, step), job.optimizer.lr, state, False
+            job, pool, replay_for(job), batch, StepKey(job.seed, 1, step), {"": job.optimizer.lr}, state, False
         )
-        ours = taken.report(probes).data_loss
+        ours = taken.report(probes).updates[0].data_loss
         examples = loader.examples(batch)
         losses.append([ours, *(side.step(*examples) for side in theirs)])
     ours, default, channels_last = np.array(losses).T

@@ -56,6 +56,7 @@ class Net:
         changes = ("train.epochs=1000000", "schedule=constant", *self.overrides)
         spec = self._read(changes)
         if not dropout:
+            assert spec.model
             names = [layer.common["name"] for layer in spec.model.layers if layer.type == "dropout"]
             spec = self._read((*changes, *(f"model.layers.{name}.rate=0" for name in names)))
         return settle(spec, device)
@@ -93,7 +94,7 @@ def twin(net: Net, dropout: bool) -> Twin:
     device = open_device("cpu")
     spec = net.spec(device, dropout)
     source, model = build_source(spec), build_model(spec)
-    assert source
+    assert source and spec.model and spec.loss and isinstance(model, Network)
     if (spec.optimizer.type, spec.loss.type) != ("adam", "cross_entropy"):
         raise SystemExit(f"the twins know adam and cross_entropy, not {spec.optimizer.type} and {spec.loss.type}")
     data_set = spec.sources[""]

@@ -43,7 +43,9 @@ def built_kernels() -> list[str]:
 
 def modes_for(net: Net) -> tuple[str, ...]:
     """Every float32 mode of the other frameworks that differs for this net. A layout matters to images alone."""
-    kinds = {layer.type for layer in net.spec(open_device("cpu")).model.layers}
+    spec = net.spec(open_device("cpu"))
+    assert spec.model
+    kinds = {layer.type for layer in spec.model.layers}
     modes = tuple(mode for mode in TORCH_MODES if "conv" in kinds or "channels_last" not in mode)
     return (*modes, "jax") if find_spec("jax") else modes
 

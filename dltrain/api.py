@@ -271,7 +271,7 @@ class Run:
         with np.errstate(all="ignore"):  # what is not finite shows in the result
             ready = learned.ready(examples, restored.device.dtype)
             found: NDArray[Any] = predict(
-                restored.model, restored.loss, ready, restored.device, restored.spec.train.batch_size
+                restored.network, restored.loss, ready, restored.device, restored.spec.train.batch_size
             )
         return found if learned.classes else learned.target_units(found)
 

@@ -70,6 +70,12 @@ class Registry:
 
         return add
 
+    def within(self, common: Callable[..., Any]) -> "Registry":
+        """The same entries, also those that are still to come, with other common settings."""
+        found = Registry(self.kind, common)
+        found._entries = self._entries
+        return found
+
     def __getitem__(self, name: str) -> Callable[..., Any]:
         if name not in self._entries:
             close = get_close_matches(name, self._entries, 1)

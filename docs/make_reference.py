@@ -12,13 +12,20 @@ from typing import Any, get_args
 import typer.main
 
 from dltrain.cli import app
-from dltrain.nn import LAYERS
+from dltrain.nn import LAYERS, TERMS, VALUES
+from dltrain.nn.values import term
 from dltrain.registry import REQUIRED, Setting, settings_of
-from dltrain.spec.runspec import DEFAULTS, MODEL_DEFAULTS, RunSpec
+from dltrain.spec.forms import INHERITED
+from dltrain.spec.runspec import DEFAULTS, FORMS, MODEL_DEFAULTS, NETWORK_DEFAULTS, TOGETHER, RunSpec
 from dltrain.spec.schema import REGISTRIES
-from dltrain.spec.types import describe, is_section, registry_in
+from dltrain.spec.types import describe, is_section, registry_in, values_of
 
 FOLDER = Path(__file__).parent / "reference"
+OF_CONFIG = dict.fromkeys(INHERITED, "that of the config")
+WORDS = ("required", "instead of `model`", "that of the config", "the update's name")  # in place of a default
+SECTION_DEFAULTS = {"model": MODEL_DEFAULTS, "networks": NETWORK_DEFAULTS} | {
+    "updates": "\n".join(f"{key}: {text}" for key, text in OF_CONFIG.items()) + "\nnetworks: the update's name"
+}
 GENERATED = "<!-- Made by docs/make_reference.py. Do not edit. -->\n"
 
 
@@ -28,6 +35,41 @@ around it, or `input`, which is what the list itself is given. Names are `name`,
 `conv1`, `conv2`. A layer inside of a container has the container's name before its own: `residual1.conv2`. `add`,
 `concat` and `multiply` join outputs: `- add: NAME` the one before and NAME, `- add: [NAME, NAME]` exactly those.
 `chain`, `residual`, `branch` and `repeat` hold layers. Every output but the last must be taken by some layer.
+"""
+GAMES = """
+`networks`, `values` and `updates` stand in place of `model` and `loss` where several networks are trained together.
+
+```yaml
+data: {type: digits, normalize: signed}  # gives the values `image` and `label`
+networks:
+  generator: [{dense: 64}, {dense: {units: 64, activation: tanh}}, {reshape: [8, 8, 1]}]
+  discriminator: [flatten, {dense: 64}, {dense: {units: 1, activation: none}}]
+values:                                  # what is computed from what
+  noise: {normal: 16}
+  fake: {generator: noise}
+  judged_real: {discriminator: image}
+  judged_fake: {discriminator: fake}
+updates:                                 # in every step, in this order: who is trained to make what small
+  discriminator:
+    - binary_cross_entropy: {of: judged_real, target: 0.9}
+    - binary_cross_entropy: {of: judged_fake, target: 0}
+  generator:
+    - binary_cross_entropy: {of: judged_fake, target: 1}
+```
+
+Every update computes the values that its losses need, by the weights that the updates before it have made, and changes
+the weights of its own networks alone. The values that chance decides are the same for all updates of a step: what is
+computed again comes out with the same bits. Running statistics follow the passes of the update that trains their
+network; in all other passes of the training batch_norm takes the statistics of the batch, and a network that no update
+trains is asked as in evaluation. Layers are called `NETWORK.LAYER`, in logs, checkpoints and overrides
+(`networks.generator.layers.dense1.units=32`). With several updates the figures of each have its name in the logs
+(`loss/generator`), and the best checkpoint is the last one.
+"""
+VALUES_TEXT = """
+A value of the data set (`image`, `label`, …) or of `values` is written by its name. `{NETWORK: VALUE}` is what a
+network makes of it, `{NETWORK: [VALUE, VALUE]}` of several: side by side along the channels, or by the names in the
+network's `inputs`. `{network: NAME, of: VALUE, over: 5, then: softmax}` is the long form. Such an expression may stand
+wherever a value may; the same text is the same value.
 """
 BLOCKS = """
 `blocks: {NAME: {SETTING: DEFAULT, …, layers: […]}}` defines a chain of layers once, to be used like a layer: `-
@@ -41,6 +83,7 @@ may use other blocks, but not itself, and names in it are its own. When a config
 def config_page() -> str:
     """Every key that a config may have: sections, then the components of each registry."""
     top = dict(line.split(": ", 1) for line in DEFAULTS.split("\n") if line)
+    top |= {"model": "required", "loss": "cross_entropy"} | dict.fromkeys(TOGETHER, "instead of `model`")
     lines = [
         GENERATED,
         "# What a config may say",
@@ -54,11 +97,17 @@ def config_page() -> str:
     ]
     settings = settings_of(RunSpec)
     for key, setting in settings.items():
+        setting = _demanded(setting) if key in FORMS else setting
         lines.append(f"| {_linked(key, setting)} | {_type(setting.annotation)} | {_code(top.get(key, 'required'))} |")
     for key, setting in settings.items():
-        lines += _section(key, setting.annotation, MODEL_DEFAULTS if key == "model" else "")
+        lines += _section(key, setting.annotation, SECTION_DEFAULTS.get(key, ""))
     for registry in REGISTRIES:
+        if registry is TERMS:
+            common = [line.strip() for line in _doc(term)]
+            lines += ["", "### in `minimise`", "", *common, *_table(registry.common)]
+            continue
         lines += ["", f"## {_plural(registry.kind)}"]
+        lines += [VALUES_TEXT.rstrip()] if registry is VALUES else []
         if registry is LAYERS:
             lines += [GRAPHS.rstrip()]
         if registry.common:
@@ -71,16 +120,21 @@ def config_page() -> str:
     return re.sub("\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
+def _demanded(setting: Setting) -> Setting:
+    """Of one of the two forms of a config, each of whose keys is null in the other."""
+    return Setting(get_args(setting.annotation)[0], setting.default)
+
+
 def _section(path: str, annotation: Any, defaults: str = "") -> list[str]:
     """The keys of a section, then those of the sections within it."""
-    found = [part for part in (annotation, *get_args(annotation)) if is_section(part)]
+    found = [part for part in (annotation, *get_args(annotation), values_of(annotation)) if is_section(part)]
     if not found or registry_in(annotation):
         return []
     settings = settings_of(found[0])
     known = dict(line.split(": ", 1) for line in defaults.split("\n") if line)
-    lines = ["", f"## {path}", "", *_doc(found[0]), *_table(settings, known)]
+    lines = ["", f"## {path}", "", *([GAMES] if path == "networks" else []), *_doc(found[0]), *_table(settings, known)]
     for key, setting in settings.items():
-        lines += _section(f"{path}.{key}", setting.annotation)
+        lines += _section(f"{path}.{key}", setting.annotation) if key not in INHERITED else []
     return lines
 
 
@@ -145,7 +199,7 @@ def _plain(value: Any) -> str:
 
 
 def _code(text: str) -> str:
-    return text if text == "required" else f"`{text}`"
+    return text if text in WORDS else f"`{text}`"
 
 
 def _plural(kind: str) -> str:

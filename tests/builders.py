@@ -27,6 +27,7 @@ from dltrain.train.settings import (
     LoggingSettings,
     TrainSettings,
 )
+from dltrain.train.update import lone_update
 
 Array = Any
 LayerList = Sequence[tuple[str, dict[str, Any]]]
@@ -211,10 +212,17 @@ def make_job(
         seed=seed,
         device=device,
         model=model,
-        loss=LOSSES[loss](**(loss_settings or {})),
-        penalty=Penalty(**(penalty or {})),
-        optimizer=optimizer or OPTIMIZERS["adam"](lr=1e-2),
-        schedule=schedule or SCHEDULES["constant"](),
+        updates=(
+            lone_update(
+                model,
+                LOSSES[loss](**(loss_settings or {})),
+                tuple([*preprocessing.named][:2]),
+                penalty=Penalty(**(penalty or {})),
+                optimizer=optimizer or OPTIMIZERS["adam"](lr=1e-2),
+                schedule=schedule or SCHEDULES["constant"](),
+                clip_norm=train.get("clip_norm"),
+            ),
+        ),
         loaders={name: DataLoader(split, preprocessing, augment if name == "train" else (), device)
                for name, split in splits.items()},
         preprocessing=preprocessing,

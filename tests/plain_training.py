@@ -27,7 +27,7 @@ def plain_training(job: Job) -> tuple[list[Row], list[Row], dict[str, Array]]:
     names = [layer.name for layer in job.model.layers]
     kinds = [layer.activation for layer in job.model.layers]
     w = {name: np.array(array) for name, array in job.model.weights().items()}
-    l1, l2, settings = job.penalty.l1, job.penalty.l2, job.train
+    l1, l2, settings = job.update.penalty.l1, job.update.penalty.l2, job.train
     loader = job.loaders["train"]
     x_all, t_all = loader.examples(np.arange(loader.size))
     per_epoch = -(-loader.size // settings.batch_size)

@@ -46,7 +46,7 @@ train: {epochs: 10, batch_size: 128}
 
 
 def test_what_is_shipped() -> None:
-    nets = {"smoke", "digits_cnn", "cifar_cnn", "cifar_residual", "mnist_lenet5"}
+    nets = {"smoke", "digits_cnn", "cifar_cnn", "cifar_residual", "mnist_lenet5", "digits_gan"}
     assert set(CONFIGS) == nets | EXPERIMENTS | WITHOUT_DATA
     assert {name for name, path in CONFIGS.items() if load(path).data is None} == WITHOUT_DATA
 

@@ -29,7 +29,7 @@ from dltrain.train.job import Job
 from dltrain.train.loader import StepKey
 from dltrain.train.loop import fit
 from dltrain.train.parallel import ThreadPool
-from dltrain.train.step_metrics import FiniteGuard, StepMetrics, fetch
+from dltrain.train.step_metrics import FiniteGuard, UpdateMetrics, fetch
 
 cp: Any = standin.cupy
 WITHOUT_DATA = {"vgg16", "lecture_conv_exercise", "weight_sharing"}
@@ -190,20 +190,19 @@ def test_the_guard_judges_as_the_host_does(where: str, value: float, gpu: Device
     columns = gpu.xp.ones(3, np.float32)
     job = make_job(device=gpu)
     seen = {"loss": loss, **{f"sum/{layer.name}": columns for layer in job.model.layers}}
-    figures = StepMetrics(
-        StepKey(0, 1, 1), np.arange(4), 0.1, seen, [penalty], {"dense1.weight": square, "dense2.weight": square}, {}
-    )
+    squares = {"dense1.weight": square, "dense2.weight": square}
+    figures = UpdateMetrics(job.update, StepKey(0, 1, 1), np.arange(4), 0.1, seen, [penalty], squares, {})
     guard = FiniteGuard(gpu)
     norm = guard.judge(figures)
     good = bool(np.isfinite(value))
     assert bool(guard.all_finite) == good
     (host,) = fetch([figures], gpu)
     if good:
-        host.check(job.model)
+        host.check()
         assert float(norm) == pytest.approx(host.norm, rel=1e-12)
     else:
         with pytest.raises(DivergedError):
-            host.check(job.model)
+            host.check()
     guard.judge(replace(figures, stats=seen | {"loss": columns[0]}, penalty=[], squares={}))
     assert bool(guard.all_finite) == good
 

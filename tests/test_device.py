@@ -28,10 +28,10 @@ def small_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def install(most: int) -> None:
         plain = step.shard_sums
 
-        def limited(job: Job, batch: Any, moment: Any, shard: int, *more: Any) -> Any:
-            if min(len(batch), job.shard_size) > most:
+        def limited(job: Job, update: Any, inputs: Any, shard: int, *more: Any) -> Any:
+            if min(len(inputs.batch), job.shard_size) > most:
                 raise MemoryError("Out of memory allocating 1,234 bytes (allocated so far: 5,678 bytes).")
-            return plain(job, batch, moment, shard, *more)
+            return plain(job, update, inputs, shard, *more)
 
         monkeypatch.setattr(step, "shard_sums", limited)
 

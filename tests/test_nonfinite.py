@@ -71,7 +71,7 @@ def class_weight(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
 
 
 def schedule(job: Job, value: float, patched: pytest.MonkeyPatch) -> None:
-    object.__setattr__(job, "schedule", lambda *_: value)
+    object.__setattr__(job.update, "schedule", lambda *_: value)
 
 
 def normalising(name: str) -> Spoil:

@@ -17,7 +17,7 @@ from dltrain.train import step
 from dltrain.train.job import Job
 from dltrain.train.loop import STEP
 from dltrain.train.profile import STEPS, WARM_UP, Profile
-from dltrain.train.step_metrics import StepMetrics
+from dltrain.train.step_metrics import UpdateMetrics
 
 PARTS = {
     "batch", "checks and probes", "diagnostics", "graph and layers in Python", "log", "norms", "penalty",
@@ -81,8 +81,8 @@ def test_the_times_are_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name, milliseconds in {"average_pool": 2, "average_pool_grad": 5, "observe": 3}.items():
         monkeypatch.setattr(kind, name, slow(getattr(kind, name), milliseconds))
     monkeypatch.setattr(spans, "perf_counter_ns", lambda: now)
-    monkeypatch.setattr(step, "mixed_examples", slow(step.mixed_examples, 11))  # around what has a row of its own
-    monkeypatch.setattr(StepMetrics, "_where_it_broke", slow(StepMetrics._where_it_broke, 1000))  # never called
+    monkeypatch.setattr(step, "compute", slow(step.compute, 11))  # around what has a row of its own
+    monkeypatch.setattr(UpdateMetrics, "_where_it_broke", slow(UpdateMetrics._where_it_broke, 1000))  # never called
     report = profiled(job(), tmp_path, threads=1).report()  # one thread at a time moves the clock
     observed = sum(layer.observed for layer in job().model.layers)
     taken = {row["what"]: row["ms"] for row in report["rows"] if row["ms"]}
@@ -130,7 +130,7 @@ def native(request: pytest.FixtureRequest) -> None:
 def test_a_replayed_step_is_measured_as_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python goes through the layers of the first step alone; the calls of C have their times beside their layers."""
     asked = []
-    monkeypatch.setattr(step, "forward", lambda *given, of=step.forward: [asked.append(1), of(*given)][1])
+    monkeypatch.setattr(step, "compute", lambda *given, of=step.compute: [asked.append(1), of(*given)][1])
     layers = [("conv", {"channels": 4}), ("flatten", {}), ("dense", {"units": 10, "activation": "none"})]
     data = {"train": images(30), "validation": images(9)}
     profile = profiled(make_job(layers, data, epochs=4, batch_size=15, shard_size=15), tmp_path)

@@ -77,7 +77,7 @@ def rested(name: str, seed: int, device: Device) -> Array:
     job.model.initialise(seed, device)
     pool, state, replay = ThreadPool(1), job.new_optimizer_state(), replay_for(job)
     for step in range(1, steps + 1):
-        train_step(job, pool, replay, np.arange(EXAMPLES), StepKey(0, 1, step), job.optimizer.lr, state, False)
+        train_step(job, pool, replay, np.arange(EXAMPLES), StepKey(0, 1, step), {"": job.optimizer.lr}, state, False)
     pool.close()
     return np.asarray(to_host(next(iter(job.model.trainable_parameters.values())).data), float).ravel()
 

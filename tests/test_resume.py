@@ -113,7 +113,7 @@ def test_it_would_be_noticed_if_something_were_forgotten(tmp_path: Path, monkeyp
 
 def test_the_sums_of_an_epoch_come_back() -> None:
     rng = np.random.default_rng(0)
-    sums, again = (EpochMetrics(make_job(SMALL).model) for _ in range(2))
+    sums, again = (EpochMetrics(job.model, job.updates) for job in (make_job(SMALL), make_job(SMALL)))
     random_ones = {
         name: rng.integers(0, 2, a.shape).astype(a.dtype) if a.dtype == bool else rng.integers(0, 9, a.shape) / 1.0
         for name, a in sums.to_arrays().items()

@@ -45,7 +45,8 @@ def take_step(job: Job, pool: ThreadPool, batch: Any, lr: float = 1.0) -> tuple[
     """The report of one step of plain descent, and the gradients that it used: by how much the weights fell."""
     before = weights_of(job)
     state, replay = job.new_optimizer_state(), replay_for(job)
-    (metrics,) = fetch([train_step(job, pool, replay, np.asarray(batch), MOMENT, lr, state, False)], job.device)
+    step = train_step(job, pool, replay, np.asarray(batch), MOMENT, {"": lr}, state, False)
+    (metrics,) = fetch(step.updates, job.device)
     report = metrics.report(Probes(job.model))
     return report, {name: (before[name] - after) / lr for name, after in weights_of(job).items()}
 
@@ -60,7 +61,7 @@ PENALTIES: list[dict[str, Any]] = [
 
 
 def penalty_of(job: Job) -> tuple[float, dict[str, Any]]:
-    terms, gradients = penalise(job)
+    terms, gradients = penalise(job.update)
     return sum(float(to_host(term)) for term in terms), gradients
 
 

@@ -85,9 +85,9 @@ def _differences(subject: Subject, seen: Trace, x: Array) -> Iterator[tuple[str,
     yield "data", _relative(data, x), None
     context = Context(training=True, words=subject.words(len(targets)))
     traces = {t.layer.name: t for t in seen.layers}
-    users = Counter(name for sources in job.model.sources.values() for name in sources)
+    users = Counter(name for sources in job.network.sources.values() for name in sources)
     for layer in job.model.layers:
-        was, sources = traces[layer.name], job.model.sources[layer.name]
+        was, sources = traces[layer.name], job.network.sources[layer.name]
         given = [Tensor(asarray(x if name == INPUT else traces[name].output)) for name in sources]
         y = layer(*given, context=context)
         difference = _relative(y.data, was.output)

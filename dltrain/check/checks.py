@@ -9,6 +9,7 @@ from dltrain.check.finding import Finding
 from dltrain.check.learn import one_batch_by_heart
 from dltrain.check.numeric import gradient_check
 from dltrain.check.subject import Subject
+from dltrain.nn import Network
 from dltrain.train.job import Job
 
 Check = Callable[[Subject], Finding]
@@ -42,6 +43,8 @@ QUICK: tuple[Check, ...] = (start.output, examples.classes, examples.layout)
 
 def quick_checks(job: Job) -> list[Finding]:
     """What is not as it should be, as far as a short look shows."""
+    if not isinstance(job.model, Network):
+        return []
     subject = Subject(job)
     with np.errstate(all="ignore"):
         found = [check(subject) for check in QUICK]

@@ -94,7 +94,7 @@ def _labels(subject: Subject) -> Finding:
 
 def layout(subject: Subject) -> Finding:
     """Pictures come as height, width, channels; other tools keep channels first."""
-    shape = subject.job.model.in_shape
+    shape = subject.job.network.in_shape
     if len(shape) != 3:
         return skipped("layout", "the inputs are no pictures")
     height, width, channels = shape
@@ -140,7 +140,7 @@ def leaks(subject: Subject) -> Finding:
     """No single input should tell the target all but perfectly: often it was made from it, and will not be there when
     the network is asked."""
     order = subject.shuffled[:SAMPLE]
-    if len(subject.job.model.in_shape) != 1:
+    if len(subject.job.network.in_shape) != 1:
         return skipped("leaks", "the inputs are no columns")
     if len(order) < MOST_CERTAIN:
         return skipped("leaks", f"needs {MOST_CERTAIN} training examples, there are {len(order)}")

@@ -49,7 +49,7 @@ def duplicates(subject: Subject) -> Finding:
         clash = sum(len(given) for given in labels.values() if len(set(given)) > 1)
         found += f"; {clash:,} training examples equal one of another class"
     # A few numbers may well be equal by chance; two photographs are not.
-    bad: Status = "failed" if len(subject.job.model.in_shape) == 3 else "warned"
+    bad: Status = "failed" if len(subject.job.network.in_shape) == 3 else "warned"
     worst = max(shares.values(), default=0.0)
     return judged(
         "duplicates",
@@ -89,7 +89,7 @@ def near_duplicates(subject: Subject) -> Finding:
 def seen(subject: Subject, split: str) -> Seen:
     """Looked at once for all checks."""
     if split not in subject.seen:
-        shape = subject.job.model.in_shape
+        shape = subject.job.network.in_shape
         pictures = len(shape) == 3 and min(shape[:2]) >= SMALLEST
         fingerprints, small = list[bytes](), []
         for piece in subject.inputs(split, np.arange(min(MOST, subject.job.loaders[split].size))):

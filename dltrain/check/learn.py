@@ -55,7 +55,7 @@ def one_batch_by_heart(subject: Subject) -> Finding:
 def memorise(subject: Subject, optimizer: Optimizer, goal: float) -> Attempt:
     """Train a copy on the first few examples until no more than `goal` is left or the steps are used up."""
     job = subject.job
-    model = without_dropout(job.model)
+    model = without_dropout(job.network)
     x, targets = subject.train.examples(subject.first_batch[:EXAMPLES])
     words = subject.words(len(targets))
     parameters = dict(model.trainable_parameters)

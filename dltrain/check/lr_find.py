@@ -99,7 +99,7 @@ def choose(trials: list[Trial]) -> Trial | None:
 def _climb(job: Job, pool: ThreadPool, rate: float) -> list[Trial]:
     """Short trainings at higher and higher rates, each with the config's schedule in short, to the first bad one."""
     steps, planned = _steps(job), job.total_steps / job.steps_per_epoch
-    shape = [job.schedule(planned * step / steps, planned, [], planned / steps) for step in range(steps)]
+    shape = [job.update.schedule(planned * step / steps, planned, [], planned / steps) for step in range(steps)]
     trials: list[Trial] = []
     while not trials or (rate <= HIGHEST and not trials[-1].is_worse_than(min(trials, key=lambda trial: trial.loss))):
         losses = np.array(_train(job, pool, [rate * height for height in shape]))
@@ -126,10 +126,10 @@ def _train(job: Job, pool: ThreadPool, rates: list[float]) -> list[float]:
                 order = loader.order(job.seed, epoch)
             batch, order = order[:size], order[size:]
             try:
-                figures = train_step(job, pool, replay, batch, StepKey(job.seed, epoch, step), rate, state, False)
+                figures = train_step(job, pool, replay, batch, StepKey(job.seed, epoch, step), {"": rate}, state, False)
             except DivergedError:
                 break
-            report = figures.report(probes)
+            report = figures.report(probes).updates[0]
             losses.append(report.data_loss + report.penalty)
             if losses[-1] > BLOWN_UP * losses[0]:
                 break

@@ -70,7 +70,7 @@ def _values(parameter: Parameter, rng: np.random.Generator) -> Array:
 def _of_the_loss(subject: Subject) -> float:
     job = subject.job
     device = open_device(job.device.name, np.float64)
-    output = device.asarray(_rng(subject, "loss").standard_normal((4, *job.model.out_shape)))
+    output = device.asarray(_rng(subject, "loss").standard_normal((4, *job.network.out_shape)))
     known = subject.train.targets()
     if subject.class_names is None:  # of the size of the outputs, for the same reason
         known = (known - known.mean(axis=0)) / (known.std(axis=0) + 1e-30)

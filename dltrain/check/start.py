@@ -18,8 +18,8 @@ Array = Any
 def shapes(subject: Subject) -> Finding:
     """Shapes, parameters, and how the training is cut into steps."""
     job, size = subject.job, subject.train.size
-    counted = summarise(job.model, job.train.batch_size)
-    shape = " → ".join(shape_text(s) for s in (job.model.in_shape, job.model.out_shape))
+    counted = summarise(job.network, job.train.batch_size)
+    shape = " → ".join(shape_text(s) for s in (job.network.in_shape, job.network.out_shape))
     memory = counted["activation_bytes"] / 2**20
     found = f"{shape} in {len(job.model.layers)} layers, {counted['total']:,} parameters; {size:,} examples, "
     found += f"{job.steps_per_epoch:,} steps an epoch; outputs take {memory:,.0f} MiB a batch"
@@ -210,7 +210,7 @@ def first_update(subject: Subject) -> Finding:
 
 def penalty(subject: Subject) -> Finding:
     """What penalties there are, those of layers included, must not be what the training is about."""
-    value = sum(float(to_host(term)) for term in penalise(subject.job)[0])
+    value = sum(float(to_host(term)) for term in penalise(subject.job.update)[0])
     loss = subject.trace.loss if np.isfinite(subject.trace.loss) else subject.guess
     beside = f", {value / loss:.2g} times the loss" if loss > 0 else ""
     advice = "the training would mostly shrink weights; use a smaller penalty"

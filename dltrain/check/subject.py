@@ -63,7 +63,7 @@ class Subject:
         names = [column.name for column in self.job.preprocessing.columns or () for _ in range(column.width)]
         if number < len(names):
             return f"column {names[number]}"
-        return f"{'channel' if len(self.job.model.in_shape) == 3 else 'input'} {number}"
+        return f"{'channel' if len(self.job.network.in_shape) == 3 else 'input'} {number}"
 
     @property
     def step_key(self) -> StepKey:
@@ -90,7 +90,7 @@ class Subject:
         """The loss of answering the same to everything: 0 for each class, how frequent each label is, or the mean
         of the targets."""
         x, targets = self.train.examples(self.first_batch)
-        output = self.job.device.xp.zeros((len(targets), *self.job.model.out_shape), x.dtype)
+        output = self.job.device.xp.zeros((len(targets), *self.job.network.out_shape), x.dtype)
         if self.class_names is None:
             known = to_host(self.train.targets_of(np.arange(self.train.size)))  # as the network should give them
             mean = known.mean(axis=0)
@@ -116,7 +116,7 @@ class Subject:
 
 def trace(job: Job, x: Array, targets: Array, context: Context) -> Trace:
     """Run a batch through the job's model and back. Called with jobs on two devices, it shows where they differ."""
-    outputs = list(job.model.outputs(Tensor(x), context))
+    outputs = list(job.network.outputs(Tensor(x), context))
     loss = job.loss(outputs[-1][1], targets, job.loss.count(targets))
     parameters = job.model.parameters
     found = gradients(loss, [*(y for _, y in outputs), *parameters.values()])

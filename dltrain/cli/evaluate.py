@@ -75,13 +75,13 @@ def evaluate(
     pool = ThreadPool(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
-        looked = analyse_errors(restored.model, restored.loss, loader, pool, *sizes, spec.metrics, METRICS, classes)
+        looked = analyse_errors(restored.network, restored.loss, loader, pool, *sizes, spec.metrics, METRICS, classes)
         if looked.question and split == "validation":
             looked = looked.with_threshold(looked)
         if looked.question and split == "test":
             with suppress(DataError):  # without validation examples nothing chooses a threshold
                 validation, _ = examples_of(restored, "validation", data_dir or default_data_dir())
-                arguments = (restored.model, restored.loss, validation, pool, *sizes, spec.metrics, (), classes)
+                arguments = (restored.network, restored.loss, validation, pool, *sizes, spec.metrics, (), classes)
                 looked = looked.with_threshold(analyse_errors(*arguments))
     pool.close()
     save_analysis(looked, directory, split, checkpoint, same_data=same)

@@ -55,7 +55,8 @@ def _capture(text: str, overrides: list[str], runs_dir: Path, data_dir: Path | N
     from dltrain.backend.process import settle
     from dltrain.check import Subject
     from dltrain.data import default_data_dir
-    from dltrain.nn import Context
+    from dltrain.errors import ConfigError
+    from dltrain.nn import Context, Network
     from dltrain.nn.graph import capture, outline
     from dltrain.spec import build_job, describe, load_weights
     from dltrain.spec import settle as settle_spec
@@ -63,8 +64,10 @@ def _capture(text: str, overrides: list[str], runs_dir: Path, data_dir: Path | N
     settle()
     spec, model, run = describe(text, runs_dir, overrides)
     device = open_device("cpu")
+    if not isinstance(model, Network):
+        raise ConfigError("graph is for one network")
     if run is None:
-        return text, outline(model, device, spec.loss.build() if spec.sources else None)
+        return text, outline(model, device, spec.loss.build() if spec.sources and spec.loss else None)
     smoke = run.last_status().get("smoke") is True
     job = build_job(settle_spec(spec, device), device, data_dir or default_data_dir(), smoke)
     subject = Subject(job).initialised()
@@ -72,4 +75,4 @@ def _capture(text: str, overrides: list[str], runs_dir: Path, data_dir: Path | N
     x, targets = subject.train.examples(subject.first_batch)
     context = Context(training=True, words=subject.words(len(targets)))
     loss = partial(job.loss, targets=targets, count=len(targets))
-    return f"{run.path.name}: gradients of one training batch", capture(job.model, x, context, loss, backward=True)
+    return f"{run.path.name}: gradients of one training batch", capture(job.network, x, context, loss, backward=True)

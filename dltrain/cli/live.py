@@ -82,7 +82,7 @@ class LiveView(Lines):
         self._live: Live | None = None
         self._drawn = 0.0
         self._start: Row | None = None
-        self._losses: list[float] = []
+        self._losses: dict[str, list[float]] = {}
         self._epochs: list[Row] = []
         self._layers: list[Row] = []
 
@@ -94,7 +94,9 @@ class LiveView(Lines):
         super().stepped(row, layer_rows)
         if row["step"] == 1:
             self._start = row
-        self._losses.append(row["loss"])
+        for key in row:
+            if key.partition("/")[0] == "loss":
+                self._losses.setdefault(key, []).append(row[key])
         self._row = row
         now = time.monotonic()
         if self._live is not None and now - self._drawn >= REDRAW:
@@ -152,12 +154,14 @@ class LiveView(Lines):
         grid = Table.grid(padding=(0, 2))
         for _ in range(4):
             grid.add_column(no_wrap=True)
-        rate = f"lr {row['lr']:.3g}  {row['examples_per_second']:,.0f} examples/s"
-        courses = {"loss": self._losses, "accuracy": [epoch["train"].get("accuracy", 0) for epoch in self._epochs]}
-        for text in scores(row):
+        for number, text in enumerate(scores(row)):
             key, value = text.split()
-            course = Text(console.sparkline(courses[key], 16), "cyan")
-            grid.add_row(key, Text(value, "bold"), course, self._watched(key), rate if key == "loss" else "")
+            each_epoch = [epoch["train"].get(key, 0) for epoch in self._epochs]
+            course = Text(console.sparkline(self._losses.get(key, each_epoch), 16), "cyan")
+            _, slash, update = key.partition("/")
+            rate = f"lr {row[f'lr{slash}{update}']:.3g}" if key.startswith("loss") else ""
+            speed = f"  {row['examples_per_second']:,.0f} examples/s" if number == 0 else ""
+            grid.add_row(key, Text(value, "bold"), course, self._watched(key), rate + speed)
         return grid
 
     def _watched(self, key: str) -> Text:

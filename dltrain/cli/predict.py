@@ -83,7 +83,7 @@ def predict(
         for given in in_batches(_read(files, learned, keep or [], unlike, failed), size):
             with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
                 x = learned.ready(given.examples, restored.device.dtype)
-                outputs = ask(restored.model, restored.loss, x, restored.device, size, first=asked)
+                outputs = ask(restored.network, restored.loss, x, restored.device, size, first=asked)
             asked += len(x)
             for name, kept, found in zip(given.names, given.kept, outputs, strict=True):
                 if not np.isfinite(found).all():

@@ -1,11 +1,14 @@
 """`dltrain validate CONFIG`"""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dltrain.cli import console
 from dltrain.cli.app import Config, Debug, Json, Overrides, Plugins, Quiet
+
+if TYPE_CHECKING:
+    from dltrain.nn import Network, Networks
 
 
 def validate(
@@ -21,7 +24,6 @@ def validate(
 
     Reads no data and allocates no weights.
     """
-    from dltrain.nn import shape_text
     from dltrain.spec import build_model, load
 
     spec = load(config, overrides or [])
@@ -32,6 +34,15 @@ def validate(
     elif show:
         console.result_text(spec.to_yaml().rstrip())
     else:
-        layers = f"{len(model.layers)} {'layer' if len(model.layers) == 1 else 'layers'}"
-        shapes = f"{shape_text(model.in_shape)} → {shape_text(model.out_shape)}"
-        console.result_text(f"{config}: valid; {layers}, {shapes}, {parameters:,} parameters")
+        console.result_text(f"{config}: valid; {_described(model)}, {parameters:,} parameters")
+
+
+def _described(model: "Network | Networks") -> str:
+    """Layers and shapes, of each network where there are several."""
+    from dltrain.nn import Networks, shape_text
+
+    if isinstance(model, Networks):
+        return "; ".join(f"{name}: {_described(network)}" for name, network in model.networks.items())
+    layers = f"{len(model.layers)} {'layer' if len(model.layers) == 1 else 'layers'}"
+    taken = " and ".join(map(shape_text, model.in_shapes))
+    return f"{layers}, {taken} → {shape_text(model.out_shape)}"

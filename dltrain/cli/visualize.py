@@ -62,7 +62,7 @@ def visualize(
     settle()
     directory = find_run(run, runs_dir)
     restored = restore(directory, checkpoint, device)
-    learned, layers = restored.checkpoint.preprocessing, {x.name: x for x in restored.model.layers}
+    learned, layers = restored.checkpoint.preprocessing, {x.name: x for x in restored.network.layers}
     if layer not in layers:
         raise ConfigError(f"--layer {layer}: this network has no such layer; it has {', '.join(layers)}")
     units = layers[layer].out_shape[-1]
@@ -73,7 +73,7 @@ def visualize(
     loader, _ = examples_of(restored, "train", data_dir or default_data_dir())
     console.info(f"run {directory.path}: {checkpoint} checkpoint, looking among {loader.size:,} training examples")
     workers = threads or available_cores()
-    model, seed = restored.model, restored.spec.seed
+    model, seed = restored.network, restored.spec.seed
     found = visualise(model, layers[layer], loader, restored.device, seed, workers, unit or None, minimize)
     what = "least" if minimize else "most"
     title = f"{layer}: made to excite a unit {what} (framed), and the examples that do"

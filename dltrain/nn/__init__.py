@@ -9,15 +9,29 @@ from dltrain.nn.join import Join
 from dltrain.nn.layer import LAYERS, Context, Layer
 from dltrain.nn.loss import LOSSES, Loss
 from dltrain.nn.network import INPUT, Network
+from dltrain.nn.networks import (
+    Applied,
+    Drawn,
+    Given,
+    Inside,
+    Networks,
+    Term,
+    Value,
+    in_order,
+    side_by_side,
+)
 from dltrain.nn.norm import NORMS, BatchNorm, GroupNorm, InstanceNorm, LayerNorm, NormSettings
 from dltrain.nn.parameter import Buffer, Parameter, shape_text
 from dltrain.nn.penalty import Penalty
 from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool
 from dltrain.nn.resize import Pad, Reshape, Upsample
+from dltrain.nn.values import TERMS, VALUES, Distribution, Expression
 
 __all__ = [
-    "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "NORMS", "ActivationName", "AveragePool", "BatchNorm", "Buffer",
-    "Connected", "Container", "Context", "Conv", "ConvTranspose", "Dense", "DepthwiseConv", "Dropout", "Flatten",
-    "GlobalAveragePool", "GlobalMaxPool", "GroupNorm", "Initializer", "InstanceNorm", "Join", "Layer", "LayerNorm",
-    "Loss", "MaxPool", "Network", "NormSettings", "Pad", "Parameter", "Penalty", "Reshape", "Upsample", "shape_text",
+    "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "NORMS", "TERMS", "VALUES", "ActivationName", "Applied",
+    "AveragePool", "BatchNorm", "Buffer", "Connected", "Container", "Context", "Conv", "ConvTranspose", "Dense",
+    "DepthwiseConv", "Distribution", "Drawn", "Dropout", "Expression", "Flatten", "Given", "GlobalAveragePool",
+    "GlobalMaxPool", "GroupNorm", "Initializer", "Inside", "InstanceNorm", "Join", "Layer", "LayerNorm", "Loss",
+    "MaxPool", "Network", "Networks", "NormSettings", "Pad", "Parameter", "Penalty", "Reshape", "Term", "Upsample",
+    "Value", "in_order", "shape_text", "side_by_side",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ class Context:
         passes; without it they leave their buffers alone.
     tap: called with (layer, its output array) after every layer that has parameters or an activation.
     first: outside training, the position of the first example among all that are evaluated.
+    batch_statistics: whether batch_norm takes those of the batch outside training as well.
     """
 
     training: bool = False
@@ -40,6 +41,12 @@ class Context:
     record: Callable[["Layer", dict[str, Array]], None] | None = None
     tap: Callable[["Layer", Array], None] | None = None
     first: int = 0
+    batch_statistics: bool = False
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether batch_norm takes the statistics of the batch rather than the running ones."""
+        return self.training or self.batch_statistics
 
     def within(self, layer: "Layer", part: str) -> "Context":
         """For a part of this layer, whose buffers are recorded as the layer's own."""
@@ -59,7 +66,8 @@ class Layer:
     activation: what the output went through, None without one. window: how it looks at its input, where it does.
     enlarges: where one position becomes several, for each dimension: how many it has a part in, and how many it makes.
     penalty: its own, in place of the model's. arithmetic: the parameter count as a sum for people to follow.
-    multiply_adds: for one example. in_shapes: of all that it takes; of most layers that is one.
+    multiply_adds: for one example. trainable: whether training changes anything about it. in_shapes: of all that it
+    takes; of most layers that is one.
 
     An attribute that is a layer is a part of this one: `norm` of conv1 brings `conv1.norm.scale`.
     """
@@ -72,6 +80,7 @@ class Layer:
     penalty: Penalty | None = None
     arithmetic = ""
     multiply_adds = 0
+    trainable = True
 
     def __init__(self, in_shape: Shape, out_shape: Shape):
         self.in_shape, self.out_shape = in_shape, out_shape
@@ -96,6 +105,14 @@ class Layer:
     @property
     def _parts(self) -> list[tuple[str, "Layer"]]:
         return [(name, value) for name, value in vars(self).items() if isinstance(value, Layer)]
+
+    def freeze(self) -> None:
+        """From now on nothing about it is trained."""
+        self.trainable = False
+        for parameter in self.parameters.values():
+            parameter.trainable = False
+        for _, part in self._parts:
+            part.freeze()
 
     @property
     def mixes_examples(self) -> bool:

@@ -52,6 +52,11 @@ class Loss:
         """This loss where several classes may be right; None where it is for one alone."""
         return None
 
+    def for_numbers(self) -> "Loss | None":
+        """This loss where the target is a number for each that the network gives, or one for all; None where it wants
+        classes."""
+        return self.for_labels() if self.classification else self
+
     def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
         raise NotImplementedError
 

@@ -16,57 +16,11 @@ from dltrain.spans import in_layer
 INPUT = "input"  # the name under which layers take what comes from outside
 
 
-class Network(Layer):
-    """`network(x, context)` runs the layers in order. x: Tensor or array (N, *in_shape).
+class Composite:
+    """What several layers hold together, by the names of the layers."""
 
-    layers: each after those whose outputs it takes; the last one's output is the network's.
-    sources: layer -> the layers, or `input`, whose outputs it takes. None for a chain: each takes the one before it.
-    Containers such as `residual` are written out here: the names of their layers nest (`residual1.conv2`), the
-    layers themselves do not.
-    """
-
-    def __init__(self, layers: Sequence[Layer], in_shape: Shape, sources: dict[str, tuple[str, ...]] | None = None):
-        super().__init__(in_shape, layers[-1].out_shape if layers else in_shape)
-        self.layers = list(layers)
-        before = [INPUT, *(layer.name for layer in layers)]
-        self.sources = sources or {layer.name: (name,) for layer, name in zip(layers, before, strict=False)}
-        self.multiply_adds = sum(layer.multiply_adds for layer in layers)
-        self._spent = self._last_uses()
-
-    def __call__(self, x: Any, context: Context) -> Tensor:
-        for _, y in self.outputs(x, context):
-            x = y
-        result: Tensor = x
-        return result
-
-    def outputs(self, x: Any, context: Context) -> Iterator[tuple[Layer, Tensor]]:
-        """Every layer with its output, computed as it is asked for. What no later layer takes is let go."""
-        y = x if isinstance(x, Tensor) else Tensor(x)  # a layer that changes nothing gives it back
-        values = {INPUT: y}
-        for layer, spent in zip(self.layers, self._spent, strict=True):
-            with in_layer(layer.name):
-                y = layer(*[values[name] for name in self.sources[layer.name]], context=context)
-            for name in spent:
-                del values[name]
-            values[layer.name] = y
-            if context.tap is not None and layer.observed:
-                context.tap(layer, y.data)
-            yield layer, y
-
-    def until(self, layer: Layer) -> "Network":
-        """The part that the output of a layer depends on, with the same layers."""
-        found: list[Layer] = []
-        needed = {layer.name}
-        for other in reversed(self.layers[: self.layers.index(layer) + 1]):
-            if other.name in needed:
-                found.insert(0, other)
-                needed.update(self.sources[other.name])
-        return Network(found, self.in_shape, {other.name: self.sources[other.name] for other in found})
-
-    def _last_uses(self) -> list[list[str]]:
-        """For each layer whose outputs, the input among them, it is the last to take."""
-        last = {name: layer.name for layer in self.layers for name in self.sources[layer.name]}
-        return [[name for name, user in last.items() if user == layer.name] for layer in self.layers]
+    layers: list[Layer]
+    multiply_adds: int
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
@@ -112,3 +66,72 @@ class Network(Layer):
                 found = f"{weights[name].dtype.name} of shape {weights[name].shape}"
                 raise ValueError(f"{name} is {found}, the model wants floats of shape {parameter.shape}")
             parameter.data = device.asarray(weights[name].copy())
+
+
+class Network(Composite, Layer):
+    """`network(x, context)` runs the layers in order. x: Tensor or array (N, *in_shape); a tuple of them where the
+    network has several inputs.
+
+    layers: each after those whose outputs it takes; the last one's output is the network's.
+    inputs: name -> shape; the first one's shape is `in_shape`. A shape alone is that of `input`.
+    sources: layer -> the layers, or inputs, whose outputs it takes. None for a chain: each takes the one before it.
+    Containers such as `residual` are written out here: the names of their layers nest (`residual1.conv2`), the
+    layers themselves do not.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        inputs: Shape | dict[str, Shape],
+        sources: dict[str, tuple[str, ...]] | None = None,
+    ):
+        self.inputs = inputs if isinstance(inputs, dict) else {INPUT: inputs}
+        first, in_shape = next(iter(self.inputs.items()))
+        super().__init__(in_shape, layers[-1].out_shape if layers else in_shape)
+        self.in_shapes = tuple(self.inputs.values())
+        self.layers = list(layers)
+        before = [first, *(layer.name for layer in layers)]
+        self.sources = sources or {layer.name: (name,) for layer, name in zip(layers, before, strict=False)}
+        self.multiply_adds = sum(layer.multiply_adds for layer in layers)
+        self._spent = self._last_uses()
+
+    def __call__(self, x: Any, context: Context) -> Tensor:
+        for _, y in self.outputs(x, context):
+            x = y
+        result: Tensor = x
+        return result
+
+    def outputs(self, x: Any, context: Context) -> Iterator[tuple[Layer, Tensor]]:
+        """Every layer with its output, computed as it is asked for. What no later layer takes is let go."""
+        given = x if isinstance(x, tuple) else (x,)
+        tensors = [x if isinstance(x, Tensor) else Tensor(x) for x in given]
+        values = dict(zip(self.inputs, tensors, strict=True))
+        for layer, spent in zip(self.layers, self._spent, strict=True):
+            with in_layer(layer.name):
+                y = layer(*[values[name] for name in self.sources[layer.name]], context=context)
+            for name in spent:
+                del values[name]
+            values[layer.name] = y
+            if context.tap is not None and layer.observed:
+                context.tap(layer, y.data)
+            yield layer, y
+
+    def freeze(self) -> None:
+        self.trainable = False
+        for layer in self.layers:
+            layer.freeze()
+
+    def until(self, layer: Layer) -> "Network":
+        """The part that the output of a layer depends on, with the same layers."""
+        found: list[Layer] = []
+        needed = {layer.name}
+        for other in reversed(self.layers[: self.layers.index(layer) + 1]):
+            if other.name in needed:
+                found.insert(0, other)
+                needed.update(self.sources[other.name])
+        return Network(found, self.inputs, {other.name: self.sources[other.name] for other in found})
+
+    def _last_uses(self) -> list[list[str]]:
+        """For each layer whose outputs, the input among them, it is the last to take."""
+        last = {name: layer.name for layer in self.layers for name in self.sources[layer.name]}
+        return [[name for name, user in last.items() if user == layer.name] for layer in self.layers]

@@ -63,7 +63,7 @@ class BatchNorm(Norm):
         self.running_variance = Buffer(in_shape[-1:], start=1.0, momentum=momentum)
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        if not (context.training and self.trainable):
+        if not (context.by_batch and self.trainable):
             return self._by_running_statistics(x)
         y: Tensor
         y, mean, variance = ops.batch_norm(x, self.scale, self.shift, epsilon=self.epsilon)

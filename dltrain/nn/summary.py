@@ -5,7 +5,8 @@ from typing import Any
 
 from dltrain.nn.connect import Connected
 from dltrain.nn.layer import Layer
-from dltrain.nn.network import INPUT, Network
+from dltrain.nn.network import Network
+from dltrain.nn.networks import Networks
 from dltrain.nn.resize import Reshape
 
 FLOAT_BYTES = 4
@@ -16,7 +17,7 @@ ADDED_UP = ("parameters", "trainable", "share", "multiply_adds", "activation_byt
 Field = tuple[tuple[tuple[int, int, int], ...], ...]
 
 
-def summarise(model: Network, batch_size: int) -> dict[str, Any]:
+def summarise(model: Network | Networks, batch_size: int) -> dict[str, Any]:
     """{"total", "trainable", "layers": […], "groups": […]}; sizes in numbers, memory in bytes of float32 for a batch.
 
     receptive_field: how many input positions an output position can see, along each spatial dimension; null
@@ -24,10 +25,10 @@ def summarise(model: Network, batch_size: int) -> dict[str, Any]:
     for one example. groups: the containers, each before those in it, with what their layers have together.
     """
     total = sum(p.size for p in model.parameters.values())
-    fields: dict[str, Field | None] = {INPUT: (((1, 0, 1),),) * (len(model.in_shape) - 1)}
+    fields = _fields(model)
     rows = []
     for layer in model.layers:
-        fields[layer.name] = field = _field(layer, [fields[name] for name in model.sources[layer.name]])
+        field = fields[layer.name]
         sizes = [p.size for p in layer.parameters.values()]
         rows.append(
             {
@@ -55,6 +56,16 @@ def summarise(model: Network, batch_size: int) -> dict[str, Any]:
         "layers": rows,
         "groups": _groups(rows),
     }
+
+
+def _fields(model: Network | Networks) -> dict[str, Field | None]:
+    """By layer; each network sees its own inputs."""
+    found: dict[str, Field | None] = {}
+    for network in model.networks.values() if isinstance(model, Networks) else [model]:
+        found |= {name: (((1, 0, 1),),) * (len(shape) - 1) for name, shape in network.inputs.items()}
+        for layer in network.layers:
+            found[layer.name] = _field(layer, [found[name] for name in network.sources[layer.name]])
+    return found
 
 
 def _field(layer: Layer, taken: list[Field | None]) -> Field | None:

@@ -73,11 +73,11 @@ def binary_cross_entropy(logits: Array, targets: Array, *, count: Array | None =
 def labels_cross_entropy(logits: Array, targets: Array, *, count: int | None = None) -> Any:
     """The mean over labels of -log p, as in `mse`; p: how probable sigmoid(logit) makes it that a label is as it is.
 
-    Both (N, L), targets 0 or 1. As stable as `binary_cross_entropy`.
+    Both (N, …), targets from 0 to 1, or one for all. As stable as `binary_cross_entropy`.
     """
     xp = array_module(logits)
     _, scale = _difference("labels_cross_entropy", logits, targets, count)
-    t = _like(logits, targets).astype(logits.dtype)
+    t = targets if isinstance(targets, float) else _like(logits, targets).astype(logits.dtype)
     tail = xp.exp(-xp.abs(logits))
     y = (xp.maximum(logits, 0) - logits * t + xp.log1p(tail)).sum() / scale
 
@@ -112,7 +112,7 @@ def hinge(scores: Array, targets: Array, *, count: Array | None = None, weights:
 
 @op
 def mse(prediction: Array, targets: Array, *, count: int | None = None) -> Any:
-    """Σ (prediction - target)² / (count · values each): the mean squared error. Both (N, …)."""
+    """Σ (prediction - target)² / (count · values each): the mean squared error. Both (N, …), or one target for all."""
     difference, scale = _difference("mse", prediction, targets, count)
     return (difference * difference).sum() / scale, _both(lambda g: difference * (2 * g / scale))
 
@@ -179,6 +179,8 @@ def _if(valid: Any, y: Array) -> Array:
 
 def _difference(name: str, prediction: Array, targets: Any, count: int | None) -> tuple[Array, int]:
     """prediction - targets, and the number of values that a mean over the batch divides by."""
+    if isinstance(targets, float) and prediction.ndim:
+        return prediction - targets, (len(prediction) if count is None else count) * max(1, prod(prediction.shape[1:]))
     targets = _like(prediction, targets)
     if prediction.shape != targets.shape or not prediction.ndim:  # numpy would rather broadcast
         raise ValueError(

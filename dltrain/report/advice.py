@@ -5,91 +5,25 @@ here. A rule speaks at most once, about the worst layer. Where a source names no
 to what the shipped configs show; docs/advice.md is generated from this table.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from statistics import median
-from typing import Any
 
-from dltrain.report.headline import Headline
+from dltrain.report.seen import RULES, Advice, Row, Said, Seen, rule
 
-Row = dict[str, Any]
+__all__ = ["RULES", "SETTLED", "WARM", "Advice", "Seen", "advise"]
 WARM = 20  # steps after which it can be said how a training goes
 SETTLED = 5  # epochs after which it can be compared with something else
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a run has shown so far.
-
-    epochs, layers: the rows of whole epochs, oldest first. start: the row of step 1, where it was logged.
-    class_counts: training examples of each class by name, where they count the same; empty in regression. guessing: the
-    loss of answers that know only how frequent these are, None where it is no entropy. status: as in status.json.
-    muted: rules that are not to speak. headline: of the last analysis of errors.
-    """
-
-    epochs: Sequence[Row]
-    layers: Sequence[Row]
-    start: Row | None = None
-    class_counts: dict[str, int] | None = None
-    guessing: float | None = None
-    status: str = "running"
-    muted: Collection[str] = ()
-    headline: Headline | None = None
-
-    @property
-    def last(self) -> list[Row]:
-        """The layers' rows of the last epoch."""
-        return [row for row in self.layers if row["epoch"] == self.layers[-1]["epoch"]] if self.layers else []
-
-
-@dataclass(frozen=True)
-class Advice:
-    """rule: its name. serious: the training is broken rather than improvable. layer: the one that it is about."""
-
-    rule: str
-    serious: bool
-    text: str
-    remedy: str
-    layer: str | None = None
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a rule has seen, as in an Advice."""
-
-    text: str
-    serious: bool = False
-    layer: str | None = None
-
-
-@dataclass(frozen=True)
-class Rule:
-    """limit: what the measured value is compared with. measures: that value, in words. source: of the idea.
-    remedy: what to try. find: what there is to say, None where all is well."""
-
-    name: str
-    limit: float
-    measures: str
-    source: str
-    remedy: str
-    find: Callable[[Seen, float], Said | None]
-
-
-RULES: dict[str, Rule] = {}
-Find = Callable[[Seen, float], Said | None]
-
-
-def rule(limit: float, measures: str, source: str, remedy: str) -> Callable[[Find], Find]:
-    def register(find: Find) -> Find:
-        RULES[find.__name__] = Rule(find.__name__, limit, measures, source, remedy, find)
-        return find
-
-    return register
+OF_ONE_LOSS = {  # the rules that say nothing of a game
+    "start_loss", "vanishing_gradients", "exploding_gradients", "loss_grew", "learns_nothing", "behind_linear",
+    "underfitting", "overfitting", "penalty_dominates",
+}  # fmt: skip
 
 
 def advise(seen: Seen) -> list[Advice]:
     """What is worth knowing, serious things first; nothing where all is well."""
-    heard = [r for r in RULES.values() if r.name not in seen.muted]
+    heard = [r for r in RULES.values() if r.name not in seen.muted and not (seen.is_game and r.name in OF_ONE_LOSS)]
     told = [(r, said) for r in heard if (said := r.find(seen, r.limit)) is not None]
     found = [Advice(r.name, said.serious, said.text, r.remedy, said.layer) for r, said in told]
     return sorted(found, key=lambda advice: not advice.serious)

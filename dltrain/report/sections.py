@@ -74,7 +74,9 @@ def headline(record: Record) -> list[tuple[str, str, str]]:
         notes = [] if known or "accuracy" in found else [note]
         if not found.get("same_data", True):
             notes.append("other data than in the training, so no baselines")
-        figures.append((short(found["loss"]), f"{split} loss", ", ".join(notes)))
+        for key in losses_in(found):
+            figures.append((short(found[key]), f"{split} {_of_update('loss', key)}", ", ".join(notes)))
+            notes = []
     if model := record.description.get("model"):
         figures.append((f"{model['total']:,}", "parameters", f"{len(model['layers'])} layers"))
     if record.epochs:
@@ -127,7 +129,10 @@ def learning(record: Record) -> list[Figure]:
         return [(step / per_epoch, row[split].get(key)) for step, row in places if split in row]
 
     shown: list[tuple[str, str, list[Line], dict[str, Any]]] = []
-    for title, unit, key in (("Loss", "mean per example", "loss"), ("Accuracy", "share that is right", "accuracy")):
+    losses = [(_of_update("Loss", key), "mean per example", key) for key in losses_in((*record.steps, {})[0])]
+    right = [(name.replace("Loss", "Accuracy"), "share that is right", key.replace("loss", "accuracy", 1))
+             for name, _, key in losses]  # fmt: skip
+    for title, unit, key in [*losses, *right]:
         lines = [Line("each step", steps(key), "faint")] if len(record.epochs) < 2 else []
         if len(record.epochs) > 1:
             lines.append(Line("", steps(key), "faint"))
@@ -137,12 +142,30 @@ def learning(record: Record) -> list[Figure]:
         values = [y for line in lines for _, y in line.points if y is not None]
         if not lines:
             continue
-        log = key == "loss" and min(values) > 0 and max(values) > 30 * min(values)
+        log = key.startswith("loss") and min(values) > 0 and max(values) > 30 * min(values)
         shown.append((title, unit + (", log scale" if log else ""), lines, {"x_ticks": ticks, "log": log}))
-    if rate := steps("lr"):
-        top = max(y for _, y in rate if y is not None)
-        shown.append(("Learning rate", "", [Line("", rate, "first")], {"x_ticks": ticks, "y_range": (0.0, top)}))
+    if rates := _by_update(record, "lr", steps):
+        top = max(y for line in rates for _, y in line.points if y is not None)
+        shown.append(("Learning rate", "", rates, {"x_ticks": ticks, "y_range": (0.0, top)}))
     return _drawn(shown)
+
+
+def losses_in(row: Row) -> list[str]:
+    """The keys of the losses of a row: `loss`, or one for each update."""
+    return [key for key in row if key == "loss" or key.startswith("loss/")]
+
+
+def _of_update(what: str, key: str) -> str:
+    """`Loss of generator`"""
+    update = key.partition("/")[2]
+    return f"{what} of {update}" if update else what
+
+
+def _by_update(record: Record, key: str, points: Callable[[str], list[tuple[float, float | None]]]) -> list[Line]:
+    """A line for each update that has this figure in the steps' rows."""
+    keys = [name for name in (*record.steps, {})[0] if name == key or name.startswith(f"{key}/")]
+    looks = ("first", "second", "third")
+    return [Line(name.partition("/")[2], points(name), looks[i % len(looks)]) for i, name in enumerate(keys)]
 
 
 def _drawn(shown: Sequence[tuple[str, str, list[Line], dict[str, Any]]]) -> list[Figure]:
@@ -167,10 +190,13 @@ def _steps_per_epoch(record: Record) -> float:
 def layer_charts(record: Record) -> list[Figure]:
     """The whole gradient over the steps, and each layer's gradient and updates."""
     shown = []
-    points = [(row["step"] / _steps_per_epoch(record), row["gradient_norm"]) for row in record.steps]
-    if any(norm for _, norm in points):
-        ticks = charts.epoch_ticks(points[-1][0])
-        whole = [Line("", charts.thin(points), "first")]
+
+    def points(key: str) -> list[tuple[float, float | None]]:
+        return charts.thin([(row["step"] / _steps_per_epoch(record), row.get(key)) for row in record.steps])
+
+    whole = _by_update(record, "gradient_norm", points)
+    if any(norm for line in whole for _, norm in line.points):
+        ticks = charts.epoch_ticks(record.steps[-1]["step"] / _steps_per_epoch(record))
         shown.append(("Whole gradient", "‖g‖ at each step, log scale", whole, {"x_ticks": ticks, "log": True}))
     for title, unit, key in (
         ("Gradient of each layer", "‖g‖, log scale", "gradient_norm"),

@@ -24,11 +24,12 @@ VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 class Entries(Registry):
     """What may stand in `model.layers`: the layers that there are, and the blocks of this config.
 
-    blocks: name -> {setting: default, layers: […]}.
+    blocks: name -> {setting: default, layers: […]}. networks: the names of those in `networks`.
     """
 
-    def __init__(self, blocks: Mapping | None):
+    def __init__(self, blocks: Mapping | None, networks: Mapping | None):
         super().__init__(LAYERS.kind)
+        self.networks = set() if networks is None else {*networks.entries}
         self.common = LAYERS.common
         self.blocks = {} if blocks is None else {k: b for k, b in blocks.entries.items() if isinstance(b, Mapping)}
         self._entries = {name: LAYERS[name] for name in LAYERS} | {name: Mapping for name in self.blocks}
@@ -66,10 +67,28 @@ def check_blocks(root: Mapping, problems: Problems) -> None:
 def write_out(root: Mapping, entries: Entries, problems: Problems) -> set[str]:
     """Put chains in place of the blocks that are used, whose names are returned, and of `repeat`."""
     writer = _Writer(entries, problems)
-    model = root.entries.get("model")
-    if isinstance(model, Mapping) and isinstance(layers := model.entries.get(LIST), Sequence):
-        writer.go_through(layers)
+    for network in networks_in(root).values():
+        if isinstance(layers := network.entries.get(LIST), Sequence):
+            writer.go_through(layers)
+            _unwrap(network)
     return writer.used
+
+
+def networks_in(root: Mapping) -> dict[str, Mapping]:
+    """Path -> what has layers: the model, or the networks."""
+    networks = root.entries.get("networks")
+    several = networks.entries.items() if isinstance(networks, Mapping) else ()
+    found = {"model": root.entries.get("model")} | {f"networks.{name}": network for name, network in several}
+    return {path: network for path, network in found.items() if isinstance(network, Mapping)}
+
+
+def _unwrap(network: Mapping) -> None:
+    """A network that is nothing but a block has the block's layers, under their names in it."""
+    layers = network.entries[LIST]
+    only = layers.items[0] if isinstance(layers, Sequence) and len(layers.items) == 1 else None
+    if isinstance(only, Mapping) and only.of_block and layers.place == only.place:  # it was no list
+        network.of_block = only.of_block
+        network.put(LIST, network.key_places[LIST], only.entries[LIST])
 
 
 def forget_blocks(root: Mapping, used: set[str], problems: Problems) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from dltrain.data import MissingPath, Source
+from dltrain.data.values import by_name
 from dltrain.errors import ConfigError, SettingError
 from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS
-from dltrain.nn import Loss, Network
-from dltrain.spec.data import build_source
+from dltrain.nn import Loss, Network, Networks
+from dltrain.spec.data import build_source, build_sources
+from dltrain.spec.game import Game, build_game
 from dltrain.spec.network import build_network
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import RunSpec
@@ -40,20 +42,45 @@ def placed(build: Callable[Concatenate[RunSpec, P], T]) -> Callable[Concatenate[
 
 
 @placed
-def build_model(spec: RunSpec, source: Source | None = None) -> Network:
-    """The model for the config's data set, or for `model.input` where there is none. source: the data set, if it has
-    been built.
+def build_model(spec: RunSpec, source: Source | None = None) -> Network | Networks:
+    """The model for the config's data set, or for `model.input` where there is none; or all networks. source: the data
+    set, if it has been built.
 
     Raises ConfigError, with the position of the layer, where one does not fit or the last one does not suit the data.
     """
+    if spec.networks is not None:
+        return build_networks(spec, build_sources(spec)).model
     source = source or build_source(spec)
+    assert spec.model
     model = build_network(spec, source.input_shape if source else spec.model.input or ())
     if source:
         _check_outputs(spec, source, model.out_shape)
     return model
 
 
+def build_networks(spec: RunSpec, sources: dict[str, Source]) -> Game:
+    """The networks, and what is made of them. sources: the data sets by name. Raises ConfigError."""
+    if not sources:
+        raise ConfigError(f"{spec.position('')}  data: is missing; what several networks take comes from there")
+    for component in spec.sources.values():
+        if component.common["mixup"]:
+            path, what = join(component.path, "mixup"), "is for one network alone, with `model` and `loss`"
+            raise ConfigError(f"{spec.position(path)}  {path}: {what}")
+    given = {key: value for name, source in sources.items() for key, value in by_name(source.values, name).items()}
+    game = build_game(spec, given.values())
+    if len(game.updates) > 1:
+        for key in ("best", "report"):
+            if spec.nodes.says("metrics") and getattr(spec.metrics, key) not in ((), "loss"):
+                what = "updates that play against each other have no such figure"
+                raise ConfigError(f"{spec.position(f'metrics.{key}')}  metrics.{key}: {what}")
+        if spec.train.early_stopping is not None:
+            what = "in a game no figure says that it has become better"
+            raise ConfigError(f"{spec.position('train.early_stopping')}  train.early_stopping: {what}")
+    return game
+
+
 def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> None:
+    assert spec.loss and spec.model
     loss, data, last = spec.loss.type, spec.sources[""].type, spec.model.layers[-1]
     built: Loss | None = spec.loss.build()
     kind = "numbers to predict" if source.classes is None else "labels" if source.multilabel else "classes"

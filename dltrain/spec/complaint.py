@@ -40,7 +40,8 @@ def explain(root: Mapping, loc: list[str | int]) -> tuple[Place, str, str]:
                 return node.key_places[key], join(path, key), _unknown_key(key, path, node)
             annotation = node.settings[key].annotation
             if key not in node.entries:
-                return node.place, path, f"{key!r} is missing; expected {describe(annotation)}"
+                wanted = describe(annotation).removesuffix(" or null")
+                return node.place, path, f"{key!r} is missing; expected {wanted}"
             node, path = node.entries[key], join(path, key)
         elif isinstance(node, Sequence) and isinstance(key, int):
             node, path, annotation = node.items[key], join(path, key), item_of(annotation)

@@ -6,28 +6,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from dltrain.backend import Device, open_device
-from dltrain.data import MissingData, Preprocessing
-from dltrain.errors import ConfigError, RunError, SettingError
-from dltrain.nn import Loss, Network
+from dltrain.data import MissingData
+from dltrain.errors import ConfigError, RunError
+from dltrain.nn import Loss, Network, Networks, Value
 from dltrain.registry import PLUGINS
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.environment import environment
 from dltrain.run.find import find_run
 from dltrain.run.reader import read_json
 from dltrain.run.rundir import RunDir
-from dltrain.spec.build import build_model, placed
-from dltrain.spec.data import build_source, load_examples, prepare_examples
+from dltrain.spec.build import build_model, build_networks, placed
+from dltrain.spec.data import build_source, build_sources, load_examples, prepare_examples
+from dltrain.spec.game import build_game
 from dltrain.spec.load import load, loads, replace
 from dltrain.spec.memory import require_memory
 from dltrain.spec.network import build_network
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
+from dltrain.spec.updates import build_updates, values_of
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
 from dltrain.train.parallel import auto_shard_size
+from dltrain.train.update import Update
 
 warn = logging.getLogger("dltrain").warning
 
@@ -52,14 +53,17 @@ def build_job(
     smoke: only so many examples that an epoch is two training batches and one of validation and test; generated
     ones where the data set's files are absent.
     """
-    source = build_source(spec)
-    if source is None:
+    sources = build_sources(spec)
+    if not sources:
         raise ConfigError(f"{spec.position('')}  data: this config has no data to train on; it can be inspected only")
     if checkpoint is not None:
-        source.recall(checkpoint.preprocessing.columns, checkpoint.preprocessing.classes)
-    model = build_model(spec, source)
-    require_memory(spec, model, source, device)
-    examples = prepare_examples(spec, {"": source}, data_dir, smoke)
+        known = checkpoint.preprocessing
+        for source, learned in zip(sources.values(), (known, *known.beside), strict=False):
+            source.recall(learned.columns, learned.classes)
+    game = build_networks(spec, sources) if spec.networks is not None else None
+    model = game.model if game else build_model(spec, build_source(spec) if len(sources) > 1 else sources.get(""))
+    require_memory(spec, model, sources, device)
+    examples = prepare_examples(spec, sources, data_dir, smoke)
     for note in examples.notes:
         warn(note)
     learned, best = examples.preprocessing, spec.metrics.best
@@ -72,17 +76,14 @@ def build_job(
         seed=spec.seed,
         device=device,
         model=model,
-        loss=_loss(spec, learned, device),
-        penalty=spec.penalty,
-        optimizer=spec.optimizer.build(),
-        schedule=spec.schedule.build(),
+        updates=build_updates(spec, game or model, learned, device),
         loaders=examples.loaders(device),
         preprocessing=learned,
         notes=examples.notes,
         column_facts=examples.column_facts,
         data_sha256=examples.sha256,
         config=spec.to_yaml(),
-        mixup=spec.sources[""].common["mixup"],
+        mixup=max(source.common["mixup"] for source in spec.sources.values()),
         train=spec.train,
         metrics=spec.metrics,
         checkpoint=spec.checkpoint,
@@ -107,27 +108,32 @@ def new_run(
         raise RunError(f"{runs_dir}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
 
 
-def _loss(spec: RunSpec, learned: Preprocessing, device: Device) -> Loss:
-    """The loss for the kind of targets, with the weights of the classes. Raises SettingError where there are none."""
-    loss: Loss = spec.loss.build()
-    if learned.multilabel:
-        loss = loss.for_labels() or loss
-    if learned.class_weights is not None:
-        if not loss.weighable:
-            raise SettingError("data.class_weights", f"the loss {spec.loss.type} cannot weigh examples")
-        loss.class_weights = device.asarray(np.array(learned.class_weights))
-    return loss
 
 
 @dataclass(frozen=True)
 class Restored:
-    """A trained model, ready to be evaluated or asked. spec: the resolved config it was trained with."""
+    """A trained model, ready to be evaluated or asked. spec: the resolved config it was trained with. values: all that
+    have a name."""
 
     spec: RunSpec
     device: Device
-    model: Network
-    loss: Loss
+    model: Network | Networks
+    updates: tuple[Update, ...]
+    values: dict[str, Value]
     checkpoint: Checkpoint
+
+    @property
+    def network(self) -> Network:
+        """The only one. Raises RunError where there are several."""
+        if not isinstance(self.model, Network):
+            names = ", ".join(self.model.networks)
+            raise RunError(f"this run trained several networks ({names}); it answers by a value: `--value NAME`")
+        return self.model
+
+    @property
+    def loss(self) -> Loss:
+        """Of the only network."""
+        return self.updates[0].terms[0].loss
 
 
 def require_plugins(run: RunDir) -> None:
@@ -150,12 +156,19 @@ def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
     checkpoint = run.checkpoint(which)
     spec = loads(checkpoint.config, filename=str(run.config))
     device = open_device(device_name or "auto")
-    model = build_network(spec, checkpoint.preprocessing.input_shape)  # not from the data set: it may be elsewhere
+    learned = checkpoint.preprocessing  # not from the data set: it may be elsewhere
+    if spec.networks is None:
+        model: Network | Networks = build_network(spec, learned.input_shape)
+        updates = build_updates(spec, model, learned, device)
+        values = values_of(updates)
+    else:
+        game = build_game(spec, learned.named.values())
+        model, values, updates = game.model, game.values, build_updates(spec, game, learned, device)
     load_weights(model, run, checkpoint, device)
-    return Restored(spec, device, model, _loss(spec, checkpoint.preprocessing, device), checkpoint)
+    return Restored(spec, device, model, updates, values, checkpoint)
 
 
-def load_weights(model: Network, run: RunDir, checkpoint: Checkpoint, device: Device) -> None:
+def load_weights(model: Network | Networks, run: RunDir, checkpoint: Checkpoint, device: Device) -> None:
     """Raises RunError where they do not fit."""
     try:
         model.load(checkpoint.answering, device)
@@ -173,7 +186,9 @@ def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[DataLoa
     return loader, here == {name: checkpoint.data_sha256.get(name, sha256) for name, sha256 in here.items()}
 
 
-def describe(text: str, runs: Path, overrides: Iterable[str] = ()) -> tuple[RunSpec, Network, RunDir | None]:
+def describe(
+    text: str, runs: Path, overrides: Iterable[str] = ()
+) -> tuple[RunSpec, Network | Networks, RunDir | None]:
     """The spec, and the model without weights, of CONFIG|RUN on the command line: a config file, a shipped config
     or a run, which comes third. A run's model is known even where its data set is gone.
     Raises ConfigError, DataError, RunError."""
@@ -195,4 +210,7 @@ def describe(text: str, runs: Path, overrides: Iterable[str] = ()) -> tuple[RunS
     except MissingData:
         if run is None:
             raise
-        return spec, build_network(spec, run.checkpoint("last").preprocessing.input_shape), run
+        learned = run.checkpoint("last").preprocessing
+        if spec.networks is not None:
+            return spec, build_game(spec, learned.named.values()).model, run
+        return spec, build_network(spec, learned.input_shape), run

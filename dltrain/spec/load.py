@@ -11,12 +11,21 @@ from dltrain.data import SOURCES
 from dltrain.errors import ConfigError
 from dltrain.nn import INPUT
 from dltrain.registry import Setting
-from dltrain.spec.blocks import BLOCKS, LAYER_LIST, LIST, Entries, check_blocks, forget_blocks, write_out
+from dltrain.spec.blocks import BLOCKS, LAYER_LIST, LIST, Entries, check_blocks, forget_blocks, networks_in, write_out
+from dltrain.spec.forms import check_form, complete_updates, is_together
 from dltrain.spec.nodes import DEFAULT, Mapping, Node, Place, Problems, Scalar, Sequence, words
 from dltrain.spec.override import Override, apply
 from dltrain.spec.paths import join, layers_in
 from dltrain.spec.reader import MAX_BYTES, read_config, read_value
-from dltrain.spec.runspec import DEFAULTS, MODEL_DEFAULTS, RunSpec
+from dltrain.spec.runspec import (
+    DEFAULTS,
+    FORM_DEFAULTS,
+    MODEL_DEFAULTS,
+    NETWORK_DEFAULTS,
+    ModelSpec,
+    NetworkSpec,
+    RunSpec,
+)
 from dltrain.spec.schema import validate
 from dltrain.spec.shipped import find_config
 from dltrain.spec.shorthand import expand
@@ -103,11 +112,13 @@ def _keep_as_it_was(root: Mapping) -> None:
 def _settle(root: Mapping) -> Entries:
     """Fill in the defaults and bring everything to the long form. Returns what may stand where a layer may."""
     _fill(root, DEFAULTS)
-    if isinstance(model := root.entries.get("model"), Mapping):
-        _fill(model, MODEL_DEFAULTS)
-    blocks = root.entries.get(BLOCKS)
-    entries = Entries(blocks if isinstance(blocks, Mapping) else None)
+    _fill(root, FORM_DEFAULTS["together" if is_together(root) else "alone"])
+    blocks, networks = root.entries.get(BLOCKS), root.entries.get("networks")
+    entries = Entries(*(part if isinstance(part, Mapping) else None for part in (blocks, networks)))
     expand(root, RunSpec, entries)
+    for path, network in networks_in(root).items():
+        _fill(network, MODEL_DEFAULTS if path == "model" else NETWORK_DEFAULTS)
+        expand(network, ModelSpec if path == "model" else NetworkSpec, entries)
     root.settings = root.settings | {BLOCKS: Setting(Any, None)}
     for block in entries.blocks.values():
         if LIST in block.entries:
@@ -124,10 +135,12 @@ def _fill(mapping: Mapping, text: str) -> None:
 
 
 def _resolve(root: Mapping, text: str, problems: Problems) -> RunSpec:
+    check_form(root, problems)
     _check_input(root, problems)
     _check_sources(root, problems)
-    if isinstance(model := root.entries.get("model"), Mapping):
-        _complete_layers(model, problems)
+    for path, network in networks_in(root).items():
+        _complete_layers(network, join(path, LIST), problems)
+    complete_updates(root, problems)
     values = validate(root, problems)
     problems.raise_any()
     return RunSpec(text, root, **values)
@@ -158,10 +171,10 @@ def _check_sources(root: Mapping, problems: Problems) -> None:
             problems.add(data.key_places[name], join("data", name), what)
 
 
-def _complete_layers(model: Mapping, problems: Problems) -> None:
+def _complete_layers(model: Mapping, path: str, problems: Problems) -> None:
     layers = model.entries.get(LIST)
     if isinstance(layers, Sequence):
-        _complete(layers, "model.layers", model, problems)
+        _complete(layers, path, model, problems)
 
 
 def _complete(node: Node, path: str, model: Mapping, problems: Problems) -> None:

@@ -10,22 +10,21 @@ from dltrain.backend import Device
 from dltrain.backend.process import available_memory
 from dltrain.data import Source
 from dltrain.errors import ConfigError
-from dltrain.nn import Network
+from dltrain.nn import Network, Networks
 from dltrain.nn.summary import FLOAT_BYTES
-from dltrain.spec.runspec import RunSpec
+from dltrain.spec.runspec import Component, RunSpec
 
 GIB = 2**30
 
 
-def require_memory(spec: RunSpec, model: Network, source: Source, device: Device) -> None:
+def require_memory(spec: RunSpec, model: Network | Networks, sources: dict[str, Source], device: Device) -> None:
     """Raises ConfigError with the position of what is too large. Of a GPU's memory nothing is asked."""
     there = available_memory()
     if there is None or not device.is_cpu:
         return
     weights = {layer.name: 2 * FLOAT_BYTES * sum(p.size for p in layer.parameters.values()) for layer in model.layers}
     outputs = {layer.name: 2 * FLOAT_BYTES * prod(layer.out_shape) for layer in model.layers}
-    examples = max(source.settings.get("examples", 1) for source in spec.sources.values())
-    data = {"data": FLOAT_BYTES * prod(source.input_shape) * (examples if isinstance(examples, int) else 1)}
+    data = {spec.sources[name].path: _data(spec.sources[name], source) for name, source in sources.items()}
     for what, needs, remedy in (
         ("the weights and gradients", weights, "make the layer smaller"),
         ("the outputs and gradients of a single example", outputs, "make the layer or its input smaller"),
@@ -37,9 +36,17 @@ def require_memory(spec: RunSpec, model: Network, source: Source, device: Device
             raise ConfigError(f"{spec.position(_path(spec, name))}  {name}: {what} {sizes}; {remedy}")
 
 
+def _data(component: Component, source: Source) -> int:
+    """The bytes of a data set that is made up; of others one example's."""
+    examples = component.settings.get("examples", 1)
+    return FLOAT_BYTES * prod(source.input_shape) * (examples if isinstance(examples, int) else 1)
+
+
 def _path(spec: RunSpec, name: str) -> str:
     """Where a layer, or the container that it is in, stands in the config."""
     top = name.partition(".")[0]
+    if spec.model is None:
+        return f"networks.{top}"
     return next((layer.path for layer in spec.model.layers if layer.common["name"] == top), name)
 
 

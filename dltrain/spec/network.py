@@ -20,32 +20,50 @@ class _Scope:
 
 
 def build_network(spec: RunSpec, in_shape: Shape) -> Network:
-    """Raises ConfigError where a layer does not fit what it takes, or takes what is not there."""
-    builder = _Builder(spec, in_shape)
-    builder.chain(spec.model.layers, INPUT, "", [])
-    return builder.network()
+    """The model. Raises ConfigError where a layer does not fit what it takes, or takes what is not there."""
+    assert spec.model
+    return _Builder(spec, {INPUT: in_shape}, {INPUT: "model.input"}).network(spec.model.layers)
+
+
+def build_named(spec: RunSpec, name: str, shapes: dict[str, Shape], paths: dict[str, str]) -> Network:
+    """One of several networks, whose layers are called `NAME.LAYER`. shapes: of its inputs. paths: of what it takes
+    for them. Raises ConfigError."""
+    assert spec.networks
+    settings = spec.networks[name]
+    network = _Builder(spec, shapes, paths).network(settings.layers, f"{name}.")
+    if not settings.trainable:
+        network.freeze()
+    return network
 
 
 class _Builder:
     """layers, sources: as in Network. shapes, paths: of all values, by name."""
 
-    def __init__(self, spec: RunSpec, in_shape: Shape):
+    def __init__(self, spec: RunSpec, shapes: dict[str, Shape], paths: dict[str, str]):
         self.spec = spec
         self.layers: list[Layer] = []
         self.sources: dict[str, tuple[str, ...]] = {}
-        self.shapes = {INPUT: in_shape}
-        self.paths = {INPUT: "model.input"}
+        self.inputs, self.shapes, self.paths = shapes, dict(shapes), dict(paths)
 
-    def network(self) -> Network:
+    def network(self, components: Sequence[Component], prefix: str = "") -> Network:
+        first = next(iter(self.inputs))
+        self.chain(components, first, prefix, [], {name: name for name in self.inputs})
         taken = {name for names in self.sources.values() for name in names}
         for layer in self.layers[:-1]:
             if layer.name not in taken:
                 raise self._error(layer.name, "no layer takes its output; name it in a later one, or remove it")
-        return Network(self.layers, self.shapes[INPUT], self.sources)
+        return Network(self.layers, self.inputs, self.sources)
 
-    def chain(self, components: Sequence[Component], before: str, prefix: str, around: list[_Scope]) -> str:
+    def chain(
+        self,
+        components: Sequence[Component],
+        before: str,
+        prefix: str,
+        around: list[_Scope],
+        known: dict[str, str] | None = None,
+    ) -> str:
         """Add layers, the first of which takes the output of `before`; returns whose output the last one's is."""
-        scope = _Scope({component.common["name"]: component for component in components}, {INPUT: before})
+        scope = _Scope({component.common["name"]: component for component in components}, known or {INPUT: before})
         for own_name, component in scope.components.items():
             name = f"{prefix}{own_name}"
             self.paths[name] = component.path

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from dltrain.data import SOURCES
 from dltrain.metrics.settings import MetricsSettings
-from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, ActivationName, Penalty
+from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, TERMS, VALUES, ActivationName, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
-from dltrain.registry import Count, Registry, Seed
+from dltrain.registry import Count, Positive, Registry, Seed
 from dltrain.spec.nodes import DEFAULT, Mapping, Node
 from dltrain.spec.paths import step, steps
 from dltrain.spec.writer import yaml_text
@@ -65,10 +65,46 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """One of several. A list of layers alone is short for `layers`, the name of a block for a list of it.
+
+    inputs: what layers call the values that it takes; one that is called `input` where nothing is said.
+    statistics: whether batch_norm, when the network is asked and not trained, takes the running ones, or those of the
+    batch. trainable: whether any update may change it.
+    """
+
+    inputs: tuple[str, ...] = ()
+    activation: ActivationName
+    init: Annotated[Component, INITIALIZERS]
+    statistics: Literal["running", "batch"] = "running"
+    trainable: bool = True
+    layers: tuple[Annotated[Component, LAYERS], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateSpec:
+    """One of the updates of a step. A list alone is short for `minimise`; then the update is called like the network
+    that it trains.
+
+    networks: those that it trains. minimise: the losses whose sum it makes smaller. every: of so many steps it is taken
+    in one, the first of them. What it does not say of penalty, optimizer, schedule and clip_norm is that of the config.
+    """
+
+    networks: tuple[str, ...]
+    minimise: tuple[Annotated[Component, TERMS], ...]
+    penalty: Penalty
+    optimizer: Annotated[Component, OPTIMIZERS]
+    schedule: Annotated[Component, SCHEDULES]
+    clip_norm: Positive | None
+    every: Count = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """A whole config.
 
     text: the file as it was read. nodes: the tree it became, overrides included, which knows where all came from.
+    model and loss are of one network that is trained alone; else there are networks, values and updates.
     """
 
     text: str = field(kw_only=False, compare=False, repr=False)
@@ -77,8 +113,11 @@ class RunSpec:
     seed: Seed
     device: Literal["auto", "cpu", "cuda"]
     data: Annotated[Component, SOURCES] | dict[str, Annotated[Component, SOURCES]] | None
-    model: ModelSpec
-    loss: Annotated[Component, LOSSES]
+    model: ModelSpec | None
+    loss: Annotated[Component, LOSSES] | None
+    networks: dict[str, NetworkSpec] | None
+    values: dict[str, Annotated[Component, VALUES]] | None
+    updates: dict[str, UpdateSpec] | None
     penalty: Penalty
     optimizer: Annotated[Component, OPTIMIZERS]
     schedule: Annotated[Component, SCHEDULES]
@@ -115,12 +154,15 @@ class RunSpec:
 
     def resolved(self) -> dict[str, Any]:
         """Dicts, lists and plain values in the long form with every default: what `loads` reads back to this."""
-        return _plain(self)  # type: ignore[no-any-return]
+        return {key: value for key, value in _plain(self).items() if value is not None or key not in FORMS}
 
     def to_yaml(self) -> str:
         """The resolved config as text, each line with a comment that says where its value came from."""
         return yaml_text(self.resolved(), self.nodes)
 
+
+ALONE, TOGETHER = ("model", "loss"), ("networks", "values", "updates")  # the two forms of a config
+FORMS = (*ALONE, *TOGETHER)
 
 # What stands where a config says nothing, in its own language; sections and components have defaults of their own.
 DEFAULTS = """
@@ -128,7 +170,6 @@ version: 1
 seed: 0
 device: auto
 data: null
-loss: cross_entropy
 penalty: {}
 optimizer: adam
 schedule: constant
@@ -139,8 +180,16 @@ logging: {}
 diagnostics: {}
 advice: {}
 """
+FORM_DEFAULTS = {
+    "alone": "{loss: cross_entropy, networks: null, values: null, updates: null}",
+    "together": "{model: null, loss: null, values: {}}",
+}
 MODEL_DEFAULTS = """
 input: null
+activation: relu
+init: he_normal
+"""
+NETWORK_DEFAULTS = """
 activation: relu
 init: he_normal
 """
@@ -148,10 +197,13 @@ init: he_normal
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Component):
+        if value.type in ("value", "number") and value.registry is VALUES:
+            (short,) = value.settings.values()
+            return short
         names_first = sorted(value.settings.items(), key=lambda setting: setting[0] not in ("name", "from"))
         return {"type": value.type} | {key: _plain(setting) for key, setting in names_first}
     if is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.kw_only}
     if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -8,9 +8,13 @@ value goes to the main setting; and `relu` alone. What cannot be read as one of 
 from dataclasses import replace
 from typing import Any, get_args, get_origin
 
+from dltrain.nn import VALUES
 from dltrain.registry import REQUIRED, Registry, Setting, settings_of
 from dltrain.spec.nodes import Mapping, Node, Scalar, Sequence
-from dltrain.spec.types import by_name, is_section, is_structure, registry_of, without
+from dltrain.spec.runspec import NetworkSpec, UpdateSpec
+from dltrain.spec.types import NUMBER, by_name, is_section, is_structure, registry_of, without
+
+LISTS = {NetworkSpec: "layers", UpdateSpec: "minimise"}  # sections that may be written as this list alone
 
 
 def expand(node: Node, annotation: Any, layers: Registry) -> Node:
@@ -21,6 +25,7 @@ def expand(node: Node, annotation: Any, layers: Registry) -> Node:
     if registry := registry_of(annotation):
         return _component(node, layers if registry.kind == layers.kind else registry, layers)
     if is_section(annotation):
+        node = _listed(node, annotation)
         if isinstance(node, Mapping):
             _expand_entries(node, settings_of(annotation), layers)
         return node
@@ -69,8 +74,20 @@ def _is_component(node: Node, registry: Registry) -> bool:
     return isinstance(node, Scalar) and node.text in registry
 
 
+def _listed(node: Node, section: type) -> Node:
+    """A section of which a list may stand alone: the list, or a single entry of it, in its place."""
+    key = LISTS.get(section)
+    if key is None or (isinstance(node, Scalar) and node.is_null):
+        return node
+    if isinstance(node, Mapping) and (len(node.entries) != 1 or node.entries.keys() & settings_of(section).keys()):
+        return node
+    long = Mapping(node.place)
+    long.put(key, node.place, node if isinstance(node, Sequence) else Sequence(node.place, [node]))
+    return long
+
+
 def _component(node: Node, registry: Registry, layers: Registry) -> Node:
-    long = _long_form(node, registry)
+    long = _value(node, layers) if registry is VALUES else _long_form(node, registry)
     if long is None:
         return node
     long.registry, long.settings = registry, {}
@@ -105,6 +122,34 @@ def _long_form(node: Node, registry: Registry) -> Mapping | None:
         if main is None:
             return None
         long.put(main, value.place, value)
+    return long
+
+
+def _value(node: Node, entries: Any) -> Mapping | None:
+    """The long form of a value, None where it is not clear what is meant. entries.networks: the names of networks."""
+    if isinstance(node, Mapping) and "type" in node.entries:
+        return node
+    long = Mapping(node.place)
+    if isinstance(node, Scalar) and not node.is_null:
+        numeric = not node.quoted and bool(NUMBER.fullmatch(node.text))
+        alone = node.text in entries.networks
+        kind, key = ("number", "value") if numeric else ("network", "network") if alone else ("value", "name")
+        long.put("type", node.place, Scalar(node.place, kind))
+        long.put(key, node.place, node)
+        return long
+    if not isinstance(node, Mapping) or not node.entries:
+        return None
+    if len(node.entries) == 1 and next(iter(node.entries)) in {*VALUES} - {"network"}:
+        return _long_form(node, VALUES)
+    long.put("type", node.place, Scalar(node.place, "network"))
+    applied = next((name for name in node.entries if name in entries.networks), next(iter(node.entries)))
+    for key, entry in node.entries.items():
+        place = node.key_places[key]
+        if key == applied and "network" not in node.entries:
+            long.put("network", place, Scalar(place, key))
+            key = "of"
+        listed = entry if isinstance(entry, Sequence) or key != "of" else Sequence(entry.place, [entry])
+        long.put(key, place, listed)
     return long
 
 

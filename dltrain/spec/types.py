@@ -26,7 +26,7 @@ MOST = 1e15  # of the numbers whose digits are written out
 
 # Annotations in signatures below this floor that stand for a component of a registry.
 MARKERS: dict[Any, Registry] = {
-    nn.Initializer: nn.INITIALIZERS, nn.NormSettings: nn.NORMS, nn.Layer: nn.LAYERS,
+    nn.Initializer: nn.INITIALIZERS, nn.NormSettings: nn.NORMS, nn.Layer: nn.LAYERS, nn.Expression: nn.VALUES,
     data.Augmentation: data.AUGMENTATIONS,
 }  # fmt: skip
 
@@ -200,7 +200,7 @@ def values_of(annotation: Any) -> Any:
 
 def by_name(annotation: Any) -> Any:
     """Where a setting takes one component or several by name: the type of the latter."""
-    if get_origin(annotation) not in (Union, UnionType):
+    if get_origin(annotation) not in (Union, UnionType) or sum(map(is_structure, get_args(annotation))) < 2:
         return None
     return next((part for part in get_args(annotation) if get_origin(part) is dict and is_structure(part)), None)
 

@@ -54,4 +54,5 @@ def with_average(job: Job, average: Arrays) -> Job:
     if not average:
         return job
     in_place = {id(part.data): average[name] for name, part in job.model.state.items()}
-    return replace(job, model=deepcopy(job.model, in_place))
+    model, updates = deepcopy((job.model, job.updates), in_place)
+    return replace(job, model=model, updates=updates)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from dltrain.backend import to_host
 from dltrain.metrics.scores import from_confusion
+from dltrain.nn import Network
 from dltrain.random import permutation
 from dltrain.train.job import Job
 
@@ -28,7 +29,7 @@ def baselines(job: Job) -> Row:
     largest is the answer. None where inputs are made on demand or too large. Nothing for labels.
     """
     splits = [name for name in ("validation", "test") if name in job.loaders]
-    if not splits or job.loss.multilabel:
+    if not splits or not isinstance(job.model, Network) or job.loss.multilabel:
         return {}
     wanted = job.loaders["train"].targets()
     classes = job.preprocessing.classes if job.loss.classification else None
@@ -74,7 +75,7 @@ class _Linear:
 
     @classmethod
     def fit(cls, job: Job, targets: Array, classes: int) -> "_Linear | None":
-        loader, size = job.loaders["train"], int(np.prod(job.model.in_shape))
+        loader, size = job.loaders["train"], int(np.prod(job.network.in_shape))
         number = min(loader.size, MOST_EXAMPLES, MOST_NUMBERS // size)
         if loader.is_on_demand or number < 2 * HELD_OUT:
             return None

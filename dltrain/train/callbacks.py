@@ -99,6 +99,7 @@ def scores(found: Row) -> list[str]:
     from dltrain.metrics.settings import METRICS  # here, so that the command line can begin without what that needs
 
     values = {key: found[key] for key in METRICS if found.get(key) is not None}
+    values |= {key: value for key, value in found.items() if key.startswith(("loss/", "accuracy/"))}  # of updates
     return [f"{key} {figure_text(value)}" for key, value in values.items()]
 
 

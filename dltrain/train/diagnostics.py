@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import kernels, to_host
-from dltrain.nn import Layer, Network
+from dltrain.nn import Layer, Network, Networks
 from dltrain.spans import timed
 from dltrain.train.parallel import Sums
+from dltrain.train.update import Pass, Update
 
 Array = Any
 # Beyond 95 % of the way from the middle of the range to its ends: (middle, half the range).
@@ -127,27 +128,39 @@ class Probes(dict[str, LayerProbe]):
     A step's sums are added up for all layers at once: a small network's step is short, and Python's part in it counts.
     """
 
-    def __init__(self, model: Network):
+    def __init__(self, model: Network | Networks):
         layers = [layer for layer in model.layers if layer.observed]
         units = [layer.out_shape[-1] for layer in layers]
         self._alive = np.zeros(sum(units), bool)  # whether a unit was ever above 0
         self._totals = np.zeros((len(layers), 3))  # of all values, of their squares, of how many were saturated
         for layer, end, totals in zip(layers, accumulate(units), self._totals, strict=True):
             self[layer.name] = LayerProbe(layer, self._alive[end - layer.out_shape[-1] : end], totals)
-        self._keys = [f"{what}/{layer.name}" for layer in layers for what in ("sum", "square", "saturated")]
-        self._first: Array = None
-        self._tally: Callable[[], None] = lambda: None
+        self._ends = dict(zip([layer.name for layer in layers], accumulate(units), strict=True))
+        self._first: dict[str, Array] = {}
+        self._tallies: dict[str, list[Callable[[], None]]] = {}
 
-    def add(self, sums: Sums, examples: int) -> None:
-        """The sums of a step, on the host."""
-        if not self:
+    def add(self, sums: Sums, examples: int, update: Update) -> None:
+        """The sums of an update, on the host."""
+        passes = [each for each in update.passes.values() if each.layers]
+        if not passes:
             return
-        first = sums[self._keys[0]]
-        if first is not self._first:  # a repeated step has everything in the arrays of the last one
-            self._first = first
-            arrays = [*map(sums.get, self._keys)]
-            seen = list(zip(arrays[::3], arrays[1::3], arrays[2::3], strict=True))
-            self._tally = kernels(arrays[0]).tallying(seen, self._alive, self._totals)
-        self._tally()
-        for probe in self.values():
-            probe.values += examples * probe.each
+        first = sums[f"sum/{passes[0].layers[0].name}{passes[0].mark}"]
+        if first is not self._first.get(update.name):  # a repeated step has everything in the arrays of the last one
+            self._first[update.name] = first
+            self._tallies[update.name] = [self._tally(sums, each) for each in passes]
+        for tally in self._tallies[update.name]:
+            tally()
+        for each in passes:
+            for layer in each.layers:
+                probe = self[layer.name]
+                probe.values += examples * each.parts * probe.each
+
+    def _tally(self, sums: Sums, each: Pass) -> Callable[[], None]:
+        """Of a pass of a network, whose layers follow each other here."""
+        names = [layer.name for layer in each.layers]
+        marked = [f"{name}{each.mark}" for name in names]
+        seen = [(sums[f"sum/{name}"], sums[f"square/{name}"], sums.get(f"saturated/{name}")) for name in marked]
+        start, end = self._ends[names[0]] - len(self[names[0]].alive), self._ends[names[-1]]
+        row = [*self].index(names[0])
+        alive, totals = self._alive[start:end], self._totals[row : row + len(names)]
+        return kernels(seen[0][0]).tallying(seen, alive, totals)

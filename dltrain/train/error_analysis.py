@@ -25,7 +25,7 @@ from dltrain.run.files import to_json
 from dltrain.run.reader import LARGE_FILE, read_bytes, read_json
 from dltrain.run.rundir import RunDir, analysis_files
 from dltrain.train.callbacks import Sink
-from dltrain.train.evaluate import evaluate
+from dltrain.train.evaluate import evaluate, evaluate_updates
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
 from dltrain.train.parallel import ThreadPool
@@ -155,13 +155,17 @@ def test(job: Job, sink: Sink, pool: ThreadPool, between: Callable[[], None]) ->
     split = "test" if "test" in job.loaders else "validation"
     if split not in job.loaders:
         return None
+    if not isinstance(job.model, Network):
+        found = evaluate_updates(job.updates, job.loaders[split], pool, job.device, job.train, between)
+        save_analysis(ErrorAnalysis(found, np.empty(0)), sink, split, "last", same_data=True)
+        return found if split == "test" else None
     sizes, names = (job.train.batch_size, job.shard_size), job.metrics.named
     measured, classes = (job.metrics, (*names, "calibration_error")), job.preprocessing.classes
-    analysis = analyse_errors(job.model, job.loss, job.loaders[split], pool, *sizes, *measured, classes, between)
+    analysis = analyse_errors(job.network, job.loss, job.loaders[split], pool, *sizes, *measured, classes, between)
     if analysis.question and "validation" in job.loaders:
         validation = job.loaders["validation"]
         analysis = analysis.with_threshold(
-            analyse_errors(job.model, job.loss, validation, pool, *sizes, job.metrics, (), classes, between)
+            analyse_errors(job.network, job.loss, validation, pool, *sizes, job.metrics, (), classes, between)
             if split == "test"
             else analysis
         )

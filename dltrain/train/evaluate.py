@@ -1,7 +1,7 @@
 """Looking without learning: losses and scores over a split, and predictions."""
 
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from functools import partial, reduce
 from math import isfinite, isqrt
 from typing import Any
 
@@ -13,10 +13,13 @@ from dltrain.errors import DivergedError
 from dltrain.metrics.scores import FROM_SCORES, Answers, from_confusion, from_scores, per_label
 from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS, MetricsSettings
 from dltrain.nn import Context, Loss, Network
-from dltrain.ops import sigmoid, softmax
+from dltrain.ops import add, sigmoid, softmax
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
 from dltrain.train.parallel import Sums, ThreadPool
+from dltrain.train.settings import TrainSettings
+from dltrain.train.update import Update, all_values
+from dltrain.train.values import compute_values, count_right, loss_of
 
 Array = Any
 DEFAULTS = MetricsSettings()
@@ -97,9 +100,50 @@ def validate(job: Job, pool: ThreadPool, between: Callable[[], None]) -> dict[st
     """The figures of the validation examples that the config names; None where there are none of these."""
     if "validation" not in job.loaders:
         return None
+    if not isinstance(job.model, Network):
+        return evaluate_updates(job.updates, job.loaders["validation"], pool, job.device, job.train, between)
     sizes, names = (job.train.batch_size, job.shard_size), job.metrics.named
-    found = evaluate(job.model, job.loss, job.loaders["validation"], pool, *sizes, job.metrics, names, between)
+    found = evaluate(job.network, job.loss, job.loaders["validation"], pool, *sizes, job.metrics, names, between)
     return {key: found[key] for key in names if key in found}
+
+
+def evaluate_updates(
+    updates: Sequence[Update],
+    loader: DataLoader,
+    pool: ThreadPool,
+    device: Device,
+    settings: TrainSettings,
+    between: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """The loss of every update over a split, with the networks as they are asked, and the share of right answers where
+    it is about classes. Raises DivergedError when one is not finite."""
+    losses: dict[str, Array] = {}
+    size = settings.shard_size_on(device.is_cpu)
+    wanted = all_values(updates)
+
+    def shard_sums(batch: Array, start: int, shard: int) -> Sums:
+        first = shard * size
+        found = compute_values(wanted, loader.values(batch[first : first + size]), device, start + first)
+        sums: Sums = {}
+        for update in updates:
+            terms = [loss_of(term, found, 1) for term in update.terms]
+            sums[update.called("loss")] = reduce(add, terms).data
+            if update.answer is not None:
+                sums[update.called("accuracy")] = count_right(update.answer, found)
+        return sums
+
+    loader.expect(loader.rows(0, loader.size))
+    with no_grad():
+        for start in range(0, loader.size, settings.batch_size):
+            between()
+            batch = loader.rows(start, start + settings.batch_size)
+            sums = pool.tree_sum(-(-len(batch) // size), partial(shard_sums, batch, start))
+            losses = {name: sums[name] + losses.get(name, 0) for name in sums}
+    found = {name: float(to_host(total)) / loader.size for name, total in losses.items()}
+    for name, value in found.items():
+        if not isfinite(value):
+            raise DivergedError(f"{name} over these {loader.size:,} examples is {value}: weights have grown too large")
+    return {**found, "examples": loader.size}
 
 
 def predict(model: Network, loss: Loss, x: Array, device: Device, batch_size: int, first: int = 0) -> Array:

@@ -12,20 +12,22 @@ import numpy as np
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
 from dltrain.metrics.settings import MetricsSettings
-from dltrain.nn import Layer, Loss, Network, Penalty
-from dltrain.nn.graph import outline
+from dltrain.nn import Drawn, Loss, Network, Networks
+from dltrain.nn.graph import Vertex, outline
 from dltrain.nn.summary import summarise
-from dltrain.optim import Optimizer, Schedule
+from dltrain.optim import Optimizer
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.train.loader import DataLoader
 from dltrain.train.settings import CheckpointSettings, DiagnosticsSettings, LoggingSettings, TrainSettings
+from dltrain.train.update import Update, all_values
 
 SMALL = 1 << 24  # parameters: of a larger model a second set of gradients would take too much memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """loaders: "train", and "validation" and "test" where there are such splits.
+    """model: what is trained, one network or several. updates: taken one after the other in every step.
+    loaders: "train", and "validation" and "test" where there are such splits.
 
     train.shard_size is a number here. notes: see `Source.notes`, column_facts `columns.facts`.
     muted: advice and checks that are not to speak.
@@ -35,11 +37,8 @@ class Job:
 
     seed: int
     device: Device
-    model: Network
-    loss: Loss
-    penalty: Penalty
-    optimizer: Optimizer
-    schedule: Schedule
+    model: Network | Networks
+    updates: tuple[Update, ...]
     loaders: dict[str, DataLoader]
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
@@ -73,26 +72,56 @@ class Job:
         """Also on a GPU that of the config where batch_norm's statistics are taken over a shard."""
         return self.train.shard_size_on(self.device.is_cpu or self.model.mixes_examples)
 
-    def learning_rate(self, step: int, losses: list[float]) -> float:
-        """Of the step that follows so many. losses: the figure that decides, of each epoch so far."""
-        done, planned = step / self.steps_per_epoch, self.total_steps / self.steps_per_epoch
-        return self.optimizer.lr * self.schedule(done, planned, losses, 1 / self.steps_per_epoch)
+    @cached_property
+    def is_game(self) -> bool:
+        """Whether updates play against each other: then no one number says how good the training is."""
+        return len(self.updates) > 1
+
+    @property
+    def update(self) -> Update:
+        """The only one, or the first."""
+        return self.updates[0]
+
+    @property
+    def loss(self) -> Loss:
+        """Of a lone network."""
+        return self.update.terms[0].loss
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """Of the only update."""
+        return self.update.optimizer
+
+    @property
+    def network(self) -> Network:
+        """The only one of a config with `model`."""
+        assert isinstance(self.model, Network)
+        return self.model
 
     @cached_property
-    def penalties(self) -> list[tuple[Penalty, list[Layer]]]:
-        """Each penalty and the layers that it is for: the config's, and those of layers with one of their own."""
-        own = [(layer.penalty, [layer]) for layer in self.model.layers if layer.penalty is not None]
-        every = [(self.penalty, [layer for layer in self.model.layers if layer.penalty is None]), *own]
-        return [(rule, layers) for rule, layers in every if rule.penalises]
+    def drawn(self) -> list[Drawn]:
+        """The values that are drawn by chance."""
+        return [value for value in all_values(self.updates) if isinstance(value, Drawn)]
+
+    def learning_rate(self, step: int, losses: list[float], update: Update | None = None) -> float:
+        """Of the step that follows so many. losses: the figure that decides, of each epoch so far."""
+        update = update or self.update
+        done, planned = step / self.steps_per_epoch, self.total_steps / self.steps_per_epoch
+        return update.optimizer.lr * update.schedule(done, planned, losses, 1 / self.steps_per_epoch)
+
+    def learning_rates(self, step: int, losses: list[float]) -> dict[str, float]:
+        """Of each update by its name."""
+        return {update.name: self.learning_rate(step, losses, update) for update in self.updates}
 
     def new_optimizer_state(self) -> dict[str, Any]:
-        """For the model's parameters, once they have values."""
-        return self.optimizer.new_state({name: p.data for name, p in self.model.trainable_parameters.items()})
+        """Of all optimizers, once the parameters have values."""
+        return {name: array for update in self.updates for name, array in update.new_state().items()}
 
     @cached_property
     def why_not_captured(self) -> str:
         """Why no step may be captured and replayed; empty where one may. A plugin may do other things in every step."""
-        for part in (*self.model.layers, self.loss, self.optimizer):
+        parts = [part for update in self.updates for part in (update.optimizer, *(term.loss for term in update.terms))]
+        for part in (*self.model.layers, *parts):
             if not type(part).__module__.startswith("dltrain."):
                 return f"{type(part).__name__} is a plugin's"
         parameters = sum(p.size for p in self.model.parameters.values())
@@ -115,7 +144,7 @@ class Job:
     def class_counts(self, split: str) -> dict[str, int] | None:
         """The examples of each class by name, None where numbers are predicted."""
         classes = self.preprocessing.classes
-        if not self.loss.classification or not classes:
+        if not isinstance(self.model, Network) or not self.loss.classification or not classes:
             return None
         counts = np.bincount(self.loaders[split].targets(), minlength=len(classes)).tolist()
         return dict(zip(classes, counts, strict=True))
@@ -127,9 +156,15 @@ class Job:
         counts = (self.class_counts("train") or {}).values()
         weights = self.preprocessing.class_weights or [1.0] * len(counts)
         parts = [n * w for n, w in zip(counts, weights, strict=True) if n]
-        if not self.loss.entropy or len(parts) < 2:
+        if not parts or not self.loss.entropy or len(parts) < 2:
             return None
         return -sum(part / sum(parts) * log(part / sum(parts)) for part in parts)
+
+    def outline(self) -> list[Vertex]:
+        """The computation graph of a step."""
+        if isinstance(self.model, Network):
+            return outline(self.model, self.device, self.loss)
+        return []
 
     def describe(self) -> dict[str, Any]:
         """What is trained on what: "model", "graph", "data", "guessing". Kept with the run."""
@@ -142,7 +177,7 @@ class Job:
             splits[name] |= {} if counts is None else {"class_counts": counts}
         return {
             "model": summarise(self.model, self.train.batch_size),
-            "graph": [vertex.to_json() for vertex in outline(self.model, self.device, self.loss)],
+            "graph": [vertex.to_json() for vertex in self.outline()],
             "guessing": self.guessing,
             "muted": self.muted,
             "data": {

@@ -39,7 +39,7 @@ from dltrain.train.state import (
     save,
 )
 from dltrain.train.step import replay_for, train_step
-from dltrain.train.step_metrics import EpochMetrics, FiniteGuard, StepMetrics, StepReport, fetch
+from dltrain.train.step_metrics import EpochMetrics, FiniteGuard, StepMetrics, StepReport, fetch_steps
 from dltrain.train.stopping import Signals, interruptible, is_over, note_epoch, stops_early
 
 Array = Any
@@ -143,7 +143,7 @@ def steps(
     replay = replay_for(job)
     while state.epoch or not (is_over(job, state.position, state.progress) or stops_early(job, state.progress)):
         if state.epoch is None:
-            state.epoch = EpochMetrics(job.model)
+            state.epoch = EpochMetrics(job.model, job.updates)
             state.position = Position(state.position.step, state.position.epoch + 1, done=0)
         order = loader.order(job.seed, state.position.epoch)
         position = state.position
@@ -179,14 +179,15 @@ def take_step(
 ) -> StepMetrics:
     """The step that follows a position, on these examples."""
     key = StepKey(job.seed, after.epoch, after.step + 1)
-    lr = job.learning_rate(after.step, state.progress.losses)
-    if not isfinite(lr):
-        at = f"step {key.step} (epoch {key.epoch})"
-        raise DivergedError(f"diverged at {at}: the learning rate is {lr}; try another schedule", batch=batch)
+    rates = job.learning_rates(after.step, state.progress.losses)
+    for lr in rates.values():
+        if not isfinite(lr):
+            at = f"step {key.step} (epoch {key.epoch})"
+            raise DivergedError(f"diverged at {at}: the learning rate is {lr}; try another schedule", batch=batch)
     measure_update = after.done % job.diagnostics.update_every == 0
     try:
         with part_of_step(STEP):
-            metrics = train_step(job, pool, replay, batch, key, lr, state.optimizer, measure_update, guard)
+            metrics = train_step(job, pool, replay, batch, key, rates, state.optimizer, measure_update, guard)
             follow(job, state.average, key.step, guard)
             return metrics
     except MemoryError:
@@ -198,13 +199,13 @@ def take_step(
 def read(job: Job, state: TrainState, unread: list[Unread], began: float, settled: bool = True) -> Iterator[StepTaken]:
     """Judge the steps taken since the last time, and bring the state to where they are. began: when the first began."""
     assert state.epoch
-    taken = fetch([metrics for _, metrics in unread], job.device)
+    taken = fetch_steps([metrics for _, metrics in unread], job.device)
     seconds = (time.perf_counter() - began) / max(1, len(unread))
     for number, ((position, _), metrics) in enumerate(zip(unread, taken, strict=True), start=1):
-        metrics.check(job.model)
+        metrics.check()
         report = metrics.report(state.epoch.probes)
         values = state.epoch.add(report, seconds)
-        state.norms.append(report.gradient_norm)
+        state.norms.append(report.gradient_norms)
         state.position, state.unsaved = position, True
         yield StepTaken(report, values, seconds, settled and number == len(unread))
 
@@ -212,7 +213,8 @@ def read(job: Job, state: TrainState, unread: list[Unread], began: float, settle
 def log_step(job: Job, state: TrainState, sink: Sink, callback: Callback, event: StepTaken) -> None:
     report, where = event.report, state.position
     row: Row = {"event": "step", "epoch": where.epoch, "step": where.step, **event.values}
-    row |= {"lr": report.lr, "gradient_norm": report.gradient_norm}
+    for update in report.updates:
+        row |= update.settings
     row["examples_per_second"] = round(report.examples / event.seconds, 1)
     if where.step % job.logging.every == 0:
         sink.log_step(row)
@@ -246,7 +248,7 @@ def finish_epoch(
 def layer_rows(state: TrainState) -> list[Row]:
     """What the running epoch has shown of each layer until now."""
     assert state.epoch
-    return [probe.row(state.position.epoch) for probe in state.epoch.probes.values()]
+    return [probe.row(state.position.epoch) for probe in state.epoch.probes.values() if probe.values]
 
 
 def stop_if_asked(job: Job, state: TrainState, sink: Sink, signals: Signals) -> None:

@@ -14,7 +14,7 @@ from contextvars import copy_context
 from typing import Any
 
 from dltrain.backend import Idle, idle
-from dltrain.nn import Conv, ConvTranspose, Network
+from dltrain.nn import Conv, ConvTranspose, Network, Networks
 from dltrain.spans import WAITING, timed
 
 Array = Any
@@ -23,7 +23,7 @@ MIN_SHARD_MACS = 50_000_000  # forward; some milliseconds of work with the way b
 MIN_IMAGES, MIN_ROWS = 32, 256  # 32 images fit the caches; a matrix product wants more rows
 
 
-def auto_shard_size(model: Network, batch_size: int) -> int:
+def auto_shard_size(model: Network | Networks, batch_size: int) -> int:
     """Examples in a shard, a function of the model and the batch alone.
 
     Convolutional networks: enough images that the kernels are busier than Python. Others: two shards of a batch, for

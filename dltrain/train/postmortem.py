@@ -11,10 +11,12 @@ from dltrain.engine import no_grad
 from dltrain.errors import DeviceError, DivergedError
 from dltrain.nn import Layer
 from dltrain.train.callbacks import Sink
+from dltrain.train.inputs import StepInputs
 from dltrain.train.job import Job
-from dltrain.train.loader import StepKey, mixed_examples
+from dltrain.train.loader import StepKey
 from dltrain.train.state import TrainState
-from dltrain.train.step import fits, forward
+from dltrain.train.step import fits
+from dltrain.train.values import compute
 
 Array = Any
 
@@ -46,17 +48,17 @@ def ranges(job: Job, batch: Array | None, key: StepKey) -> dict[str, Any]:
             found[layer.name][part] = _range([to_host(parameter.data)])
     outputs: dict[str, list[Array]] = {name: [] for name in found}
 
-    def tap(layer: Layer, y: Array) -> None:
+    def tap(mark: str, layer: Layer, y: Array) -> None:
         outputs[layer.name].append(to_host(y).copy())
 
     if batch is not None:
         with no_grad(), np.errstate(all="ignore"):
-            for shard in range(-(-len(batch) // job.shard_size)):
-                first = shard * job.shard_size
-                x, _ = mixed_examples(job.loaders["train"], batch, first, job.shard_size, key, job.mixup)
-                forward(job, x, first, key, tap)
+            inputs = StepInputs(job, batch, key)
+            for shard in map(inputs.of, range(-(-len(batch) // job.shard_size))):
+                for update in job.updates:
+                    compute(update, shard.values, shard, key, tap)
         for name, parts in outputs.items():
-            found[name]["output"] = _range(parts)
+            found[name] |= {"output": _range(parts)} if parts else {}
     return found
 
 

@@ -35,7 +35,7 @@ class TrainState:
     position: Position = field(default_factory=lambda: Position(step=0, epoch=0, done=0))
     progress: Progress = field(default_factory=Progress)
     epoch: EpochMetrics | None = None
-    norms: deque[float] = field(default_factory=lambda: deque(maxlen=10))
+    norms: deque[float | dict[str, float]] = field(default_factory=lambda: deque(maxlen=10))
     unsaved: bool = True
     saved_at: float = field(default_factory=lambda: time.monotonic())
     started: float = field(default_factory=lambda: time.perf_counter())
@@ -66,10 +66,12 @@ def restored_state(job: Job, checkpoint: Checkpoint, path: Path) -> TrainState:
         if where.step and where.step != (where.epoch - 1) * job.steps_per_epoch + where.done:
             raise ValueError(f"step {where.step} is not {where.done} steps into epoch {where.epoch}")
         job.model.load(checkpoint.weights, job.device)
-        job.optimizer.load_state(state.optimizer, checkpoint.optimizer, job.device)
+        for update in job.updates:
+            own = update.own_state(state.optimizer), update.own_state(checkpoint.optimizer)
+            update.optimizer.load_state(*own, job.device)
         load_average(state.average, checkpoint.average, job.device)
         if checkpoint.epoch:
-            state.epoch = EpochMetrics(job.model)
+            state.epoch = EpochMetrics(job.model, job.updates)
             state.epoch.restore(checkpoint.epoch)
     except (KeyError, ValueError, TypeError) as error:
         raise RunError(f"{path}: the checkpoint of step {where.step} does not fit: {error}") from None

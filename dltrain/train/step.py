@@ -1,24 +1,26 @@
-"""One step: a batch in shards forward and backward, the sum, the penalty, the check, the update."""
+"""One step: for each update a batch in shards forward and backward, the sum, the penalty, the check, the change."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial, reduce
 from typing import Any
 
 from dltrain.backend import Device, GraphCache, Replay, StepScalars, eager, kernels
-from dltrain.engine import Tensor, gradients
-from dltrain.nn import Context, Layer, Parameter
-from dltrain.ops import add, multiply
+from dltrain.engine import gradients
+from dltrain.errors import DivergedError
+from dltrain.nn import Buffer, Layer, Parameter
+from dltrain.ops import add
 from dltrain.spans import in_layer, span, timed
 from dltrain.train.diagnostics import observe
+from dltrain.train.inputs import StepInputs
 from dltrain.train.job import Job
-from dltrain.train.loader import StepKey, mixed_examples, random_words
+from dltrain.train.loader import StepKey
 from dltrain.train.parallel import Sums, ThreadPool
-from dltrain.train.step_metrics import FiniteGuard, StepMetrics, fetch
+from dltrain.train.step_metrics import FiniteGuard, StepMetrics, UpdateMetrics, fetch
+from dltrain.train.update import Update
+from dltrain.train.values import compute, count_right, loss_of
 
 Array = Any
 Arrays = dict[str, Array]
-Tap = Callable[[Layer, Array], None]
-Record = Callable[[Layer, Arrays], None]
 MAX_REPLAYED_MACS = 1_000_000_000  # forward; of a longer step Python is too small a part to keep its arrays for it
 
 
@@ -28,66 +30,120 @@ def train_step(
     replay: Replay,
     batch: Array,
     key: StepKey,
-    lr: float,
+    rates: dict[str, float],
     state: Arrays,
     measure_update: bool,
     guard: FiniteGuard | None = None,
 ) -> StepMetrics:
-    """Train on these examples (indices into the training split).
+    """Take every update that is due on these examples (indices into the training split): each sees the weights that
+    the one before it made.
 
-    replay: of this job, see `replay_for`. state: of the optimizer, changed in place.
-    measure_update: whether to compare the weights before and after, which costs a copy of them.
-    Raises DivergedError, before anything is changed, when the loss or a gradient is not finite. With a guard it does
+    replay: of this job, see `replay_for`. rates: the learning rate of each update. state: of the optimizers, changed
+    in place. measure_update: whether to compare the weights before and after, which costs a copy of them.
+    Raises DivergedError, with everything as it was, when a loss or a gradient is not finite. With a guard it does
     not look: then nothing is changed either, and `StepMetrics.check` tells later.
     """
-    parameters = job.model.trainable_parameters
+    due = [update for update in job.updates if update.is_due(key.step)]
+    kept = kept_arrays(job, due, state) if guard or len(due) > 1 else []
+    inputs = StepInputs(job, batch, key)
+    metrics = StepMetrics(key, batch, [])
+    try:
+        for update in due:
+            rate = rates[update.name]
+            metrics.updates.append(take_update(job, update, pool, replay, inputs, rate, state, measure_update, guard))
+    except DivergedError:
+        for array, before in kept:
+            array[...] = before
+        raise
+    if guard is not None:
+        guard.undo(kept)
+    return metrics
+
+
+def kept_arrays(job: Job, due: list[Update], state: Arrays) -> list[tuple[Array, Array]]:
+    """All that these updates change, with copies."""
+    weights = [p.data for update in due for p in update.parameters.values()]
+    buffers = [buffer.data for update in due for layer in update.layers for buffer in layer.buffers.values()]
+    return [(array, array.copy()) for array in [*weights, *buffers, *state.values()]]
+
+
+def take_update(
+    job: Job,
+    update: Update,
+    pool: ThreadPool,
+    replay: Replay,
+    inputs: StepInputs,
+    lr: float,
+    state: Arrays,
+    measure_update: bool,
+    guard: FiniteGuard | None,
+) -> UpdateMetrics:
+    """Forward and backward, the sum, the penalty, the check, the change of the weights."""
+    key, batch, parameters, own = inputs.key, inputs.batch, update.parameters, update.own_state(state)
     weights = {name: p.data for name, p in parameters.items()}
-    weighed, replay = job.loss.class_weights is not None, partial(replay, scalars=StepScalars(key.step, key.epoch, lr))
-    count = job.loss.count(job.loaders["train"].targets_of(batch)) if weighed else len(batch)
+    counts = [inputs.count(term) for term in update.terms]
+    scalars = StepScalars(key.step, key.epoch, lr)
 
     shards = -(-len(batch) // job.shard_size)
-    sums = pool.tree_sum(shards, lambda shard: shard_sums(job, batch, key, shard, count, replay))
+    sums = pool.tree_sum(
+        shards, lambda shard: shard_sums(job, update, inputs, shard, counts, partial(replay, scalars=scalars))
+    )
     grads = {name: sums.pop(f"gradient/{name}") for name in weights}
-    buffers = {name: b.data for name, b in job.model.buffers.items() if f"buffer/{name}" in sums}
-    statistics = {name: sums.pop(f"buffer/{name}") / len(batch) for name in buffers}
-    penalty, penalty_grads = penalise(job)
+    moves = [(buffer, sums.pop(at) / len(batch)) for buffer, at in buffer_sums(update) if at in sums]
+    penalty, penalty_grads = penalise(update)
     grads |= {name: grads[name] + g for name, g in penalty_grads.items()}
     with pool.intra_op():
-        squares = replay("norms", lambda: {name: _square(g) for name, g in grads.items()}, reads=grads.values())
-    seen = sums | ({"weight": count} if weighed else {})
-    metrics = StepMetrics(key, batch, lr, seen, penalty, squares, update_norms={})
+        squares = replay(
+            (update.called("norms"),),
+            lambda: {name: _square(g) for name, g in grads.items()},
+            reads=grads.values(),
+            scalars=scalars,
+        )
+    weighed = [count for term, count in zip(update.terms, counts, strict=True) if term.loss.class_weights is not None]
+    seen = sums | ({"weight": weighed[0]} if weighed else {})
+    metrics = UpdateMetrics(update, key, batch, lr, seen, penalty, squares, update_norms={})
 
-    changed, kept = [*weights.values(), *buffers.values(), *state.values()], []
     if guard is None:
         (metrics,) = fetch([metrics], job.device)
-        metrics.check(job.model)
+        metrics.check()
         norm: Array = metrics.norm
     else:
-        norm, kept = guard.judge(metrics), guard.keep(changed)
-    if job.train.clip_norm is not None:
-        grads = clipped(job.device, grads, norm, job.train.clip_norm)
+        norm = guard.judge(metrics)
+    if update.clip_norm is not None:
+        grads = clipped(job.device, grads, norm, update.clip_norm)
     before = {name: w.copy() for name, w in weights.items() if measure_update and parameters[name].kind == "weight"}
+    taken = update.taken(key.step)
 
     @timed("update")
-    def update() -> Arrays:
-        job.optimizer.update(weights, grads, state, lr, key.step)
+    def change() -> Arrays:
+        update.optimizer.update(weights, grads, own, lr, taken)
         return {}
 
     with pool.intra_op():
-        replay("update", update, reads=grads.values(), changes=[*weights.values(), *state.values()])
+        changes = [*weights.values(), *own.values()]
+        scalars = scalars._replace(step=taken)
+        replay((update.called("update"),), change, reads=grads.values(), changes=changes, scalars=scalars)
 
     def rate_of(name: str) -> Array:
-        return job.optimizer.rate([state[f"{name}/{slot}"] for slot in job.optimizer.slots], lr, key.step)
+        return update.optimizer.rate([own[f"{name}/{slot}"] for slot in update.optimizer.slots], lr, taken)
 
-    for rule, layers in job.penalties:
+    for rule, layers in update.penalties:
         rule.after_update(parameters_of(layers), rate_of)
-    for name, seen_now in statistics.items():
-        buffers[name] += job.model.buffers[name].momentum * (seen_now - buffers[name])
-    if guard is not None:
-        guard.undo(kept)
+    for buffer, seen_now in moves:
+        buffer.data += buffer.momentum * (seen_now - buffer.data)
     for name, old in before.items():
         metrics.update_norms[name] = (_square(old), _square(weights[name] - old))
     return metrics
+
+
+def buffer_sums(update: Update) -> list[tuple[Buffer, str]]:
+    """Each buffer that a pass moves, and where its sum is, in order."""
+    return [
+        (buffer, f"buffer/{layer.name}.{name}{each.mark}")
+        for each in update.passes.values()
+        for layer in each.value.network.layers
+        for name, buffer in layer.buffers.items()
+    ]
 
 
 def replay_for(job: Job) -> Replay:
@@ -108,50 +164,49 @@ def why_eager(job: Job) -> str:
 
 
 @timed("graph and layers in Python")
-def shard_sums(job: Job, batch: Array, key: StepKey, shard: int, count: Array, replay: Replay) -> Sums:
-    """The gradient of this shard's part of the loss, and what its layers gave. count: as in `Loss`, of the batch."""
-    first = shard * job.shard_size
-    x, mixture = mixed_examples(job.loaders["train"], batch, first, job.shard_size, key, job.mixup)
-    shares, targets = zip(*mixture, strict=True)
-    parameters = job.model.trainable_parameters
+def shard_sums(
+    job: Job, update: Update, inputs: StepInputs, shard: int, counts: list[Array], replay: Replay
+) -> Sums:
+    """The gradient of this shard's part of the loss, and what its layers gave. counts: as in `Loss`, of the batch, for
+    each term."""
+    here = inputs.of(shard)
+    names = [value.name for value in update.given]
 
-    def forward_backward(x: Array, *targets: Array) -> Sums:
+    def forward_backward(*arrays: Array) -> Sums:
         sums: Sums = {}
 
-        def record(layer: Layer, values: Arrays) -> None:
-            sums.update({f"buffer/{layer.name}.{name}": value * len(x) for name, value in values.items()})
+        def tap(mark: str, layer: Layer, y: Array) -> None:
+            sums.update({f"{name}{mark}": value for name, value in observe(layer, y).items()})
 
-        output = forward(job, x, first, key, lambda layer, y: sums.update(observe(layer, y)), record)
+        def record(mark: str, layer: Layer, values: Arrays) -> None:
+            sums.update({f"buffer/{layer.name}.{name}{mark}": value * here.examples for name, value in values.items()})
+
+        found = compute(update, dict(zip(names, arrays, strict=False)), here, inputs.key, tap, record)
+        others = arrays[len(names) :]
         with in_layer("loss"):
-            losses = [job.loss(output, these, count) for these in targets]
-            loss = losses[0] if len(losses) == 1 else reduce(add, map(multiply, losses, shares))
-        if job.loss.classification:
+            losses = [
+                loss_of(term, found, count, here.shares, others)
+                for term, count in zip(update.terms, counts, strict=True)
+            ]
+            loss = reduce(add, losses)
+        if update.answer is not None:
             with span("scores"):
-                logits = job.loss.logits(output.data)
-                sums["correct"] = kernels(logits).count_right(logits, targets[0])
+                sums["correct"] = count_right(update.answer, found)
         sums["loss"] = loss.data
-        found = gradients(loss, list(parameters.values()))
-        return sums | {f"gradient/{name}": g for name, g in zip(parameters, found, strict=True)}
+        grads = gradients(loss, list(update.parameters.values()))
+        return sums | {f"gradient/{name}": g for name, g in zip(update.parameters, grads, strict=True)}
 
-    weights = [p.data for p in job.model.parameters.values()]
-    return replay(("gradients", shard, len(batch)), forward_backward, [x, *targets], reads=weights)
-
-
-def forward(job: Job, x: Array, first: int, key: StepKey, tap: Tap, record: Record | None = None) -> Tensor:
-    """The outputs for these examples, as in training. first: the position of the first one in its batch."""
-
-    def words(purpose: str, layer: str, words_each: int) -> Array:
-        return random_words(kernels(x), key, purpose, layer, first, len(x), words_each)
-
-    return job.model(x, Context(training=True, words=words, record=record, tap=tap))
+    arrays = [*(here.values[name] for name in names), *here.other_labels]
+    weights = [p.data for p in update.reads]
+    return replay((update.called("gradients"), shard, len(inputs.batch)), forward_backward, arrays, reads=weights)
 
 
 @timed("penalty")
-def penalise(job: Job) -> tuple[list[Array], Arrays]:
-    """The terms of all penalties, and their gradients by the parameter's name. Once for a batch, after the tree."""
+def penalise(update: Update) -> tuple[list[Array], Arrays]:
+    """The terms of its penalties, and their gradients by the parameter's name. Once for a batch, after the tree."""
     values: list[Array] = []
     grads: Arrays = {}
-    for penalty, layers in job.penalties:
+    for penalty, layers in update.penalties:
         covered = {name: parameter for name, parameter in parameters_of(layers).items() if penalty.covers(parameter)}
         smooth, stepped = penalty.terms([list(layer.parameters.values()) for layer in layers])
         values += [term.data for term in (smooth, stepped) if term is not None]
@@ -177,7 +232,9 @@ def fits(job: Job, batch: Array, key: StepKey) -> bool:
     """Whether the device's memory holds what these examples need forward and backward, as one shard. Tries it out."""
     job.device.release_memory()
     try:
-        shard_sums(job, batch, key, 0, len(batch), eager)
+        inputs = StepInputs(job, batch, key)
+        for update in job.updates:
+            shard_sums(job, update, inputs, 0, [inputs.count(term) for term in update.terms], eager)
     except MemoryError:
         return False
     return True

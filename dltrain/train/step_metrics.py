@@ -4,7 +4,7 @@ On the CPU that is one place. On a GPU to look at a number is to wait for all th
 of several steps are read together.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite, sqrt
@@ -14,20 +14,23 @@ import numpy as np
 
 from dltrain.backend import Device, all_to_host
 from dltrain.errors import DivergedError
-from dltrain.nn import Network
+from dltrain.nn import Network, Networks
 from dltrain.train.diagnostics import Mean, Probes
 from dltrain.train.loader import StepKey
 from dltrain.train.parallel import Sums
+from dltrain.train.update import Update
 
 Array = Any
 MEANS = ("loss", "data_loss", "penalty", "accuracy")
 
 
 @dataclass(frozen=True)
-class StepReport:
-    """data_loss is a mean over the batch, by the examples' weights, whose sum is `weight`: their number where all count
-    the same. accuracy is None in regression; the norm is before clipping."""
+class UpdateReport:
+    """called: how its figures are called in the logs. data_loss is a mean over the batch, by the examples' weights,
+    whose sum is `weight`: their number where all count the same. accuracy is None without classes; the norm is before
+    clipping."""
 
+    called: Callable[[str], str]
     examples: int
     weight: float
     data_loss: float
@@ -36,10 +39,36 @@ class StepReport:
     gradient_norm: float
     lr: float
 
+    @property
+    def losses(self) -> dict[str, float]:
+        """What is added up over an epoch."""
+        values = {"loss": self.data_loss + self.penalty, "data_loss": self.data_loss, "penalty": self.penalty}
+        values |= {} if self.accuracy is None else {"accuracy": self.accuracy}
+        return {self.called(key): value for key, value in values.items()}
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """What a step's row says besides."""
+        return {self.called("lr"): self.lr, self.called("gradient_norm"): self.gradient_norm}
+
 
 @dataclass(frozen=True)
-class StepMetrics:
-    """What a step gave, in numbers of 0 dimensions but for the sums by column.
+class StepReport:
+    """updates: those that were taken, in order."""
+
+    examples: int
+    updates: list[UpdateReport]
+
+    @property
+    def gradient_norms(self) -> float | dict[str, float]:
+        """That of the only update, or each by its name in the logs."""
+        norms = {update.called("gradient_norm"): update.gradient_norm for update in self.updates}
+        return norms.get("gradient_norm", norms)
+
+
+@dataclass(frozen=True)
+class UpdateMetrics:
+    """What an update gave, in numbers of 0 dimensions but for the sums by column.
 
     batch: its examples, as indices into the training split.
     stats: "loss", "correct" in classification, what diagnostics.observe sums, over the batch, and its "weight" where
@@ -47,6 +76,7 @@ class StepMetrics:
     squares: Σ g² of the gradient of each parameter. update_norms: (Σ w², Σ Δw²) of each weight, where measured.
     """
 
+    update: Update
     key: StepKey
     batch: Array
     lr: float
@@ -59,15 +89,14 @@ class StepMetrics:
         moved = [array for both in self.update_norms.values() for array in both]
         return [*self.stats.values(), *self.penalty, *self.squares.values(), *moved]
 
-    def with_arrays(self, values: Iterable[Array]) -> "StepMetrics":
-        """The same step with these in place of `arrays()`."""
-        next_one = iter(values)
+    def with_arrays(self, values: Iterator[Array]) -> "UpdateMetrics":
+        """The same with the next ones of these in place of `arrays()`."""
         return replace(
             self,
-            stats={name: next(next_one) for name in self.stats},
-            penalty=[next(next_one) for _ in self.penalty],
-            squares={name: next(next_one) for name in self.squares},
-            update_norms={name: (next(next_one), next(next_one)) for name in self.update_norms},
+            stats={name: next(values) for name in self.stats},
+            penalty=[next(values) for _ in self.penalty],
+            squares={name: next(values) for name in self.squares},
+            update_norms={name: (next(values), next(values)) for name in self.update_norms},
         )
 
     # --- on the host ------------------------------------------------------------------------------------------
@@ -78,24 +107,25 @@ class StepMetrics:
         squares = [float(square) for square in self.squares.values()]
         return sqrt(sum(squares)) if all(map(isfinite, squares)) else float("nan")
 
-    def check(self, model: Network) -> None:
+    def check(self) -> None:
         """Raise DivergedError where the loss, the penalty or a gradient is not finite."""
         if not isfinite(self._data_loss + self._penalty) or not isfinite(self.norm):
-            raise self._where_it_broke(model)
+            raise self._where_it_broke()
 
-    def report(self, probes: Probes) -> StepReport:
+    def report(self, probes: Probes) -> UpdateReport:
         """What to log, after what was seen of the layers has been added to their probes."""
         squares = {name: float(square) for name, square in self.squares.items()}
-        probes.add(self.stats, len(self.batch))
-        for probe in probes.values():
-            if probe.trained:
+        probes.add(self.stats, len(self.batch), self.update)
+        for layer in self.update.layers:
+            if (probe := probes.get(layer.name)) and probe.trained:
                 probe.gradient_norm.add(sqrt(sum(squares.get(name, 0) for name in probe.trained)))
         for name, (old, change) in self.update_norms.items():
             size = sqrt(old)
             if size > 0:
                 probes[name.rpartition(".")[0]].update_ratio.add(sqrt(change) / size)
         correct = self.stats.get("correct")
-        return StepReport(
+        return UpdateReport(
+            called=self.update.called,
             examples=len(self.batch),
             weight=float(self.stats.get("weight", len(self.batch))),
             data_loss=self._data_loss,
@@ -113,33 +143,59 @@ class StepMetrics:
     def _penalty(self) -> float:
         return sum(map(float, self.penalty), 0.0)
 
-    def _where_it_broke(self, model: Network) -> DivergedError:
+    def _where_it_broke(self) -> DivergedError:
         """Forward, the first layer whose output is not finite; else backward, the last whose gradient is not."""
+        of = f" of {self.update.name}" if self.update.name else ""
         at = f"step {self.key.step} (epoch {self.key.epoch})"
         help_ = "try a lower learning rate, train.clip_norm or a smaller init"
 
         def error(what: str, layer: str | None = None) -> DivergedError:
             return DivergedError(f"diverged at {at}: {what}; {help_}", layer, self.batch)
 
-        for layer in model.layers:
-            if layer.observed and not isfinite(float(self.stats[f"sum/{layer.name}"].sum())):
-                return error(f"the output of layer {layer.name} is not finite", layer.name)
+        for each in self.update.passes.values():
+            for layer in each.layers:
+                if not isfinite(float(self.stats[f"sum/{layer.name}{each.mark}"].sum())):
+                    return error(f"the output of layer {layer.name} is not finite", layer.name)
         if not isfinite(self._data_loss):
-            return error(f"the loss is {self._data_loss} although every layer's output is finite")
+            return error(f"the loss{of} is {self._data_loss} although every layer's output is finite")
         for name in reversed(self.squares):
             if not isfinite(self.squares[name]):
-                owner = next(layer for layer in model.layers if name.removeprefix(f"{layer.name}.") in layer.parameters)
+                layers = self.update.layers
+                owner = next(layer for layer in layers if name.removeprefix(f"{layer.name}.") in layer.parameters)
                 return error(f"the gradient of {name} is not finite", owner.name)
-        return error(f"the penalty is {self._penalty}")
+        return error(f"the penalty{of} is {self._penalty}")
 
 
-def fetch(steps: list[StepMetrics], device: Device) -> list[StepMetrics]:
-    """The figures of all these steps on the host, from a GPU in one transfer for each dtype."""
+@dataclass(frozen=True)
+class StepMetrics:
+    """What the updates of a step gave, in order."""
+
+    key: StepKey
+    batch: Array
+    updates: list[UpdateMetrics]
+
+    def check(self) -> None:
+        """Raise DivergedError where one of them did not stay finite."""
+        for update in self.updates:
+            update.check()
+
+    def report(self, probes: Probes) -> StepReport:
+        """What to log, after what was seen of the layers has been added to their probes."""
+        return StepReport(len(self.batch), [update.report(probes) for update in self.updates])
+
+
+def fetch(updates: list[UpdateMetrics], device: Device) -> list[UpdateMetrics]:
+    """The figures of all these on the host, from a GPU in one transfer for each dtype."""
     if device.is_cpu:
-        return steps
-    groups = [step.arrays() for step in steps]
-    values = iter(all_to_host([array for group in groups for array in group]))
-    return [step.with_arrays(values) for step in steps]
+        return updates
+    values = iter(all_to_host([array for update in updates for array in update.arrays()]))
+    return [update.with_arrays(values) for update in updates]
+
+
+def fetch_steps(steps: list[StepMetrics], device: Device) -> list[StepMetrics]:
+    """The same of whole steps."""
+    fetched = iter(fetch([update for step in steps for update in step.updates], device))
+    return [replace(step, updates=[next(fetched) for _ in step.updates]) for step in steps]
 
 
 class FiniteGuard:
@@ -153,8 +209,8 @@ class FiniteGuard:
         self._xp = device.xp
         self.all_finite = device.xp.ones((), bool)
 
-    def judge(self, figures: StepMetrics) -> Array:
-        """Look at the numbers that `StepMetrics.check` looks at. Returns the norm of the gradients, of 0 dimensions."""
+    def judge(self, figures: UpdateMetrics) -> Array:
+        """Look at the numbers that `UpdateMetrics.check` looks at. Returns the norm of the gradients, a number."""
         xp = self._xp
         norm = xp.sqrt(xp.stack([xp.zeros((), "float64"), *figures.squares.values()]).sum())  # in float64
         self.all_finite &= xp.isfinite(xp.stack([norm, figures.stats["loss"], *figures.penalty])).all()
@@ -176,18 +232,19 @@ class EpochMetrics:
     A checkpoint in the middle of an epoch holds all of this as arrays, so that its rows come out the same.
     """
 
-    def __init__(self, model: Network):
+    def __init__(self, model: Network | Networks, updates: Iterable[Update] = ()):
         self.probes = Probes(model)
-        self.means = {key: Mean() for key in MEANS}
+        self.means = {update.called(key): Mean() for update in updates for key in MEANS}
         self.seconds = 0.0
 
     def add(self, report: StepReport, seconds: float) -> dict[str, float]:
         """Count a step; what its row says of losses and scores."""
-        values = {"loss": report.data_loss + report.penalty, "data_loss": report.data_loss, "penalty": report.penalty}
-        if report.accuracy is not None:
-            values["accuracy"] = report.accuracy
-        for key, value in values.items():
-            self.means[key].add(value, report.examples if key == "accuracy" else report.weight)
+        values: dict[str, float] = {}
+        for update in report.updates:
+            accuracy = update.called("accuracy")
+            for key, value in update.losses.items():
+                self.means[key].add(value, update.examples if key == accuracy else update.weight)
+                values[key] = value
         self.seconds += seconds
         return values
 

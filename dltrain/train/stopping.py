@@ -33,6 +33,9 @@ def note_epoch(job: Job, progress: Progress, row: dict[str, Any]) -> bool:
     """Remember how good an epoch was; whether it is the best one so far. row: its row of metrics.jsonl."""
     settings = job.train.early_stopping
     progress.result = {split: row[split] for split in ("train", "validation") if split in row}
+    if job.is_game:  # no figure says which is better: the last one counts
+        progress.best_step = row["step"]
+        return True
     watched = deciding(row, name := job.metrics.best)
     if watched == WORST and not progress.losses:
         warn(f"{name} does not exist for these examples: no epoch is the best, and none ends the training early")

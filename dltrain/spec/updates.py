@@ -1,0 +1,80 @@
+"""The updates of a training: what the config says of them, with losses for the data that are there."""
+
+import numpy as np
+
+from dltrain.backend import Device
+from dltrain.data import Preprocessing
+from dltrain.errors import SettingError
+from dltrain.nn import Loss, Network, Networks, Value
+from dltrain.spec.game import Game
+from dltrain.spec.runspec import RunSpec
+from dltrain.train.update import Update, all_values, lone_update
+
+
+def build_updates(
+    spec: RunSpec, trained: Game | Network | Networks, learned: Preprocessing, device: Device
+) -> tuple[Update, ...]:
+    """In the order of the config. Raises SettingError where classes are to weigh what cannot be weighed."""
+    if isinstance(trained, Network):
+        return (
+            lone_update(
+                trained,
+                _loss(spec, learned, device),
+                names_of(learned),
+                optimizer=spec.optimizer.build(),
+                schedule=spec.schedule.build(),
+                penalty=spec.penalty,
+                clip_norm=spec.train.clip_norm,
+            ),
+        )
+    assert isinstance(trained, Game) and spec.updates is not None
+    found = []
+    for name, (terms, networks) in trained.updates.items():
+        said = spec.updates[name]
+        found.append(
+            Update(
+                name=name if len(spec.updates) > 1 else "",
+                terms=terms,
+                networks=networks,
+                optimizer=said.optimizer.build(),
+                schedule=said.schedule.build(),
+                penalty=said.penalty,
+                clip_norm=said.clip_norm,
+                every=said.every,
+            )
+        )
+    if learned.class_weights is not None:
+        _weigh([term.loss for update in found for term in update.terms], learned.class_weights, device)
+    return tuple(found)
+
+
+def names_of(learned: Preprocessing) -> tuple[str, str]:
+    """Of inputs and targets among the values."""
+    inputs, targets, *_ = learned.named
+    return inputs, targets
+
+
+def values_of(updates: tuple[Update, ...]) -> dict[str, Value]:
+    return {value.name: value for value in all_values(updates)}
+
+
+def _weigh(losses: list[Loss], weights: tuple[float, ...], device: Device) -> None:
+    """Those of classes."""
+    of_classes = [loss for loss in losses if loss.classification]
+    if not of_classes:
+        raise SettingError("data.class_weights", "no update has a loss of classes, whose examples could be weighed")
+    for loss in of_classes:
+        loss.class_weights = device.asarray(np.array(weights))
+
+
+def _loss(spec: RunSpec, learned: Preprocessing, device: Device) -> Loss:
+    """The loss for the kind of targets, with the weights of the classes. Raises SettingError where there are none."""
+    assert spec.loss
+    loss: Loss = spec.loss.build()
+    if learned.multilabel:
+        loss = loss.for_labels() or loss
+    if learned.class_weights is not None:
+        if not loss.weighable:
+            raise SettingError("data.class_weights", f"the loss {spec.loss.type} cannot weigh examples")
+        loss.class_weights = device.asarray(np.array(learned.class_weights))
+    return loss

@@ -1,0 +1,110 @@
+"""The values of a config computed for examples: in training, with what is seen on the way, and when one only asks."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial, reduce
+from typing import Any
+
+from dltrain.backend import Device, kernels
+from dltrain.engine import Tensor, no_grad
+from dltrain.nn import Applied, Context, Drawn, Inside, Layer, Term, Value, in_order
+from dltrain.ops import add, multiply
+from dltrain.train.inputs import Shard
+from dltrain.train.loader import StepKey, random_words
+from dltrain.train.update import Pass, Update
+
+Array = Any
+Arrays = dict[str, Array]
+Tap = Callable[[str, Layer, Array], None]
+Record = Callable[[str, Layer, Arrays], None]
+
+
+def loss_of(
+    term: Term, found: Arrays, count: Array, shares: tuple[float, ...] = (1.0,), others: tuple[Array, ...] = ()
+) -> Tensor:
+    """shares, others: of a mixture, see `Shard`; they are other labels than the term's target."""
+    losses = []
+    for of, target in term.pairs:
+        wanted = found[target.name] if isinstance(target, Value) else target
+        wanted = wanted.data if isinstance(wanted, Tensor) else wanted
+        loss = term.loss(found[of.name], wanted, count)
+        if others:  # of the only network, whose targets are the labels
+            each = [loss, *(term.loss(found[of.name], these, count) for these in others)]
+            loss = reduce(add, map(multiply, each, shares))
+        losses.append(loss)
+    total: Tensor = reduce(add, losses)
+    return total if term.weight == 1 else multiply(total, term.weight)
+
+
+def count_right(term: Term, found: Arrays) -> Array:
+    """How many answers are right. term: whose target is a class."""
+    output, target = term.pairs[0]
+    assert isinstance(target, Value)
+    logits = term.loss.logits(found[output.name].data)
+    return kernels(logits).count_right(logits, found[target.name])
+
+
+def compute(
+    update: Update, given: Arrays, shard: Shard, key: StepKey, tap: Tap, record: Record | None = None
+) -> Arrays:
+    """The values of an update for a shard, by name, as in training. given: those from outside, (N, …) each.
+
+    tap, record: as in `Context`, with the mark of the pass; they are told of the networks that the update trains.
+    """
+    found = dict(given)
+    for value in update.applied:
+        context = context_of(value, update.passes.get(value.name), shard, key, tap, record)
+        with nullcontext() if value.name in update.trained else no_grad():
+            apply(value, found, context, update.inside.get(value.name, ()))
+    return found
+
+
+def apply(value: Applied, found: Arrays, context: Context, within: Sequence[Inside]) -> None:
+    """Put the value beside those that it is made of, and what is wanted from within it."""
+    inside: dict[str, Any] = {each.layer: None for each in within}
+    found[value.name] = value([found[below.name] for below in value.of], context, inside)
+    for each in within:
+        found[each.name] = inside[each.layer]
+
+
+def context_of(
+    value: Applied, seen: Pass | None, shard: Shard, key: StepKey, tap: Tap, record: Record | None
+) -> Context:
+    """seen: where what happens in the network counts, because it is trained."""
+    first, n = shard.first * (value.over or 1), shard.examples * (value.over or 1)
+
+    def words(purpose: str, layer: str, words_each: int) -> Array:
+        return random_words(shard.kernels, key, purpose, f"{value.key}{layer}", first, n, words_each)
+
+    if not value.network.trainable:
+        return Context(words=words, batch_statistics=value.batch_statistics)
+    if seen is None:
+        return Context(training=True, words=words)
+    marked = None if record is None else partial(record, seen.mark)
+    return Context(training=True, words=words, record=marked, tap=partial(tap, seen.mark))
+
+
+def compute_values(wanted: Sequence[Value], given: Arrays, device: Device, first: int = 0) -> Arrays:
+    """The values and all that they are made of, by name, with the networks as they are asked and not trained.
+
+    given: what the data set has, (N, …) each. first: the position of the first example among all that are looked at.
+    What is drawn by chance, also by dropout with `always`, is the same each time for the n-th example.
+    """
+    found, n, k = dict(given), len(next(iter(given.values()))), device.kernels
+
+    def words(key: str, parts: int, purpose: str, layer: str, words_each: int) -> Array:
+        where = {"epoch": 0, "step": 0, "first": first * parts, "examples": n * parts, "words_each": words_each}
+        return k.example_words(0, purpose, f"{key}{layer}", **where)
+
+    order = in_order(wanted)
+    with no_grad():
+        for value in order:
+            if isinstance(value, Drawn):
+                drawn = words("", 1, "value", value.name, value.distribution.words_each)
+                found[value.name] = value.distribution.draw(drawn, device.dtype)
+            elif isinstance(value, Applied):
+                parts = value.over or 1
+                context = Context(words=partial(words, value.key, parts), batch_statistics=value.batch_statistics)
+                within = [each for each in order if isinstance(each, Inside) and each.whole is value]
+                apply(value, found, context, within)
+    return found
