@@ -36,6 +36,7 @@ REFUSED = {
     "two colons": (MODEL + "seed: a: b\n", "c.yaml:2:8  not readable as YAML: mapping values are not allowed here"),
     "control character": (MODEL + "seed: \x07\n", "c.yaml:2:7  the character '\\x07' may not stand in YAML"),
     "half a character": (MODEL + 'seed: "\\ud800"\n', "c.yaml:2:7  holds half a character (\\ud800 to \\udfff)"),
+    "a NUL": (MODEL + 'seed: "\\0"\n', "c.yaml:2:7  holds the character \\0, which no path or name can have"),
     "impossible escape": (MODEL + 'seed: "\\UFFFFFFFF"\n', "c.yaml:1:1  not readable as YAML"),
     "too deep": ("a: " + "[" * 101, "c.yaml:1:104  nested more than 100 levels deep"),
     "far too deep": ("[" * 100_000, "c.yaml:1:101  nested more than 100 levels deep"),

@@ -115,6 +115,8 @@ class _Builder:
             return self.mapping(place, depth)
         if any("\ud800" <= letter <= "\udfff" for letter in event.value):
             self.problems.add(place, "", "holds half a character (\\ud800 to \\udfff)")
+        if "\0" in event.value:
+            self.problems.add(place, "", "holds the character \\0, which no path or name can have")
         return Scalar(place, event.value, quoted=event.style is not None)
 
     def mapping(self, place: Place, depth: int) -> Mapping:
