@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from keyword import iskeyword
 from typing import Annotated, Any, get_type_hints
 
 from annotated_types import Ge, Gt, Interval
@@ -51,6 +52,11 @@ def settings_of(target: Callable[..., Any]) -> dict[str, Setting]:
         for p in inspect.signature(target).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     }
+
+
+def as_arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """By the names of Python's arguments: `return_`, where Python has the word."""
+    return {f"{key}_" if iskeyword(key) else key: value for key, value in settings.items()}
 
 
 class Registry:

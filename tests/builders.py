@@ -12,6 +12,7 @@ from dltrain.data import Pixels, Preprocessing, Split
 from dltrain.metrics.settings import MetricsSettings
 from dltrain.nn import INITIALIZERS, INPUT, LAYERS, LOSSES, NORMS, Container, Network, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
+from dltrain.registry import as_arguments
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.progress import Position, Progress
 from dltrain.run.rundir import RunDir
@@ -115,6 +116,18 @@ EVERY_LAYER: dict[str, LayerList] = {
         ("flatten", {}),
         ("dense", {"units": 10, "activation": "none"}),
     ],
+    "sequence": [
+        ("embedding", {"units": 3, "tokens": 256}),
+        ("reshape", {"shape": (16, 12)}),
+        ("positional", {"encoding": "learned"}),
+        ("rnn", {"units": 5}),
+        ("dropout", {"rate": 0.25}),
+        ("attention", {"heads": 5, "causal": True}),
+        ("lstm", {"units": 6}),
+        ("dense", {"units": 4, "activation": "tanh"}),
+        ("gru", {"units": 8, "return": "last"}),
+        ("dense", {"units": 10, "activation": "none"}),
+    ],
     "joined": [
         ("conv", {"channels": 4, "padding": "same", "activation": "tanh"}),
         ("conv", {"channels": 4, "padding": "same", "activation": "relu"}),
@@ -142,7 +155,7 @@ def build(layers: LayerList, in_shape: tuple[int, ...], init: str = "he_normal")
         of = settings.get("of", ())
         taken = of if isinstance(of, tuple) and of else (settings.get("from", before), *([of] if of else []))
         own = {key: value for key, value in settings.items() if key != "from"}
-        layer = LAYERS[kind](*(shapes[name] for name in taken), **(weights | own))
+        layer = LAYERS[kind](*(shapes[name] for name in taken), **(weights | as_arguments(own)))
         layer.kind = kind
         layer.name = f"{kind}{1 + sum(other.name.rstrip('0123456789') == kind for other in built)}"
         built.append(layer)
@@ -204,6 +217,7 @@ def make_job(
     classes = None
     if LOSSES[loss].classification:  # type: ignore[attr-defined]
         classes = tuple(str(i) for i in range(int(targets.max()) + 1))
+    normalize = "none" if layers[0][0] == "embedding" else normalize  # bytes are tokens
     preprocessing = Preprocessing.learn(splits["train"], classes=classes, normalize=normalize)
     model = build(layers, inputs.shape[1:], init)
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 22, "shard_size": 6} | train

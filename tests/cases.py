@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from cases_of_sequences import Tokens, cases_of_sequences
 
 from dltrain.backend import Device
 from dltrain.engine import OPS, Tensor, distinct
@@ -32,7 +33,8 @@ class Case:
     @property
     def positions(self) -> list[int]:
         """Which inputs get gradients."""
-        return [i for i, x in enumerate(self.inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+        given = [(i, x) for i, x in enumerate(self.inputs) if isinstance(x, np.ndarray)]
+        return [i for i, x in given if x.dtype.kind == "f" and not isinstance(x, Tokens)]
 
     def arrays(self, device: Device) -> list[Array]:
         return [device.asarray(self.inputs[i]) for i in self.positions]
@@ -328,6 +330,11 @@ def dropout() -> Iterator[Case]:
         yield Case("dropout", f"{shape} rate {rate}", (distinct(*shape),), {"rate": rate, "words": words})
 
 
+def sequences() -> Iterator[Case]:
+    for op, name, inputs, *settings in cases_of_sequences():
+        yield Case(op, name, inputs, *settings)
+
+
 def losses() -> Iterator[Case]:
     for (n, classes), smoothing, share in product([(1, 2), (4, 3), (5, 10)], (0.0, 0.1), (None, 1, 3)):
         settings = {"label_smoothing": smoothing} | ({"count": n * share} if share else {})
@@ -373,6 +380,7 @@ CASES = [
         pool,
         norm,
         dropout,
+        sequences,
         losses,
     )
     for case in family()

@@ -11,6 +11,7 @@ import numpy as np
 from onnx import NodeProto, helper
 from onnx_layout import Array, Attributes, Bring, channels_last, channels_second
 from onnx_norms import batch_norm, group_norm, layer_norm
+from onnx_sequences import attention, recurrent
 from onnx_windows import (
     Unmappable,
     convolution,
@@ -36,8 +37,10 @@ def run(node: NodeProto, inputs: list[Array], device: Device) -> list[Array]:
     given = iter(inputs)
     inputs = [next(given) if name else None for name in node.input]  # one that is left out has no name
     outputs = ADAPTERS[node.op_type](attributes, inputs, partial(bring_to, device))
+    asked = [i for i, name in enumerate(node.output) if name]
+    outputs = [outputs[i] for i in asked] if len(outputs) > max(asked) else outputs
     found = [to_host(y.data) if isinstance(y, Tensor) else y for y in outputs]
-    if len(found) != len(node.output):
+    if len(found) != len(asked):
         raise Unmappable("a second output: indices of maxima, the mask of dropout")
     return found
 
@@ -125,6 +128,8 @@ def choosing(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
 def gathering(a: Attributes, inputs: list[Array], bring: Bring) -> list[Tensor]:
     """Rows along an axis."""
     x, places = inputs
+    if x.ndim == 2 and not a.get("axis", 0) and (places >= 0).all():
+        return [ops.embedding(bring(x), bring(places, floats=False))]
     return [ops.index(bring(x), key=(*(slice(None),) * (a.get("axis", 0) % x.ndim), bring(places, floats=False)))]
 
 
@@ -256,6 +261,7 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "Adagrad": updating(adagrad),
     "Adam": updating(adam),
     "Add": binary(lambda x, y: x + y),
+    "Attention": attention,
     "AveragePool": pooling(ops.average_pool),
     "BatchNormalization": batch_norm,
     "Clip": clipping,
@@ -271,6 +277,7 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "Gather": gathering,
     "GatherElements": gathering_each,
     "GatherND": gathering_tuples,
+    "GRU": recurrent("GRU"),
     "Gelu": simple(ops.gelu, approximate="approximate"),
     "Gemm": gemm,
     "GlobalAveragePool": global_pooling("global_average_pool"),
@@ -278,6 +285,7 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "GroupNormalization": group_norm,
     "HardSwish": simple(ops.hard_swish),
     "InstanceNormalization": group_norm,
+    "LSTM": recurrent("LSTM"),
     "LayerNormalization": layer_norm,
     "LeakyRelu": simple(ops.leaky_relu, alpha="slope"),
     "Log": simple(ops.log),
@@ -291,6 +299,7 @@ ADAPTERS: dict[str, Callable[..., Any]] = {
     "PRelu": simple(ops.prelu),
     "Pad": padding,
     "Pow": binary(lambda x, y: x**y),
+    "RNN": recurrent("RNN"),
     "ReduceL1": size_of_all(ops.absolute_sum),
     "ReduceL2": size_of_all(ops.p_norm),
     "ReduceMax": reduction(ops.max),

@@ -15,6 +15,7 @@ from builders import AFFINE, LEAVES, build
 from mygrad.nnet import activations
 from mygrad.nnet.layers import conv_nd, max_pool
 from mygrad.nnet.losses import softmax_crossentropy
+from twins_of_sequences import NETS, twin_of_attention, twin_of_positional, twin_of_recurrent
 
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, distinct, gradients
@@ -145,8 +146,8 @@ def twin_of_softmax(layer: Any, p: dict[str, Any], x: Any) -> Any:
 
 
 def twin_of_dense(layer: Any, p: dict[str, Any], x: Any) -> Any:
-    y = mygrad.matmul(x, p["weight"])
-    return finished(layer, p, y + p["bias"] if "bias" in p else y)
+    y = mygrad.matmul(mygrad.moveaxis(x, 1, -1), p["weight"])
+    return finished(layer, p, mygrad.moveaxis(y + p["bias"] if "bias" in p else y, -1, 1))
 
 
 def twin_of_average_pool(layer: Any, p: dict[str, Any], x: Any) -> Any:
@@ -188,6 +189,7 @@ def affine(p: dict[str, Any], x: Any) -> Any:
 
 TWINS: dict[str, Callable[..., Any]] = {
     "add": lambda layer, p, *xs: sum(at_every_position(xs)),
+    "attention": twin_of_attention,
     "average_pool": twin_of_average_pool,
     "concat": lambda layer, p, *xs: mygrad.concatenate(xs, axis=1),
     "conv": twin_of_conv,
@@ -195,18 +197,23 @@ TWINS: dict[str, Callable[..., Any]] = {
     "dense": twin_of_dense,
     "depthwise_conv": twin_of_conv,
     "dropout": lambda layer, p, x: x,  # not while training
+    "embedding": lambda layer, p, x: mygrad.moveaxis(p["weight"][x.data.astype(int)], -1, 1),
     "flatten": twin_of_flatten,
     "global_average_pool": over_everything(mygrad.mean),
     "global_max_pool": over_everything(mygrad.max),
     "batch_norm": lambda layer, p, x: affine(p, x / np.sqrt(1 + layer.epsilon)),  # the statistics it starts with
     "group_norm": lambda layer, p, x: affine(p, grouped(x, layer.groups, layer.epsilon)),
+    "gru": twin_of_recurrent,
     "instance_norm": lambda layer, p, x: affine(p, standardised(x, tuple(range(2, x.ndim)), layer.epsilon)),
     "layer_norm": lambda layer, p, x: affine(p, standardised(x, 1, layer.epsilon)),
+    "lstm": twin_of_recurrent,
     "max_pool": lambda layer, p, x: max_pool(x, layer.window.kernel, layer.window.stride),
     "multiply": lambda layer, p, *xs: prod(at_every_position(xs)),
     "pad": twin_of_pad,
+    "positional": twin_of_positional,
     "prelu": lambda layer, p, x: mygrad.where(x > 0, x, x * p["slope"].reshape(1, -1, *(1,) * (x.ndim - 2))),
     "reshape": twin_of_reshape,
+    "rnn": twin_of_recurrent,
     "softmax": twin_of_softmax,
     "upsample": twin_of_upsample,
 } | {
@@ -339,6 +346,7 @@ FIXED: dict[str, Net] = {
         "cross_entropy",
     ),
 }  # fmt: skip
+FIXED |= NETS
 
 
 EXAMPLES = 3
@@ -353,6 +361,7 @@ def test_agrees_with_mygrad(name: str, device: Device):
         if p.kind == "bias":
             p.data = device.asarray(distinct(*p.shape, seed=i))
     x = distinct(EXAMPLES, *in_shape)
+    x = np.abs(x) // 1 if layers[0][0] == "embedding" else x
     outputs = model.out_shape[0]
     targets = np.arange(EXAMPLES) % outputs if loss_name == "cross_entropy" else distinct(EXAMPLES, outputs, seed=9)
 
@@ -371,7 +380,8 @@ def test_agrees_with_mygrad(name: str, device: Device):
     their_loss.backward()
 
     np.testing.assert_allclose(float(to_host(loss.data)), their_loss.item(), rtol=1e-12)
-    expected = [np.moveaxis(theirs.grad, 1, -1) if x.ndim > 2 else theirs.grad, *(t.grad for t in twins.values())]
+    grad = np.zeros(x.shape) if theirs.grad is None else theirs.grad
+    expected = [np.moveaxis(grad, 1, -1) if x.ndim > 2 else grad, *(t.grad for t in twins.values())]
     for key, mine, other in zip(["input", *parameters], found, expected, strict=True):
         np.testing.assert_allclose(to_host(mine), other, rtol=1e-8, atol=1e-14, err_msg=f"{key} in {layers}")
 

@@ -165,6 +165,13 @@ def test_fields_without_a_meaning_are_null(tmp_path: Path) -> None:
         "layer_norm None": norm,
         "group_norm None": norm,
         "instance_norm None": norm,
+        "embedding None": unit | saturated | {"activation"},
+        "positional None": unit | saturated | {"activation"},
+        "attention None": unit | saturated | {"activation"},
+        "rnn tanh": unit,
+        "lstm None": unit | saturated | {"activation"},
+        "gru None": unit | saturated | {"activation"},
+        "dense tanh": unit,
     } | {
         f"{name} {name}": unit | saturated | weights
         for name in ("softmax", "elu", "selu", "gelu", "silu", "softplus", "hard_swish")

@@ -14,7 +14,6 @@ from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, distinct, gradients
 from dltrain.errors import ShapeError
 from dltrain.nn import LAYERS, NORMS, ActivationName, Context, Layer, Network, Penalty
-from dltrain.random import example_words
 
 Shape = tuple[int, ...]
 
@@ -42,6 +41,13 @@ def wb(*weight: int, bias: bool = True) -> dict[str, Shape]:
 
 def normed(*weight: int) -> dict[str, Shape]:
     return {"weight": weight, "norm.scale": weight[-1:], "norm.shift": weight[-1:]}
+
+
+def cells(channels: int, units: int, gates: int, bias: bool = True) -> dict[str, Shape]:
+    width = gates * units
+    return {"weight": (channels, width), "recurrent_weight": (units, width)} | (
+        {"bias": (width,), "recurrent_bias": (width,)} if bias else {}
+    )
 
 
 def scaled(channels: int) -> dict[str, Shape]:
@@ -96,6 +102,27 @@ ROWS = [
         "3·1·3 + 2·3 = 15", 18),
     Row("conv_transpose", (4, 3), {"channels": 2, "norm": NORMS["group_norm"](groups=2, **AFFINE)}, (6, 2),
         {"weight": (3, 2, 3), "norm.scale": (2,), "norm.shift": (2,)}, "3·2·3 + 2·2 = 22", 72),
+    Row("dense", (4, 4, 3), {"units": 2}, (4, 4, 2), wb(3, 2), "3·2 + 2 = 8", 16 * 6),
+    Row("embedding", (7,), {"units": 3, "tokens": 5}, (7, 3), {"weight": (5, 3)}, "5·3 = 15"),
+    Row("embedding", (), {"units": 3, "tokens": 5, "trainable": False}, (3,), {"weight": (5, 3)}, "5·3 = 15"),
+    Row("embedding", (2, 4), {"units": 3, "tokens": 5, "penalty": Penalty(l1=1.0)}, (2, 4, 3), {"weight": (5, 3)},
+        "5·3 = 15"),
+    Row("positional", (7, 4), {}, (7, 4)),
+    Row("positional", (7, 4), {"encoding": "learned", "trainable": False}, (7, 4), {"weight": (7, 4)}, "7·4 = 28"),
+    Row("rnn", (7, 4), {"units": 3}, (7, 3), cells(4, 3, 1), "7·3 + 2·3 = 27", 7 * 21, "tanh"),
+    Row("rnn", (7, 4), {"units": 3, "return": "last", "activation": "relu", "bias": False, "trainable": False,
+        "penalty": Penalty(l1=1.0)}, (3,), cells(4, 3, 1, bias=False), "7·3 = 21", 7 * 21, "relu"),
+    Row("lstm", (7, 4), {"units": 3}, (7, 3), cells(4, 3, 4), "7·12 + 2·12 = 108", 7 * 84),
+    Row("lstm", (7, 4), {"units": 3, "return": "last", "bias": False, "trainable": False, "penalty": Penalty(l1=1.0)},
+        (3,), cells(4, 3, 4, bias=False), "7·12 = 84", 7 * 84),
+    Row("gru", (7, 4), {"units": 3}, (7, 3), cells(4, 3, 3), "7·9 + 2·9 = 81", 7 * 63),
+    Row("gru", (7, 4), {"units": 3, "return": "last", "bias": False, "trainable": False, "penalty": Penalty(l1=1.0)},
+        (3,), cells(4, 3, 3, bias=False), "7·9 = 63", 7 * 63),
+    Row("attention", (7, 4), {}, (7, 4), {"weight": (4, 12), "output_weight": (4, 4), "bias": (12,),
+        "output_bias": (4,)}, "4·16 + 16 = 80", 7 * 64 + 7 * 7 * 8),
+    Row("attention", (7, 4), {"heads": 2, "causal": True, "bias": False, "trainable": False,
+        "penalty": Penalty(l1=1.0)}, (7, 4), {"weight": (4, 12), "output_weight": (4, 4)}, "4·16 = 64",
+        7 * 64 + 7 * 7 * 8),
     Row("upsample", (4, 5, 3), {}, (8, 10, 3)),
     Row("upsample", (4, 5, 3), {"factor": (3, 1), "mode": "bilinear"}, (12, 5, 3)),
     Row("upsample", (4, 3), {"factor": 3}, (12, 3)),
@@ -166,7 +193,9 @@ def test_what_a_layer_says_before_it_computes(row: Row):
     layer = make(row.kind, row.in_shape, **row.settings)
     assert (layer.in_shape, layer.out_shape) == (row.in_shape, row.out_shape)
     assert {name: p.shape for name, p in layer.parameters.items()} == row.parameters
-    assert {name: p.kind for name, p in layer.parameters.items()} == {n: n.rpartition(".")[2] for n in row.parameters}
+    ends = {name: re.split(r"[._]", name)[-1] for name in row.parameters}
+    kinds = {name: "weight" if row.kind == "positional" else end for name, end in ends.items()}
+    assert {name: p.kind for name, p in layer.parameters.items()} == kinds
     assert (layer.arithmetic, layer.multiply_adds) == (row.arithmetic, row.multiply_adds)
     assert layer.activation == row.activation
     assert layer.observed == bool(row.parameters or row.activation)
@@ -183,15 +212,20 @@ def test_what_a_layer_says_before_it_computes(row: Row):
 def test_the_output_has_the_shape_that_was_said(row: Row, device: Device):
     model = build([(row.kind, row.settings)], row.in_shape)
     model.initialise(0, device)
-    y = model(Tensor(device.asarray(distinct(2, *row.in_shape))), Context())
+    x = np.abs(distinct(2, *row.in_shape)) // 1 if row.kind == "embedding" else distinct(2, *row.in_shape)
+    y = model(Tensor(device.asarray(x)), Context())
     assert y.shape == (2, *row.out_shape)
     assert np.isfinite(to_host(y.data)).all()
 
 
 # kind, input, settings, what the message must say
 MISFITS: list[tuple[str, Shape, dict[str, Any], str]] = [
-    ("dense", (4, 4, 3), {"units": 2}, "(4, 4, 3); put `- flatten` before it, which makes 4·4·3 = 48 numbers"),
     ("dense", (), {"units": 2}, "the input is ()"),
+    ("gru", (5,), {"units": 2}, "a sequence (positions, channels), but the input is (5,); put an embedding before it"),
+    ("lstm", (5, 4, 3), {"units": 2}, "a sequence (positions, channels), but the input is (5, 4, 3)"),
+    ("attention", (5,), {}, "attention takes a sequence (positions, channels), but the input is (5,)"),
+    ("attention", (5, 4), {"heads": 3}, "4 channels cannot be cut into 3 heads: 4 / 3 is not whole"),
+    ("positional", (5,), {}, "positional takes a sequence (positions, channels), but the input is (5,)"),
     ("conv", (5,), {"channels": 2}, "1 to 3 spatial dimensions, but the input is (5,)"),
     ("conv", (1, 1, 1, 1, 5), {"channels": 2}, "1 to 3 spatial dimensions, but the input is (1, 1, 1, 1, 5)"),
     ("conv", (6, 6, 7), {"channels": 4, "groups": 2}, "7 input channels cannot be cut into 2 groups: 7 / 2 is not"),
@@ -264,68 +298,6 @@ def test_an_activation_as_a_setting_is_the_layer_after(kind: str, activation: st
         results.append([y.data, *gradients((y * y).sum(), [x, *parameters])])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(to_host(a), to_host(b), rtol=1e-13, atol=1e-13)
-
-
-# --- dropout ----------------------------------------------------------------------------------------------------------
-
-
-def words_of(first: int, examples: int, device: Device) -> Any:
-    def words(purpose: str, layer: str, words_each: int) -> Any:
-        drawn = example_words(5, purpose, layer, epoch=1, step=2, first=first, examples=examples, words_each=words_each)
-        return device.asarray(drawn)
-
-    return words
-
-
-def test_dropout_is_scaled_while_training_and_gone_in_evaluation(device: Device):
-    layer = make("dropout", (1000,), rate=0.25)
-    x = Tensor(device.asarray(np.ones((40, 1000))))
-    assert layer(x, Context()) is x
-    y = to_host(layer(x, Context(training=True, words=words_of(0, 40, device))).data)
-    assert set(np.unique(y)) == {0, 1 / 0.75}
-    assert abs(y.mean() - 1) < 0.01
-    assert make("dropout", (1000,), rate=0.0)(x, Context(training=True)) is x
-
-
-def test_dropout_that_is_always_on_is_the_same_noise_in_every_evaluation(device: Device):
-    """Of an example by its position, whatever the batch; of every layer its own; in training that of the step."""
-    layer, other = build([("dropout", {"rate": 0.25, "always": True})] * 2, (1000,)).layers
-    x = Tensor(device.asarray(np.ones((40, 1000))))
-    y = to_host(layer(x, Context()).data)
-    assert set(np.unique(y)) == {0, 1 / 0.75} and abs(y.mean() - 1) < 0.01
-    assert np.array_equal(y, to_host(layer(x, Context()).data))
-    later = to_host(layer(Tensor(x.data[:3]), Context(first=10)).data)
-    assert np.array_equal(later, y[10:13]) and not np.array_equal(y[0], y[1])
-    assert not np.array_equal(y, to_host(other(x, Context()).data))
-    words = words_of(0, 40, device)
-    plain = make("dropout", (1000,), rate=0.25)
-    assert np.array_equal(*(to_host(each(x, Context(True, words)).data) for each in (layer, plain)))
-    with pytest.raises(ValueError, match="needs random words"):
-        layer(x, Context(training=True))
-
-
-def test_a_mask_belongs_to_the_example_not_to_the_shard(device: Device):
-    layer = make("dropout", (3, 7), rate=0.5)
-    x = device.asarray(np.ones((10, 3, 7)))
-    whole = to_host(layer(Tensor(x), Context(True, words_of(0, 10, device))).data)
-    for size in (1, 3, 4):
-        parts = [
-            layer(Tensor(x[start : start + size]), Context(True, words_of(start, len(x[start : start + size]), device)))
-            for start in range(0, 10, size)
-        ]
-        assert np.array_equal(np.concatenate([to_host(part.data) for part in parts]), whole)
-
-
-def test_two_dropout_layers_have_masks_of_their_own(device: Device):
-    x = Tensor(device.asarray(np.ones((4, 50))))
-    layers = build([("dropout", {"rate": 0.5})] * 2, (50,)).layers
-    masks = [to_host(layer(x, Context(True, words_of(0, 4, device))).data) for layer in layers]
-    assert not np.array_equal(*masks)
-
-
-def test_dropout_without_words_says_so():
-    with pytest.raises(ValueError, match="dropout1: dropout in training needs random words"):
-        make("dropout", (3,))(Tensor([[1.0, 2.0, 3.0]]), Context(training=True))
 
 
 # --- the model --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import plain
+import plain_sequences
 import pytest
 from cases import CASES, Case, cases_of, outputs_of, rng
 from conftest import device_of
@@ -43,6 +44,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "abs": np.abs,
     "absolute_sum": lambda x: np.abs(x).sum(),
     "add": np.add,
+    "attention": plain_sequences.attention,
     "average_pool": plain.average_pool,
     "batch_norm": plain.batch_norm,
     "binary_cross_entropy": plain.binary_cross_entropy,
@@ -56,9 +58,11 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "divide": np.divide,
     "dropout": plain.dropout,
     "elu": lambda x, alpha=1.0: np.where(x > 0, x, alpha * (np.exp(x) - 1)),
+    "embedding": lambda table, tokens: np.array([table[int(i)] for i in tokens.flat]).reshape(*tokens.shape, -1),
     "exp": np.exp,
     "gelu": plain.gelu,
     "group_norm": plain.group_norm,
+    "gru": plain_sequences.gru,
     "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "hinge": plain.hinge,
     "huber": plain.huber,
@@ -67,6 +71,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x),
     "log": np.log,
     "log_sigmoid": lambda x: -np.log(1 + np.exp(-x)),
+    "lstm": plain_sequences.lstm,
     "mae": plain.mae,
     "matmul": np.matmul,
     "max": np.max,
@@ -85,6 +90,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "relu": plain.ACTIVATIONS["relu"],
     "relu6": plain.ACTIVATIONS["relu6"],
     "reshape": np.reshape,
+    "rnn": plain_sequences.rnn,
     "selu": plain.ACTIVATIONS["selu"],
     "sigmoid": plain.ACTIVATIONS["sigmoid"],
     "silu": lambda x: x / (1 + np.exp(-x)),
@@ -352,6 +358,12 @@ def test_dropout_drops_as_often_as_it_says_and_keeps_the_mean(device: Device):
         (lambda x: OPS["mse"](x, targets=x.data[:, :1], count=2), r"\(2, 3\).*\(2, 1\)"),
         (lambda x: OPS["mae"](x, targets=x.data[0], count=2), r"mae compares .*\(2, 3\).*\(3,\)"),
         (lambda x: OPS["binary_cross_entropy"](x, targets=np.array([0, 1]), count=2), r"logits \(N, 1\), not \(2, 3\)"),
+        (lambda x: OPS["embedding"](x, np.array([0, 2])), "no place in a table of 2"),
+        (lambda x: OPS["embedding"](x, np.array([-1])), "no place in a table of 2"),
+        (lambda x: OPS["embedding"](x, np.array([0.5])), "no place in a table of 2"),
+        (lambda x: OPS["gru"](x, x, x, None, None, None), r"x \(N, T, C\), w \(C, 3 H\) .* \(3 H|not \(2, 3\)"),
+        (lambda x: OPS["lstm"](x.reshape(1, 2, 3), np.ones((3, 8)), np.ones((2, 4)), *(None,) * 4), r"not \(1, 2, 3\)"),
+        (lambda x: OPS["attention"](*[x.reshape(1, 2, 3)] * 3, heads=2), "with 2 heads"),
         (lambda x: OPS["conv"](x.reshape(1, 2, 3), np.ones((1, 1, 2)), None, groups=2), r"3 .*2 groups"),
         (lambda x: OPS["conv_transpose"](x.reshape(1, 2, 3), np.ones((1, 1, 2)), None), r"3 channels .* \(1, 1, 2\)"),
         (lambda x: OPS["conv_transpose"](x.reshape(1, 2, 3), np.ones((1, 1, 3)), None, groups=2), r"3 .*2 groups"),

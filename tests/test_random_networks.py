@@ -14,6 +14,7 @@ import mygrad as mg
 import numpy as np
 import plain
 import pytest
+from blocks_of_sequences import SEQUENCES
 from builders import AFFINE, build
 from conftest import device_of
 from mygrad.nnet.losses import multiclass_hinge, softmax_crossentropy
@@ -222,6 +223,7 @@ BLOCKS: dict[str, Block] = {
     for name in ACTIVATIONS
     if name and name != "softmax"
 }
+BLOCKS |= SEQUENCES
 
 
 def distances(y: Any, targets: Array) -> Any:

@@ -47,8 +47,8 @@ MISFITS = {
         "input has only 8 + 0 + 0 = 8 with padding; use a smaller kernel or more padding"
     ),
     "data: digits\nmodel:\n  layers:\n  - relu\n  - dense: {units: 10, name: out}": (
-        "c.yaml:5:5  model.layers[1] (out): does not fit its input (8, 8, 1): dense takes a row of numbers (in,), but "
-        "the input is (8, 8, 1); put `- flatten` before it, which makes 8·8·1 = 64 numbers"
+        "c.yaml:5:5  model.layers[1] (out): the last layer gives (8, 8, 10), but digits has 10 classes; it must give "
+        "(10,); a dense layer works at every position: put `- flatten` before the first one"
     ),
     "data: digits\nmodel:\n  layers:\n  - flatten\n  - dense: 12": (
         "c.yaml:5:5  model.layers[1] (dense1): the last layer gives (12,), but digits has 10 classes; "

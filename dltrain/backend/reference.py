@@ -3,7 +3,7 @@
 A method is here because some backend does it faster; a faster class overrides it and declines with `super()`. Kernels
 know no Tensors. They take float32 and float64, of numpy or CuPy. Channels come last everywhere:
     x: (N, *in_size, C)     w: (*kernel, C/groups, K)     y, g: (N, *out_size, K)
-with N examples, C input channels, K output channels, and g = dLoss/dy.
+with N examples, C input channels, K output channels, and g = dLoss/dy. Those of sequences: reference_sequence.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dltrain.backend.reference_sequence import SequenceReference
 from dltrain.random import example_words
 from dltrain.window import Window
 
@@ -36,7 +37,7 @@ class Activation:
     gradient: Callable[[Any, Array, Array], Array]
 
 
-class Reference:
+class Reference(SequenceReference):
     """name: as env.json tells it. note: why there are no faster ones, where somebody may want to know.
     capturable: whether a step's calls can be captured and replayed, see capture.py.
     """

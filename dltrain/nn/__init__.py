@@ -24,14 +24,17 @@ from dltrain.nn.norm import NORMS, BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from dltrain.nn.parameter import Buffer, Parameter, shape_text
 from dltrain.nn.penalty import Penalty
 from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool
+from dltrain.nn.recurrent import Gru, Lstm, Recurrent, Rnn
 from dltrain.nn.resize import Pad, Reshape, Upsample
+from dltrain.nn.sequence import Attention, Embedding, Positional
 from dltrain.nn.values import TERMS, VALUES, Distribution, Expression
 
 __all__ = [
     "INITIALIZERS", "INPUT", "LAYERS", "LOSSES", "NORMS", "TERMS", "VALUES", "ActivationName", "Applied",
-    "AveragePool", "BatchNorm", "Buffer", "Connected", "Container", "Context", "Conv", "ConvTranspose", "Dense",
-    "DepthwiseConv", "Distribution", "Drawn", "Dropout", "Expression", "Flatten", "Given", "GlobalAveragePool",
-    "GlobalMaxPool", "GroupNorm", "Initializer", "Inside", "InstanceNorm", "Join", "Layer", "LayerNorm", "Loss",
-    "MaxPool", "Network", "Networks", "NormSettings", "Pad", "Parameter", "Penalty", "Reshape", "Term", "Upsample",
-    "Value", "in_order", "shape_text", "side_by_side",
+    "Attention", "AveragePool", "BatchNorm", "Buffer", "Connected", "Container", "Context", "Conv", "ConvTranspose",
+    "Dense", "DepthwiseConv", "Distribution", "Drawn", "Dropout", "Embedding", "Expression", "Flatten", "Given",
+    "GlobalAveragePool", "GlobalMaxPool", "GroupNorm", "Gru", "Initializer", "Inside", "InstanceNorm", "Join",
+    "Layer", "LayerNorm", "Loss", "Lstm", "MaxPool", "Network", "Networks", "NormSettings", "Pad", "Parameter",
+    "Penalty", "Positional", "Recurrent", "Reshape", "Rnn", "Term", "Upsample", "Value", "in_order", "shape_text",
+    "side_by_side",
 ]  # fmt: skip

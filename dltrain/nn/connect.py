@@ -70,7 +70,11 @@ class Connected(Layer):
 
 @LAYERS.register("dense")
 class Dense(Connected):
-    """activation(x · weight + bias): every output sees every input. (in,) -> (units,)"""
+    """activation(x · weight + bias): every output sees every input. (in,) -> (units,)
+
+    At every position of (*size, in) by itself, with the same weights -> (*size, units); `- flatten` before it makes one
+    row of all positions.
+    """
 
     def __init__(
         self,
@@ -84,14 +88,11 @@ class Dense(Connected):
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
-        if len(in_shape) != 1:
-            raise ShapeError(
-                f"dense takes a row of numbers (in,), but the input is {in_shape}; put `- flatten` before it, "
-                f"which makes {'·'.join(map(str, in_shape))} = {prod(in_shape):,} numbers"
-            )
-        weight = (in_shape[0], units)
-        super().__init__(in_shape, (units,), weight, weight, bias, activation, norm, init, trainable, penalty)
-        self.multiply_adds = in_shape[0] * units
+        if not in_shape:
+            raise ShapeError("dense takes rows of numbers (*size, in), but the input is ()")
+        weight, out_shape = (in_shape[-1], units), (*in_shape[:-1], units)
+        super().__init__(in_shape, out_shape, weight, weight, bias, activation, norm, init, trainable, penalty)
+        self.multiply_adds = prod(in_shape) * units
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
         return self._after(dense(x, self.weight, self.bias, activation=self.fused), context)

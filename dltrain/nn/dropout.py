@@ -23,7 +23,7 @@ class Dropout(Layer):
     def __call__(self, x: Tensor, context: Context) -> Tensor:
         if not (context.training or self.always) or self.rate == 0:
             return x
-        each = dropout_words(self.in_shape)
+        each = dropout_words(x.shape[1:])
         if context.words is not None:
             words = context.words("dropout", self.name, each)
         elif context.training:

@@ -91,6 +91,7 @@ _scaled("glorot_uniform", lambda fan_in, fan_out: 2 / (fan_in + fan_out), "2 / (
 _scaled("glorot_normal", lambda fan_in, fan_out: 2 / (fan_in + fan_out), "2 / (fan_in + fan_out)", uniform=False)
 _scaled("he_uniform", lambda fan_in, fan_out: 2 / fan_in, "2 / fan_in", uniform=True)
 _scaled("he_normal", lambda fan_in, fan_out: 2 / fan_in, "2 / fan_in", uniform=False)
+GLOROT_UNIFORM: Initializer = INITIALIZERS["glorot_uniform"]()
 _scaled("lecun_normal", lambda fan_in, fan_out: 1 / fan_in, "1 / fan_in", uniform=False)
 
 

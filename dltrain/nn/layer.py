@@ -34,6 +34,9 @@ class Context:
     tap: called with (layer, its output array) after every layer that has parameters or an activation.
     first: outside training, the position of the first example among all that are evaluated.
     batch_statistics: whether batch_norm takes those of the batch outside training as well.
+    lengths: how many positions of each example are no padding, (N,), at least 1; None where all are.
+    memory: layer -> what it remembers of the positions before these, (N, H) each: recurrent layers begin with it and
+        put in it what they end with. None: they begin anew.
     """
 
     training: bool = False
@@ -42,6 +45,8 @@ class Context:
     tap: Callable[["Layer", Array], None] | None = None
     first: int = 0
     batch_statistics: bool = False
+    lengths: Array | None = None
+    memory: dict[str, tuple[Array, ...]] | None = None
 
     @property
     def by_batch(self) -> bool:
@@ -65,9 +70,10 @@ class Layer:
     name: in its network, such as `conv1` or `stage1.residual2.conv1`. kind: what the config calls it, such as `conv`.
     activation: what the output went through, None without one. window: how it looks at its input, where it does.
     enlarges: where one position becomes several, for each dimension: how many it has a part in, and how many it makes.
-    penalty: its own, in place of the model's. arithmetic: the parameter count as a sum for people to follow.
-    multiply_adds: for one example. trainable: whether training changes anything about it. in_shapes: of all that it
-    takes; of most layers that is one.
+    mixes: whether a position of the output depends on others in a way that neither says. own_init: whether it starts in
+    a way of its own where the config says no init. penalty: its own, in place of the model's. arithmetic: the parameter
+    count as a sum for people to follow. multiply_adds: for one example. trainable: whether training changes anything
+    about it. in_shapes: of all that it takes; of most layers that is one.
 
     An attribute that is a layer is a part of this one: `norm` of conv1 brings `conv1.norm.scale`.
     """
@@ -77,6 +83,8 @@ class Layer:
     activation: str | None = None
     window: Window | None = None
     enlarges: tuple[tuple[int, int], ...] | None = None
+    mixes = False
+    own_init = False
     penalty: Penalty | None = None
     arithmetic = ""
     multiply_adds = 0

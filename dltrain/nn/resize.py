@@ -62,6 +62,8 @@ class Pad(Layer):
 class Reshape(Layer):
     """The same numbers of an example in another shape, in the same order; -1 in it stands for what is left over."""
 
+    mixes = True
+
     def __init__(self, in_shape: Shape, *, shape: Ints):
         wanted = (shape,) if isinstance(shape, int) else shape
         numbers, known = prod(in_shape), prod(n for n in wanted if n != -1)

@@ -7,7 +7,6 @@ from dltrain.nn.connect import Connected
 from dltrain.nn.layer import Layer
 from dltrain.nn.network import Network
 from dltrain.nn.networks import Networks
-from dltrain.nn.resize import Reshape
 
 FLOAT_BYTES = 4
 ADDED_UP = ("parameters", "trainable", "share", "multiply_adds", "activation_bytes")
@@ -21,7 +20,7 @@ def summarise(model: Network | Networks, batch_size: int) -> dict[str, Any]:
     """{"total", "trainable", "layers": […], "groups": […]}; sizes in numbers, memory in bytes of float32 for a batch.
 
     receptive_field: how many input positions an output position can see, along each spatial dimension; null
-    where the output has no positions, each sees everything, or reshape made others of them. multiply_adds: forward,
+    where the output has no positions, each sees everything, or a layer mixes them. multiply_adds: forward,
     for one example. groups: the containers, each before those in it, with what their layers have together.
     """
     total = sum(p.size for p in model.parameters.values())
@@ -71,7 +70,7 @@ def _fields(model: Network | Networks) -> dict[str, Field | None]:
 def _field(layer: Layer, taken: list[Field | None]) -> Field | None:
     """None once every position sees everything, or there are none that one could say it of."""
     known = [field for field in taken if field]
-    if len(known) < len(taken) or len(layer.out_shape) <= len(known[0]) or isinstance(layer, Reshape):
+    if len(known) < len(taken) or len(layer.out_shape) <= len(known[0]) or layer.mixes:
         return None
     widest = tuple(max(column, key=_seen) for column in zip(*known, strict=True))
     if layer.enlarges:

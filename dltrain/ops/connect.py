@@ -12,10 +12,16 @@ Array = Any
 
 @op
 def dense(x: Array, w: Array, bias: Array | None, *, activation: str | None = None) -> Any:
-    """activation(x @ w + bias). x: (N, in), w: (in, out), bias: (out,)."""
+    """activation(x @ w + bias), at every position. x: (N, *size, in), w: (in, out), bias: (out,)."""
     k, fused = kernels(x), FUSED[activation] if activation else None
-    y = k.dense(x, w, bias, fused)
-    return y, lambda g, needed: k.dense_grad(g, x, w, y, fused, needed)
+    rows = x.reshape(-1, x.shape[-1])  # one for each position of each example
+    y = k.dense(rows, w, bias, fused)
+
+    def back(g: Array, needed: list[bool]) -> tuple[Array | None, Array, Array | None]:
+        dx, dw, db = k.dense_grad(g.reshape(y.shape), rows, w, y, fused, needed)
+        return None if dx is None else dx.reshape(x.shape), dw, db
+
+    return y.reshape(*x.shape[:-1], w.shape[-1]), back
 
 
 @op

@@ -109,6 +109,8 @@ def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> Non
     if shape != (outputs,):
         where = f"{spec.position(last.path)}  {last.path} ({last.common['name']})"
         must = f"it must give ({outputs},){'' if outputs == source.outputs else f' with {loss}'}"
+        if last.type == "dense" and len(shape) > 1:
+            must += "; a dense layer works at every position: put `- flatten` before the first one"
         raise ConfigError([f"{where}: the last layer gives {shape}, but {what}; {must}", *source.notes])
 
 

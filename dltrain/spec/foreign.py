@@ -52,7 +52,10 @@ PLACES = {
 
 # Keys of components, which are led to only where they are allowed.
 SETTINGS = {
-    "units": "out_features neurons n_units num_units nodes width hidden_size features dim output_dim",
+    "units": "out_features neurons n_units num_units nodes width hidden_size features dim output_dim embedding_dim",
+    "tokens": "num_embeddings vocab_size input_dim vocabulary",
+    "heads": "num_heads n_heads nhead n_head",
+    "return": "return_sequences",
     "channels": "filters out_channels num_filters n_filters features",
     "kernel": "kernel_size pool_size filter_size ksize",
     "stride": "strides",
@@ -91,6 +94,10 @@ WORDS = {
     "instance_norm": "instancenormalization instancenorm1d instancenorm2d instancenorm3d",
     "dropout": "dropout2d spatialdropout2d alphadropout",
     "flatten": "ravel",
+    "embedding": "embed embeddings lookup",
+    "rnn": "simplernn elman vanillarnn",
+    "attention": "multiheadattention selfattention mha",
+    "positional": "positionalencoding positionalembedding positionembedding",
     "reshape": "view unflatten",
     "depthwise_conv": "depthwise depthwiseconv2d depthwiseconv1d",
     "conv_transpose": "convtranspose1d convtranspose2d convtranspose3d conv1dtranspose conv2dtranspose conv3dtranspose "

@@ -9,7 +9,7 @@ from typing import Any, get_origin
 
 from dltrain.data import SOURCES
 from dltrain.errors import ConfigError
-from dltrain.nn import INPUT
+from dltrain.nn import INPUT, LAYERS
 from dltrain.registry import Setting
 from dltrain.spec.blocks import BLOCKS, LAYER_LIST, LIST, Entries, check_blocks, forget_blocks, networks_in, write_out
 from dltrain.spec.forms import check_form, complete_updates, is_together
@@ -196,8 +196,15 @@ def _complete(node: Node, path: str, model: Mapping, problems: Problems) -> None
             problems.add(place, at, f"the name {name!r} is taken by {taken[name]}")
         taken.setdefault(name, at)
         for key, setting in layer.settings.items():
-            if key in ("activation", "init") and setting.default is None and not layer.holds(key) and model.holds(key):
+            if key in _given(layer) and setting.default is None and not layer.holds(key) and model.holds(key):
                 layer.put(key, model.key_places[key], deepcopy(model.entries[key]))
         if not layer.holds("name") and "name" in layer.settings:
             layer.put("name", DEFAULT, Scalar(DEFAULT, name))
         _complete(layer, at, model, problems)
+
+
+def _given(layer: Mapping) -> tuple[str, ...]:
+    """The keys that the model gives such a layer where it has none."""
+    kind = layer.word("type") or ""
+    own_init = kind in LAYERS and getattr(LAYERS[kind], "own_init", False)
+    return ("activation",) if own_init else ("activation", "init")

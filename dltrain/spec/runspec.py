@@ -11,7 +11,7 @@ from dltrain.data import SOURCES
 from dltrain.metrics.settings import MetricsSettings
 from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, TERMS, VALUES, ActivationName, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
-from dltrain.registry import Count, Positive, Registry, Seed
+from dltrain.registry import Count, Positive, Registry, Seed, as_arguments
 from dltrain.spec.nodes import DEFAULT, Mapping, Node
 from dltrain.spec.paths import step, steps
 from dltrain.spec.writer import yaml_text
@@ -45,7 +45,7 @@ class Component:
 
     def build(self, *positional: Any, **extra: Any) -> Any:
         """Call the registered class or function with its own settings."""
-        return self.registry[self.type](*positional, **self.own, **extra)
+        return self.registry[self.type](*positional, **as_arguments(self.own), **extra)
 
 
 def _built(value: Any) -> Any:
