@@ -234,7 +234,7 @@ class Run:
         if kernels == "auto" and recorded.get("kernels") == "numpy":
             choose_kernels("numpy")  # others would give other bits
         device = open_device(spec.device)
-        job = build_job(spec, device, data_dir, status.get("smoke") is True, checkpoint)
+        job = build_job(spec, device, data_dir, status.get("smoke") is True, checkpoint, checkpoint is None)
         step = checkpoint.position.step if checkpoint else 0
         if job.total_steps < step:
             raise ConfigError(f"{run.path} has taken {step:,} steps, more than the {job.total_steps:,} asked for")

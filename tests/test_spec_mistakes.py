@@ -164,7 +164,7 @@ def test_layers(layer: str, message: str) -> None:
 
 def test_what_a_model_needs() -> None:
     assert problems_of("seed: 1") == [
-        "c.yaml:1:1  'model' is missing; expected settings (input, activation, init, layers)"
+        "c.yaml:1:1  'model' is missing; expected settings (input, activation, init, load, trainable, layers)"
     ]
     assert problems_of("model: {input: [4]}") == [
         "c.yaml:1:8  model: 'layers' is missing; expected a list (each a layer)"
@@ -183,22 +183,23 @@ def test_what_a_model_needs() -> None:
     ]
 
 
+MODEL = "input, activation, init, load, trainable, layers"
 MISSPELT = {
     "data: digits\nmodel:\n  layrs: [relu]": [
-        "c.yaml:3:3  model.layrs: unknown key; did you mean 'layers'? allowed: input, activation, init, layers",
+        f"c.yaml:3:3  model.layrs: unknown key; did you mean 'layers'? allowed: {MODEL}",
         "c.yaml:3:3  model: 'layers' is missing; expected a list (each a layer)",
     ],
     "data: digits\nmodel: {layrs: [relu]}": [
         "c.yaml:2:8  model: 'layers' is missing; expected a list (each a layer)",
-        "c.yaml:2:9  model.layrs: unknown key; did you mean 'layers'? allowed: input, activation, init, layers",
+        f"c.yaml:2:9  model.layrs: unknown key; did you mean 'layers'? allowed: {MODEL}",
     ],
     "model:\n  inptu: [4]\n  layers: [relu]": [
         "c.yaml:2:3  model: 'input' is missing; without `data` a model needs one, such as [28, 28, 1]",
-        "c.yaml:2:3  model.inptu: unknown key; did you mean 'input'? allowed: input, activation, init, layers",
+        f"c.yaml:2:3  model.inptu: unknown key; did you mean 'input'? allowed: {MODEL}",
     ],
     "modle:\n  layers: [relu]": [
         f"c.yaml:1:1  modle: unknown key; did you mean 'model'? allowed: {TOP}",
-        "c.yaml:1:1  'model' is missing; expected settings (input, activation, init, layers)",
+        "c.yaml:1:1  'model' is missing; expected settings (input, activation, init, load, trainable, layers)",
     ],
 }
 

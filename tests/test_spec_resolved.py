@@ -50,6 +50,8 @@ def test_the_long_form_with_every_default() -> None:
         "input": None,
         "activation": "relu",
         "init": {"type": "normal", "std": 0.01},
+        "load": None,
+        "trainable": True,
         "layers": [
             {
                 "type": "conv", "name": "conv1", "from": None, "channels": 4, "kernel": [3, 1], "stride": 1,

@@ -8,6 +8,7 @@ from dltrain.cli.check import check
 from dltrain.cli.compare import compare
 from dltrain.cli.data import app as data
 from dltrain.cli.evaluate import evaluate
+from dltrain.cli.export import export
 from dltrain.cli.export_metrics import export_metrics
 from dltrain.cli.fit import fit
 from dltrain.cli.graph import graph
@@ -34,6 +35,7 @@ app.command("report")(report)
 app.command("compare")(compare)
 app.command("runs")(runs)
 app.command("verify")(verify)
+app.command("export")(export)
 app.command("export-metrics")(export_metrics)
 app.command("env")(env)
 app.add_typer(data, name="data")

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from functools import partial
 from json import loads
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,6 +48,10 @@ def fit(
             help="Continue a run (or a group of runs), to the bits of one that was never interrupted; takes no CONFIG. "
             "auto: the newest unfinished one of CONFIG, or else a new one.",
         ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN|FILE", help="Start with its weights, as far as names and shapes fit."),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the run. [default: the config's]")
@@ -96,14 +101,19 @@ def fit(
     from dltrain import api
     from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError
-    from dltrain.run.find import find_group
+    from dltrain.run.find import find_group, find_run
     from dltrain.run.rundir import name_of
     from dltrain.spec import Override
+    from dltrain.spec.writer import flow
+    from dltrain.weights.files import is_weights_file
 
     words = [*(overrides or [])]
     flags = {"device": ("--device", device), "seed": ("--seed", seed), "train.max_steps": ("--max-steps", max_steps)}
     changes: list[Any] = [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
     changes += [Override("train.epochs=1", "--smoke")] if smoke else []
+    if start is not None:
+        where = start if is_weights_file(Path(start)) else str(find_run(start, runs_dir).path)
+        changes.append(Override(f"model.load={{path: {flow(where)}, strict: false}}", "--from"))
     group = find_group(resume, runs_dir) if resume and resume != "auto" else None
     if group or seeds or vary or folds:
         if profile:
@@ -209,6 +219,8 @@ def _announce(training: "Training", is_first: bool) -> None:
             console.info(f"device auto: {chosen}")
         if (steps := job.total_steps) < (planned := job.train.epochs * job.steps_per_epoch):
             console.info(f"train.max_steps ends it after {steps:,} of {planned:,} steps")
+        for line in job.starts:
+            console.info(line)
         for split, loader in job.loaders.items():
             console.info(f"{split}: {_content(loader.size, job.class_counts(split))}")
         if len(job.loaders) == 1:

@@ -69,9 +69,10 @@ def _capture(text: str, overrides: list[str], runs_dir: Path, data_dir: Path | N
     if run is None:
         return text, outline(model, device, spec.loss.build() if spec.sources and spec.loss else None)
     smoke = run.last_status().get("smoke") is True
-    job = build_job(settle_spec(spec, device), device, data_dir or default_data_dir(), smoke)
+    trained = run.checkpoint("last")
+    job = build_job(settle_spec(spec, device), device, data_dir or default_data_dir(), smoke, trained, from_start=False)
     subject = Subject(job).initialised()
-    load_weights(job.model, run, run.checkpoint("last"), device)
+    load_weights(job.model, run, trained, device)
     x, targets = subject.train.examples(subject.first_batch)
     context = Context(training=True, words=subject.words(len(targets)))
     loss = partial(job.loss, targets=targets, count=len(targets))

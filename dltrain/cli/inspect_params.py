@@ -23,13 +23,17 @@ def inspect_params(
 ) -> None:
     """Count the parameters of a network.
 
-    Allocates no weights and needs no data.
+    Allocates no weights and needs no data. Where a config loads start values, it says what they fit.
     """
     from dltrain.nn.summary import summarise
-    from dltrain.spec import describe
+    from dltrain.spec import describe, loads_of, start_values
 
-    spec, model, _ = describe(config, runs_dir, overrides or [])
+    spec, model, run = describe(config, runs_dir, overrides or [])
     found = summarise(model, spec.train.batch_size)
+    loads = {} if run else loads_of(spec)
+    starts = start_values(model, loads)
+    if starts:
+        found["starts"] = {setting: start.to_json() for setting, start in starts.items()}
     if json:
         console.result_json(found)
         return
@@ -44,6 +48,13 @@ def inspect_params(
             f"{found['multiply_adds']:,} multiply-adds for one example forward; outputs of all layers take "
             f"{_mib(found['activation_bytes'])} for a batch of {found['batch_size']}"
         )
+    for setting, start in starts.items():
+        console.result_text(f"start values from {loads[setting].path}: {start}")
+        if explain:
+            lines = [(name, f"from {source}") for name, source in start.sources.items()]
+            console.result_table(
+                ["array", "start value"], lines + [(n, f"as drawn: {why}") for n, why in start.own.items()]
+            )
 
 
 NAMED = 6  # layers in a line

@@ -52,7 +52,8 @@ def verify(
     start = directory.checkpoint(from_step) if from_step else None
     trained = start or (directory.checkpoint("last") if directory.has_checkpoint() else None)
     status = directory.last_status()
-    job = build_job(spec, device, data_dir or default_data_dir(), status.get("smoke") is True, trained)
+    data, smoke = data_dir or default_data_dir(), status.get("smoke") is True
+    job = build_job(spec, device, data, smoke, trained, start is None)
     threads = threads or available_cores()
     others = differences(recorded, environment(device, threads, sys.argv))
     found = repeat(job, directory, threads, start, steps, bool(others))

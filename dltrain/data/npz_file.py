@@ -90,13 +90,17 @@ class NpzFile:
         return Header(dtype, shape, "F" if match[2] == b"True" else "C")
 
 
-class _ListedFile(io.FileIO):
+class ListedFile(io.FileIO):
     """A file whose list of members, which `ZipFile` reads in one piece and then in a slow loop, must be short."""
 
     opening = True
 
+    def __init__(self, path: Path, longest: int = LONGEST_LIST):
+        super().__init__(path)
+        self.longest = longest
+
     def read(self, size: int | None = -1, /) -> Any:
-        if self.opening and size is not None and size > LONGEST_LIST:
+        if self.opening and size is not None and size > self.longest:
             raise ValueError(f"its list of members has {size:,} bytes")
         return super().read(size)
 
@@ -106,7 +110,7 @@ def open_npz(path: Path) -> Iterator[NpzFile]:
     """The arrays of a file, read one by one when asked for. Raises MissingData and DataError."""
     require_file(path)
     try:
-        with _ListedFile(path) as file, ZipFile(file) as archive:
+        with ListedFile(path) as file, ZipFile(file) as archive:
             file.opening = False
             yield NpzFile(path, archive)
     except READ_ERRORS as error:

@@ -1,8 +1,9 @@
-"""Reads the few pickles that CIFAR is published in, without unpickling: nothing is imported, called or built.
+"""Reads the few pickles that data and weights are published in, and never unpickles: nothing is imported or called.
 
 A pickle is a program for a small stack machine. Python's own runs whatever the program asks for, and even
 an allow-list of numpy's functions can be made to crash by damaged bytes. This one knows only the opcodes
-that Python 2 wrote into those files and turns a call into a plain record of it, `Call`.
+that stand in one kind of file, and turns a call into a plain record of it, `Call`. The table here is of what
+Python 2 wrote into CIFAR's files; that of PyTorch's checkpoints is in `dltrain/weights/pth.py`.
 """
 
 from collections.abc import Callable
@@ -28,8 +29,9 @@ class Global:
     name: bytes
 
 
-class _Machine:
-    """The bytes and where we are in them; the stack, and the stacks below the marks. IndexError: damaged."""
+class Machine:
+    """The bytes and where we are in them; the stack, the stacks below the marks, and what has been given a number.
+    IndexError: damaged."""
 
     def __init__(self, data: bytes):
         self.data = data
@@ -37,6 +39,7 @@ class _Machine:
         self.at = 0
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
 
     def take(self, count: int) -> memoryview:
         end = self.at + count
@@ -74,35 +77,37 @@ class _Machine:
         return self.stack[-1]
 
 
-def _mark(m: _Machine) -> None:
+def _mark(m: Machine) -> None:
     m.below.append(m.stack)
     m.stack = []
 
 
-def _appends(m: _Machine) -> None:
+def _appends(m: Machine) -> None:
     values = m.since_mark()
     m.top(list).extend(values)
 
 
-def _set_items(m: _Machine) -> None:
+def _set_items(m: Machine) -> None:
     values = m.since_mark()
-    if len(values) % 2 or not all(type(key) is bytes for key in values[::2]):
-        raise IndexError("a dictionary needs pairs of a text and a value")
+    if len(values) % 2 or not all(type(key) in (bytes, str, int) for key in values[::2]):
+        raise IndexError("a dictionary needs pairs of a text, or a number, and a value")
     m.top(dict).update(zip(values[::2], values[1::2], strict=True))
 
 
-def _build(m: _Machine) -> None:
+def _build(m: Machine) -> None:
     (state,) = m.popped(1)
     m.top(Call).state = state
 
 
-def _protocol(m: _Machine) -> None:
+def _protocol(m: Machine) -> None:
     if m.number(1) != 2:
         raise IndexError("only protocol 2 is read")
 
 
+Opcodes = dict[int, Callable[[Machine], Any]]
+
 # Opcode -> what it does, under the names of Python's pickletools. Memo numbers are skipped: the files refer to none.
-OPCODES: dict[int, Callable[[_Machine], Any]] = {
+OPCODES: Opcodes = {
     0x80: _protocol,  # PROTO
     ord("}"): lambda m: m.push({}),  # EMPTY_DICT
     ord("]"): lambda m: m.push([]),  # EMPTY_LIST
@@ -130,22 +135,23 @@ STOP = ord(".")
 MOST_OPCODES = 200_000  # the real files have 40,000; each may take memory, whatever the size of the file
 
 
-def read_pickle(data: bytes, name: str) -> Any:
+def read_pickle(data: bytes, name: str, opcodes: Opcodes = OPCODES, most: int = MOST_OPCODES) -> Any:
     """What the pickle `data` describes, in None, bool, int, bytes, memoryview, tuple, list, dict, Global and Call.
 
-    name: the file, for messages. Raises DataError, naming the opcode and its offset.
+    name: the file, for messages. opcodes: what may be in it, at most `most` of them. Raises DataError, naming the
+    opcode and its offset.
     """
-    machine = _Machine(data)
+    machine = Machine(data)
     start = 0
     try:
-        for _ in range(MOST_OPCODES):
+        for _ in range(most):
             start = machine.at
             opcode = data[start]
             machine.at += 1
             if opcode == STOP:
                 (value,) = machine.popped(1)
                 return value
-            OPCODES[opcode](machine)
+            opcodes[opcode](machine)
         problem = "comes after more of them than such a file has"
     except KeyError:
         problem = "has no place in such a file"

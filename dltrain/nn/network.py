@@ -23,6 +23,11 @@ class Composite:
     multiply_adds: int
 
     @cached_property
+    def start_values(self) -> dict[str, Any]:
+        """Arrays by the names of parameters and buffers, in place of those that `initialise` draws."""
+        return {}
+
+    @cached_property
     def parameters(self) -> dict[str, Parameter]:
         """`conv1.weight` -> Parameter, in the order of the layers."""
         return {f"{layer.name}.{name}": p for layer in self.layers for name, p in layer.parameters.items()}
@@ -47,11 +52,15 @@ class Composite:
         return {**self.parameters, **self.buffers}
 
     def initialise(self, seed: int, device: Device) -> None:
-        """Give every parameter its initial values. They depend on the seed and the parameter's name alone."""
+        """Give every parameter its initial values. Those that are drawn depend on the seed and the parameter's name
+        alone."""
+        given = self.start_values
         for name, parameter in self.parameters.items():
-            parameter.data = device.asarray(parameter.draw(generator(seed, "init", name)))
-        for buffer in self.buffers.values():
-            buffer.data = device.asarray(np.full(buffer.shape, buffer.start))
+            values = given[name].copy() if name in given else parameter.draw(generator(seed, "init", name))
+            parameter.data = device.asarray(values)
+        for name, buffer in self.buffers.items():
+            values = given[name].copy() if name in given else np.full(buffer.shape, buffer.start)
+            buffer.data = device.asarray(values)
 
     def weights(self) -> dict[str, Any]:
         """The arrays by name: what a checkpoint keeps."""

@@ -18,10 +18,11 @@ from dltrain.spec.override import Override
 from dltrain.spec.resume import differences, ending, resumed, rewritten, stretched
 from dltrain.spec.runspec import Component, ModelSpec, RunSpec
 from dltrain.spec.shipped import find_config, shipped_configs
+from dltrain.spec.weights import loads_of, start_values
 
 __all__ = [
     "Component", "ModelSpec", "Override", "Restored", "RunSpec", "build_job", "build_model", "build_source",
     "build_sources", "check_folds", "cuts_of", "describe", "differences", "ending", "examples_of", "find_config",
-    "load", "load_weights", "loads", "look", "new_run", "replace", "require_plugins", "restore", "resumed", "rewritten",
-    "settle", "shipped_configs", "stretched",
+    "load", "load_weights", "loads", "loads_of", "look", "new_run", "replace", "require_plugins", "restore", "resumed",
+    "rewritten", "settle", "shipped_configs", "start_values", "stretched",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from dltrain.data import MissingData
 from dltrain.errors import ConfigError, RunError
 from dltrain.nn import Loss, Network, Networks, Value
 from dltrain.registry import PLUGINS
-from dltrain.run.checkpoint import Checkpoint
+from dltrain.run.checkpoint import Checkpoint, weights_sha256
 from dltrain.run.environment import environment
 from dltrain.run.find import find_run
 from dltrain.run.reader import read_json
@@ -25,6 +25,7 @@ from dltrain.spec.network import build_network
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
 from dltrain.spec.updates import build_updates, values_of
+from dltrain.spec.weights import loads_of, start_values
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
 from dltrain.train.parallel import auto_shard_size
@@ -33,9 +34,15 @@ from dltrain.train.update import Update
 warn = logging.getLogger("dltrain").warning
 
 
+@placed
 def settle(spec: RunSpec, device: Device) -> RunSpec:
-    """The spec with what `auto` stands for here: the device, and the number of examples in a shard."""
+    """The spec with what `auto` stands for here: the device, and the number of examples in a shard; and with the
+    SHA-256 of start values that are loaded."""
     settled: dict[str, str | int] = {}
+    loads = loads_of(spec)
+    for setting, found in start_values(build_model(spec), loads).items() if loads else ():
+        if loads[setting].sha256 is None:
+            settled[f"{setting}.sha256"] = weights_sha256(found.arrays)
     if spec.device == "auto":
         settled["device"] = device.name
     if spec.train.shard_size == "auto":
@@ -45,11 +52,17 @@ def settle(spec: RunSpec, device: Device) -> RunSpec:
 
 @placed
 def build_job(
-    spec: RunSpec, device: Device, data_dir: Path, smoke: bool = False, checkpoint: Checkpoint | None = None
+    spec: RunSpec,
+    device: Device,
+    data_dir: Path,
+    smoke: bool = False,
+    checkpoint: Checkpoint | None = None,
+    from_start: bool = True,
 ) -> Job:
     """Model, data and settings of a settled spec. Raises ConfigError, DataError and what devices raise.
 
     checkpoint: of a run that goes on, whose columns and classes are what they were at its start.
+    from_start: whether it needs its start values, which a config may load.
     smoke: only so many examples that an epoch is two training batches and one of validation and test; generated
     ones where the data set's files are absent.
     """
@@ -63,6 +76,10 @@ def build_job(
     game = build_networks(spec, sources) if spec.networks is not None else None
     model = game.model if game else build_model(spec, build_source(spec) if len(sources) > 1 else sources.get(""))
     require_memory(spec, model, sources, device)
+    loads = loads_of(spec) if from_start else {}
+    starts = start_values(model, loads)
+    for found in starts.values():
+        model.start_values.update(found.arrays)
     examples = prepare_examples(spec, sources, data_dir, smoke)
     for note in examples.notes:
         warn(note)
@@ -80,6 +97,7 @@ def build_job(
         loaders=examples.loaders(device),
         preprocessing=learned,
         notes=examples.notes,
+        starts=tuple(f"start values from {loads[setting].path}: {found}" for setting, found in starts.items()),
         column_facts=examples.column_facts,
         data_sha256=examples.sha256,
         config=spec.to_yaml(),
@@ -106,8 +124,6 @@ def new_run(
         return job, RunDir.create(runs_dir, name, spec.to_yaml(), spec.text, facts, smoke)
     except OSError as error:
         raise RunError(f"{runs_dir}: no run can be kept here ({error.strerror}); --runs-dir says where") from None
-
-
 
 
 @dataclass(frozen=True)
@@ -186,9 +202,7 @@ def examples_of(restored: Restored, split: str, data_dir: Path) -> tuple[DataLoa
     return loader, here == {name: checkpoint.data_sha256.get(name, sha256) for name, sha256 in here.items()}
 
 
-def describe(
-    text: str, runs: Path, overrides: Iterable[str] = ()
-) -> tuple[RunSpec, Network | Networks, RunDir | None]:
+def describe(text: str, runs: Path, overrides: Iterable[str] = ()) -> tuple[RunSpec, Network | Networks, RunDir | None]:
     """The spec, and the model without weights, of CONFIG|RUN on the command line: a config file, a shipped config
     or a run, which comes third. A run's model is known even where its data set is gone.
     Raises ConfigError, DataError, RunError."""

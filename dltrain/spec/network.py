@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dltrain.errors import ConfigError, ShapeError
+from dltrain.errors import ConfigError, SettingError, ShapeError
 from dltrain.nn import INPUT, LAYERS, Container, Join, Layer, Network
 from dltrain.nn.parameter import Shape
 from dltrain.spec.nodes import Mapping, allowed
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import Component, RunSpec
+from dltrain.spec.weights import freeze
 
 
 @dataclass
@@ -22,7 +23,11 @@ class _Scope:
 def build_network(spec: RunSpec, in_shape: Shape) -> Network:
     """The model. Raises ConfigError where a layer does not fit what it takes, or takes what is not there."""
     assert spec.model
-    return _Builder(spec, {INPUT: in_shape}, {INPUT: "model.input"}).network(spec.model.layers)
+    network = _Builder(spec, {INPUT: in_shape}, {INPUT: "model.input"}).network(spec.model.layers)
+    freeze(network, spec.model.trainable, "model.trainable")
+    if network.parameters and not network.trainable_parameters and spec.model.trainable is not True:
+        raise SettingError("model.trainable", "leaves nothing to train")
+    return network
 
 
 def build_named(spec: RunSpec, name: str, shapes: dict[str, Shape], paths: dict[str, str]) -> Network:
@@ -31,8 +36,7 @@ def build_named(spec: RunSpec, name: str, shapes: dict[str, Shape], paths: dict[
     assert spec.networks
     settings = spec.networks[name]
     network = _Builder(spec, shapes, paths).network(settings.layers, f"{name}.")
-    if not settings.trainable:
-        network.freeze()
+    freeze(network, settings.trainable, f"networks.{name}.trainable", f"{name}.")
     return network
 
 

@@ -22,6 +22,7 @@ from dltrain.train.settings import (
     LoggingSettings,
     TrainSettings,
 )
+from dltrain.weights.match import LoadSettings
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,18 @@ def _built(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """input: the shape of one example, (*size, channels), only where no data set says it."""
+    """input: the shape of one example, (*size, channels), only where no data set says it.
+
+    load: start values from a file or a run; a path alone stands for its `path`.
+    trainable: false, or the names of the layers that are trained, with `*` for any text; the others keep the values
+    that they start with, and batch_norm among them uses its running statistics.
+    """
 
     input: tuple[Count, ...] | None
     activation: ActivationName
     init: Annotated[Component, INITIALIZERS]
+    load: LoadSettings | None
+    trainable: bool | tuple[str, ...]
     layers: tuple[Annotated[Component, LAYERS], ...]
 
 
@@ -70,14 +78,15 @@ class NetworkSpec:
 
     inputs: what layers call the values that it takes; one that is called `input` where nothing is said.
     statistics: whether batch_norm, when the network is asked and not trained, takes the running ones, or those of the
-    batch. trainable: whether any update may change it.
+    batch. load, trainable: as of a model; no update may change what is not trainable.
     """
 
     inputs: tuple[str, ...] = ()
     activation: ActivationName
     init: Annotated[Component, INITIALIZERS]
     statistics: Literal["running", "batch"] = "running"
-    trainable: bool = True
+    load: LoadSettings | None = None
+    trainable: bool | tuple[str, ...] = True
     layers: tuple[Annotated[Component, LAYERS], ...]
 
 
@@ -188,6 +197,8 @@ MODEL_DEFAULTS = """
 input: null
 activation: relu
 init: he_normal
+load: null
+trainable: true
 """
 NETWORK_DEFAULTS = """
 activation: relu

@@ -25,7 +25,7 @@ def expand(node: Node, annotation: Any, layers: Registry) -> Node:
     if registry := registry_of(annotation):
         return _component(node, layers if registry.kind == layers.kind else registry, layers)
     if is_section(annotation):
-        node = _listed(node, annotation)
+        node = _valued(_listed(node, annotation), settings_of(annotation))
         if isinstance(node, Mapping):
             _expand_entries(node, settings_of(annotation), layers)
         return node
@@ -83,6 +83,16 @@ def _listed(node: Node, section: type) -> Node:
         return node
     long = Mapping(node.place)
     long.put(key, node.place, node if isinstance(node, Sequence) else Sequence(node.place, [node]))
+    return long
+
+
+def _valued(node: Node, settings: dict[str, Setting]) -> Node:
+    """A section whose only required setting may stand alone, as a bare value."""
+    required = [key for key, setting in settings.items() if setting.required]
+    if not isinstance(node, Scalar) or node.is_null or len(required) != 1:
+        return node
+    long = Mapping(node.place)
+    long.put(required[0], node.place, node)
     return long
 
 

@@ -64,4 +64,3 @@ class StepInputs:
             words = random_words(kernels, key, "value", drawn.name, first, size, drawn.distribution.words_each)
             values[drawn.name] = drawn.distribution.draw(words, job.device.dtype)
         return Shard(kernels, values, first, size)
-

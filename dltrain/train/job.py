@@ -30,6 +30,7 @@ class Job:
     loaders: "train", and "validation" and "test" where there are such splits.
 
     train.shard_size is a number here. notes: see `Source.notes`, column_facts `columns.facts`.
+    starts: what came of start values that are loaded, a line each.
     muted: advice and checks that are not to speak.
     data_sha256: of each split, see `Split.sha256`; nothing for a smoke test, which takes a part.
     config: the text that all of this was built from, resolved; every checkpoint holds it.
@@ -42,6 +43,7 @@ class Job:
     loaders: dict[str, DataLoader]
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
     column_facts: Sequence[dict[str, Any]] = ()
     muted: tuple[str, ...] = ()
     data_sha256: dict[str, str] = field(default_factory=dict)

@@ -164,9 +164,7 @@ def why_eager(job: Job) -> str:
 
 
 @timed("graph and layers in Python")
-def shard_sums(
-    job: Job, update: Update, inputs: StepInputs, shard: int, counts: list[Array], replay: Replay
-) -> Sums:
+def shard_sums(job: Job, update: Update, inputs: StepInputs, shard: int, counts: list[Array], replay: Replay) -> Sums:
     """The gradient of this shard's part of the loss, and what its layers gave. counts: as in `Loss`, of the batch, for
     each term."""
     here = inputs.of(shard)

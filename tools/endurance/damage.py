@@ -5,15 +5,18 @@ import json
 import random
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch_files
 import yaml
 from builders import checkpoint
 from PIL import Image
+from safetensors.numpy import save
 from test_cifar_reader import batch, example
 from test_data import write_mnist
 from test_spec_resolved import mutated
@@ -24,6 +27,7 @@ from dltrain.data.images import COMPRESSIONS, FORMATS, read_image
 from dltrain.errors import DltrainError, RunError
 from dltrain.run.checkpoint import PARTS, Checkpoint
 from dltrain.spec import build_model, loads, shipped_configs
+from dltrain.weights.files import read_weights
 from endurance.harness import Child
 
 PIECE = 500  # files read by one process
@@ -209,6 +213,42 @@ PICTURES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "tiff": [("RGB", {"compression": way}) for way in COMPRESSIONS]
     + [(mode, {}) for mode in ("RGBA", "P", "1", "I;16", "several")],
 }  # format -> (mode or several pictures, how to save them)
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def weights(count: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Mutated files of weights, of each format that start values are read from: arrays or DataError."""
+    arrays = {f"{name}.weight": np.arange(12, dtype=np.float32).reshape(3, 4) for name in ("dense1", "dense2")}
+    npz = io.BytesIO()
+    np.savez(npz, **arrays)  # type: ignore[arg-type]
+    whole = torch_files.GOLDEN.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        parts = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    numbers = {name[5:]: content for name, content in parts.items() if name.startswith("data/")}
+    found: dict[str, Any] = {}
+    for ending, original in (("pth", whole), ("safetensors", save(arrays)), ("npz", npz.getvalue()), ("pickle", b"")):
+        path = folder / f"x.{'pth' if ending == 'pickle' else ending}"
+
+        def read_some(amount: int, rng: random.Random, path: Path = path, original: bytes = original) -> dict[str, int]:
+            counts = {"refused": 0, "read": 0}
+            for _ in range(amount):
+                content = original or parts["data.pkl"]  # what the zip's checksums would hide
+                for _ in range(rng.choice([1, 1, 2, 5])):
+                    content = damaged(content, content, rng) or b"\0"
+                path.write_bytes(content if original else torch_files.pth(content, numbers))
+                started = time.process_time()
+                try:
+                    assert sum(array.nbytes for array in read_weights(path).values()) <= 16 * len(whole)
+                    counts["read"] += 1
+                except DltrainError:
+                    counts["refused"] += 1
+                assert time.process_time() - started < 2
+            return counts
+
+        found[ending] = in_pieces(count, seed, read_some)
+    return {"files of each format": count, **found, "signals": 0}
+
 
 # --- data ------------------------------------------------------------------------------------------------------------
 

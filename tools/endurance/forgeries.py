@@ -49,7 +49,7 @@ def pickles(mark: Path) -> Contents:
     made["pickle of eval"] = f"c__builtin__\neval\n(S'open({str(mark)!r},\"w\")'\ntR.".encode()
     made["pickle of many lists"] = b"\x80\x02" + b"]" * 3_000_000 + b"."
     made["pickle that is deep"] = b"\x80\x02" + b"(" * 150_000 + b"t" * 150_000 + b"."
-    return made
+    return made | {f"zip of {name}": zipped([("x/data.pkl", content)]) for name, content in made.items()}
 
 
 def npy(header: bytes, content: bytes = b"", version: bytes = b"\1\0") -> bytes:

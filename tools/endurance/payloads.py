@@ -69,6 +69,9 @@ POSITIONS: dict[str, Position] = {
     "folder of pictures": Position("folder/a/0.png", "pictures", [["fit", "@/folder.yaml", *NEW]]),
     "mnist": Position("mnist/train-images-idx3-ubyte.gz", "arrays archives", [["fit", "mnist_lenet5", *HERE, *NEW]]),
     "cifar": Position("cifar-10-batches-py/data_batch_1", "pickles archives", [["fit", "cifar_cnn", *HERE, *NEW]]),
+    "weights of PyTorch": Position("w.pth", "pickles archives", [
+        ["fit", "@/pth.yaml", *NEW], ["inspect-params", "@/pth.yaml"]]),
+    "weights": Position("w.safetensors", "tensors", [["fit", "@/weights.yaml", *NEW]]),
     "arrays to ask": Position("i.npz", "arrays archives pickles", [["predict", RUN, "@/i.npz"]]),
     "picture to ask": Position("i.png", "pictures", [["predict", "@/pictures", "@/i.png"]]),
     "table to ask": Position("i.csv", "texts", [["predict", "@/tabled", "@/i.csv"]]),
@@ -111,6 +114,9 @@ class Scene:
             (self.plain / "cifar-10-batches-py" / name).write_bytes(b"")
         np.savez(self.plain / "x.npz", x=np.zeros((1, 5), np.float32))
         (self.plain / "npz.yaml").write_text(_config(f"npz, path: {self.here / 'd'}"))
+        for name, file in (("pth", "w.pth"), ("weights", "w.safetensors")):
+            config = _config("digits").replace("model: {", f"model: {{load: {self.here / file}, ")
+            (self.plain / f"{name}.yaml").write_text(config)
         (self.plain / "csv.yaml").write_text(_config(f"csv, path: {self.here / 'd'}, target: kind"))
         (self.plain / "folder.yaml").write_text(_config(f"image_folder, path: {self.here / 'folder'}, size: [8, 8]"))
         for name in "ab":

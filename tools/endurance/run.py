@@ -40,6 +40,7 @@ PARTS = {
     "checkpoints": Part(damage.checkpoints, 20_000, 300),
     "configs": Part(damage.configs, 10_000, 40),
     "data": Part(damage.data, 5_000, 100),
+    "weights": Part(damage.weights, 5_000, 100),
     "payloads": Part(payloads.check, 2, 50),
     "downloads": Part(net.downloads, 500, 20),
     "archives": Part(net.archives, 1, 1),
