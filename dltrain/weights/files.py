@@ -39,7 +39,7 @@ def is_torch(path: Path) -> bool:
 
 
 def read_weights(path: Path) -> dict[str, Array]:
-    """The arrays of a file by name; of a checkpoint of ours its weights. bfloat16 becomes float32.
+    """The arrays of a file by name; of a checkpoint of ours the weights, or their averages. bfloat16 becomes float32.
 
     Raises DataError for a file that is missing, damaged or of another kind.
     """
@@ -65,7 +65,7 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
                 raise ValueError("the header is too large")
         with safetensors.safe_open(path, framework="numpy") as file:
             if "dltrain" in (file.metadata() or {}):
-                return Checkpoint.read(path).weights
+                return Checkpoint.read(path).answering
         found: Any = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
         return {name: _array(name, **about) for name, about in found}
     except READ_ERRORS as error:

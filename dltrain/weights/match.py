@@ -21,7 +21,7 @@ GIVEN_UP = "names says null"
 class LoadSettings:
     """Start values from a file, or from a run, in place of drawn ones.
 
-    path: a .safetensors, .npz or .pth file, or a run. checkpoint: which one of a run.
+    path: a .safetensors, .npz or .pth file, or a run, with its averaged weights if it has such. checkpoint: of a run.
     layout: "torch" for PyTorch's names and order of axes, "own" for ours; "auto" goes by the file: torch for .pth and
     .pt, and for a safetensors file that says it is PyTorch's.
     names: OURS: THEIRS, of arrays (`conv1.weight`) or of whole layers (`conv1: features.0`). Each `*` stands for any
