@@ -35,6 +35,7 @@ from dltrain.spec import (
     build_job,
     differences,
     ending,
+    find_judges,
     new_run,
     restore,
     resumed,
@@ -87,6 +88,10 @@ class Training:
             callbacks = [callback] if callback else []
             if self.job.logging.tensorboard:
                 callbacks.append(TensorBoard(self.directory.tensorboard))
+            if self.job.show.pictures:
+                from dltrain.report.strip import Film  # to draw takes a library
+
+                callbacks.append(Film(self.directory))
             fit(self.job, self.directory, self.threads, CallbackList(*callbacks), self.checkpoint)
         return Run(self.directory)
 
@@ -136,7 +141,8 @@ class Experiment:
         if self.spec.logging.tensorboard:
             required()
         data = Path(data_dir) if data_dir else default_data_dir()
-        job, directory = new_run(self.spec, name or self.name, runs, data, threads, smoke)
+        judges = find_judges(self.spec, runs, self.spec.device, smoke)
+        job, directory = new_run(self.spec, name or self.name, runs, data, threads, smoke, judges)
         return Training(directory, job, threads, device_auto=self.spec.device == "auto")
 
 
@@ -234,7 +240,9 @@ class Run:
         if kernels == "auto" and recorded.get("kernels") == "numpy":
             choose_kernels("numpy")  # others would give other bits
         device = open_device(spec.device)
-        job = build_job(spec, device, data_dir, status.get("smoke") is True, checkpoint, checkpoint is None)
+        smoke = status.get("smoke") is True
+        judges = find_judges(spec, run.path.parent, spec.device, smoke)
+        job = build_job(spec, device, data_dir, smoke, checkpoint, checkpoint is None, judges)
         step = checkpoint.position.step if checkpoint else 0
         if job.total_steps < step:
             raise ConfigError(f"{run.path} has taken {step:,} steps, more than the {job.total_steps:,} asked for")

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import typer.main
 
 from dltrain.cli import app
+from dltrain.metrics.figures import FIGURES
 from dltrain.nn import LAYERS, TERMS, VALUES
 from dltrain.nn.values import term
 from dltrain.registry import REQUIRED, Setting, settings_of
@@ -71,6 +72,14 @@ network makes of it, `{NETWORK: [VALUE, VALUE]}` of several: side by side along 
 network's `inputs`. `{network: NAME, of: VALUE, over: 5, then: softmax}` is the long form. Such an expression may stand
 wherever a value may; the same text is the same value.
 """
+FIGURES_TEXT = """
+For `metrics.pictures`. `of` is the value that is looked at, `to` the one that real pictures have. `in` names the run
+whose network is the judge: by its name, a part of it or its path; it is trained first. `examples` are as many as are
+held out at most. `name` is what the figure is called, `frechet/fake` unless it is given. `where: {value: NAME, colour:
+[RED, GREEN, BLUE]}` lets only pixels count where that picture of the same example has this colour, from 0 to 255 and to
+within 13; `{value: NAME, like: NAME}` those where two pictures are alike. What stands beside each figure:
+[numbers](numbers.md).
+"""
 BLOCKS = """
 `blocks: {NAME: {SETTING: DEFAULT, …, layers: […]}}` defines a chain of layers once, to be used like a layer: `-
 NAME`, `- NAME: VALUE` (of the first setting) or `- NAME: {SETTING: VALUE}`. In its layers `$SETTING` stands for a
@@ -108,6 +117,7 @@ def config_page() -> str:
             continue
         lines += ["", f"## {_plural(registry.kind)}"]
         lines += [VALUES_TEXT.rstrip()] if registry is VALUES else []
+        lines += [FIGURES_TEXT.rstrip()] if registry is FIGURES else []
         if registry is LAYERS:
             lines += [GRAPHS.rstrip()]
         if registry.common:

@@ -11,7 +11,7 @@ from dltrain.spec.schema import REGISTRIES, Section
 LAYER_NAMES = ", ".join(LAYERS)
 TOP = (
     "version, seed, device, data, model, loss, networks, values, updates, penalty, optimizer, schedule, train, "
-    "metrics, checkpoint, logging, diagnostics, advice, blocks"
+    "metrics, show, checkpoint, logging, diagnostics, advice, blocks"
 )
 CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, norm, trainable, penalty, "
 CONV += "name, from"

@@ -47,15 +47,18 @@ def evaluate(
     import numpy as np
 
     from dltrain.backend.process import available_cores, settle
+    from dltrain.cli.figures import measure_figures, show_figures
     from dltrain.data import default_data_dir
     from dltrain.errors import DataError
     from dltrain.metrics.settings import METRICS
+    from dltrain.nn import Network
     from dltrain.report.headline import headline_of
     from dltrain.report.record import believed, description_of
     from dltrain.run.find import find_run
     from dltrain.spec import cuts_of, examples_of, restore
     from dltrain.train.callbacks import scores
-    from dltrain.train.error_analysis import analyse_errors, save_analysis
+    from dltrain.train.error_analysis import ErrorAnalysis, analyse_errors, save_analysis
+    from dltrain.train.evaluate import evaluate_updates
     from dltrain.train.parallel import ThreadPool
 
     settle()
@@ -75,7 +78,11 @@ def evaluate(
     pool = ThreadPool(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
-        looked = analyse_errors(restored.network, restored.loss, loader, pool, *sizes, spec.metrics, METRICS, classes)
+        if isinstance(restored.model, Network):
+            looked = analyse_errors(restored.model, restored.loss, loader, pool, *sizes, spec.metrics, METRICS, classes)
+        else:
+            losses = evaluate_updates(restored.updates, loader, pool, restored.device, spec.train)
+            looked = ErrorAnalysis(losses, np.empty(0))
         if looked.question and split == "validation":
             looked = looked.with_threshold(looked)
         if looked.question and split == "test":
@@ -85,12 +92,27 @@ def evaluate(
                 looked = looked.with_threshold(analyse_errors(*arguments))
     pool.close()
     save_analysis(looked, directory, split, checkpoint, same_data=same)
+    kept = measure_figures(restored, directory, checkpoint, split, loader, data_dir or default_data_dir(), same)
     found = looked.found | {"split": split, "same_data": same}
     if same:
         with believed(directory):
             found["baselines"] = description_of(directory).get("baselines", {}).get(split, {})
-    order = (*METRICS, "examples", "same_data", "intervals", "baselines", "averages", "per_class", "confusion", *CURVES)
+    of_updates = [key for key in found if "/" in key]
+    order = (
+        *of_updates,
+        *METRICS,
+        "examples",
+        "same_data",
+        "intervals",
+        "baselines",
+        "averages",
+        "per_class",
+        "confusion",
+        *CURVES,
+    )
     result = {"run": str(directory.path), "split": split} | {key: found[key] for key in order if key in found}
+    if kept:
+        result["pictures"] = kept
     if json:
         console.result_json(result)
         return
@@ -111,3 +133,4 @@ def evaluate(
         taken_for = [f"→{row['class']}" for row in found["per_class"]]
         console.result_text("\nper class, and for which class its examples were taken:")
         console.result_table(["class", "examples", "recall", "precision", "f1", *taken_for], rows)
+    show_figures(kept)

@@ -99,8 +99,10 @@ def fit(
     interrupted or killed continues with --resume.
     """
     from dltrain import api
+    from dltrain.cli.figures import show_figures
     from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError
+    from dltrain.report.picture_table import kept_figures
     from dltrain.run.find import find_group, find_run
     from dltrain.run.rundir import name_of
     from dltrain.spec import Override
@@ -156,6 +158,7 @@ def fit(
         console.result_json(result)
     else:
         console.result_text(_summary(result))
+        show_figures(kept_figures(training.directory))
         if profile and training.job:
             _show_profile(loads(training.directory.profile.read_bytes()))
     _report(training.directory)

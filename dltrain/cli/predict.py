@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltrain.cli import console
-from dltrain.cli.app import RUNS, Debug, DeviceName, Json, KernelsName, Plugins, Quiet, RunsDir, Which
+from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Plugins, Quiet, RunsDir, Which
+
+NO_INPUT = "predict needs at least one INPUT: an image, a table, a txt file, an npz with an array x; or --value NAME"
 
 if TYPE_CHECKING:
     from dltrain.data.given import Given, Unlike
@@ -19,22 +21,34 @@ if TYPE_CHECKING:
 
 def predict(
     arguments: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="[RUN] INPUT",
             help="A run (default: newest); then images, tables, npz or txt files, folders of them, or patterns such as "
-            "'new/*.png'.",
+            "'new/*.png'; with --value none.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     checkpoint: Which = "last",
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             metavar="FILE",
-            help="Write FILE.csv or FILE.jsonl instead of printing; until it is complete it is called FILE.part.",
+            help="Write FILE.csv or FILE.jsonl instead of printing; until it is complete it is called FILE.part. With "
+            "--value FILE.png.",
         ),
     ] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--value",
+            metavar="NAME",
+            help="Draw the pictures of this value instead, made of noise or of held-out examples; repeat for more.",
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many pictures, with --value.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn by chance, with --value.")] = 0,
     keep: Annotated[
         list[str] | None,
         typer.Option("--keep", metavar="COLUMN", help="A column of the table that is to stand beside the answers."),
@@ -44,6 +58,7 @@ def predict(
         typer.Option("--skip-bad", help="Go on after a file or row that cannot be read; the exit code is still 1."),
     ] = False,
     runs_dir: RunsDir = RUNS,
+    data_dir: DataDir = None,
     device: DeviceName = None,
     kernels: KernelsName = "auto",
     plugin: Plugins = None,
@@ -59,7 +74,9 @@ def predict(
     import numpy as np
 
     from dltrain.backend.process import settle
+    from dltrain.cli.pictures import draw_pictures
     from dltrain.cli.predictions import Answers, Shown, Written
+    from dltrain.data import default_data_dir
     from dltrain.data.given import Unlike, find_given, in_batches
     from dltrain.data.tables.cells import listed
     from dltrain.errors import DataError
@@ -67,7 +84,12 @@ def predict(
     from dltrain.train.evaluate import predict as ask
 
     settle()
-    directory, words = _split_arguments(arguments, runs_dir)
+    if value:
+        directory = _only_run(arguments, runs_dir)
+        restored, data = restore(directory, checkpoint, device), data_dir or default_data_dir()
+        draw_pictures(restored, directory, value, count, seed, output, data, json)
+        return
+    directory, words = _split_arguments(arguments or [], runs_dir)
     answers: list[Answers] = [Written(output)] if output else []
     answers += [Shown(json)] if json or not output else []
     failed, unlike, answered, asked = Failed(skip_bad), Unlike(), 0, 0
@@ -177,12 +199,24 @@ def _answer(
     return {"class": answer, "probabilities": probabilities}
 
 
+def _only_run(arguments: list[str] | None, runs_dir: Path) -> "RunDir":
+    from dltrain.errors import ConfigError
+    from dltrain.run.find import find_run
+
+    first, *inputs = arguments or [""]
+    if inputs:
+        raise ConfigError(f"{inputs[0]}: --value draws what is made of noise or held-out examples, and takes no INPUT")
+    return find_run(first or None, runs_dir)
+
+
 def _split_arguments(arguments: list[str], runs_dir: Path) -> "tuple[RunDir, list[str]]":
     """The first argument is a run unless it is a file, a pattern, or a folder that is no run."""
     from dltrain.data.given import is_there
     from dltrain.errors import ConfigError, RunError
     from dltrain.run.find import find_run
 
+    if not arguments:
+        raise ConfigError(NO_INPUT)
     first = arguments[0]
     named = not is_there(first) or (os.path.isdir(first) and _is_run(first))
     try:
@@ -191,7 +225,7 @@ def _split_arguments(arguments: list[str], runs_dir: Path) -> "tuple[RunDir, lis
         raise RunError(f"{first}: no such file; and {error}" if named else str(error)) from None
     words = arguments[named:]
     if not words:
-        raise ConfigError("predict needs at least one INPUT: an image, a table, a txt file, an npz with an array x")
+        raise ConfigError(NO_INPUT)
     return run, words
 
 

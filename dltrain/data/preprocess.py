@@ -115,6 +115,18 @@ class Preprocessing:
         own = by_name(self.values or usual(self.input_shape, self.classes, 1, self.multilabel), self.source)
         return own | {name: value for other in self.beside for name, value in other.named.items()}
 
+    def black_and_white(self, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What a network gets for a black and for a white pixel of a picture of the data, (C,) each, or (1,)."""
+        for known in (self, *self.beside):
+            inputs, *_ = own = by_name(known.values or usual(known.input_shape, None, 1), known.source)
+            if name in own:
+                first, pixels, value = name == inputs, known.pixels, own[name]
+                ends = (pixels.black, pixels.white) if first else (BLACK, WHITE)
+                mean, std = (known.mean, known.std) if first else (value.mean, value.std)
+                black, white = ((end - np.array(mean)) / np.array(std) for end in ends)
+                return black, white
+        raise KeyError(name)
+
     @property
     def further(self) -> tuple[Value, ...]:
         """The values beside inputs and targets."""

@@ -20,7 +20,7 @@ from dltrain.registry import Count, Rate, Registry
 Array = NDArray[Any]
 Shade = Annotated[int, Interval(ge=0, le=255)]
 Part = Literal["held out", "training"]
-REAL, NOISE, MEAN, COPY = ("real", "noise", "mean picture", "copy")
+BASELINES = REAL, NOISE, MEAN, COPY = ("real", "noise", "mean picture", "copy")
 NEAR, SAME = 13.5, 0.5  # levels of 255 by which a pixel may differ from a region's colour, and from its like
 
 
@@ -73,11 +73,11 @@ class Region:
 
 
 def _common(*, of: str, examples: Count = 1000, name: str | None = None) -> None:
-    """of: the value whose pictures are looked at. examples: how many, or as many as there are held out. name: what the
-    figure is called; its type and the value unless given: `frechet/fake`."""
+    """of: the value whose pictures are looked at. examples: how many, or as many as are held out. name: what the figure
+    is called; its type and the value unless given: `frechet/fake`."""
 
 
-FIGURES = Registry("figure of pictures", common=_common)
+FIGURES = Registry("picture figure", common=_common)
 
 
 class Figure(ABC):
@@ -86,7 +86,7 @@ class Figure(ABC):
 
     against: ClassVar[Part | None] = None  # the real ones that it compares with: of the same examples, or to train on
     baselines: ClassVar[tuple[str, ...]] = (REAL, NOISE, MEAN, COPY)  # real: of the part that it does not compare with
-    better: ClassVar[Literal["lower", "higher", "as real"]] = "lower"
+    better: Literal["lower", "higher", "as real"] = "lower"
 
     def setting(self, name: str) -> Any:
         """None where this figure has no such setting."""
@@ -95,6 +95,17 @@ class Figure(ABC):
     @abstractmethod
     def __call__(self, made: Pictures, real: Pictures) -> float | None:
         """real: what it compares with; not looked at where it does not. None where there is nothing to measure."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A figure as the config asks for it. name: what it is called. type: of its registry."""
+
+    name: str
+    type: str
+    of: str
+    examples: int
+    figure: Figure
 
 
 PAIRED = (NOISE, MEAN, COPY)
@@ -136,7 +147,7 @@ class ClassEntropy(Figure):
 class Recognised(Figure):
     """The share of pictures that a classifier takes for something.
 
-    as_: a class or label of it by name, or a value that holds the class of each example. sure: without `as`, the share
+    as: a class or label of it by name, or a value that holds the class of each example. sure: without `as`, the share
     is that of which some class is more probable than this.
     """
 
@@ -144,7 +155,7 @@ class Recognised(Figure):
     as_: str | None = None
     sure: Rate = 0.9
     to: str | None = None
-    better = "higher"
+    better = "as real"
 
     def __call__(self, made: Pictures, real: Pictures) -> float | None:
         if made.classes is None:

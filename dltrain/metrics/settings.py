@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from dltrain.metrics.figures import Figure
 from dltrain.registry import Count
 
 CLASSES = ("accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error")
@@ -25,12 +26,14 @@ class MetricsSettings:
     any, loss and accuracy of the training. Where it does not exist (auc of a single class) it decides nothing.
     report: figures that the logs hold beside the loss and, as far as they exist, accuracy, mae and r2, exact_match and
     f1_micro. `dltrain eval` gives all of them.
+    pictures: figures of the pictures that networks make, measured at the end of a training and by `dltrain eval`.
     positive: of two classes the one that curves, average precision and the threshold are about; the second one unless
     set. Where it is set, `predict` answers it from the threshold on that validation examples choose, not from 0.5 on.
     """
 
     best: Metric = "loss"
     report: tuple[Metric, ...] = ()
+    pictures: tuple[Figure, ...] = ()
     positive: str | None = None
     top_k: Count = 5
     calibration_bins: Count = 15

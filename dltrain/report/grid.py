@@ -46,6 +46,12 @@ def to_pixels(x: Array, preprocessing: Preprocessing) -> Array:
     return np.broadcast_to(pixels, (*pixels.shape[:-1], 3)) if pixels.shape[-1] == 1 else pixels
 
 
+def to_bytes(shades: Array) -> Array:
+    """(N, H, W, 1 or 3) from black (0) to white (1) -> uint8 (N, H, W, 3)."""
+    pixels = (np.clip(np.nan_to_num(shades), 0, 1) * 255).round().astype(np.uint8)
+    return np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
+
+
 def draw_rows(title: str, rows: Sequence[Row]) -> Image.Image:
     """A title, then the rows below each other: the label to the left, the tiles beside it.
 

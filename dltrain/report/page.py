@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from dltrain import __version__
 from dltrain.nn import shape_text
-from dltrain.report import answers, drawing, sections, strip
+from dltrain.report import answers, drawing, picture_table, sections, strip
 from dltrain.report.advice import RULES
 from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
 from dltrain.report.record import Record, believed
@@ -39,6 +39,8 @@ def report_page(record: Record) -> str:
         headline=sections.headline(record),
         learning=sections.learning(record),
         frames=strip.frames(record.run),
+        pictures=picture_table.figure_table(kept) if (kept := picture_table.kept_figures(record.run)) else None,
+        picture_notes=picture_table.notes(kept) if kept else [],
         layer_charts=sections.layer_charts(record),
         dead=sections.dead_map(record),
         spreads=sections.spreads(record),

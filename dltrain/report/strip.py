@@ -1,16 +1,32 @@
 """The pictures that networks made of the same noise and the same examples, step after step, for the page."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from dltrain.report.data_uri import png_uri
+from dltrain.report.grid import draw_values, png, to_bytes
 from dltrain.run.reader import read_bytes
 from dltrain.run.rundir import RunDir
+from dltrain.train.callbacks import Callback
 
 MOST_FRAMES = 24  # in the page
 MOST_BYTES, MOST_PIXELS = 1 << 20, 1 << 24  # of a picture; a training's have some 20 KB
 HEAD = struct.Struct(">8s8xII")  # of a PNG file: its signature, then width and height in its first part
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+class Film(Callback):
+    """Keeps the pictures of a training in its run."""
+
+    def __init__(self, run: RunDir):
+        self._run = run
+
+    def pictured(self, step: int, make: Callable[[], dict[str, Any]]) -> None:
+        shown = {name: to_bytes(shades) for name, shades in make().items()}
+        title = f"{', '.join(shown)} after {step:,} steps"
+        self._run.write(self._run.sample(step), png(draw_values(title, shown)))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from dltrain.run.reader import LOG_FILE, read_bytes, read_json, readable
 from dltrain.run.status import read_status
 
 DESCRIPTION, DIVERGED = "description.json", "diverged.json"
+RESULTS = ("epochs", "steps", "train", "validation", "test", "pictures", "weights_sha256")  # of a status
 ENDED = ("done", "diverged")  # of a status: a run that has come to its end
 GROUP = "group.json"  # in a folder that holds the runs of a group
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -158,7 +159,7 @@ class RunDir:
         best = self._checkpoint_path(checkpoint.progress.best_step or 0) if checkpoint else None
         self.update_status(
             **{"status": "running", **_here()},
-            **dict.fromkeys(before.keys() & {"epochs", "steps", "train", "validation", "test", "weights_sha256"}),
+            **dict.fromkeys(before.keys() & {*RESULTS}),
             **dict.fromkeys(key for key in before if key.startswith("best_")),
             last=self._checkpoint_path(step).name if checkpoint else None,
             best=best.name if best and best.exists() else None,
@@ -206,8 +207,7 @@ class RunDir:
     def result(self) -> dict[str, Any]:
         """What a finished or broken off `fit` prints of this run."""
         status = read_status(self._status)
-        keys = ("status", "epochs", "steps", "train", "validation", "test", "weights_sha256")
-        return {"run": str(self.path)} | {key: status[key] for key in keys if key in status}
+        return {"run": str(self.path)} | {key: status[key] for key in ("status", *RESULTS) if key in status}
 
     # --- logs -----------------------------------------------------------------------------------------------
 
@@ -364,6 +364,11 @@ def _steps(folder: Path, ending: str) -> list[int]:
 def analysis_files(split: str) -> tuple[str, str]:
     """What an error analysis of a split is kept in: what was found, and the inputs of its mistakes (safetensors)."""
     return f"eval/{split}.json", f"eval/{split}-mistakes.safetensors"
+
+
+def figures_file(split: str) -> str:
+    """What the figures of pictures are kept in."""
+    return f"eval/{split}-pictures.json"
 
 
 def all_runs(runs: Path) -> list[RunDir]:

@@ -31,6 +31,7 @@ class Status:
     train: dict[str, float | None] = field(default_factory=dict)
     validation: dict[str, float | None] = field(default_factory=dict)
     test: dict[str, float | None] = field(default_factory=dict)
+    pictures: dict[str, float | None] = field(default_factory=dict)
     weights_sha256: str = ""
     last: str = ""
     best: str = ""

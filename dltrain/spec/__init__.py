@@ -2,6 +2,7 @@
 
 from dltrain.spec.build import build_model
 from dltrain.spec.data import build_source, build_sources, check_folds, cuts_of
+from dltrain.spec.figures import build_figures
 from dltrain.spec.job import (
     Restored,
     build_job,
@@ -13,6 +14,7 @@ from dltrain.spec.job import (
     restore,
     settle,
 )
+from dltrain.spec.judges import find_judges
 from dltrain.spec.load import load, loads, look, replace
 from dltrain.spec.override import Override
 from dltrain.spec.resume import differences, ending, resumed, rewritten, stretched
@@ -21,8 +23,8 @@ from dltrain.spec.shipped import find_config, shipped_configs
 from dltrain.spec.weights import loads_of, start_values
 
 __all__ = [
-    "Component", "ModelSpec", "Override", "Restored", "RunSpec", "build_job", "build_model", "build_source",
-    "build_sources", "check_folds", "cuts_of", "describe", "differences", "ending", "examples_of", "find_config",
-    "load", "load_weights", "loads", "loads_of", "look", "new_run", "replace", "require_plugins", "restore", "resumed",
-    "rewritten", "settle", "shipped_configs", "start_values", "stretched",
+    "Component", "ModelSpec", "Override", "Restored", "RunSpec", "build_figures", "build_job", "build_model",
+    "build_source", "build_sources", "check_folds", "cuts_of", "describe", "differences", "ending", "examples_of",
+    "find_config", "find_judges", "load", "load_weights", "loads", "loads_of", "look", "new_run", "replace",
+    "require_plugins", "restore", "resumed", "rewritten", "settle", "shipped_configs", "start_values", "stretched",
 ]  # fmt: skip

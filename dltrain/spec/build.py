@@ -11,6 +11,7 @@ from dltrain.errors import ConfigError, SettingError
 from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS
 from dltrain.nn import Loss, Network, Networks
 from dltrain.spec.data import build_source, build_sources
+from dltrain.spec.figures import build_figures
 from dltrain.spec.game import Game, build_game
 from dltrain.spec.network import build_network
 from dltrain.spec.paths import join
@@ -68,6 +69,7 @@ def build_networks(spec: RunSpec, sources: dict[str, Source]) -> Game:
             raise ConfigError(f"{spec.position(path)}  {path}: {what}")
     given = {key: value for name, source in sources.items() for key, value in by_name(source.values, name).items()}
     game = build_game(spec, given.values())
+    build_figures(spec, game.values)  # for what is wrong with them
     if len(game.updates) > 1:
         for key in ("best", "report"):
             if spec.nodes.says("metrics") and getattr(spec.metrics, key) not in ((), "loss"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dltrain.backend import Device, open_device
 from dltrain.data import MissingData
-from dltrain.errors import ConfigError, RunError
+from dltrain.errors import ConfigError, RunError, SettingError
 from dltrain.nn import Loss, Network, Networks, Value
 from dltrain.registry import PLUGINS
 from dltrain.run.checkpoint import Checkpoint, weights_sha256
@@ -18,6 +18,7 @@ from dltrain.run.reader import read_json
 from dltrain.run.rundir import RunDir
 from dltrain.spec.build import build_model, build_networks, placed
 from dltrain.spec.data import build_source, build_sources, load_examples, prepare_examples
+from dltrain.spec.figures import build_figures
 from dltrain.spec.game import build_game
 from dltrain.spec.load import load, loads, replace
 from dltrain.spec.memory import require_memory
@@ -27,11 +28,13 @@ from dltrain.spec.shipped import find_config
 from dltrain.spec.updates import build_updates, values_of
 from dltrain.spec.weights import loads_of, start_values
 from dltrain.train.job import Job
+from dltrain.train.judge import Judge
 from dltrain.train.loader import DataLoader
 from dltrain.train.parallel import auto_shard_size
 from dltrain.train.update import Update
 
 warn = logging.getLogger("dltrain").warning
+MOST_SHOWN = 1000  # times that pictures are kept of a training
 
 
 @placed
@@ -58,9 +61,11 @@ def build_job(
     smoke: bool = False,
     checkpoint: Checkpoint | None = None,
     from_start: bool = True,
+    judges: dict[str, Judge] | None = None,
 ) -> Job:
     """Model, data and settings of a settled spec. Raises ConfigError, DataError and what devices raise.
 
+    judges: of pictures, by the names that the config has for their runs.
     checkpoint: of a run that goes on, whose columns and classes are what they were at its start.
     from_start: whether it needs its start values, which a config may load.
     smoke: only so many examples that an epoch is two training batches and one of validation and test; generated
@@ -89,11 +94,17 @@ def build_job(
             f"{spec.position('metrics.best')}  metrics.best: {best} is measured on validation examples, of which there "
             f"are none; cut some with data.validation"
         )
-    return Job(
+    updates = build_updates(spec, game or model, learned, device)
+    values = game.values if game else values_of(updates)
+    job = Job(
         seed=spec.seed,
         device=device,
         model=model,
-        updates=build_updates(spec, game or model, learned, device),
+        updates=updates,
+        values=values,
+        asked=build_figures(spec, values, judges),
+        judges=judges or {},
+        show=spec.show,
         loaders=examples.loaders(device),
         preprocessing=learned,
         notes=examples.notes,
@@ -109,16 +120,26 @@ def build_job(
         diagnostics=spec.diagnostics,
         muted=spec.advice.mute,
     )
+    if job.show.pictures and job.total_steps > MOST_SHOWN * job.show.every:
+        often, enough = job.total_steps // job.show.every, -(-job.total_steps // MOST_SHOWN)
+        raise SettingError("show.every", f"pictures would be kept {often:,} times; {enough:,} steps or more are enough")
+    return job
 
 
 def new_run(
-    spec: RunSpec, name: str, runs_dir: Path, data_dir: Path, threads: int | None, smoke: bool = False
+    spec: RunSpec,
+    name: str,
+    runs_dir: Path,
+    data_dir: Path,
+    threads: int | None,
+    smoke: bool = False,
+    judges: dict[str, Judge] | None = None,
 ) -> tuple[Job, RunDir]:
     """What a training needs, and a new directory that keeps it. Raises RunError where no run can be kept, and what
     `build_job` raises."""
     device = open_device(spec.device)
     spec = settle(spec, device)
-    job = build_job(spec, device, data_dir, smoke)
+    job = build_job(spec, device, data_dir, smoke, judges=judges)
     facts = environment(device, threads, sys.argv)
     try:
         return job, RunDir.create(runs_dir, name, spec.to_yaml(), spec.text, facts, smoke)

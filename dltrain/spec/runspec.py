@@ -20,6 +20,7 @@ from dltrain.train.settings import (
     CheckpointSettings,
     DiagnosticsSettings,
     LoggingSettings,
+    ShowSettings,
     TrainSettings,
 )
 from dltrain.weights.match import LoadSettings
@@ -132,6 +133,7 @@ class RunSpec:
     schedule: Annotated[Component, SCHEDULES]
     train: TrainSettings
     metrics: MetricsSettings
+    show: ShowSettings
     checkpoint: CheckpointSettings
     logging: LoggingSettings
     diagnostics: DiagnosticsSettings
@@ -146,6 +148,11 @@ class RunSpec:
     def has_several_sources(self) -> bool:
         """Whether the data sets have names, were it but one."""
         return isinstance(self.data, dict)
+
+    @property
+    def figures(self) -> tuple[Component, ...]:
+        """Those of pictures."""
+        return self.metrics.pictures  # type: ignore[return-value]
 
     def position(self, path: str) -> str:
         """Where `model.layers[2].kernel` was written, as file:line:column; for a default, where it would belong."""
@@ -184,6 +191,7 @@ optimizer: adam
 schedule: constant
 train: {}
 metrics: {}
+show: {}
 checkpoint: {}
 logging: {}
 diagnostics: {}

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, ForwardRef, Literal, Union, get_ori
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from dltrain.data import AUGMENTATIONS, SOURCES
+from dltrain.metrics.figures import FIGURES
 from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, NORMS, TERMS, VALUES
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.registry import Registry, Setting, settings_of
@@ -16,7 +17,9 @@ from dltrain.spec.paths import join
 from dltrain.spec.runspec import Component, RunSpec
 from dltrain.spec.types import by_name, reading_scalars, registry_of, without
 
-REGISTRIES = (LAYERS, NORMS, INITIALIZERS, LOSSES, TERMS, VALUES, OPTIMIZERS, SCHEDULES, SOURCES, AUGMENTATIONS)
+REGISTRIES = (
+    LAYERS, NORMS, INITIALIZERS, LOSSES, TERMS, VALUES, OPTIMIZERS, SCHEDULES, SOURCES, AUGMENTATIONS, FIGURES,
+)  # fmt: skip
 
 ITSELF = "itself"
 

@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
 from pydantic import BeforeValidator, TypeAdapter
 
 from dltrain import data, nn
+from dltrain.metrics.figures import FIGURES, Figure
 from dltrain.registry import FILE_PATH, Registry, settings_of
 from dltrain.spec.nodes import Scalar
 
@@ -27,7 +28,7 @@ MOST = 1e15  # of the numbers whose digits are written out
 # Annotations in signatures below this floor that stand for a component of a registry.
 MARKERS: dict[Any, Registry] = {
     nn.Initializer: nn.INITIALIZERS, nn.NormSettings: nn.NORMS, nn.Layer: nn.LAYERS, nn.Expression: nn.VALUES,
-    data.Augmentation: data.AUGMENTATIONS,
+    data.Augmentation: data.AUGMENTATIONS, Figure: FIGURES,
 }  # fmt: skip
 
 

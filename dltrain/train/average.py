@@ -54,5 +54,5 @@ def with_average(job: Job, average: Arrays) -> Job:
     if not average:
         return job
     in_place = {id(part.data): average[name] for name, part in job.model.state.items()}
-    model, updates = deepcopy((job.model, job.updates), in_place)
-    return replace(job, model=model, updates=updates)
+    model, updates, values = deepcopy((job.model, job.updates, job.values), in_place)
+    return replace(job, model=model, updates=updates, values=values)

@@ -56,6 +56,10 @@ class Callback:
     def finished_epoch(self, row: Row, layers: list[Row]) -> None:
         """With the rows that were appended to the logs."""
 
+    def pictured(self, step: int, make: Callable[[], dict[str, Any]]) -> None:
+        """After a step when `show` wants pictures. make: what its values look like now, (N, H, W, C) by name, 0 for
+        black and 1 for white."""
+
     def ended(self) -> None:
         """The training is over, however it ended."""
 
@@ -77,6 +81,10 @@ class CallbackList(Callback):
     def finished_epoch(self, row: Row, layers: list[Row]) -> None:
         for callback in self._callbacks:
             callback.finished_epoch(row, layers)
+
+    def pictured(self, step: int, make: Callable[[], dict[str, Any]]) -> None:
+        for callback in self._callbacks:
+            callback.pictured(step, make)
 
     def ended(self) -> None:
         for callback in self._callbacks:

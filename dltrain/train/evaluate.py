@@ -122,8 +122,8 @@ def evaluate_updates(
     wanted = all_values(updates)
 
     def shard_sums(batch: Array, start: int, shard: int) -> Sums:
-        first = shard * size
-        found = compute_values(wanted, loader.values(batch[first : first + size]), device, start + first)
+        first, here = start + shard * size, batch[shard * size : (shard + 1) * size]
+        found = compute_values(wanted, loader.values(here), device, first, len(here))
         sums: Sums = {}
         for update in updates:
             terms = [loss_of(term, found, 1) for term in update.terms]

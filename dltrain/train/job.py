@@ -11,14 +11,22 @@ import numpy as np
 
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
+from dltrain.metrics.figures import Asked
 from dltrain.metrics.settings import MetricsSettings
-from dltrain.nn import Drawn, Loss, Network, Networks
+from dltrain.nn import Drawn, Loss, Network, Networks, Value
 from dltrain.nn.graph import Vertex, outline
 from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer
 from dltrain.run.checkpoint import Checkpoint
+from dltrain.train.judge import Judge
 from dltrain.train.loader import DataLoader
-from dltrain.train.settings import CheckpointSettings, DiagnosticsSettings, LoggingSettings, TrainSettings
+from dltrain.train.settings import (
+    CheckpointSettings,
+    DiagnosticsSettings,
+    LoggingSettings,
+    ShowSettings,
+    TrainSettings,
+)
 from dltrain.train.update import Update, all_values
 
 SMALL = 1 << 24  # parameters: of a larger model a second set of gradients would take too much memory
@@ -29,6 +37,7 @@ class Job:
     """model: what is trained, one network or several. updates: taken one after the other in every step.
     loaders: "train", and "validation" and "test" where there are such splits.
 
+    values: all that have a name. asked: the figures of pictures. judges: by the names of their runs in these.
     train.shard_size is a number here. notes: see `Source.notes`, column_facts `columns.facts`.
     starts: what came of start values that are loaded, a line each.
     muted: advice and checks that are not to speak.
@@ -42,6 +51,9 @@ class Job:
     updates: tuple[Update, ...]
     loaders: dict[str, DataLoader]
     preprocessing: Preprocessing
+    values: dict[str, Value] = field(default_factory=dict)
+    asked: tuple[Asked, ...] = ()
+    judges: dict[str, Judge] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     starts: tuple[str, ...] = ()
     column_facts: Sequence[dict[str, Any]] = ()
@@ -51,6 +63,7 @@ class Job:
     mixup: float = 0.0
     train: TrainSettings
     metrics: MetricsSettings
+    show: ShowSettings = field(default_factory=ShowSettings)
     checkpoint: CheckpointSettings
     logging: LoggingSettings
     diagnostics: DiagnosticsSettings
@@ -83,6 +96,11 @@ class Job:
     def update(self) -> Update:
         """The only one, or the first."""
         return self.updates[0]
+
+    @property
+    def held_out(self) -> str | None:
+        """The split that figures of the whole training are of; None where nothing is held out."""
+        return next((split for split in ("test", "validation") if split in self.loaders), None)
 
     @property
     def loss(self) -> Loss:

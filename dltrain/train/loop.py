@@ -27,6 +27,8 @@ from dltrain.train.evaluate import validate
 from dltrain.train.job import Job
 from dltrain.train.loader import StepKey
 from dltrain.train.parallel import ThreadPool
+from dltrain.train.picture_figures import judge
+from dltrain.train.pictures import pictures_of
 from dltrain.train.postmortem import out_of_memory, postmortem
 from dltrain.train.state import (
     TrainState,
@@ -79,7 +81,7 @@ def fit(job: Job, sink: Sink, threads: int | None, callback: Callback, checkpoin
         ending.callback(callback.ended)
         pool = ending.enter_context(closing(ThreadPool(most)))
         state: TrainState | None = None
-        status, tested = "failed", None
+        status, tested, figures = "failed", None, None
         try:
             state = restored_state(job, checkpoint, sink.path) if checkpoint else initial_state(job)
             with interruptible() as signals, np.errstate(all="ignore"):  # infinities are looked for, not warned of
@@ -87,6 +89,7 @@ def fit(job: Job, sink: Sink, threads: int | None, callback: Callback, checkpoin
                 train(job, state, sink, pool, callback, signals)
                 stop = partial(stop_if_asked, job, state, sink, signals)
                 tested = test(with_average(job, state.average), sink, pool, stop)
+                figures = judge(with_average(job, state.average), sink, stop)
             status = "done"
         except DivergedError as error:
             status = "diverged"
@@ -103,7 +106,7 @@ def fit(job: Job, sink: Sink, threads: int | None, callback: Callback, checkpoin
                 with suppress(OSError):  # what went wrong before matters more
                     sink.note(f"ended by {type(sys.exception()).__name__}: {sys.exception()}")
             with nullcontext() if status == "done" else suppress(OSError):
-                sink.end(status=status, **(facts_of(job, state) if state else {}), test=tested)
+                sink.end(status=status, **(facts_of(job, state) if state else {}), test=tested, pictures=figures)
 
 
 def train(job: Job, state: TrainState, sink: Sink, pool: ThreadPool, callback: Callback, signals: Signals) -> None:
@@ -111,9 +114,12 @@ def train(job: Job, state: TrainState, sink: Sink, pool: ThreadPool, callback: C
     stop = partial(stop_if_asked, job, state, sink, signals)
 
     def wanted(step: int) -> bool:
-        return step % job.logging.every == 0 or signals.number is not None or is_save_due(job, state, step)
+        due = step % job.logging.every == 0 or job.show.is_due(step) or is_save_due(job, state, step)
+        return due or signals.number is not None
 
     callback.started(job.total_steps, job.total_epochs)
+    if job.show.is_due(state.position.step):
+        show(job, state, callback)
     for event in steps(job, state, pool, wanted):
         if isinstance(event, EpochEnded):
             validation = validate(with_average(job, state.average), pool, stop)
@@ -122,10 +128,22 @@ def train(job: Job, state: TrainState, sink: Sink, pool: ThreadPool, callback: C
             continue
         with part_of_step(LOG):
             log_step(job, state, sink, callback, event)
+        if event.settled and (job.show.is_due(step := state.position.step) or step == job.total_steps):
+            show(job, state, callback)
         if event.settled:
             stop()
             if is_save_due(job, state, state.position.step):
                 save(job, state, sink)
+
+
+def show(job: Job, state: TrainState, callback: Callback) -> None:
+    """Let the callback see the pictures that the config wants, of held-out examples where there are any."""
+    if not job.show.pictures:
+        return
+    loader = job.loaders[job.held_out or "train"]
+    made_by, names = pictures_of(with_average(job, state.average)), job.show.pictures
+    count = min(job.show.count, loader.size) if made_by.need_examples(names) else job.show.count
+    callback.pictured(state.position.step, partial(made_by.make, names, loader, count))
 
 
 def steps(

@@ -7,7 +7,7 @@ from dltrain.registry import Count, NonNegative, Positive, Rate
 
 # What may change when a run is continued: where it computes, how long it is, and what is kept of it. A section stands
 # for all its keys.
-RESUMABLE = ("device", "train.epochs", "train.max_steps", "checkpoint", "logging", "advice")
+RESUMABLE = ("device", "train.epochs", "train.max_steps", "show", "checkpoint", "logging", "advice")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,23 @@ class CheckpointSettings:
     every_steps: Count | None = None
     every_minutes: Positive | None = None
     keep: Count = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowSettings:
+    """Pictures that are made while the training goes on, into samples/ of the run, for its report.
+
+    pictures: values that are pictures, by name; of the same noise and the same held-out examples each time.
+    every: how many steps there are between two times, of which the start and the end are two more. count: how many
+    examples.
+    """
+
+    pictures: tuple[str, ...] = ()
+    every: Count = 100
+    count: Count = 24
+
+    def is_due(self, step: int) -> bool:
+        return bool(self.pictures) and step % self.every == 0
 
 
 @dataclass(frozen=True, kw_only=True)

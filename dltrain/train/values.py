@@ -84,17 +84,20 @@ def context_of(
     return Context(training=True, words=words, record=marked, tap=partial(tap, seen.mark))
 
 
-def compute_values(wanted: Sequence[Value], given: Arrays, device: Device, first: int = 0) -> Arrays:
+def compute_values(
+    wanted: Sequence[Value], given: Arrays, device: Device, first: int, examples: int, seed: int = 0
+) -> Arrays:
     """The values and all that they are made of, by name, with the networks as they are asked and not trained.
 
-    given: what the data set has, (N, …) each. first: the position of the first example among all that are looked at.
-    What is drawn by chance, also by dropout with `always`, is the same each time for the n-th example.
+    given: what the data set has, (N, …) each; nothing where that is not needed. first: the position of the first
+    example among all that are looked at. examples: N.
+    What is drawn by chance, also by dropout with `always`, is the same each time for the n-th example and a seed.
     """
-    found, n, k = dict(given), len(next(iter(given.values()))), device.kernels
+    found, k = dict(given), device.kernels
 
     def words(key: str, parts: int, purpose: str, layer: str, words_each: int) -> Array:
-        where = {"epoch": 0, "step": 0, "first": first * parts, "examples": n * parts, "words_each": words_each}
-        return k.example_words(0, purpose, f"{key}{layer}", **where)
+        where = {"epoch": 0, "step": 0, "first": first * parts, "examples": examples * parts, "words_each": words_each}
+        return k.example_words(seed, purpose, f"{key}{layer}", **where)
 
     order = in_order(wanted)
     with no_grad():

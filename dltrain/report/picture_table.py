@@ -1,0 +1,45 @@
+"""The figures of pictures as a table, for the terminal and the page, each beside its baselines."""
+
+from typing import Any
+
+from dltrain.errors import RunError
+from dltrain.metrics.figures import BASELINES
+from dltrain.run.reader import read_json
+from dltrain.run.rundir import RunDir, figures_file
+from dltrain.train.callbacks import figure_text
+
+Row = dict[str, Any]
+NOTHING = "–"
+FRECHET = (
+    "A Fréchet distance depends on its judge and on the number of examples: compare it with others of the same judge, "
+    "and with that of real pictures beside it, but not with anybody else's."
+)
+
+
+def kept_figures(run: RunDir) -> Row:
+    """What is kept of the test examples, or else of those for validation or training; {} where there is nothing."""
+    for split in ("test", "validation", "train"):
+        try:
+            return read_json(run.path / figures_file(split))
+        except RunError:
+            continue
+    return {}
+
+
+def figure_table(kept: Row) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows, those of baselines that some figure has. Raises LookupError where they are damaged."""
+    there = [name for name in BASELINES if any(name in row["baselines"] for row in kept["figures"])]
+    rows = []
+    for row in kept["figures"]:
+        values = [row["value"], *(row["baselines"].get(name) for name in there)]
+        rows.append([row["name"], *(NOTHING if v is None else figure_text(float(v)) for v in values), row["better"]])
+    return ["figure", "value", *there, "better"], rows
+
+
+def notes(kept: Row) -> list[str]:
+    """What has to be said with the table, a line each."""
+    counts = {row["examples"] for row in kept["figures"]}
+    found = [f"Of {max(counts):,} {kept['split']} examples{' at most' if len(counts) > 1 else ''}."]
+    for name, judge in kept["judges"].items():
+        found.append(f"{name} is {judge['run']}, weights sha256 {judge['weights_sha256'][:16]}…")
+    return found + ([FRECHET] if any(row["figure"] == "frechet" for row in kept["figures"]) else [])
