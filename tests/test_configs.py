@@ -46,7 +46,16 @@ train: {epochs: 10, batch_size: 128}
 
 
 def test_what_is_shipped() -> None:
-    nets = {"smoke", "digits_cnn", "cifar_cnn", "cifar_residual", "mnist_lenet5", "digits_gan"}
+    nets = {
+        "cifar_cnn",
+        "cifar_residual",
+        "digits_cnn",
+        "digits_gan",
+        "faces_attributes",
+        "mnist_judge",
+        "mnist_lenet5",
+        "smoke",
+    }
     assert set(CONFIGS) == nets | EXPERIMENTS | WITHOUT_DATA
     assert {name for name, path in CONFIGS.items() if load(path).data is None} == WITHOUT_DATA
 

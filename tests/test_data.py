@@ -43,7 +43,7 @@ TOY = ["examples", "noise", "features", "seed"]
 
 # name -> settings, input shape, classes, examples by split and class, mean and deviation of the training part in
 # units of white, as published; None: no images of fixed number (their own tests: test_npz.py, test_table.py,
-# test_toys.py, test_image_folder.py, test_text.py; fashion_mnist is read as mnist is)
+# test_toys.py, test_image_folder.py, test_text.py, test_pictures_to_make.py; fashion_mnist is read as mnist is)
 FACTS: dict[str, tuple[list[str], Any]] = {
     "digits": (
         ["noise"],
@@ -65,6 +65,9 @@ FACTS: dict[str, tuple[list[str], Any]] = {
          "delimiter", "decimal", "thousands", "label_separator", "group", "time"], None,
     ),
     "penguins": (["missing"], None),
+    "faces": (["pairs", "target", "only"], None),
+    "openmoji": (["path"], None),
+    "mnist_photographs": (["background"], None),
     "fashion_mnist": ([], None),
     "text": (["path", "length", "stride", "held_out"], None),
     "image_folder": (["path", "size", "channels", "background", "memory"], None),

@@ -55,6 +55,9 @@ FOLD = "fold: {number: 2, of: 5}, stratified: true"
 CASES = {
     "image_folder": Case(FOLDER, 3, files=_pictures),
     "digits": Case(f"{{type: digits, noise: 2, validation: 0.1, augment: {EVERY_AUGMENTATION}, mixup: 0.4}}", 10),
+    "faces": Case("{type: faces, pairs: parts, target: [hair, shirt], only: {hat: no}}", 23, "binary_cross_entropy"),
+    "openmoji": Case("{type: openmoji, augment: [flip], normalize: unit}", 8),
+    "mnist_photographs": Case("{type: mnist_photographs, normalize: signed, augment: [{crop: 2}]}", 10),
     "mnist": Case("{type: mnist, augment: [{crop: {padding: 2}}]}", 10),
     "fashion_mnist": Case("{type: fashion_mnist, augment: [{random_erasing: {probability: 1.0}}]}", 10),
     "text": Case("{type: text, path: a.txt, length: 5, stride: 2, held_out: [0.2, 0.2]}", 4, files=_text),

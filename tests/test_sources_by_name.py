@@ -49,7 +49,7 @@ def test_a_round_trip_keeps_names_and_settings() -> None:
     assert again == spec and again.resolved() == spec.resolved()
     assert spec.sources["noisy"].settings["noise"] == 3.0
     assert "noise: 3.0                            # override" in spec.to_yaml()
-    assert loads(f"data: {{only: digits}}\n{MODEL}").has_several_sources
+    assert loads(f"data: {{lone: digits}}\n{MODEL}").has_several_sources
     assert not loads(TWO, overrides=["data=digits"]).has_several_sources
 
 

@@ -128,7 +128,11 @@ def evaluate(
             if threshold:
                 rates = "  ".join(f"{key} {value:.4f}" for key, value in threshold[name].items() if value is not None)
                 console.result_text(f"  {where.format(threshold['probability'])}: {rates}")
-    if "per_class" in found:
+    if "per_class" in found and "confusion" not in found:
+        console.result_text("\nper label:")
+        labels = [list(row.values()) for row in found["per_class"]]
+        console.result_table([*found["per_class"][0]], labels)
+    elif "per_class" in found:
         rows = [[*row.values(), *counts] for row, counts in zip(found["per_class"], found["confusion"], strict=True)]
         taken_for = [f"→{row['class']}" for row in found["per_class"]]
         console.result_text("\nper class, and for which class its examples were taken:")

@@ -4,10 +4,13 @@
 from dltrain.data import (  # noqa: F401
     cifar10,
     distort,
+    faces,
     fashion_mnist,
     image_folder,
     mnist,
+    mnist_photographs,
     occlude,
+    openmoji,
     synthetic,
     toys,
 )

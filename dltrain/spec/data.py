@@ -53,7 +53,8 @@ def build_source(spec: RunSpec) -> Source | None:
 
 
 def _build(spec: RunSpec, component: Component) -> Source:
-    source: Source = component.build()
+    with _of(component):
+        source: Source = component.build()
     for number, augmentation in enumerate(component.common["augment"]):
         try:
             source.check_augmentation(augmentation)
