@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dltrain.backend import choose_kernels, open_device
-from dltrain.backend.process import settle as settle_process
+from dltrain.backend.process import hold_blas_to_one_thread
 from dltrain.data import default_data_dir
 from dltrain.errors import ConfigError, DataError, DltrainError, RunError
 from dltrain.report.tensorboard import TensorBoard, required
@@ -27,7 +27,8 @@ from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.environment import differences as environment_differences
 from dltrain.run.environment import environment
 from dltrain.run.find import find_run
-from dltrain.run.rundir import ENDED, RunDir, all_runs, name_of
+from dltrain.run.names import name_of
+from dltrain.run.rundir import ENDED, RunDir, all_runs
 from dltrain.spec import (
     Override,
     Restored,
@@ -55,8 +56,20 @@ RUNS = Path("runs")
 
 
 def load(config: str | Path, overrides: Overrides = ()) -> "Experiment":
-    """A config file, or a shipped config by its name, with changes such as "train.epochs=5". Raises ConfigError."""
-    return Experiment(load_spec(config, list(overrides)), name_of(config))
+    """A config file, or a shipped config by its name, with changes such as ["train.epochs=5"]. Raises ConfigError."""
+    if not isinstance(config, str | Path):
+        raise ConfigError(f"load takes the path of a config, or a shipped one's name, not {config!r}")
+    return Experiment(load_spec(config, _changes(overrides)), name_of(config))
+
+
+def _changes(overrides: Overrides) -> list[str | Override]:
+    """Raises ConfigError for what is no list of changes."""
+    if isinstance(overrides, str) or not isinstance(overrides, Iterable):
+        raise ConfigError(f'changes are a list of texts, such as ["train.epochs=5"], not {overrides!r}')
+    found = list(overrides)
+    if odd := [change for change in found if not isinstance(change, str | Override)]:
+        raise ConfigError(f'a change is a text, such as "train.epochs=5", not {odd[0]!r}')
+    return found
 
 
 @dataclass(frozen=True)
@@ -134,7 +147,7 @@ class Experiment:
 
         kernels: of a run that goes on, see `Run.training`.
         """
-        settle_process()
+        hold_blas_to_one_thread()
         runs = Path(runs_dir)
         if resume and (unfinished := _unfinished(settle(self.spec, open_device(self.spec.device)), runs, smoke)):
             return Run(unfinished).training(data_dir=data_dir, threads=threads, kernels=kernels)
@@ -218,7 +231,7 @@ class Run:
         kernels: "auto" are those that the run was trained with, where they are here. A run that numpy trained turns
         the whole process to numpy's kernels, for others would give other bits.
         """
-        settle_process()
+        hold_blas_to_one_thread()
         self._directory.hold()
         try:
             return self._training(overrides, Path(data_dir) if data_dir else default_data_dir(), threads, kernels)
@@ -229,7 +242,7 @@ class Run:
     def _training(self, overrides: Overrides, data_dir: Path, threads: int | None, kernels: str) -> Training:
         run = self._directory
         checkpoint = run.checkpoint("last") if run.has_checkpoint() else None
-        spec, changed = resumed(run, checkpoint, overrides)
+        spec, changed = resumed(run, checkpoint, _changes(overrides))
         status, ended_by = run.last_status(), ending(spec, checkpoint)
         if status.get("status") == "done" and not changed:
             run.release()
@@ -273,7 +286,10 @@ class Run:
         """
         restored = self._model()
         learned = restored.checkpoint.preprocessing
-        examples = np.asarray(x)
+        try:
+            examples = np.asarray(x)
+        except ValueError as error:
+            raise DataError(f"predict takes an array of numbers: {error}") from None
         if examples.shape[1:] != learned.input_shape or examples.dtype.kind not in "buif" or not len(examples):
             raise DataError(f"predict takes numbers (N, …) with {learned.input_shape} for each, not {examples.shape}")
         with np.errstate(all="ignore"):  # what is not finite shows in the result
@@ -286,6 +302,6 @@ class Run:
     def _model(self) -> Restored:
         """The weights are read when they are first asked for."""
         if self._restored is None:
-            settle_process()
+            hold_blas_to_one_thread()
             self._restored = restore(self._directory, self._checkpoint, None)
         return self._restored

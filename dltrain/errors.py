@@ -1,5 +1,7 @@
 """Everything that a user can be told. Whatever is not one of these is a bug: a line says so, --debug shows where."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -41,6 +43,12 @@ class RunError(DltrainError):
     """A run directory or checkpoint that cannot be used."""
 
 
+class UnknownRun(RunError):
+    """A RUN on the command line that is none, or may be several."""
+
+    exit_code = 2
+
+
 class DeviceError(DltrainError):
     """A device that was asked for and cannot be used here."""
 
@@ -64,3 +72,9 @@ class Interrupted(DltrainError):
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'kernel'?` where something known is close."""
+    close = get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""

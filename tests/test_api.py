@@ -125,11 +125,21 @@ def test_mistakes_are_errors_with_a_message(tmp_path: Path) -> None:
         dltrain.load("smok")
     with pytest.raises(ConfigError, match=r"optimizer\.rate: unknown key"):
         dltrain.load("smoke", ["optimizer.rate=3"])
+    for config in (5, None, ["smoke"]):
+        with pytest.raises(ConfigError, match="load takes the path of a config, or a shipped one's name, not "):
+            dltrain.load(config)
+    for changes in ("train.epochs=5", 5, None):
+        with pytest.raises(ConfigError, match=r"changes are a list of texts, such as \["):
+            dltrain.load("smoke", changes)
+    with pytest.raises(ConfigError, match=r"a change is a text, such as .* not 5"):
+        dltrain.load("smoke", [5])
     with pytest.raises(RunError, match="there is no run in"):
         dltrain.load_run(runs_dir=tmp_path)
     run = dltrain.load("smoke", ["train.max_steps=1"]).fit(runs_dir=tmp_path)
     for wrong in (np.zeros((8, 8, 1)), np.zeros((2, 8, 8)), np.zeros((0, 8, 8, 1)), [["a"]]):
         with pytest.raises(DataError, match=r"predict takes numbers \(N, …\) with \(8, 8, 1\) for each, not"):
             run.predict(wrong)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="predict takes an array of numbers: "):
+        run.predict([[1, 2], [3]])  # type: ignore[arg-type]
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         dltrain.lod  # noqa: B018

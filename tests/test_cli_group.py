@@ -80,7 +80,7 @@ def test_one_that_diverges_does_not_stop_the_others(tmp_path: Path) -> None:
         (["--seeds", "2"], "want a CONFIG"),
         ([*SHORT, "--seeds", "2", "--resume", "x"], "want a CONFIG"),
         ([*SHORT, "--seeds", "2", "--profile"], "--profile is for runs by themselves"),
-        ([*SHORT, "--seeds", "2", "--name", "a/b"], "group name 'a/b'"),
+        ([*SHORT, "--seeds", "2", "--name", "a/b"], "run name 'a/b'"),
     ],
     ids=["value", "vary", "config", "resume", "profile", "name"],
 )

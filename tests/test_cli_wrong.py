@@ -60,7 +60,7 @@ CONFIGS: dict[str, tuple[str | bytes, list[str]]] = {
     "zeros": (bytes(100), ["c.yaml:1:1  the character '\\x00' may not stand in YAML"]),
     "no is a word": (
         DIGITS + "model: {layers: [flatten, {dense: {units: 10, bias: no}}]}\n",
-        ["c.yaml:2:53  model.layers[1].dense.bias: expected true or false, got 'no'"],
+        ["c.yaml:2:53  model.layers[1].dense.bias: expected true or false or null, got 'no'"],
     ),
     "a layer that does not fit": (
         DIGITS + "model:\n  layers:\n  - conv: {channels: 4, kernel: 9, padding: valid}\n",
@@ -161,19 +161,27 @@ USAGE: dict[str, tuple[list[object], int, str]] = {
     "nothing to train on": (["fit", "vgg16"], 2, "data: this config has no data to train on; it can be inspected only"),
     "too much validation": (["fit", "smoke", "data.validation=5000"], 2, "data.validation: 5000 would take"),
     "no cupy": (["fit", "smoke", "--device", "cuda"], 1, "with: pip install '.[gpu]', or use"),
-    "no run": (["eval"], 1, "there is no run in runs; start one with: dltrain fit CONFIG"),
-    "no such run": (["eval", "x"], 1, "no run 'x' in runs; `dltrain runs` lists those that exist"),
-    "nothing to verify": (["verify", "x"], 1, "no run 'x' in runs; `dltrain runs` lists those that exist"),
+    "no run": (["eval"], 2, "there is no run in runs; start one with: dltrain fit CONFIG"),
+    "no such run": (["eval", "x"], 2, "no run 'x' in runs; `dltrain runs` lists those that exist"),
+    "nothing to verify": (["verify", "x"], 2, "no run 'x' in runs; `dltrain runs` lists those that exist"),
+    "no such run, but one nearly so": (["eval", "latets"], 2, "no run 'latets' in runs; did you mean 'latest'? `"),
+    "no layer to look into": (["visualize"], 2, "there is no run in runs"),
+    "a second config": (["fit", "smoke", "digits_cnn"], 2, "digits_cnn: a second CONFIG; one is taken at a time"),
+    "a second config, a file": (["check", "smoke", "x.yaml"], 2, "x.yaml: a second CONFIG"),
+    "a run called latest": (["fit", "smoke", "--name", "latest"], 2, "run name 'latest': the word stands for the"),
+    "a group called latest": (["fit", "smoke", "--seeds", "2", "--name", "latest"], 2, "run name 'latest': the word"),
+    "a table as a folder": (["export-metrics", "--csv", "a.csv"], 2, "a.csv: names a file; say a folder"),
+    "dot as svg": (["graph", "smoke", "--format", "dot", "--output", "a.svg"], 2, "a.svg: the name must end in .dot"),
     "neither config nor run": (["inspect-params", "x"], 2, f"x: no such config file; {NOT_THERE}; no run 'x' in runs"),
     "nothing to check": (["check", "vgg16"], 2, "data: this config has no data to train on; it can be inspected only"),
     "nothing to sweep": (["lr-find", "vgg16"], 2, "data: this config has no data to train on; it can be inspected"),
-    "nothing to report": (["report", "x"], 1, "no run 'x' in runs"),
-    "nothing to compare": (["compare", "x"], 1, "no run 'x' in runs"),
+    "nothing to report": (["report", "x"], 2, "no run 'x' in runs"),
+    "nothing to compare": (["compare", "x"], 2, "no run 'x' in runs"),
     "nothing to export": (["export-metrics", "x"], 2, "export-metrics: nothing to do"),
     "no graph": (["graph", "x"], 2, f"x: no such config file; {NOT_THERE}; no run 'x' in runs"),
-    "no run to look into": (["visualize", "x", "--layer", "conv1"], 1, "no run 'x' in runs; `dltrain runs` lists"),
-    "a folder that is no run": (["eval", "/"], 1, "/ is no run directory: it has no config.yaml"),
-    "predict without a run": (["predict", "x.png"], 1, "x.png: no such file; and no run 'x.png' in runs"),
+    "no run to look into": (["visualize", "x", "--layer", "conv1"], 2, "no run 'x' in runs; `dltrain runs` lists"),
+    "a folder that is no run": (["eval", "/"], 2, "/ is no run directory: it has no config.yaml"),
+    "predict without a run": (["predict", "x.png"], 2, "x.png: no such file; and no run 'x.png' in runs"),
 }  # fmt: skip
 
 
@@ -257,7 +265,7 @@ def test_runs_that_cannot_be_used(spoil: Callable[[Path], object], message: str,
     spoil(Path("spoilt"))
     Image.new("L", (8, 8)).save("a.png")
     for words in (["eval", "spoilt"], ["predict", "spoilt", "a.png"]):
-        check(dltrain(*words), 1, message)
+        check(dltrain(*words), 2 if "no run directory" in message else 1, message)
 
 
 def test_the_last_checkpoint_needs_no_status(run: Path) -> None:
@@ -275,8 +283,8 @@ def test_a_name_that_fits_several_runs() -> None:
         (Path("runs") / name).mkdir(parents=True)
         (Path("runs") / name / "config.yaml").touch()
     message = "'0101' fits 2 runs in runs: 20260101-000000-a, 20260101-000001-a; ambiguous; use a longer name"
-    check(dltrain("eval", "0101"), 1, message)
-    check(dltrain("predict", "0101", "a.png"), 1, message)
+    check(dltrain("eval", "0101"), 2, message)
+    check(dltrain("predict", "0101", "a.png"), 2, message)
     check(dltrain("inspect-params", "0101"), 2, message)
 
 
@@ -311,7 +319,7 @@ INPUTS: dict[str, tuple[list[str], int, list[str]]] = {
     "pattern": (["*.tga"], 1, ["*.tga: no file fits this pattern"]),
     "a column to keep": (["good.png", "--keep", "a"], 1, ["good.png: is no table, so it has no column 'a' to keep"]),
     "nothing that can be read": (["cut.png", "--skip-bad"], 1, ["no input could be answered"]),
-    "neither csv nor jsonl": (["good.png", "--output", "out.txt"], 1, ["out.txt: the name must end in .csv or .jsonl"]),
+    "neither csv nor jsonl": (["good.png", "--output", "out.txt"], 2, ["out.txt: the name must end in .csv or .jsonl"]),
     "wrong shape": (["shape.npz"], 1, ["shape.npz: x is float64 (4, 7, 8, 1), but the network takes numbers"]),
     "two arrays": (["names.npz"], 1, ["names.npz: no array is called x"]),
     "not numbers": (["nan.npz"], 1, ["nan.npz: x holds values that are not finite"]),
@@ -329,23 +337,29 @@ def test_inputs(words: list[str], code: int, messages: list[str], run: Path) -> 
 
 # --- what cannot be written --------------------------------------------------------------------------------------
 
-OUTPUTS: dict[str, list[str]] = {
-    "report": ["RUN", "--output"],
-    "compare": ["RUN", "another", "--html"],
-    "runs": ["--html"],
-    "graph": ["smoke", "--output"],
-    "lr-find": ["smoke", "--svg"],
-    "check": ["smoke", "--samples"],
-    "visualize": ["RUN", "--layer", "conv1", "--unit", "0", "--output"],
+# Command -> words before the name of what it writes, and how that name must end.
+OUTPUTS: dict[str, tuple[list[str], str]] = {
+    "report": (["RUN", "--output"], ".html"),
+    "compare": (["RUN", "another", "--html"], ".html"),
+    "runs": (["--html"], ".html"),
+    "graph": (["smoke", "--output"], ".svg"),
+    "lr-find": (["smoke", "--svg"], ".svg"),
+    "check": (["smoke", "--samples"], ".png"),
+    "visualize": (["RUN", "--layer", "conv1", "--unit", "0", "--output"], ".png"),
 }
 
 
 @pytest.mark.parametrize("command", OUTPUTS)
 def test_outputs_are_named_when_they_cannot_be_written(command: str, run: Path) -> None:
     shutil.copytree(run, "another")
-    words = [str(run) if word == "RUN" else word for word in OUTPUTS[command]]
-    said = dltrain(command, *words, "no/such/file")
-    assert (said.code, said.errors) == (1, ["no/such/file: cannot be written: No such file or directory"]), said.err
+    typed, ending = OUTPUTS[command]
+    words = [str(run) if word == "RUN" else word for word in typed]
+    place = f"no/such/file{ending}"
+    said = dltrain(command, *words, place)
+    assert (said.code, said.errors) == (1, [f"{place}: cannot be written: No such file or directory"]), said.err
+    said = dltrain(command, *words, "picture.pdf")
+    assert said.code == 2 and said.errors[0].startswith(f"picture.pdf: the name must end in {ending}"), said.err
+    assert not Path("picture.pdf").exists()
 
 
 def test_every_command_is_in_the_tables() -> None:

@@ -349,6 +349,10 @@ def test_statistics_of_a_large_set_come_from_a_sample(tmp_path: Path, monkeypatc
     learned = prepare(source, NOWHERE, seed=0).preprocessing
     in_memory = prepare(ImageFolder(path=place, size=(8, 6)), NOWHERE, seed=0).preprocessing
     np.testing.assert_allclose(in_memory.mean, mean, rtol=1e-12, err_msg="of all that is in memory")
+    line = "data.normalize: mean and spread are those of 9 of the 90 training examples, at equal distances, for all of "
+    assert [note.startswith(line) for note in prepare(source, NOWHERE, seed=0).notes] == [True]
+    assert not prepare(source, NOWHERE, normalize="none", seed=0).notes
+    assert not prepare(ImageFolder(path=place, size=(8, 6)), NOWHERE, seed=0).notes
     sample = read_all(whole)[::10].reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(learned.mean, sample.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(learned.std, sample.std(axis=0), rtol=1e-12)

@@ -100,6 +100,19 @@ def test_compressions_of_tiff(compression, tmp_path):
 DEEP = np.array([[0, 255, 256, 511, 40000, 65535]], np.uint16)
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate"])
+def test_of_a_damaged_tiff_only_the_error_speaks(compression, tmp_path, capfd):
+    """libtiff would say a line of its own on the process's stderr."""
+    path = tmp_path / "a.tiff"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(path, compression=compression)
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + bytes(200) + content[240:])
+    with pytest.raises(DataError, match="not an image that can be read"):
+        read_image(path, (40, 40, 3))
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("ending", ["png", "tiff", "pgm"])
 def test_of_16_bits_the_upper_8(ending, tmp_path):
     path = tmp_path / f"a.{ending}"

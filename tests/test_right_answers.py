@@ -132,6 +132,7 @@ def fit(folder: Path, data: Arrays, *words: Any) -> Any:
 
 @pytest.mark.parametrize("name", WARNED)
 def test_what_check_knows_fit_says_in_a_line(name: str, tmp_path: Path) -> None:
+    """And `validate`, as far as that needs no data."""
     data, changes, message = WARNED[name]
     said = fit(tmp_path, data, *changes)
     assert said.code == 0, said.err
@@ -141,6 +142,25 @@ def test_what_check_knows_fit_says_in_a_line(name: str, tmp_path: Path) -> None:
         found = dltrain("check", tmp_path / "c.yaml", *changes, "--json").json["findings"]
         check = warnings[0].rpartition("[")[2].rstrip("]")
         assert next(f["advice"] for f in found if f["check"] == check) in warnings[0], "as `check` does"
+    alone = [line for line in dltrain("validate", tmp_path / "c.yaml", *changes).err.splitlines() if "[output]" in line]
+    needs_no_targets = [line for line in warnings if "[output]" in line and " only  [" not in line]
+    assert len(alone) == len(needs_no_targets) or " only  [" in message + warnings[0]
+    assert all(warnings[0].startswith(line.partition(";")[0]) for line in alone)
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name.startswith(("units", "channels", "padding"))])
+def test_what_fit_refuses_validate_warns_of(name: str, tmp_path: Path) -> None:
+    words, message = REFUSED[name]
+    np.savez(tmp_path / "data.npz", **arrays((4, 4, 1)))
+    (tmp_path / "c.yaml").write_text(CONFIG.replace("data.npz", str(tmp_path / "data.npz")))
+    said = dltrain("validate", tmp_path / "c.yaml", *words)
+    assert said.code == 0 and "warning: `fit` refuses this here: " in said.err and message in said.err
+
+
+def test_a_smoke_run_says_what_it_takes_for_validation(tmp_path: Path) -> None:
+    line = "warning: data: there is no validation part; --smoke takes training examples for it\n"
+    assert line in fit(tmp_path, arrays(), "--smoke").err
+    assert line not in fit(tmp_path, arrays(), "--smoke", "data.validation=0.2").err
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -168,3 +188,11 @@ def test_the_memory_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(process, "CGROUP_MEMORY", tmp_path / "memory.max")
         found = process.available_memory()
         assert found == expected or (expected is None and found and found >= machine)
+
+
+def test_fit_says_what_is_missing_and_filled(tmp_path: Path) -> None:
+    rows = [f"{'' if i % 4 == 0 else i},{'NA' if i % 10 == 0 else 'red'},{'xy'[i % 2]}" for i in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["a,b,cls", *rows]))
+    (tmp_path / "c.yaml").write_text(CONFIG.replace("npz, path: data.npz", f"csv, path: {tmp_path}/a.csv, target: cls"))
+    said = dltrain("fit", tmp_path / "c.yaml", "model.layers.2.units=2", "--runs-dir", tmp_path / "runs")
+    assert "missing, filled with the mean or, of categories, with none of them: a 25.0%, b 10.0%\n" in said.err

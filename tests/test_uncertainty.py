@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from commands import dltrain, done
 
+from dltrain.backend import open_device
 from dltrain.metrics.curves import at_threshold, best_threshold, curves
 from dltrain.metrics.scores import from_confusion
-from dltrain.metrics.uncertainty import of_confusion, of_numbers, wilson
+from dltrain.metrics.uncertainty import of_confusion, of_labels, of_numbers, wilson
 from dltrain.report.headline import headline_of
 from dltrain.run.rundir import RunDir
+from dltrain.spec import build_job, examples_of, load, restore, settle
+from dltrain.train import baseline
 
 Array = Any
 
@@ -188,6 +191,65 @@ def test_numbers_have_the_mean_and_a_linear_model_beside_them(tmp_path: Path) ->
     baselines = json.loads((run / "description.json").read_bytes())["baselines"]["test"]
     assert baselines["linear"]["r2"] == pytest.approx(1 - left.var() / y[600:].var(), abs=5e-3)
     assert abs(baselines["simple"]["r2"]) < 0.05
+
+
+def test_labels_have_intervals_the_most_common_ones_and_a_linear_model_beside_them(tmp_path: Path) -> None:
+    """The third label is rare, so to say the first two of everything has the best micro F1 of constant answers."""
+    draw = np.random.default_rng(7)
+    x = draw.normal(size=(600, 3))
+    y = x + 0.7 * draw.normal(size=x.shape) > [-0.5, 0, 1.5]
+    rows = [",".join([*map(str, a), *map(str, b)]) for a, b in zip(x.round(3), y.astype(int), strict=True)]
+    (tmp_path / "labels.csv").write_text("\n".join(["a,b,c,p,q,r", *rows]))
+    data = f"{{type: csv, path: {tmp_path}/labels.csv, target: [p, q, r], validation: 0.2, test: 0.3}}"
+    words = (f"data={data}", "model.layers.1.units=3", "loss=binary_cross_entropy")
+    said = trained(tmp_path, *words)
+    run = Path(said.json["run"])
+    found = json.loads((run / "eval" / "test.json").read_bytes())
+    for key in ("f1_micro", "exact_match"):
+        low, high = found["intervals"][key]
+        assert low < found[key] < high
+    beside = json.loads((run / "description.json").read_bytes())["baselines"]["test"]
+    targets = load_split_of(run)
+    always = 2 * targets[:, :2].sum() / (targets.sum() + 2 * len(targets))
+    assert beside["simple"]["f1_micro"] == pytest.approx(always)
+    assert beside["simple"]["f1_micro"] < beside["linear"]["f1_micro"] < 1
+    assert "test        micro F1 0." in said.err and "always the most common labels 0." in said.err
+
+
+def load_split_of(run: Path) -> Any:
+    """The targets of a run's test examples."""
+    loader, same = examples_of(restore(RunDir(run), "last", None), "test", run)
+    assert same
+    return loader.targets()
+
+
+def test_the_interval_of_micro_f1_holds_what_it_should() -> None:
+    """Of 200 samples from one population, some 95 % have the population's figure in their interval."""
+    draw = np.random.default_rng(8)
+    targets = draw.random((200, 150, 4)) < [0.5, 0.3, 0.2, 0.1]
+    said = targets ^ (draw.random(targets.shape) < 0.2)
+    right, either = (targets & said).sum(), targets.sum() + said.sum()
+    intervals = [of_labels(a, b)["f1_micro"] for a, b in zip(targets, said, strict=True)]
+    held = np.mean([low <= 2 * right / either <= high for low, high in intervals])
+    assert 0.9 < held < 0.99
+
+
+def test_what_a_run_is_compared_with_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Path(trained(tmp_path).json["run"])
+    before = json.loads((run / "description.json").read_bytes())["baselines"]
+    monkeypatch.setattr(baseline, "baselines", lambda job: pytest.fail("measured again"))
+    done("fit", "--resume", run, "train.epochs=4")
+    done("verify", run)
+    assert json.loads((run / "description.json").read_bytes())["baselines"] == before
+    for damage in ("{}", '{"baselines": 5}', '{"baselines": {"nothing": {}}}', "x"):
+        (run / "description.json").write_text(damage)
+        with pytest.raises(BaseException, match="measured again"):
+            baseline.known_baselines(job_of(run), run)
+
+
+def job_of(run: Path) -> Any:
+    device = open_device("cpu")
+    return build_job(settle(load(run / "config.yaml"), device), device, run)
 
 
 def test_who_is_behind_a_linear_model_is_told(tmp_path: Path) -> None:

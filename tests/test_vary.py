@@ -6,7 +6,7 @@ import pytest
 
 from dltrain.errors import ConfigError, RunError
 from dltrain.run.group import Group, Member
-from dltrain.run.rundir import NAME
+from dltrain.run.names import NAME
 from dltrain.spec.vary import variants
 
 

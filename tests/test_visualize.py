@@ -111,7 +111,7 @@ def outputs(restored: Any, layers: int | None = None) -> Any:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--layer", "conv7"], "--layer conv7: this network has no such layer; it has conv1, max_pool1, flatten1"),
+        (["--layer", "conv7"], "--layer conv7: there is no such layer; this network has conv1, max_pool1, flatten1"),
         (["--layer", "conv1", "--unit", "8"], "--unit 8: conv1 has 8 units, 0 to 7"),
     ],
     ids=["layer", "unit"],

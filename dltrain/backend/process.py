@@ -40,7 +40,8 @@ def hold_blas_to_one_thread() -> None:
 
 
 def settle() -> None:
-    """What the command line asks of its whole process, before training or evaluating."""
+    """What the command line asks of its whole process, before training or evaluating. A process that only calls this
+    library is left as it is, but for BLAS."""
     hold_blas_to_one_thread()
     # A thread that comes back from array work would wait 5 ms for a busy one to hand over the interpreter.
     sys.setswitchinterval(1e-4)
@@ -66,3 +67,14 @@ def _heap_in_huge_pages() -> None:
     if room:
         libc.madvise(-(-room // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES, HEAP_BYTES - HUGE_PAGE_BYTES, MADV_HUGEPAGE)
         libc.free(room)
+
+
+@cache
+def silence_libtiff(library: str) -> None:
+    """What libtiff cannot read it says on stderr by itself, and once more as an error of Pillow. library: Pillow's
+    compiled part, in which or beside which libtiff is."""
+    loaded = ctypes.CDLL(library)
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        if (set_handler := getattr(loaded, name, None)) is not None:
+            set_handler.restype, set_handler.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+            set_handler(None)

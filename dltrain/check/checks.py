@@ -1,6 +1,6 @@
 """All checks, in the order in which they are shown."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from dltrain.check.finding import Finding
 from dltrain.check.learn import one_batch_by_heart
 from dltrain.check.numeric import gradient_check
 from dltrain.check.subject import Subject
-from dltrain.nn import Network
+from dltrain.nn import Loss, Network
 from dltrain.train.job import Job
 
 Check = Callable[[Subject], Finding]
@@ -49,6 +49,12 @@ def quick_checks(job: Job) -> list[Finding]:
     with np.errstate(all="ignore"):
         found = [check(subject) for check in QUICK]
     return [finding for finding in found if finding.status in ("warned", "failed") and finding.check not in job.muted]
+
+
+def check_without_data(model: Network, loss: Loss, muted: Collection[str]) -> list[Finding]:
+    """What a config alone shows not to be as it should be."""
+    found = [start.last_activation(model, loss)]
+    return [finding for finding in found if finding.status in ("warned", "failed") and finding.check not in muted]
 
 
 def run_checks(subject: Subject) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import numpy as np
 from dltrain.backend import to_host
 from dltrain.check.finding import WEIGHTS, Finding, judged, skipped
 from dltrain.check.subject import LayerTrace, Subject, rms
-from dltrain.nn import Join, shape_text
+from dltrain.nn import Join, Loss, Network, shape_text
 from dltrain.nn.summary import summarise
 from dltrain.train.step import penalise
 
@@ -38,16 +38,23 @@ def shapes(subject: Subject) -> Finding:
 
 def output(subject: Subject) -> Finding:
     """The last layer's activation must let through what the loss wants to see."""
-    backwards = reversed(subject.job.model.layers)
+    job = subject.job
+    if subject.class_names is not None or job.loss.multilabel:
+        return last_activation(job.network, job.loss)
+    targets = to_host(subject.train.targets_of(np.arange(subject.train.size)))  # as the network should give them
+    return last_activation(job.network, job.loss, (float(targets.min()), float(targets.max())))
+
+
+def last_activation(model: Network, loss: Loss, span: tuple[float, float] | None = None) -> Finding:
+    """The same before there are any data. span: of numbers to predict, where it is known."""
+    backwards = reversed(model.layers)
     last = next((layer for layer in backwards if layer.observed or isinstance(layer, Join)), None)
     activation, name = (last.activation, last.name) if last else (None, "")
     remedy = f"give {name} `activation: none`" if last and last.parameters else f"remove {name}"
     ends = f"{name} ends in {activation}" if activation else "the last layer has no activation"
-    if subject.class_names is not None or subject.job.loss.multilabel:
+    if loss.classification or loss.multilabel:
         advice = f"{remedy}: the loss wants numbers of any size and does the rest itself"
         return judged("output", ends, (bool(activation), "failed", advice))
-    targets = to_host(subject.train.targets_of(np.arange(subject.train.size)))  # as the network should give them
-    low, high = float(targets.min()), float(targets.max())
     bounds = {"relu": (0.0, np.inf), "sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0)}
     least, most = bounds.get(activation or "", (-np.inf, np.inf))
     beyond = f"{remedy}: {activation} gives numbers from {least:g} to {most:g} only"
@@ -55,9 +62,9 @@ def output(subject: Subject) -> Finding:
     dying = f"{remedy}: where relu is 0 it passes no gradient, and a unit that is 0 for all examples stays so"
     return judged(
         "output",
-        f"{ends}, targets from {low:.4g} to {high:.4g}",
+        f"{ends}, targets from {span[0]:.4g} to {span[1]:.4g}" if span else ends,
         (activation == "softmax", "failed", unable),
-        (low < least or high > most, "failed", beyond),
+        (span is not None and (span[0] < least or span[1] > most), "failed", beyond),
         (activation == "relu", "warned", dying),
     )
 

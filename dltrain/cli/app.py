@@ -53,6 +53,17 @@ def _load_plugins(files: list[Path] | None) -> list[Path] | None:
     return files
 
 
+def _one_config(words: list[str] | None) -> list[str] | None:
+    """Raises ConfigError for a second CONFIG among the changes."""
+    if plain := [word for word in words or () if "=" not in word and not word.startswith("~")]:
+        from dltrain.errors import ConfigError
+        from dltrain.spec.shipped import is_config
+
+        for word in filter(is_config, plain):
+            raise ConfigError(f"{word}: a second CONFIG; one is taken at a time, and changes of it as KEY=VALUE")
+    return words
+
+
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE.py", callback=_load_plugins, help="Run a file that registers own parts."),
@@ -67,7 +78,9 @@ ConfigOrRun = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Changes: a.b=v sets, +a.b=v adds, ~a.b removes."),
+    typer.Argument(
+        metavar="KEY=VALUE", help="Changes: a.b=v sets, +a.b=v adds, ~a.b removes.", callback=_one_config
+    ),
 ]
 DataDir = Annotated[
     Path | None,

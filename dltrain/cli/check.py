@@ -39,7 +39,9 @@ def check(
     from dltrain.check import Subject, run_checks
     from dltrain.check.finding import Status
     from dltrain.errors import ConfigError
+    from dltrain.run.files import require_ending
 
+    require_ending(samples, ".png")
     if backends:
         given = {"--samples": samples, "--device": device, "--kernels": kernels != "auto"}
         if beside := [option for option, value in given.items() if value]:

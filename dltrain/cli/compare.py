@@ -34,9 +34,11 @@ def compare(
     from dltrain.report.comparison import compare as put_beside
     from dltrain.report.overview import write_comparison
     from dltrain.report.record import Record, believed
+    from dltrain.run.files import require_ending
     from dltrain.run.find import find_runs
     from dltrain.spec import look
 
+    require_ending(html, ".html", ".htm")
     found = {run.path.resolve(): run for name in runs for run in find_runs(name, runs_dir)}
     records, problems = [], []
     for run in found.values():

@@ -34,6 +34,9 @@ def export_metrics(
 
     if csv is None and tensorboard is None:
         raise ConfigError("export-metrics: nothing to do; name a folder with --csv or --tensorboard")
+    for folder in filter(None, (csv, tensorboard)):
+        if folder.suffix.lower() == ".csv" or (folder.exists() and not folder.is_dir()):
+            raise ConfigError(f"{folder}: names a file; say a folder, in which several files will be written")
     board = None if tensorboard is None else TensorBoard(tensorboard)
     directory = find_run(run, runs_dir)
     with believed(directory):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dltrain.api import Training
     from dltrain.backend import Device
     from dltrain.run.rundir import RunDir
+    from dltrain.train.job import Job
 
 ADVICE = 3  # things that are said at the end; the report has all
 MOST_CLASSES_SHOWN = 20
@@ -99,16 +100,18 @@ def fit(
     interrupted or killed continues with --resume.
     """
     from dltrain import api
+    from dltrain.backend.process import settle
     from dltrain.cli.figures import show_figures
     from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError
     from dltrain.report.picture_table import kept_figures
     from dltrain.run.find import find_group, find_run
-    from dltrain.run.rundir import name_of
+    from dltrain.run.names import name_of
     from dltrain.spec import Override
     from dltrain.spec.writer import flow
     from dltrain.weights.files import is_weights_file
 
+    settle()
     words = [*(overrides or [])]
     flags = {"device": ("--device", device), "seed": ("--seed", seed), "train.max_steps": ("--max-steps", max_steps)}
     changes: list[Any] = [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
@@ -137,7 +140,13 @@ def fit(
         for flag, given in (("--name", name), ("--smoke", smoke)):
             if given:
                 raise ConfigError(f"{flag} is for a new run, not for one that continues")
-        words = [config, *words] if config else words
+        if config and ("=" in config or config.startswith("~")):
+            words = [config, *words]
+        elif config:
+            raise ConfigError(
+                f"--resume {resume} goes on with the run's own config: leave {config} out; KEY=VALUE changes what may "
+                f"change, and --resume auto looks for the newest unfinished run of {config}"
+            )
         run = api.load_run(resume, runs_dir=runs_dir)
         training = run.training([*words, *changes], data_dir=data_dir, threads=threads, kernels=kernels)
     elif config is None:
@@ -176,13 +185,14 @@ def _train(
     from dltrain.train.profile import Profile
 
     run, job = training.directory, training.job
-    _announce(training, is_first)
     if job is None:
+        console.info(f"run {run.path} is finished, {training.ended_by or 'with all its steps'}")
         return run.result()
     counts = None if job.preprocessing.class_weights else job.class_counts("train")
     callback = callback_for(progress, run.path.name[16:], counts, job.guessing, job.muted)
     timed = Profile()
     try:
+        _announce(training, job, is_first)
         with timed.watching(job) if profile else nullcontext():
             return training.fit(callback).result
     except BaseException as error:
@@ -196,16 +206,15 @@ def _train(
             run.write_json(run.trace, timed.trace())
 
 
-def _announce(training: "Training", is_first: bool) -> None:
+def _announce(training: "Training", job: "Job", is_first: bool) -> None:
     """What is worth knowing before the first step. is_first: of a group, all of which have the same kernels."""
     from dltrain.check import quick_checks
+    from dltrain.data.tables.cells import listed
 
-    run, job = training.directory, training.job
-    if job and is_first:
+    run = training.directory
+    if is_first:
         console.warn_of_missing_kernels(job.device.kernels.note)
-    if job is None:
-        console.info(f"run {run.path} is finished, {training.ended_by or 'with all its steps'}")
-    elif training.resumed:
+    if training.resumed:
         after = training.checkpoint and f"after step {training.checkpoint.position.step:,}"
         left = f", with nothing left to train: {training.ended_by}" if training.ended_by else ""
         what = ", a smoke run of 2 batches an epoch," if run.last_status().get("smoke") is True else ""
@@ -226,6 +235,8 @@ def _announce(training: "Training", is_first: bool) -> None:
             console.info(line)
         for split, loader in job.loaders.items():
             console.info(f"{split}: {_content(loader.size, job.class_counts(split))}")
+        if missing := [f"{c['name']} {c['missing']:.1%}" for c in job.column_facts if c["missing"]]:
+            console.info(f"missing, filled with the mean or, of categories, with none of them: {listed(missing)}")
         if len(job.loaders) == 1:
             console.info("no examples to validate or test on; data.validation: 0.1 and data.test: 0.2 would cut some")
         for finding in quick_checks(job):

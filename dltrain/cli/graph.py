@@ -14,7 +14,7 @@ def graph(
     overrides: Overrides = None,
     form: Annotated[Literal["text", "dot", "svg"], typer.Option("--format", help="How to show it.")] = "text",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write it there: DOT if it ends in .dot, else SVG.")
+        Path | None, typer.Option("--output", metavar="FILE", help="Write it there, to FILE.svg or FILE.dot.")
     ] = None,
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
@@ -30,11 +30,12 @@ def graph(
     """
     from dltrain.report.drawing import svg_file
     from dltrain.report.graph import graph_rows, to_dot
-    from dltrain.run.files import write_output
+    from dltrain.run.files import require_ending, write_output
 
-    title, vertices = _capture(config, overrides or [], runs_dir, data_dir)
+    require_ending(output, ".svg", ".dot") if form == "text" else require_ending(output, f".{form}")
     if output and form == "text":
-        form = "dot" if output.suffix == ".dot" else "svg"
+        form = "dot" if output.suffix.lower() == ".dot" else "svg"
+    title, vertices = _capture(config, overrides or [], runs_dir, data_dir)
     text = "" if form == "text" else svg_file(vertices, title) if form == "svg" else to_dot(vertices)
     if output:
         write_output(output, text.encode())

@@ -32,9 +32,10 @@ def lr_find(
     from dltrain.check.lr_find import find_rate
     from dltrain.cli.check import prepare
     from dltrain.report.curve import svg_curve, text_curve
-    from dltrain.run.files import write_output
+    from dltrain.run.files import require_ending, write_output
     from dltrain.train.parallel import ThreadPool
 
+    require_ending(svg, ".svg")
     job = prepare(config, overrides, data_dir, device)
     pool = ThreadPool(threads or available_cores())
     try:

@@ -99,6 +99,7 @@ def predict(
         target = next((data.settings.get("target") for data in restored.spec.sources.values()), None)
         targets = [target] if isinstance(target, str) else list(target or [])
         files, notes = find_given(words, learned)
+        console.info(f"run {directory.path}: {checkpoint} checkpoint, {len(files):,} files")
         for note in notes:
             console.warning(note)
         threshold = _threshold(restored, directory, checkpoint)
@@ -128,7 +129,6 @@ def predict(
         console.warning(line)
     if unused := [name for name in unlike.unused if name not in targets]:
         console.info(f"columns that the network does not take: {listed(unused)}")
-    console.info(f"run {directory.path}: {checkpoint} checkpoint, {len(files):,} files")
     for place in answers:
         place.finish()
     if failed.count:
@@ -222,7 +222,7 @@ def _split_arguments(arguments: list[str], runs_dir: Path) -> "tuple[RunDir, lis
     try:
         run = find_run(first if named else None, runs_dir)
     except RunError as error:
-        raise RunError(f"{first}: no such file; and {error}" if named else str(error)) from None
+        raise type(error)(f"{first}: no such file; and {error}" if named else str(error)) from None
     words = arguments[named:]
     if not words:
         raise ConfigError(NO_INPUT)

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from dltrain.cli import console
 from dltrain.errors import DltrainError
+from dltrain.run.files import require_ending
 
 Row = dict[str, Any]
 
@@ -58,8 +59,7 @@ class Written(Answers):
     """In FILE.csv or FILE.jsonl, which grows as FILE.part and has its name once all are there."""
 
     def __init__(self, path: Path):
-        if path.suffix.lower() not in (".csv", ".jsonl"):
-            raise DltrainError(f"{path}: the name must end in .csv or .jsonl, which says how it is written")
+        require_ending(path, ".csv", ".jsonl")
         if not path.parent.is_dir():
             raise DltrainError(f"{path}: there is no folder {path.parent}; make it first")
         if path.is_dir():

@@ -27,8 +27,10 @@ def report(
     from dataclasses import asdict
 
     from dltrain.report.page import write_report
+    from dltrain.run.files import require_ending
     from dltrain.run.find import find_run
 
+    require_ending(output, ".html", ".htm")
     directory = find_run(run, runs_dir)
     record = write_report(directory, output)
     path = output or directory.report

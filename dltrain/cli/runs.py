@@ -24,9 +24,11 @@ def runs(
     """
     from dltrain.errors import RunError
     from dltrain.metrics.settings import METRICS
+    from dltrain.run.files import require_ending
     from dltrain.run.group import is_group
     from dltrain.run.rundir import all_runs
 
+    require_ending(html, ".html", ".htm")
     rows, damaged = [], []
     known = all_runs(runs_dir)
     for run in known:

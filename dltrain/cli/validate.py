@@ -9,6 +9,7 @@ from dltrain.cli.app import Config, Debug, Json, Overrides, Plugins, Quiet
 
 if TYPE_CHECKING:
     from dltrain.nn import Network, Networks
+    from dltrain.spec import RunSpec
 
 
 def validate(
@@ -22,12 +23,13 @@ def validate(
 ) -> None:
     """Check a config, the shapes of its layers included.
 
-    Reads no data and allocates no weights.
+    Reads no data and allocates no weights. What `fit` would warn of, or refuse on this machine, is a warning.
     """
     from dltrain.spec import build_model, load
 
     spec = load(config, overrides or [])
     model = build_model(spec)
+    _warn(spec, model)
     parameters = sum(p.size for p in model.parameters.values())
     if json:
         console.result_json({"valid": True, "layers": len(model.layers), "parameters": parameters})
@@ -35,6 +37,20 @@ def validate(
         console.result_text(spec.to_yaml().rstrip())
     else:
         console.result_text(f"{config}: valid; {_described(model)}, {parameters:,} parameters")
+
+
+def _warn(spec: "RunSpec", model: "Network | Networks") -> None:
+    """Say what `fit` would, as far as that needs no data."""
+    from dltrain.check import check_without_data
+    from dltrain.nn import Network
+    from dltrain.spec import build_sources, memory_lacking
+
+    sources = build_sources(spec)
+    if sources and spec.loss and isinstance(model, Network):
+        for finding in check_without_data(model, spec.loss.build(), spec.advice.mute):
+            console.warning(f"{finding.found}; {finding.advice}  [{finding.check}]")
+    if sources and (lacking := memory_lacking(spec, model, sources)):
+        console.warning(f"`fit` refuses this here: {lacking}")
 
 
 def _described(model: "Network | Networks") -> str:

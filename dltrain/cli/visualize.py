@@ -24,8 +24,9 @@ from dltrain.cli.app import (
 
 def visualize(
     run: Run = None,
-    *,
-    layer: Annotated[str, typer.Option("--layer", metavar="NAME", help="Whose units.")],
+    layer: Annotated[
+        str | None, typer.Option("--layer", metavar="NAME", help="Whose units; without it the layers are listed.")
+    ] = None,
     unit: Annotated[
         list[int] | None,
         typer.Option("--unit", metavar="N", min=0, help="Which, from 0; repeat for more. [default: the six liveliest]"),
@@ -56,15 +57,18 @@ def visualize(
     from dltrain.errors import ConfigError, DataError
     from dltrain.report.features import feature_grid, visualise
     from dltrain.report.grid import write_picture
+    from dltrain.run.files import require_ending
     from dltrain.run.find import find_run
     from dltrain.spec import examples_of, restore
 
     settle()
+    require_ending(output, ".png")
     directory = find_run(run, runs_dir)
     restored = restore(directory, checkpoint, device)
     learned, layers = restored.checkpoint.preprocessing, {x.name: x for x in restored.network.layers}
-    if layer not in layers:
-        raise ConfigError(f"--layer {layer}: this network has no such layer; it has {', '.join(layers)}")
+    if layer is None or layer not in layers:
+        asked = "--layer says whose units" if layer is None else f"--layer {layer}: there is no such layer"
+        raise ConfigError(f"{asked}; this network has {', '.join(layers)}")
     units = layers[layer].out_shape[-1]
     if unit and max(unit) >= units:
         raise ConfigError(f"--unit {max(unit)}: {layer} has {units} units, 0 to {units - 1}")

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Interval
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
 
+from dltrain.backend.process import silence_libtiff
 from dltrain.data.files import require_file
 from dltrain.errors import DataError
 
@@ -84,6 +85,8 @@ def read_picture(path: Path, shape: tuple[int, ...], background: Background = "w
 def _read(file: Image.Image, stored: int, shape: tuple[int, ...], background: Background) -> Picture:
     """stored: bytes of the file."""
     compression = file.info.get("compression") if file.format == "TIFF" else "raw"
+    if file.format == "TIFF":
+        silence_libtiff(_imaging.__file__)
     if compression not in COMPRESSIONS:
         raise ValueError(f"its compression is {compression}; save it as PNG")
     unpacked = file.width * file.height * len(file.getbands())

@@ -13,6 +13,7 @@ from dltrain.data.augment import Augmentation
 from dltrain.data.preprocess import Preprocessing
 from dltrain.data.source import Normalize, NormalizeTargets, Source, Split
 from dltrain.data.split import Cuts, cut, shared_groups
+from dltrain.data.statistics import measured
 from dltrain.data.values import Value
 from dltrain.errors import DataError
 from dltrain.random import generator
@@ -90,7 +91,13 @@ def _prepared(
         missing_values=source.missing_values,
         values=source.values,
     )
-    return Prepared(splits, learned, source.notes, source.column_facts)
+    inputs, notes = splits["train"].inputs, list(source.notes)
+    if normalize != "none" and any(learned.numeric_channels()) and (few := measured(inputs)) < len(inputs):
+        notes.append(
+            f"data.normalize: mean and spread are those of {few:,} of the {len(inputs):,} training examples, at equal "
+            "distances, for all of them are not read before the training"
+        )
+    return Prepared(splits, learned, tuple(notes), source.column_facts)
 
 
 def _random_split(source: Source, seed: int, name: str, examples: int) -> Split:

@@ -67,9 +67,15 @@ def channel_statistics(inputs: NDArray[Any] | OnDemand) -> tuple[tuple[float, ..
     return tuple((pivot + offset).tolist()), tuple(np.where(std < TINY, 1.0, std).tolist())
 
 
+def measured(inputs: NDArray[Any] | OnDemand) -> int:
+    """Of how many examples `channel_statistics` takes means and deviations."""
+    large = isinstance(inputs, OnDemand) and len(inputs) * inputs.bytes_each > LARGE
+    return min(len(inputs), SAMPLE) if large else len(inputs)
+
+
 def _parts(inputs: NDArray[Any] | OnDemand) -> Iterator[NDArray[Any]]:
     if isinstance(inputs, OnDemand):
-        looked_at = min(len(inputs), SAMPLE) if len(inputs) * inputs.bytes_each > LARGE else len(inputs)
+        looked_at = measured(inputs)
         yield from parts(inputs, np.arange(looked_at) * len(inputs) // looked_at)
         return
     rows = max(1, CHUNK // prod(inputs.shape[1:]))

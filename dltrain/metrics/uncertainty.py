@@ -44,6 +44,17 @@ def _macro(part: Array, whole: Array) -> Array:
     return means
 
 
+def of_labels(targets: Array, said: Array) -> dict[str, Interval]:
+    """Of "exact_match", a share, and of "f1_micro", by percentiles over resampled examples. targets, said: whether each
+    label is right and is said to be, (N, L)."""
+    found = {"exact_match": wilson(int((targets == said).all(axis=1).sum()), len(targets))}
+    counts = np.stack([(targets & said).sum(axis=1), targets.sum(axis=1), said.sum(axis=1)], axis=1)
+    each, times = np.unique(counts, axis=0, return_counts=True)  # examples with the same counts are the same to F1
+    drawn = generator(0, "bootstrap", "labels").multinomial(len(counts), times / len(counts), RESAMPLES) @ each
+    right, either = drawn[:, 0], drawn[:, 1] + drawn[:, 2]
+    return found | {"f1_micro": _percentiles(2 * right / np.maximum(either, 1))}
+
+
 def of_numbers(targets: Array, outputs: Array) -> dict[str, Interval]:
     """Of "mae" and "r2", by percentiles over resampled examples. targets, outputs: (N, k).
 

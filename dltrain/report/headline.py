@@ -8,13 +8,18 @@ from dltrain.train.callbacks import figure_text
 Row = dict[str, Any]
 RARE = 5.0  # the most frequent class over the rarest one, from which on accuracy says little
 NAMES = {"recall": "balanced accuracy", "r2": "r2", "f1_micro": "micro F1", "exact_match": "exact match"}
-SIMPLE = {"accuracy": "always the most common class", "recall": "always the most common class"}
+SIMPLE = {
+    "accuracy": "always the most common class",
+    "recall": "always the most common class",
+    "f1_micro": "always the most common labels",
+}
 
 
 @dataclass(frozen=True)
 class Headline:
     """key: the figure, as in the logs. interval: of 95 %. linear, simple: that of a linear model, and of always
     answering the most common class or the mean. linear_examples: those that the linear model saw, where not all.
+    no_linear: why there is no linear model.
     same_data: whether the examples are those that the run had; of others there is nothing to put beside it."""
 
     split: str
@@ -25,6 +30,7 @@ class Headline:
     linear: float | None = None
     simple: float | None = None
     linear_examples: int | None = None
+    no_linear: str = ""
     same_data: bool = True
 
     @property
@@ -43,6 +49,8 @@ class Headline:
         of = f" of {self.linear_examples:,} examples" if self.linear_examples else ""
         beside = [f"a linear model{of} {figure_text(self.linear)}"] if self.linear is not None else []
         beside += [f"{self.simple_name} {figure_text(self.simple)}"] if self.simple is not None else []
+        if self.no_linear and self.simple is not None:
+            beside.append(f"no linear model, for {self.no_linear}")
         if not self.same_data:
             beside = [f"no baselines, for the {self.split} data are others than in the training"]
         return said + (f"; {', '.join(beside)}" if beside else "")
@@ -72,5 +80,6 @@ def headline_of(found: Row, baselines: Row) -> Headline | None:
         linear.get(key),
         (baselines.get("simple") or {}).get(key),
         linear["examples"] if linear and linear["examples"] < linear["of"] else None,
+        baselines.get("no_linear", ""),
         same_data,
     )

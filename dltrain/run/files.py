@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dltrain.errors import DltrainError
+from dltrain.errors import ConfigError, DltrainError
 
 try:
     import fcntl
@@ -40,6 +40,12 @@ def write_output(path: Path, data: bytes) -> None:
         write_atomically(path, data)
     except OSError as error:
         raise DltrainError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def require_ending(path: Path | None, *endings: str) -> None:
+    """Raises ConfigError where a file that somebody asked for is called as if it were of another kind."""
+    if path is not None and path.suffix.lower() not in endings:
+        raise ConfigError(f"{path}: the name must end in {' or '.join(endings)}, which says how it is written")
 
 
 def append(path: Path, text: str) -> None:

@@ -6,8 +6,9 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from dltrain.errors import RunError
+from dltrain.errors import RunError, UnknownRun, did_you_mean
 from dltrain.run.group import Group, all_groups, is_group
+from dltrain.run.names import LATEST
 from dltrain.run.rundir import RunDir, all_runs
 
 DATE = re.compile(r"\d{8}-\d{6}-")
@@ -18,12 +19,12 @@ log = logging.getLogger("dltrain")
 def find_run(text: str | None, runs: Path) -> RunDir:
     """A path; a run's name, with its date or without (the newest of that name); a part of it that fits no other; or
     `latest`, as None, for the newest of all. Whoever did not write the path is told where it is a smoke run. Raises
-    RunError.
+    UnknownRun, RunError.
     """
-    if text is None or text == "latest":
+    if text is None or text == LATEST:
         known = all_runs(runs)
         if not known:
-            raise RunError(f"there is no run in {runs}; start one with: dltrain fit CONFIG")
+            raise UnknownRun(f"there is no run in {runs}; start one with: dltrain fit CONFIG")
         run = max(known, key=lambda run: (run.config.stat().st_mtime_ns, run.path.name))
     else:
         found = _fitting(text, runs)
@@ -31,19 +32,19 @@ def find_run(text: str | None, runs: Path) -> RunDir:
         only = _only(text, single or found, runs)
         if is_group(only):
             members = [run.path for run in all_runs(only)]
-            raise RunError(f"{text!r} is a group of {len(members)} runs: {_names(members)}; name one of them")
+            raise UnknownRun(f"{text!r} is a group of {len(members)} runs: {_names(members)}; name one of them")
         run = RunDir(only)
     run.require_own_files()
     with suppress(RunError):
         if (text is None or run.path != Path(text)) and run.status().get("smoke"):
-            what = "the newest run" if text in (None, "latest") else f"{text!r}"
+            what = "the newest run" if text in (None, LATEST) else f"{text!r}"
             log.warning(f"{what}, {run.path}, is of --smoke: two batches, perhaps of made-up data")
     return run
 
 
 def find_group(text: str, runs: Path) -> Group | None:
     """The group that a text means where a run may be meant as well; None where it means no group. Raises RunError."""
-    found = [] if text == "latest" else _fitting(text, runs)
+    found = [] if text == LATEST else _fitting(text, runs)
     groups = [path for path in found if is_group(path)]
     if not groups:
         return None
@@ -58,9 +59,9 @@ def find_group(text: str, runs: Path) -> Group | None:
 def find_runs(text: str, runs: Path) -> list[RunDir]:
     """A run; or all that are in a folder or a group, which any part of their names means that fits no other. Raises
     RunError."""
-    if text != "latest" and os.path.isdir(text) and (members := all_runs(Path(text))):
+    if text != LATEST and os.path.isdir(text) and (members := all_runs(Path(text))):
         return members
-    found = [] if text == "latest" else _fitting(text, runs)
+    found = [] if text == LATEST else _fitting(text, runs)
     groups = {path if is_group(path) else path.parent for path in found}
     if len(groups) == 1 and is_group(group := groups.pop()) and (len(found) > 1 or found[0] == group):
         return all_runs(group)
@@ -101,10 +102,12 @@ def _only(text: str, found: list[Path], runs: Path) -> Path:
         log.info(f"{text}: the newest of {len(found)} with that name, {newest}")
         return newest
     if found:
-        raise RunError(f"{text!r} fits {len(found)} runs in {runs}: {_names(found)}; ambiguous; use a longer name")
+        raise UnknownRun(f"{text!r} fits {len(found)} runs in {runs}: {_names(found)}; ambiguous; use a longer name")
     if os.path.isdir(text):
-        raise RunError(f"{text} is no run directory: it has no config.yaml")
-    raise RunError(f"no run {text!r} in {runs}; `dltrain runs` lists those that exist")
+        raise UnknownRun(f"{text} is no run directory: it has no config.yaml")
+    names = [LATEST, *map(_name, all_groups(runs)), *(_name(run.path) for run in all_runs(runs))]
+    lead = did_you_mean(text, names) or ";"
+    raise UnknownRun(f"no run {text!r} in {runs}{lead} `dltrain runs` lists those that exist")
 
 
 def _names(paths: list[Path]) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from dltrain.errors import ConfigError, RunError
+from dltrain.errors import RunError
 from dltrain.run.files import write_atomically
+from dltrain.run.names import require_name
 from dltrain.run.reader import LARGE_FILE, read_json
-from dltrain.run.rundir import GROUP, NAME, RunDir, all_runs
+from dltrain.run.rundir import GROUP, RunDir, all_runs
 
 STAMP = "%Y%m%d-%H%M%S"
 
@@ -43,8 +44,7 @@ class Group:
     @classmethod
     def create(cls, runs: Path, name: str, source: str, members: list[Member], smoke: bool) -> "Group":
         """A new folder; it is a group from the moment when group.json is in it. Raises ConfigError, OSError."""
-        if not NAME.fullmatch(name):
-            raise ConfigError(f"group name {name!r}: letters, digits, dots, dashes and underscores only, at most 100")
+        require_name(name)
         stem = f"{datetime.now().strftime(STAMP)}-{name}"
         runs.mkdir(parents=True, exist_ok=True)  # what is in its way is nothing that another name would avoid
         number = 1

@@ -14,10 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dltrain.errors import ConfigError, RunError
+from dltrain.errors import RunError
 from dltrain.run import files
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.files import BufferedWriter, Lock, is_held, to_json, to_lines, write_atomically
+from dltrain.run.names import require_name
 from dltrain.run.reader import LOG_FILE, read_bytes, read_json, readable
 from dltrain.run.status import read_status
 
@@ -25,14 +26,8 @@ DESCRIPTION, DIVERGED = "description.json", "diverged.json"
 RESULTS = ("epochs", "steps", "train", "validation", "test", "pictures", "weights_sha256")  # of a status
 ENDED = ("done", "diverged")  # of a status: a run that has come to its end
 GROUP = "group.json"  # in a folder that holds the runs of a group
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 STEP = re.compile(r"step-([0-9]{8,16})\.(?:safetensors|png)")
 warn = logging.getLogger("dltrain").warning
-
-
-def name_of(config: str | Path) -> str:
-    """What a run of this config is called unless said otherwise: as it, without what a run's name may not hold."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config).stem).lstrip("._-")[:100] or "run"
 
 
 class RunDir:
@@ -66,8 +61,7 @@ class RunDir:
 
         Two runs of one second get different ones. smoke: whether it trains on two batches only.
         """
-        if not NAME.fullmatch(name):
-            raise ConfigError(f"run name {name!r}: letters, digits, dots, dashes and underscores only, at most 100")
+        require_name(name)
         runs.mkdir(parents=True, exist_ok=True)
         _sweep_drafts(runs)
         draft = cls._draft(runs)

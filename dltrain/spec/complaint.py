@@ -3,9 +3,10 @@
 from functools import cache
 from typing import Any
 
+from dltrain.errors import did_you_mean
 from dltrain.registry import Registry, settings_of
 from dltrain.spec.foreign import our_key, our_word
-from dltrain.spec.nodes import Mapping, Node, Place, Scalar, Sequence, allowed, did_you_mean
+from dltrain.spec.nodes import Mapping, Node, Place, Scalar, Sequence, allowed
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shorthand import misfit

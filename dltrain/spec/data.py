@@ -175,7 +175,9 @@ def _prepare(spec: RunSpec, component: Component, source: Source, data_dir: Path
     if not smoke:
         return prepared
     limits = {"train": 2 * batch, "validation": batch, "test": batch}
-    splits = {"validation": prepared.splits["train"]} | prepared.splits  # training examples will do where it has none
+    splits = {"validation": prepared.splits["train"]} | prepared.splits
+    if "validation" not in prepared.splits:
+        warn(f"{component.path}: there is no validation part; --smoke takes training examples for it")
     splits = {name: split.take(np.arange(min(limits[name], len(split)))) for name, split in splits.items()}
     return with_changes(prepared, splits=splits)
 

@@ -19,9 +19,15 @@ GIB = 2**30
 
 def require_memory(spec: RunSpec, model: Network | Networks, sources: dict[str, Source], device: Device) -> None:
     """Raises ConfigError with the position of what is too large. Of a GPU's memory nothing is asked."""
+    if device.is_cpu and (lacking := memory_lacking(spec, model, sources)):
+        raise ConfigError(lacking)
+
+
+def memory_lacking(spec: RunSpec, model: Network | Networks, sources: dict[str, Source]) -> str | None:
+    """What is too large for this machine's memory, with its position; None where nothing is."""
     there = available_memory()
-    if there is None or not device.is_cpu:
-        return
+    if there is None:
+        return None
     weights = {layer.name: 2 * FLOAT_BYTES * sum(p.size for p in layer.parameters.values()) for layer in model.layers}
     outputs = {layer.name: 2 * FLOAT_BYTES * prod(layer.out_shape) for layer in model.layers}
     data = {spec.sources[name].path: _data(spec.sources[name], source) for name, source in sources.items()}
@@ -33,7 +39,8 @@ def require_memory(spec: RunSpec, model: Network | Networks, sources: dict[str, 
         if (total := sum(needs.values())) > there:
             name = max(needs, key=lambda key: needs[key])
             sizes = f"take {_size(total)}, and this machine has {_size(there)}"
-            raise ConfigError(f"{spec.position(_path(spec, name))}  {name}: {what} {sizes}; {remedy}")
+            return f"{spec.position(_path(spec, name))}  {name}: {what} {sizes}; {remedy}"
+    return None
 
 
 def _data(component: Component, source: Source) -> int:

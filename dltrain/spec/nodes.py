@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, did_you_mean
 from dltrain.registry import Registry, Setting
 
 
@@ -123,12 +122,6 @@ def words(node: Node) -> Any:
     if isinstance(node, Sequence):
         return [words(item) for item in node.items]
     return None if node.is_null else node.text
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'kernel'?` where something known is close."""
-    close = get_close_matches(word, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def allowed(word: str, known: Iterable[str]) -> str:

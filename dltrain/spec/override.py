@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dltrain.errors import did_you_mean
 from dltrain.spec.blocks import is_written_out
-from dltrain.spec.nodes import Mapping, Node, Place, Problems, Sequence, allowed, did_you_mean
+from dltrain.spec.nodes import Mapping, Node, Place, Problems, Sequence, allowed
 from dltrain.spec.paths import entry_of, layer_names, step, steps
 from dltrain.spec.reader import read_value
 

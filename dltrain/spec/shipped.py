@@ -3,8 +3,7 @@
 import os
 from pathlib import Path
 
-from dltrain.errors import ConfigError
-from dltrain.spec.nodes import did_you_mean
+from dltrain.errors import ConfigError, did_you_mean
 
 
 def find_config(name: str | Path) -> Path:
@@ -19,6 +18,11 @@ def find_config(name: str | Path) -> Path:
     )
     what = exists if os.path.exists(name) else "no such config file"
     raise ConfigError(f"{name}: {what}{did_you_mean(Path(name).stem, shipped) or ';'} shipped: {', '.join(shipped)}")
+
+
+def is_config(name: str) -> bool:
+    """Whether a word means a config, be it there or not."""
+    return Path(name).suffix in (".yaml", ".yml") or name in shipped_configs()
 
 
 def shipped_configs() -> dict[str, Path]:

@@ -18,7 +18,7 @@ from dltrain.errors import RunError
 from dltrain.metrics.curves import at_threshold, best_threshold, curves
 from dltrain.metrics.scores import calibration
 from dltrain.metrics.settings import MetricsSettings
-from dltrain.metrics.uncertainty import of_confusion, of_numbers, wilson
+from dltrain.metrics.uncertainty import of_confusion, of_labels, of_numbers, wilson
 from dltrain.nn import Loss, Network
 from dltrain.ops import softmax
 from dltrain.run.files import to_json
@@ -107,6 +107,7 @@ def analyse_errors(
         for row in found.get("per_class", ()):
             row["class"] = row["class"] if classes is None else classes[row["class"]]
         if loss.multilabel:
+            found |= {"intervals": of_labels(targets > 0.5, answers > 0)}
             return ErrorAnalysis(found, loader.originals(np.arange(0)))
         outputs = loader.in_units(answers)
         sample = {"targets": targets[::step].tolist(), "outputs": outputs[::step].tolist()}

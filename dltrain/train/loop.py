@@ -20,7 +20,7 @@ from dltrain.run.progress import Position
 from dltrain.run.rundir import DESCRIPTION, DIVERGED
 from dltrain.spans import part_of_step
 from dltrain.train.average import follow, with_average
-from dltrain.train.baseline import baselines
+from dltrain.train.baseline import known_baselines
 from dltrain.train.callbacks import Callback, Sink, epoch_line
 from dltrain.train.error_analysis import test
 from dltrain.train.evaluate import validate
@@ -85,7 +85,7 @@ def fit(job: Job, sink: Sink, threads: int | None, callback: Callback, checkpoin
         try:
             state = restored_state(job, checkpoint, sink.path) if checkpoint else initial_state(job)
             with interruptible() as signals, np.errstate(all="ignore"):  # infinities are looked for, not warned of
-                sink.keep(DESCRIPTION, to_json(job.describe() | {"baselines": baselines(job)}))
+                sink.keep(DESCRIPTION, to_json(job.describe() | {"baselines": known_baselines(job, sink.path)}))
                 train(job, state, sink, pool, callback, signals)
                 stop = partial(stop_if_asked, job, state, sink, signals)
                 tested = test(with_average(job, state.average), sink, pool, stop)

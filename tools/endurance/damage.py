@@ -8,6 +8,8 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ def in_pieces(count: int, seed: int, read_some: Callable[[int, random.Random], d
 
         code, told, _ = Child(read).wait(600)
         assert code == 0, f"files {first} to {first + amount}: exit code {code}: {told}"
-        for key, value in json.loads(told.splitlines()[-1]).items():  # libtiff has its own say before
+        for key, value in json.loads(told.splitlines()[-1]).items():
             found[key] = max(found.get(key, 0), value) if key.startswith("most") else found.get(key, 0) + value
     return found
 
@@ -307,10 +309,30 @@ def _formats(folder: Path) -> dict[str, tuple[list[bytes], Callable[[bytes], Any
     return {
         "npz": ([npz.getvalue(), packed.getvalue()], through(one, load("npz", path=str(one)))),
         "csv": ([table, european, plain], through(one, load("csv", path=str(one), target="kind"))),
+        "parquet": (_parquet(), through(one, load("csv", path=str(one), target="kind"))),
         "idx": ([images.read_bytes()], through(images, load("mnist"))),
         "cifar": ([batch(*example())], through(one, lambda: read_batch(one))),
         **{ending: (some, through(one, lambda: read_image(one, (8, 8, 3)))) for ending, some in _pictures().items()},
     }
+
+
+def _parquet() -> list[bytes]:
+    """A small table with columns of every type that is read, packed in every way that is usual."""
+    from pyarrow import array, int32, parquet, table
+
+    days = [datetime(2020, 1, day) for day in (1, 2, 3)]
+    columns = table({
+        "height": [1.5, None, 3.5], "count": array([1, 2, 3], int32()), "price": [Decimal("1.50")] * 3, "day": days,
+        "colour": array(["red", None, "blue, dark"]).dictionary_encode(), "new": [True, None, False],
+        "kind": ["a", "b", "b"],
+    })  # fmt: skip
+    ways: list[dict[str, Any]] = [{"compression": name} for name in ("none", "snappy", "gzip", "zstd")]
+    found = []
+    for way in [*ways, {"data_page_version": "2.0", "use_dictionary": False}]:
+        file = io.BytesIO()
+        parquet.write_table(columns, file, **way)
+        found.append(file.getvalue())
+    return found
 
 
 def _pictures() -> dict[str, list[bytes]]:

@@ -58,7 +58,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
             file.seek(0)
             yield file
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text in UTF-8 ({error.reason} at byte {error.start})") from None
+        raise DataError(f"{path}: not a text in UTF-8 ({error.reason} at byte {error.start}); save it so") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -82,6 +82,7 @@ class Csv(Source):
         self._recalled: tuple[Column, ...] | None = None
         self._left_out: dict[Path, str] = {}
         self._unseen: dict[Path, tuple[str, ...]] = {}
+        self._extra: tuple[str, ...] = ()
 
     tolerant: bool = True
     missing_values: tuple[str, ...] = ()
@@ -148,7 +149,7 @@ class Csv(Source):
         described = [] if self._recalled else self._described
         columns = tuple(f"{path}: {found.note}" for found in described if found.note)
         unseen = tuple(note for notes in self._unseen.values() for note in notes)
-        return (*self._left_out.values(), *columns, *self._class_notes, *unseen)
+        return (*self._left_out.values(), *columns, *self._class_notes, *self._extra, *unseen)
 
     @property
     def column_facts(self) -> list[dict[str, Any]]:
@@ -201,6 +202,9 @@ class Csv(Source):
     def load(self, data_dir: Path, *, only: str | None = None) -> dict[str, Split]:
         splits = [split for split in self.paths if only in (None, split)]
         tables = {split: self._train if split == "train" else self._usable(self.read(split)) for split in splits}
+        if extra := [name for name in tables.get("test", self._train).names if name not in self._train.names]:
+            path = tables["test"].path
+            self._extra = (f"{path}: columns that {self._train.path} does not have are left out: {listed(extra)}",)
         return {split: self._split(table) for split, table in tables.items()}
 
     def _split(self, table: Table) -> Split:

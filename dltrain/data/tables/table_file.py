@@ -14,6 +14,13 @@ from dltrain.errors import DataError
 
 HELP = "install it, in the folder of dltrain's source, with: pip install '.[parquet]'"
 PARQUET = b"PAR1"  # its first and last four bytes
+OTHERS = {
+    b"PK\x03\x04": "a workbook or another zip archive; save the table as CSV",
+    b"\xd0\xcf\x11\xe0": "a workbook; save the table as CSV",
+    b"\x1f\x8b": "packed with gzip; unpack it",
+    b"\xff\xfe": "a text in UTF-16; save it in UTF-8",
+    b"\xfe\xff": "a text in UTF-16; save it in UTF-8",
+}  # first bytes of a file -> what it is, and what to do
 
 
 def read_table(
@@ -28,11 +35,14 @@ def read_table(
     require_file(path)
     try:
         with path.open("rb") as file:
-            is_parquet = file.read(4) == PARQUET
+            first = file.read(4)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    if is_parquet:
+    if first == PARQUET:
         return _read_parquet(path)
+    for start, what in OTHERS.items():
+        if first.startswith(start):
+            raise DataError(f"{path}: is {what}")
     return read_csv(path, delimiter=delimiter, known=known, formats=formats, skip_ragged=skip_ragged)
 
 
