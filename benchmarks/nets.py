@@ -72,6 +72,7 @@ NETS = {
     "cifar_cnn": Net("cifar_cnn", ("data.validation=80",), 10),
     "mnist_lenet5": Net("mnist_lenet5", ("data.validation=5024",), 200),
     "digits_cnn": Net("digits_cnn", ("data.augment=[]", "data.validation=47", "train.batch_size=32"), 150),
+    "cifar_resnet20": Net("cifar_resnet20", ("data.augment=[]", "data.validation=80"), 6),
     "mlp": Net(MLP, (), 40),
     "vgg": Net(VGG, (), 4),
 }
@@ -95,12 +96,13 @@ def twin(net: Net, dropout: bool) -> Twin:
     spec = net.spec(device, dropout)
     source, model = build_source(spec), build_model(spec)
     assert source and spec.model and spec.loss and isinstance(model, Network)
-    if (spec.optimizer.type, spec.loss.type) != ("adam", "cross_entropy"):
-        raise SystemExit(f"the twins know adam and cross_entropy, not {spec.optimizer.type} and {spec.loss.type}")
+    if spec.optimizer.type not in ("adam", "nesterov") or spec.loss.type != "cross_entropy":
+        known = "adam, nesterov and cross_entropy"
+        raise SystemExit(f"the twins know {known}, not {spec.optimizer.type} and {spec.loss.type}")
     data_set = spec.sources[""]
     common = data_set.common
     normalize, seed = common["normalize"], common["split_seed"]
     data = prepare(source, default_data_dir(), cuts=cuts_of(data_set), normalize=normalize, seed=seed)
     model.initialise(spec.seed, device)
-    kinds = [layer.type for layer in spec.model.layers]
+    kinds = [layer.kind for layer in model.layers]
     return Twin(spec, model, kinds, data, spec.train.batch_size, spec.optimizer.own)

@@ -105,8 +105,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-CASES = [(net, settings) for net in NETS for settings in SETTINGS
-         if (net, settings) != ("every layer, sequence", "mixed")]  # half of one token and half of another is none
+CASES = [
+    (net, settings) for net in NETS for settings in SETTINGS if (net, settings) != ("every layer, sequence", "mixed")
+]  # half of one token and half of another is none
 
 
 @pytest.mark.parametrize(("net", "settings"), CASES)

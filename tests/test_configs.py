@@ -49,6 +49,7 @@ def test_what_is_shipped() -> None:
     nets = {
         "cifar_cnn",
         "cifar_residual",
+        "cifar_resnet20",
         "digits_cnn",
         "digits_gan",
         "faces_attributes",

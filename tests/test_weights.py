@@ -13,6 +13,7 @@ from safetensors.numpy import save
 from dltrain.backend import open_device
 from dltrain.errors import DataError, SettingError
 from dltrain.nn import Context, Network
+from dltrain.spec import build_model, loads
 from dltrain.weights.files import read_weights, write_weights
 from dltrain.weights.layout import torch_state
 from dltrain.weights.match import LoadSettings, match
@@ -189,6 +190,18 @@ def test_the_exported_layout_is_pytorchs() -> None:
     y = norm(y.reshape(3, -1), state, "batch_norm2")
     y = np.where(y > 0, y, state["prelu1.weight"] * y) @ state["dense1.weight"].T + state["dense1.bias"]
     np.testing.assert_allclose(model(x, Context()).data, y @ state["dense2.weight"].T, rtol=1e-12)
+
+
+def test_a_norm_within_a_layer_is_a_module_within_a_module() -> None:
+    layers = "[{conv: {channels: 3, norm: batch_norm}}, flatten, {dense: {units: 2, norm: layer_norm}}]"
+    model = build_model(loads(f"model: {{input: [4, 4, 2], layers: {layers}}}"))
+    assert isinstance(model, Network)
+    state = torch_state(model, {name: np.zeros(part.shape) for name, part in model.state.items()})
+    assert {name: array.shape for name, array in state.items()} == {
+        "conv1.weight": (3, 2, 3, 3), "conv1.norm.weight": (3,), "conv1.norm.bias": (3,),
+        "conv1.norm.running_mean": (3,), "conv1.norm.running_var": (3,), "dense1.weight": (2, 12),
+        "dense1.norm.weight": (2,), "dense1.norm.bias": (2,),
+    }  # fmt: skip
 
 
 def test_what_is_exported_comes_back(tmp_path: Path) -> None:
