@@ -50,6 +50,7 @@ def test_what_is_shipped() -> None:
         "cifar_cnn",
         "cifar_residual",
         "cifar_resnet20",
+        "cifar_unet_denoise",
         "digits_cnn",
         "digits_gan",
         "faces_attributes",

@@ -204,6 +204,22 @@ def test_a_norm_within_a_layer_is_a_module_within_a_module() -> None:
     }  # fmt: skip
 
 
+def test_the_parts_of_sequence_layers_are_called_and_turned_as_pytorchs() -> None:
+    """By the state_dict() of torch.nn.GRU(3, 2) and MultiheadAttention(4, 2); for numbers, test_torch_sequences.py."""
+    layers = "[{embedding: {units: 3, tokens: 7}}, {gru: 2}, {dense: 4}, {attention: {heads: 2}}]"
+    model = build_model(loads(f"model: {{input: [5], layers: {layers}}}"))
+    assert isinstance(model, Network)
+    weights = {name: np.random.default_rng(0).normal(size=part.shape) for name, part in model.state.items()}
+    state = torch_state(model, weights)
+    assert {name: array.shape for name, array in state.items()} == {
+        "embedding1.weight": (7, 3), "gru1.weight_ih_l0": (6, 3), "gru1.weight_hh_l0": (6, 2),
+        "gru1.bias_ih_l0": (6,), "gru1.bias_hh_l0": (6,), "dense1.weight": (4, 2), "dense1.bias": (4,),
+        "attention1.in_proj_weight": (12, 4), "attention1.in_proj_bias": (12,), "attention1.out_proj.weight": (4, 4),
+        "attention1.out_proj.bias": (4,),
+    }  # fmt: skip
+    assert np.array_equal(state["attention1.out_proj.weight"], weights["attention1.output_weight"].T)
+
+
 def test_what_is_exported_comes_back(tmp_path: Path) -> None:
     model = mixed()
     for name, kind, torch in (("a.npz", "npz", False), ("a.safetensors", "safetensors", False),

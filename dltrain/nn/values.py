@@ -11,7 +11,7 @@ from dltrain.backend import array_module
 from dltrain.nn.activation import ActivationName
 from dltrain.nn.loss import LOSSES
 from dltrain.nn.parameter import Shape
-from dltrain.registry import Count, NonNegative, Registry
+from dltrain.registry import Count, NonNegative, Positive, Registry
 
 Array = Any
 VALUES = Registry("value")
@@ -86,14 +86,15 @@ class Distribution:
 
 @VALUES.register("normal")
 class Normal(Distribution):
-    """Normally distributed, with mean 0 and variance 1 (Box and Muller, 1958)."""
+    """Normally distributed, with mean 0 and the given standard deviation (Box and Muller, 1958)."""
 
-    def __init__(self, *, size: Count | tuple[Count, ...]):
+    def __init__(self, *, size: Count | tuple[Count, ...], std: Positive = 1.0):
         super().__init__(size)
+        self.std = std
 
     def numbers(self, u: Array, v: Array) -> tuple[Array, Array]:
         xp = array_module(u)
-        radius = xp.sqrt(-2 * xp.log(1 - u))
+        radius = self.std * xp.sqrt(-2 * xp.log(1 - u))
         return radius * xp.cos(2 * pi * v), radius * xp.sin(2 * pi * v)
 
 

@@ -17,6 +17,15 @@ Array = Any
 Shape = tuple[int, ...]
 # Our name of a part -> PyTorch's, where it is another one.
 PARTS = {"scale": "weight", "shift": "bias", "running_variance": "running_var", "slope": "weight"}
+_RECURRENT = {
+    "weight": "weight_ih_l0", "recurrent_weight": "weight_hh_l0", "bias": "bias_ih_l0", "recurrent_bias": "bias_hh_l0"
+}  # fmt: skip
+_ATTENTION = {
+    "weight": "in_proj_weight", "bias": "in_proj_bias", "output_weight": "out_proj.weight",
+    "output_bias": "out_proj.bias",
+}  # fmt: skip
+OWN_PARTS = {"rnn": _RECURRENT, "lstm": _RECURRENT, "gru": _RECURRENT, "attention": _ATTENTION}  # of a kind of layer
+SAME_AXES = {"embedding", "positional"}
 # Layers that leave the numbers of a row in their order, whatever they do to each.
 KEEP_ORDER = {
     "dropout", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "hard_swish", "softplus",
@@ -41,10 +50,10 @@ class Order:
         return array.reshape([self.split[i] for i in self.axes]).transpose(np.argsort(self.axes)).reshape(self.ours)
 
 
-def torch_part(part: str) -> str:
+def torch_part(layer: Layer, part: str) -> str:
     """What PyTorch calls the `scale` of a layer, or of its norm: `weight`, `norm.weight`."""
     *within, last = part.split(".")
-    return ".".join([*within, PARTS.get(last, last)])
+    return ".".join([*within, OWN_PARTS.get(layer.kind, PARTS).get(last, last)])
 
 
 def own_order(layer: Layer, part: str) -> Order:
@@ -56,12 +65,12 @@ def own_order(layer: Layer, part: str) -> Order:
 def torch_order(network: Network, layer: Layer, part: str) -> Order:
     """Of a parameter or buffer of a layer."""
     ours: Shape = (layer.parameters | layer.buffers)[part].shape
-    row = _row(network, layer)
-    if part == "weight" and len(ours) > 1:
-        split = (*row, ours[-1]) if isinstance(layer, Dense) else ours
+    picture = _picture(network, layer)
+    if part.endswith("weight") and len(ours) > 1 and layer.kind not in SAME_AXES:
+        split = (*picture, ours[-1]) if isinstance(layer, Dense) and prod(picture) == ours[0] else ours
         axes = (len(split) - 1, len(split) - 2, *range(len(split) - 2))
-    elif len(layer.in_shape) == 1 and not isinstance(layer, Dense) and ours == (prod(row),):
-        split, axes = row, (len(row) - 1, *range(len(row) - 1))
+    elif len(layer.in_shape) == 1 and not isinstance(layer, Dense) and picture:
+        split, axes = picture, (len(picture) - 1, *range(len(picture) - 1))
     else:
         return own_order(layer, part)
     theirs = tuple(split[i] for i in axes)
@@ -73,14 +82,16 @@ def torch_order(network: Network, layer: Layer, part: str) -> Order:
 def torch_state(network: Network, weights: dict[str, Array]) -> dict[str, Array]:
     """What PyTorch's `load_state_dict` takes: these weights of a network by PyTorch's names, in its order of axes."""
     return {
-        f"{layer.name}.{torch_part(part)}": torch_order(network, layer, part).to_torch(weights[f"{layer.name}.{part}"])
+        f"{layer.name}.{torch_part(layer, part)}": torch_order(network, layer, part).to_torch(
+            weights[f"{layer.name}.{part}"]
+        )
         for layer in network.layers
         for part in (*layer.parameters, *layer.buffers)
     }
 
 
-def _row(network: Network, layer: Layer) -> Shape:
-    """(*size, channels) of the picture that a row of numbers was before `flatten`; else the shape of what comes in."""
+def _picture(network: Network, layer: Layer) -> Shape:
+    """(*size, channels) of what came into `flatten`, where a layer takes the row that it gave; else nothing."""
     by_name = {other.name: other for other in network.layers}
     before: Layer | None = layer
     while before is not None:
@@ -89,4 +100,4 @@ def _row(network: Network, layer: Layer) -> Shape:
             return before.in_shape
         if before is None or before.kind not in KEEP_ORDER:
             break
-    return layer.in_shape
+    return ()

@@ -81,7 +81,7 @@ def match(
     own: dict[str, str] = {}
     for full_name, (layer, part) in _parts(network).items():
         name = full_name.removeprefix(prefix)
-        theirs = _their_name(layer.name.removeprefix(prefix), part, torch_part(part) if torch else part, rules)
+        theirs = _their_name(layer.name.removeprefix(prefix), part, torch_part(layer, part) if torch else part, rules)
         order = order_of(layer, part)
         if theirs is None:
             own[name] = GIVEN_UP
