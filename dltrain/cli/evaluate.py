@@ -56,7 +56,7 @@ def evaluate(
     from dltrain.report.record import believed, description_of
     from dltrain.run.find import find_run
     from dltrain.spec import cuts_of, examples_of, restore
-    from dltrain.train.callbacks import scores
+    from dltrain.train.callbacks import figures_in, scores
     from dltrain.train.error_analysis import ErrorAnalysis, analyse_errors, save_analysis
     from dltrain.train.evaluate import evaluate_updates
     from dltrain.train.parallel import ThreadPool
@@ -97,20 +97,9 @@ def evaluate(
     if same:
         with believed(directory):
             found["baselines"] = description_of(directory).get("baselines", {}).get(split, {})
-    of_updates = [key for key in found if "/" in key]
-    order = (
-        *of_updates,
-        *METRICS,
-        "examples",
-        "same_data",
-        "intervals",
-        "baselines",
-        "averages",
-        "per_class",
-        "confusion",
-        *CURVES,
-    )
-    result = {"run": str(directory.path), "split": split} | {key: found[key] for key in order if key in found}
+    order = ("examples", "same_data", "intervals", "baselines", "averages", "per_class", "confusion", *CURVES)
+    result = {"run": str(directory.path), "split": split, **figures_in(found)}
+    result |= {key: found[key] for key in order if key in found}
     if kept:
         result["pictures"] = kept
     if json:

@@ -31,12 +31,16 @@ def lr_find(
     from dltrain.backend.process import available_cores
     from dltrain.check.lr_find import find_rate
     from dltrain.cli.check import prepare
+    from dltrain.errors import ConfigError
+    from dltrain.nn import Network
     from dltrain.report.curve import svg_curve, text_curve
     from dltrain.run.files import require_ending, write_output
     from dltrain.train.parallel import ThreadPool
 
     require_ending(svg, ".svg")
     job = prepare(config, overrides, data_dir, device)
+    if not isinstance(job.model, Network):
+        raise ConfigError("lr-find is for a `model` and its `loss`; `updates` have a learning rate and a loss each")
     pool = ThreadPool(threads or available_cores())
     try:
         found = find_rate(job, pool)

@@ -15,7 +15,7 @@ from dltrain.errors import RunError
 from dltrain.metrics.settings import HIGHER, METRICS
 from dltrain.report.differing import differing
 from dltrain.report.record import Record
-from dltrain.train.callbacks import figure_text
+from dltrain.train.callbacks import figure_text, figures_in
 
 Row = dict[str, Any]
 Verdict = Literal["best", "worse", "within the spread", "unknown"]
@@ -122,7 +122,8 @@ def compare(records: Sequence[Record], configs: Sequence[Any]) -> Comparison:
     figure, note = _judged_by(records, configs) if len(variants) > 1 else (None, "")
     judged = f"validation {figure}" if figure else None
     known = {name for variant in variants for name in variant.results}
-    results = [name for split in ("validation", "train") for key in METRICS if (name := f"{split} {key}") in known]
+    order = [*METRICS, *sorted({name.partition(" ")[2] for name in known} - {*METRICS})]
+    results = [name for split in ("validation", "train") for key in order if (name := f"{split} {key}") in known]
     if judged:
         results = [judged, *(name for name in results if name != judged)]
         sign = -1 if figure in HIGHER else 1
@@ -181,6 +182,8 @@ def _judged_by(records: Sequence[Record], configs: Sequence[Any]) -> tuple[str |
     wanted = list(dict.fromkeys(str((config.get("metrics") or {}).get("best", "loss")) for _, config in found))
     if len(wanted) > 1:
         return None, f"not ranked: metrics.best is {' in some and '.join(wanted)} in others"
+    if not all(_has(r, "validation", wanted[0]) for r, _ in found):
+        return None, "not ranked: where updates play against each other no loss says which run is better"
     losses = _losses([config for _, config in found])
     if wanted != ["loss"] or len(losses) == 1:
         return wanted[0], ""
@@ -213,9 +216,9 @@ def _losses(configs: Iterable[Any]) -> list[str]:
 
 def _spreads(records: Iterable[Record], split: str) -> dict[str, Spread]:
     """Of every figure of a split that any of the runs has."""
-    rows = [record.status.get(split) or {} for record in records]
-    found = {key: [row[key] for row in rows if row.get(key) is not None] for key in METRICS}
-    return {key: Spread.of(values) for key, values in found.items() if values}
+    rows = [figures_in(record.status.get(split) or {}) for record in records]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: Spread.of([row[key] for row in rows if key in row]) for key in keys}
 
 
 def _has(record: Record, split: str, key: str) -> bool:
@@ -224,5 +227,5 @@ def _has(record: Record, split: str, key: str) -> bool:
 
 def _curve(records: Sequence[Record], split: str) -> list[tuple[float, float]]:
     """Mean over the runs, for each epoch that all of them have."""
-    losses = [[row[split]["loss"] for row in record.epochs] for record in records]
+    losses = [[row[split]["loss"] for row in record.epochs if "loss" in row[split]] for record in records]
     return [(i + 1.0, mean(values)) for i, values in enumerate(zip(*losses, strict=False))]

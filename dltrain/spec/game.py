@@ -74,7 +74,8 @@ class _Builder:
         if name in self.named:
             return self.named[name]
         if name not in self.spec.values:
-            self._wrong(path, f"there is no value {name!r}{allowed(name, [*self.named, *self.spec.values])}")
+            known = dict.fromkeys([*self.named, *self.spec.values])
+            self._wrong(path, f"there is no value {name!r}{allowed(name, known)}")
             return None
         if name in self.running:
             way = " → ".join([*self.running[self.running.index(name) :], name])

@@ -104,11 +104,15 @@ def epoch_line(row: Row, layers: list[Row], epochs: int) -> str:
 
 def scores(found: Row) -> list[str]:
     """`loss 0.1234`, `accuracy 0.9876`: as many of the figures of merit as there are."""
+    return [f"{key} {figure_text(value)}" for key, value in figures_in(found).items()]
+
+
+def figures_in(found: Row) -> dict[str, float]:
+    """The figures of merit that there are, in order; then those of several updates, such as `loss/generator`."""
     from dltrain.metrics.settings import METRICS  # here, so that the command line can begin without what that needs
 
     values = {key: found[key] for key in METRICS if found.get(key) is not None}
-    values |= {key: value for key, value in found.items() if key.startswith(("loss/", "accuracy/"))}  # of updates
-    return [f"{key} {figure_text(value)}" for key, value in values.items()]
+    return values | {key: value for key, value in found.items() if key.startswith(("loss/", "accuracy/"))}
 
 
 def figure_text(value: float) -> str:

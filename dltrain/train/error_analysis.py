@@ -24,7 +24,7 @@ from dltrain.ops import softmax
 from dltrain.run.files import to_json
 from dltrain.run.reader import LARGE_FILE, read_bytes, read_json
 from dltrain.run.rundir import RunDir, analysis_files
-from dltrain.train.callbacks import Sink
+from dltrain.train.callbacks import Sink, figures_in
 from dltrain.train.evaluate import evaluate, evaluate_updates
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
@@ -159,7 +159,7 @@ def test(job: Job, sink: Sink, pool: ThreadPool, between: Callable[[], None]) ->
     if not isinstance(job.model, Network):
         found = evaluate_updates(job.updates, job.loaders[split], pool, job.device, job.train, between)
         save_analysis(ErrorAnalysis(found, np.empty(0)), sink, split, "last", same_data=True)
-        return found if split == "test" else None
+        return figures_in(found) if split == "test" else None
     sizes, names = (job.train.batch_size, job.shard_size), job.metrics.named
     measured, classes = (job.metrics, (*names, "calibration_error")), job.preprocessing.classes
     analysis = analyse_errors(job.network, job.loss, job.loaders[split], pool, *sizes, *measured, classes, between)

@@ -14,6 +14,7 @@ from dltrain.metrics.scores import FROM_SCORES, Answers, from_confusion, from_sc
 from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS, MetricsSettings
 from dltrain.nn import Context, Loss, Network
 from dltrain.ops import add, sigmoid, softmax
+from dltrain.train.callbacks import figures_in
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
 from dltrain.train.parallel import Sums, ThreadPool
@@ -101,7 +102,8 @@ def validate(job: Job, pool: ThreadPool, between: Callable[[], None]) -> dict[st
     if "validation" not in job.loaders:
         return None
     if not isinstance(job.model, Network):
-        return evaluate_updates(job.updates, job.loaders["validation"], pool, job.device, job.train, between)
+        found = evaluate_updates(job.updates, job.loaders["validation"], pool, job.device, job.train, between)
+        return figures_in(found)
     sizes, names = (job.train.batch_size, job.shard_size), job.metrics.named
     found = evaluate(job.network, job.loss, job.loaders["validation"], pool, *sizes, job.metrics, names, between)
     return {key: found[key] for key in names if key in found}

@@ -25,8 +25,7 @@ def loss_of(
     """shares, others: of a mixture, see `Shard`; they are other labels than the term's target."""
     losses = []
     for of, target in term.pairs:
-        wanted = found[target.name] if isinstance(target, Value) else target
-        wanted = wanted.data if isinstance(wanted, Tensor) else wanted
+        wanted = array_of(found[target.name]) if isinstance(target, Value) else target
         loss = term.loss(found[of.name], wanted, count)
         if others:  # of the only network, whose targets are the labels
             each = [loss, *(term.loss(found[of.name], these, count) for these in others)]
@@ -40,7 +39,7 @@ def count_right(term: Term, found: Arrays) -> Array:
     """How many answers are right. term: whose target is a class."""
     output, target = term.pairs[0]
     assert isinstance(target, Value)
-    logits = term.loss.logits(found[output.name].data)
+    logits = term.loss.logits(array_of(found[output.name]))
     return kernels(logits).count_right(logits, found[target.name])
 
 
@@ -110,4 +109,9 @@ def compute_values(
                 context = Context(words=partial(words, value.key, parts), batch_statistics=value.batch_statistics)
                 within = [each for each in order if isinstance(each, Inside) and each.whole is value]
                 apply(value, found, context, within)
-    return found
+    return {name: array_of(value) for name, value in found.items()}
+
+
+def array_of(value: Array) -> Array:
+    """Of a Tensor, or of what the data set gave."""
+    return value.data if isinstance(value, Tensor) else value
