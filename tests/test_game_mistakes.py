@@ -198,7 +198,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     ),
     "null network": (
         GAN.replace("maker: [{dense: 64}, {reshape: [8, 8, 1]}]", "maker:"),
-        "3:9  networks.maker: expected settings (inputs, activation, init, statistics, trainable, layers), got nothing",
+        "3:9  networks.maker: expected settings (inputs, activation, init, statistics, load, trainable, layers), got nothing",
     ),
     "null value": (
         GAN.replace("noise: {normal: 4}", "noise:"),

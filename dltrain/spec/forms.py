@@ -63,7 +63,21 @@ def complete_updates(root: Mapping, problems: Problems) -> None:
         for key, path in INHERITED.items():
             section, _, own = path.rpartition(".")
             home = root.entries.get(section) if section else root
-            if key not in update.entries:
-                there = isinstance(home, Mapping) and own in home.entries
-                inherited = deepcopy(home.entries[own]) if there and isinstance(home, Mapping) else Scalar(DEFAULT, "")
-                update.put(key, home.key_places[own] if there and isinstance(home, Mapping) else DEFAULT, inherited)
+            if isinstance(home, Mapping) and own in home.entries:
+                _inherit(update, key, home, own)
+            elif key not in update.entries:
+                update.put(key, DEFAULT, Scalar(DEFAULT, ""))
+
+
+def _inherit(update: Mapping, key: str, home: Mapping, own: str) -> None:
+    """What the config says where the update says nothing; `{lr: 1e-4}` alone changes that of the config's optimizer."""
+    said, inherited = update.entries.get(key), deepcopy(home.entries[own])
+    if said is None:
+        update.put(key, home.key_places[own], inherited)
+        return
+    if not isinstance(said, Mapping) or said.registry or not isinstance(inherited, Mapping) or not inherited.registry:
+        return
+    if said.entries and said.entries.keys() <= inherited.settings.keys():
+        for name, entry in said.entries.items():
+            inherited.put(name, said.key_places[name], entry)
+        update.put(key, update.key_places[key], inherited)

@@ -97,7 +97,8 @@ class UpdateSpec:
     that it trains.
 
     networks: those that it trains. minimise: the losses whose sum it makes smaller. every: of so many steps it is taken
-    in one, the first of them. What it does not say of penalty, optimizer, schedule and clip_norm is that of the config.
+    in one, the first of them. What it does not say of penalty, optimizer, schedule and clip_norm is that of the config;
+    `optimizer: {lr: 1e-4}` changes that one's rate alone.
     """
 
     networks: tuple[str, ...]
