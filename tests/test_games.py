@@ -221,7 +221,8 @@ def test_over_applies_a_network_to_each_part_and_then_an_activation() -> None:
 
 
 def asked(job: Job, given: dict[str, Array], first: int = 0) -> dict[str, Any]:
-    return compute_values([v for update in job.updates for v in update.values], given, job.device, first)
+    values = [v for update in job.updates for v in update.values]
+    return compute_values(values, given, job.device, first, len(given["image"]))
 
 
 def test_noise_is_normal_and_the_same_for_all_updates_of_a_step() -> None:
