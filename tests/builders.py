@@ -92,9 +92,10 @@ EVERY_LAYER: dict[str, LayerList] = {
     "normalised within": [
         ("conv", {"channels": 6, "padding": "same", "norm": NORMS["instance_norm"](**AFFINE), "activation": "relu"}),
         ("depthwise_conv", {"bias": True, "norm": NORMS["group_norm"](groups=2, **AFFINE), "activation": "tanh"}),
+        ("conv", {"channels": 6, "kernel": 2, "spectral_norm": True, "activation": "leaky_relu"}),
         ("conv_transpose", {"channels": 6, "norm": NORMS["layer_norm"](**AFFINE), "activation": "gelu"}),
         ("global_average_pool", {}),
-        ("dense", {"units": 9, "norm": NORMS["layer_norm"](**AFFINE), "activation": "sigmoid"}),
+        ("dense", {"units": 9, "spectral_norm": True, "norm": NORMS["layer_norm"](**AFFINE), "activation": "sigmoid"}),
         ("dense", {"units": 10, "activation": "none"}),
     ],
     "normalised within by batches": [

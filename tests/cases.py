@@ -324,6 +324,14 @@ def norm() -> Iterator[Case]:
     yield Case("group_norm", "epsilon 0.3", arrays, {"groups": 2, "epsilon": 0.3})
 
 
+def spectral() -> Iterator[Case]:
+    for shape, axis in product([(3, 4), (5, 2), (1, 3), (3, 2, 2, 4), (2, 3, 1, 5)], (-1, -2)):
+        matrix = np.moveaxis(w := distinct(*shape), axis, -1).reshape(-1, shape[axis])
+        v = matrix @ (u := matrix.T @ rng(6).normal(size=len(matrix)))
+        settings = {"u": u / np.linalg.norm(u), "v": v / np.linalg.norm(v), "axis": axis}
+        yield Case("spectral_norm", f"{shape} along {axis}", (w,), settings)
+
+
 def dropout() -> Iterator[Case]:
     for shape, rate in product([(4, 3), (3, 5), (2, 3, 3, 2)], (0.0, 0.25, 0.5)):
         words = rng(3).integers(0, 2**64, (shape[0], dropout_words(shape[1:])), np.uint64)
@@ -379,6 +387,7 @@ CASES = [
         resizing,
         pool,
         norm,
+        spectral,
         dropout,
         sequences,
         losses,

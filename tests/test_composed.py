@@ -54,15 +54,23 @@ ACTIVATIONS: dict[str | None, Callable[[Any], Any]] = {
 }
 
 
+def weight_of(layer: Any, p: dict[str, Any]) -> Any:
+    if (spectral := layer.spectral_norm) is None:
+        return p["weight"]
+    u, v = to_host(spectral.u.data), to_host(spectral.v.data)
+    matrix = mygrad.moveaxis(p["weight"], spectral.axis, -1).reshape(-1, len(u))
+    return p["weight"] / mygrad.sum(matrix * np.outer(v, u))
+
+
 def finished(layer: Any, p: dict[str, Any], y: Any) -> Any:
     """With the norm and the activation, of a layer with weights."""
-    if layer.norm is not None:
-        y = TWINS[layer.norm.kind](layer.norm, {name: p[f"norm.{name}"] for name in layer.norm.parameters}, y)
+    if norm := layer.norm:
+        y = TWINS[norm.kind](norm, {name: p[f"norm.{name}"] for name in norm.parameters}, y)
     return ACTIVATIONS[layer.activation](y)
 
 
 def twin_of_conv(layer: Any, p: dict[str, Any], x: Any) -> Any:
-    weight = mygrad.transpose(p["weight"], (p["weight"].ndim - 1, p["weight"].ndim - 2, *range(p["weight"].ndim - 2)))
+    weight = mygrad.transpose(w := weight_of(layer, p), (w.ndim - 1, w.ndim - 2, *range(w.ndim - 2)))
     padding = [before for before, _ in layer.window.padding]
     settings = {"stride": layer.window.stride, "padding": padding, "dilation": layer.window.dilation}
     inputs, outputs = x.shape[1] // layer.groups, weight.shape[0] // layer.groups
@@ -82,7 +90,7 @@ def gathered(x: Any, places: Array, axis: int) -> Any:
 
 def twin_of_conv_transpose(layer: Any, p: dict[str, Any], x: Any) -> Any:
     """A convolution of the input with zeros between its positions and around it, with kernels turned round."""
-    weight, n = p["weight"], x.ndim - 2
+    weight, n = weight_of(layer, p), x.ndim - 2
     kernel, settings = weight.shape[:n], layer.settings
     stride, dilation, padding, more = (
         v if isinstance(v := settings[key], tuple) else (v,) * n
@@ -146,7 +154,7 @@ def twin_of_softmax(layer: Any, p: dict[str, Any], x: Any) -> Any:
 
 
 def twin_of_dense(layer: Any, p: dict[str, Any], x: Any) -> Any:
-    y = mygrad.matmul(mygrad.moveaxis(x, 1, -1), p["weight"])
+    y = mygrad.matmul(mygrad.moveaxis(x, 1, -1), weight_of(layer, p))
     return finished(layer, p, mygrad.moveaxis(y + p["bias"] if "bias" in p else y, -1, 1))
 
 
@@ -322,13 +330,11 @@ FIXED: dict[str, Net] = {
     "normalised within": (
         (6, 5, 2),
         [
-            conv(4, "relu", kernel=2, norm=NORMS["batch_norm"](momentum=0.1, **AFFINE)),
-            ("depthwise_conv", {"kernel": 2, "norm": NORMS["group_norm"](groups=2, **AFFINE), "activation": "gelu"}),
-            ("conv_transpose", {"channels": 3, "norm": NORMS["instance_norm"](**AFFINE), "activation": "tanh"}),
-            ("flatten", {}), dense(6, "sigmoid", norm=NORMS["layer_norm"](**AFFINE), bias=True), dense(3),
-        ],
-        "cross_entropy",
-    ),
+            conv(4, "relu", kernel=2, norm=NORMS["batch_norm"](momentum=0.1, **AFFINE), spectral_norm=True),
+            ("depthwise_conv", {"kernel": 2, "norm": NORMS["group_norm"](groups=2, **AFFINE), "spectral_norm": True}),
+            ("conv_transpose", {"channels": 4, "groups": 2, "spectral_norm": True, "activation": "tanh"}),
+            ("flatten", {}), dense(6, "gelu", norm=NORMS["layer_norm"](**AFFINE), spectral_norm=True), dense(3),
+        ], "cross_entropy"),
     "residual dense layers": (
         (5,),
         [

@@ -40,6 +40,12 @@ def pad(x: Array, padding: Any, mode: str = "zero") -> Array:
 
 
 # op -> the same in numpy: the shortest formula that anybody would believe
+def as_matrix(w: Array, axis: int) -> Array:
+    """All inputs by all outputs."""
+    outputs = np.moveaxis(w, axis, 0)
+    return np.array([one.ravel() for one in outputs]).T
+
+
 FORMULAS: dict[str, Callable[..., Any]] = {
     "abs": np.abs,
     "absolute_sum": lambda x: np.abs(x).sum(),
@@ -63,6 +69,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "gelu": plain.gelu,
     "group_norm": plain.group_norm,
     "gru": plain_sequences.gru,
+    "spectral_norm": lambda w, u, v, axis: w / np.einsum("i,io,o", v, as_matrix(w, axis), u),
     "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "hinge": plain.hinge,
     "huber": plain.huber,

@@ -72,6 +72,7 @@ def random_layers(seed: int) -> tuple[tuple[int, ...], LayerList]:
         if kind == "conv":
             window |= {"channels": groups * pick(1, 2), "groups": groups, "bias": pick(True, False)}
             window |= {"activation": pick("none", *names), "norm": pick(None, NORMS["group_norm"](groups=1, **AFFINE))}
+            window |= {"spectral_norm": not layers and seed % 3 == 0}
         layers.append((kind, window))
         shape = (*w.out_size, window.get("channels", shape[-1]))
         if rng.random() < 0.4:

@@ -13,8 +13,8 @@ TOP = (
     "version, seed, device, data, model, loss, networks, values, updates, penalty, optimizer, schedule, train, "
     "metrics, show, checkpoint, logging, diagnostics, advice, blocks"
 )
-CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, norm, trainable, penalty, "
-CONV += "name, from"
+CONV = "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, norm, "
+CONV += "spectral_norm, trainable, penalty, name, from"
 OK = "model: {input: [4, 4, 1], layers: [conv: 2]}\n"  # one line; what a case adds starts in line 2
 
 SECTIONS = {

@@ -115,7 +115,7 @@ REFUSED = {
     ),
     "model.layers.0.dense.units=3": (
         "model.layers[0].conv.dense: unknown key; allowed: type, channels, kernel, stride, padding, dilation, groups, "
-        "activation, init, bias, norm, trainable, penalty, name, from"
+        "activation, init, bias, norm, spectral_norm, trainable, penalty, name, from"
     ),
     "train.epoch=3": f"train.epoch: unknown key; did you mean 'epochs'? allowed: {TRAIN}",
     "nope.a.b=3": (
@@ -143,8 +143,8 @@ REFUSED = {
     "train={epochs: 1, epochs: 2}": "duplicate key 'epochs'",
     "model.layers.0={conv: {kernal: 3, channels: 1}}": (
         "model.layers[0].conv.kernal: unknown key; did you mean 'kernel'? allowed: "
-        "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, norm, trainable, penalty, "
-        "name, from"
+        "type, channels, kernel, stride, padding, dilation, groups, activation, init, bias, norm, "
+        "spectral_norm, trainable, penalty, name, from"
     ),
     "~data": "model: 'input' is missing; without `data` a model needs one, such as [28, 28, 1]",
 }

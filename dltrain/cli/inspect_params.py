@@ -75,7 +75,7 @@ def _rows(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _cells(row: dict[str, Any], explain: bool) -> list[Any]:
     from dltrain.nn import shape_text
 
-    parts = [row["type"], row.get("norm")]
+    parts = [row["type"], "spectral_norm" if row.get("spectral_norm") else "", row.get("norm")]
     kind = f"{row['type']} of {row['layers']}" if "layers" in row else " + ".join(filter(None, parts))
     cells = ["  " * row["name"].count(".") + row["name"], kind, shape_text(row["output_shape"])]
     cells += [row["parameters"], row["trainable"], f"{row['share']:.1%}"]

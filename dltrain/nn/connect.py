@@ -11,6 +11,7 @@ from dltrain.nn.layer import LAYERS, Context, Layer, count_text
 from dltrain.nn.norm import NormSettings
 from dltrain.nn.parameter import Parameter, Shape
 from dltrain.nn.penalty import Penalty
+from dltrain.nn.spectral import SpectralNorm
 from dltrain.ops import conv, conv_transpose, dense
 from dltrain.registry import Count
 from dltrain.window import Ints, Padding, Window
@@ -20,8 +21,12 @@ class Connected(Layer):
     """weight and bias; `activation` and `init` None stand for the model's defaults until the spec fills them in.
 
     norm: a layer that stands between the product and the activation, as a part of this one. bias: null is true, or
-    false with a norm, whose shift does the same. `penalty` replaces the model's for this layer. trainable: all of it.
+    false with a norm, whose shift does the same. spectral_norm: whether weights are divided by their largest singular
+    value; penalties and `layers.jsonl` are about those before. `penalty` replaces the model's for this layer.
+    trainable: all of it.
     """
+
+    outputs_axis = -1  # of the weights
 
     def __init__(
         self,
@@ -32,6 +37,7 @@ class Connected(Layer):
         bias: bool | None,
         activation: str | None,
         norm: NormSettings | None,
+        spectral_norm: bool,
         init: Initializer | None,
         trainable: bool,
         penalty: Penalty | None,
@@ -44,10 +50,21 @@ class Connected(Layer):
         has_bias = norm is None if bias is None else bias
         self.bias = Parameter(out_shape[-1:], trainable=trainable) if has_bias else None
         self.norm = None if norm is None else norm.build(out_shape, trainable)
+        self.spectral_norm = SpectralNorm(weight_shape, self.outputs_axis, trainable) if spectral_norm else None
         self.penalty = penalty
         self._activate(activation)
         counted = [(2, *out_shape[-1:])] if self.norm and self.norm.parameters else []
         self.arithmetic = count_text(weight_shape, *([out_shape[-1:]] if has_bias else []), *counted)
+
+    def begin(self) -> None:
+        if self.spectral_norm is not None:
+            self.spectral_norm.begin_with(self.weight.data)
+
+    def _weight(self, context: Context) -> Tensor:
+        """What the input is multiplied by."""
+        if self.spectral_norm is None:
+            return self.weight
+        return self.spectral_norm(self.weight, context.within(self, "spectral_norm"))
 
     def _activate(self, activation: str | None) -> None:
         self.activation = None if activation == "none" else activation
@@ -85,17 +102,19 @@ class Dense(Connected):
         init: Initializer | None = None,
         bias: bool | None = None,
         norm: NormSettings | None = None,
+        spectral_norm: bool = False,
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
         if not in_shape:
             raise ShapeError("dense takes rows of numbers (*size, in), but the input is ()")
         weight, out_shape = (in_shape[-1], units), (*in_shape[:-1], units)
-        super().__init__(in_shape, out_shape, weight, weight, bias, activation, norm, init, trainable, penalty)
+        own = (bias, activation, norm, spectral_norm, init, trainable, penalty)
+        super().__init__(in_shape, out_shape, weight, weight, *own)
         self.multiply_adds = prod(in_shape) * units
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        return self._after(dense(x, self.weight, self.bias, activation=self.fused), context)
+        return self._after(dense(x, self._weight(context), self.bias, activation=self.fused), context)
 
 
 def _positions(kind: str, in_shape: Shape) -> Shape:
@@ -134,6 +153,7 @@ class Conv(Connected):
         init: Initializer | None = None,
         bias: bool | None = None,
         norm: NormSettings | None = None,
+        spectral_norm: bool = False,
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
@@ -144,13 +164,14 @@ class Conv(Connected):
         weight = (*window.kernel, seen, channels)
         fans = prod(window.kernel) * seen, prod(window.kernel) * channels // groups
         out_shape = (*window.out_size, channels)
-        super().__init__(in_shape, out_shape, weight, fans, bias, activation, norm, init, trainable, penalty)
+        own = (bias, activation, norm, spectral_norm, init, trainable, penalty)
+        super().__init__(in_shape, out_shape, weight, fans, *own)
         self.window, self.groups = window, groups
         self.settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.multiply_adds = prod(window.out_size) * prod(weight)
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        return self._after(conv(x, self.weight, self.bias, activation=self.fused, **self.settings), context)
+        return self._after(conv(x, self._weight(context), self.bias, activation=self.fused, **self.settings), context)
 
 
 @LAYERS.register("depthwise_conv")
@@ -171,14 +192,15 @@ class DepthwiseConv(Conv):
         init: Initializer | None = None,
         bias: bool | None = None,
         norm: NormSettings | None = None,
+        spectral_norm: bool = False,
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
         inputs = _positions("depthwise_conv", in_shape)[-1]
         super().__init__(
             in_shape, channels=inputs * multiplier, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
-            groups=inputs, activation=activation, init=init, bias=bias, norm=norm, trainable=trainable,
-            penalty=penalty,
+            groups=inputs, activation=activation, init=init, bias=bias, norm=norm,
+            spectral_norm=spectral_norm, trainable=trainable, penalty=penalty,
         )  # fmt: skip
 
 
@@ -189,6 +211,8 @@ class ConvTranspose(Connected):
     (*size, C) -> (*out_size, channels); out_size = (size - 1) · stride - 2 · padding + (kernel - 1) · dilation + 1 +
     output_padding, as in PyTorch.
     """
+
+    outputs_axis = -2
 
     def __init__(
         self,
@@ -205,6 +229,7 @@ class ConvTranspose(Connected):
         init: Initializer | None = None,
         bias: bool | None = None,
         norm: NormSettings | None = None,
+        spectral_norm: bool = False,
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
@@ -216,7 +241,8 @@ class ConvTranspose(Connected):
         met = [-(-k // s) for k, s in zip(window.kernel, window.stride, strict=True)]  # the most positions that meet
         fans = prod(met) * inputs // groups, prod(window.kernel) * channels // groups
         out_shape = (*window.in_size, channels)
-        super().__init__(in_shape, out_shape, weight, fans, bias, activation, norm, init, trainable, penalty)
+        own = (bias, activation, norm, spectral_norm, init, trainable, penalty)
+        super().__init__(in_shape, out_shape, weight, fans, *own)
         self.groups = groups
         self.settings = {
             "stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation,
@@ -226,4 +252,5 @@ class ConvTranspose(Connected):
         self.multiply_adds = prod(size) * prod(weight)
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
-        return self._after(conv_transpose(x, self.weight, self.bias, activation=self.fused, **self.settings), context)
+        y = conv_transpose(x, self._weight(context), self.bias, activation=self.fused, **self.settings)
+        return self._after(y, context)

@@ -136,6 +136,9 @@ class Layer:
             setattr(twin, part, getattr(twin, part).computing_with({rest: value}) if dot else value)
         return twin
 
+    def begin(self) -> None:
+        """Whatever is to be done once parameters and buffers have their initial values."""
+
     @property
     def observed(self) -> bool:
         """Whether the diagnostics have a row for this layer."""

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from dltrain.backend import Device
 from dltrain.engine import Tensor
 from dltrain.nn.layer import Context, Layer
@@ -52,15 +50,15 @@ class Composite:
         return {**self.parameters, **self.buffers}
 
     def initialise(self, seed: int, device: Device) -> None:
-        """Give every parameter its initial values. Those that are drawn depend on the seed and the parameter's name
+        """Give every parameter and buffer its initial values. Those that are drawn depend on the seed and on names
         alone."""
         given = self.start_values
-        for name, parameter in self.parameters.items():
-            values = given[name].copy() if name in given else parameter.draw(generator(seed, "init", name))
-            parameter.data = device.asarray(values)
-        for name, buffer in self.buffers.items():
-            values = given[name].copy() if name in given else np.full(buffer.shape, buffer.start)
-            buffer.data = device.asarray(values)
+        for name, part in self.state.items():
+            values = given[name].copy() if name in given else part.draw(generator(seed, "init", name))
+            part.data = device.asarray(values)
+        for layer in self.layers:
+            if not given.keys() & {f"{layer.name}.{name}" for name in layer.buffers}:
+                layer.begin()
 
     def weights(self) -> dict[str, Any]:
         """The arrays by name: what a checkpoint keeps."""

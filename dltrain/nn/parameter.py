@@ -21,12 +21,18 @@ def shape_text(shape: Iterable[int | str]) -> str:
 
 class Buffer:
     """An array of a layer's that training keeps up to date without a gradient, such as running statistics. Checkpoints
-    hold it beside the parameters. start: what it holds at first. momentum: the share of a step's value (see
-    `Context.record`) in what it holds after it; 1 takes that value alone."""
+    hold it beside the parameters. start: what it holds at first, a number or drawn. momentum: the share of a step's
+    value (see `Context.record`) in what it holds after it; 1 takes that value alone."""
 
-    def __init__(self, shape: Shape, *, start: float, momentum: float):
+    def __init__(self, shape: Shape, *, start: float | Initializer, momentum: float):
         self.shape, self.start, self.momentum = shape, start, momentum
         self.data: Array = None  # until it is initialised
+
+    def draw(self, rng: Generator) -> Array:
+        """What it holds at first, float64 on the CPU."""
+        if isinstance(self.start, Initializer):
+            return self.start(self.shape, 0, 0, rng)
+        return np.full(self.shape, self.start)
 
 
 class Parameter(Tensor):

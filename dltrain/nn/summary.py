@@ -38,6 +38,7 @@ def summarise(model: Network | Networks, batch_size: int) -> dict[str, Any]:
                 "trainable": sum(p.size for p in layer.parameters.values() if p.trainable),
                 "share": sum(sizes) / total if total else 0.0,
                 "norm": layer.norm.kind if isinstance(layer, Connected) and layer.norm else None,
+                "spectral_norm": layer.spectral_norm is not None if isinstance(layer, Connected) else None,
                 "bias": layer.bias is not None if isinstance(layer, Connected) else None,
                 "arithmetic": layer.arithmetic or None,
                 "output_size": layer.window.explain() if layer.window else None,
