@@ -1,6 +1,8 @@
-"""How long does a whole `dltrain fit cifar_cnn` of an epoch take as a process, and how much memory, beside PyTorch's?
+"""How long does a whole `dltrain fit CONFIG` of an epoch take as a process, and how much memory, beside PyTorch's?
 
-python benchmarks/epoch.py [--threads 2] [--rounds 3]      needs torch, and CIFAR-10 under DLTRAIN_DATA
+python benchmarks/epoch.py [--net cifar_resnet20] [--threads 2] [--rounds 3]
+
+Needs torch, and CIFAR-10 under DLTRAIN_DATA.
 
 A process imports, reads the files, trains an epoch, classifies the test images and saves: benchmarks/torch_cifar.py is
 the same training in PyTorch. In turn, medians. `seconds` is the whole process; `epoch_seconds` the training alone.
@@ -25,7 +27,7 @@ from dltrain.backend.process import available_cores
 from dltrain.data import default_data_dir
 from dltrain.run.find import find_run
 
-Side = Callable[[str, int, int | None], dict[str, float]]
+Side = Callable[[str, str, int, int | None], dict[str, float]]
 
 
 def run_process(command: list[str]) -> tuple[float, float, str]:
@@ -43,9 +45,9 @@ def run_process(command: list[str]) -> tuple[float, float, str]:
         return seconds, usage.ru_maxrss * unit / 1e6, output.read()
 
 
-def ours(kernels: str, threads: int, max_steps: int | None) -> dict[str, float]:
+def ours(net: str, kernels: str, threads: int, max_steps: int | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as runs:
-        command = ["-m", "dltrain", "fit", "cifar_cnn", "train.epochs=1", "--quiet", "--json", "--runs-dir", runs]
+        command = ["-m", "dltrain", "fit", net, "train.epochs=1", "--quiet", "--json", "--runs-dir", runs]
         command += ["--kernels", kernels]
         command += ["--threads", str(threads), *([] if max_steps is None else ["--max-steps", str(max_steps)])]
         seconds, memory, output = run_process(command)
@@ -53,9 +55,9 @@ def ours(kernels: str, threads: int, max_steps: int | None) -> dict[str, float]:
         return row(seconds, memory, run.rows(run.metrics)[-1]["seconds"], json.loads(output)["test"]["accuracy"])
 
 
-def torch(mode: str, threads: int, max_steps: int | None) -> dict[str, float]:
+def torch(net: str, mode: str, threads: int, max_steps: int | None) -> dict[str, float]:
     script = Path(__file__).with_name("torch_cifar.py")
-    command = [str(script), str(default_data_dir()), "--mode", mode, "--threads", str(threads)]
+    command = [str(script), str(default_data_dir()), "--net", net, "--mode", mode, "--threads", str(threads)]
     command += [] if max_steps is None else ["--max-steps", str(max_steps)]
     seconds, memory, output = run_process(command)
     result = json.loads(output)
@@ -69,6 +71,7 @@ def row(seconds: float, memory: float, epoch: float, accuracy: float) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--net", default="cifar_cnn", choices=["cifar_cnn", "cifar_resnet20"])
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--modes", type=lambda text: text.split(","), default=["eager", "channels_last+fused"])
@@ -85,10 +88,11 @@ def main() -> None:
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for _ in range(arguments.rounds):
         for name, (side, mode) in sides.items():
-            rounds[name].append(side(mode, arguments.threads, arguments.max_steps))
+            rounds[name].append(side(arguments.net, mode, arguments.threads, arguments.max_steps))
             print(name, rounds[name][-1], flush=True)
     medians = {name: {key: median(row[key] for row in rows) for key in rows[0]} for name, rows in rounds.items()}
     figures = {
+        "net": arguments.net,
         "threads": arguments.threads,
         "max_steps": arguments.max_steps,
         "medians": medians,
@@ -96,7 +100,7 @@ def main() -> None:
         "rounds": rounds,
     }
     print(json.dumps(figures["compared"], indent=2))
-    record.write("epoch", figures)
+    record.write("epoch" if arguments.net == "cifar_cnn" else f"epoch_{arguments.net}", figures)
 
 
 def compare(medians: dict[str, dict[str, float]], ours: str) -> dict[str, Any]:

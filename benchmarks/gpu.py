@@ -56,7 +56,7 @@ def torch_epochs(job: Job, tf32: bool) -> list[float]:
     targets = torch.from_numpy(loader.targets()).cuda()
     learned = (job.preprocessing.mean, job.preprocessing.std)
     mean, std = (torch.tensor(values, dtype=torch.float32, device="cuda")[:, None, None] for values in learned)
-    net = network().cuda().to(memory_format=torch.channels_last)
+    net = network("cifar_cnn").cuda().to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
     seconds = []
     for _ in range(job.train.epochs):
