@@ -5,7 +5,7 @@ in another memory layout runs along as a yardstick: it differs from PyTorch, too
 
 python benchmarks/agree_with_torch.py [--net cifar_resnet20] [--dtype float64] [--steps 20]
 
-Needs torch, and CIFAR-10 under DLTRAIN_DATA. The learning rate is the config's own, without its schedule.
+Needs torch, and CIFAR-10 under DLTRAIN_DATA. The learning rate is constant, or rises at first with --warmup.
 """
 
 import argparse
@@ -31,8 +31,10 @@ class Torch:
     def __init__(self, net: torch.nn.Module, optimizer: torch.optim.Optimizer):
         self.net, self.optimizer = net, optimizer
 
-    def step(self, images: np.ndarray, targets: np.ndarray) -> float:
+    def step(self, images: np.ndarray, targets: np.ndarray, lr: float) -> float:
         """images: (N, H, W, C)"""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         self.optimizer.zero_grad()
         x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         loss = torch.nn.functional.cross_entropy(self.net(x), torch.from_numpy(targets))
@@ -56,12 +58,14 @@ def main() -> None:
     parser.add_argument("--net", default="cifar_cnn", choices=NETS)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch-size", type=int, help="another one than the config's, where float64 takes too long")
+    parser.add_argument("--warmup", type=float, default=0, help="epochs in which the rate rises, on both sides")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     arguments = parser.parse_args()
     settle_process()
     device = open_device("cpu", arguments.dtype)
-    net = NETS[arguments.net].with_overrides(*([f"train.batch_size={size}"] if (size := arguments.batch_size) else []))
-    spec = net.spec(device, dropout=False)
+    changes = [f"train.batch_size={arguments.batch_size}"] if arguments.batch_size else []
+    changes += [f"schedule={{type: cosine, warmup: {arguments.warmup}}}"] if arguments.warmup else []
+    spec = NETS[arguments.net].with_overrides(*changes).spec(device, dropout=False)
     job = build_job(spec, device, default_data_dir())
     job.model.initialise(job.seed, device)
     theirs = []
@@ -74,17 +78,17 @@ def main() -> None:
     losses = []
     for step in range(1, arguments.steps + 1):
         batch = order[(step - 1) * size : step * size]
-        taken = train_step(
-            job, pool, replay_for(job), batch, StepKey(job.seed, 1, step), {"": job.optimizer.lr}, state, False
-        )
+        rates = job.learning_rates(step - 1, [])
+        taken = train_step(job, pool, replay_for(job), batch, StepKey(job.seed, 1, step), rates, state, False)
         ours = taken.report(probes).updates[0].data_loss
         examples = loader.examples(batch)
-        losses.append([ours, *(side.step(*examples) for side in theirs)])
+        losses.append([ours, *(side.step(*examples, rates[""]) for side in theirs)])
     ours, default, channels_last = np.array(losses).T
     figures = {
         "net": arguments.net,
         "steps": arguments.steps,
         "batch_size": spec.train.batch_size,
+        "warmup": arguments.warmup,
         "dtype": arguments.dtype,
         "seed": job.seed,
         "largest_difference": {
