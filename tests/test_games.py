@@ -230,6 +230,8 @@ def test_noise_is_normal_and_the_same_for_all_updates_of_a_step() -> None:
     inputs = StepInputs(job, np.arange(3000), KEY)
     noise = inputs.of(0).values["noise"]
     assert abs(noise.mean()) < 0.03 and abs(noise.std() - 1) < 0.03 and abs((noise**4).mean() - 3) < 0.3
+    quiet = job_of(GAN, "train.batch_size=3000", "values.noise.normal={size: 7, std: 0.25}")
+    np.testing.assert_allclose(StepInputs(quiet, np.arange(3000), KEY).of(0).values["noise"], noise / 4, rtol=1e-6)
     assert inputs.of(0) is inputs.of(0)
     cut = job_of(GAN, "train.batch_size=3000", "values.noise.normal.size=7", "train.shard_size=1000")
     parts = [StepInputs(cut, np.arange(3000), KEY).of(i).values["noise"] for i in range(3)]
