@@ -1,6 +1,7 @@
 """Pictures of a game while it trains, afterwards, and measured: true to the networks, without a trace in the bits."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from PIL import Image
 
 from dltrain.data import Digits
 from dltrain.metrics.distributions import frechet_distance
-from dltrain.metrics.figures import FIGURES
 from dltrain.metrics.pictures import nearest, spread
+from dltrain.report.grid import draw_values, png, to_bytes
 from dltrain.run.rundir import RunDir
-from dltrain.spec import find_judges, loads, restore
+from dltrain.spec import examples_of, find_judges, loads, restore
 from dltrain.train.pictures import Pictures
 
 Array = np.ndarray[Any, Any]
@@ -136,8 +137,6 @@ def test_pictures_are_in_the_units_of_the_data(folder: Path) -> None:
         config = folder / f"{normalize}.yaml"
         config.write_text(GAN.replace("signed", normalize).replace("max_steps: 25", "max_steps: 1"))
         done("fit", config, "--runs-dir", folder / "runs")
-        from dltrain.spec import examples_of
-
         found = restore(run_of(folder, normalize), "last", "cpu")
         loader_of[normalize], _ = examples_of(found, "test", Path())
         made_by = Pictures(found.values, found.checkpoint.preprocessing, found.device, 3)
@@ -280,49 +279,36 @@ def test_a_value_to_show_must_be_a_picture(folder: Path) -> None:
     assert said.code == 2 and "show.pictures[1]: there is no value 'nois'; did you mean 'noise'?" in said.errors[0]
 
 
-# --- pictures from pictures ------------------------------------------------------------------------------------------
+def test_averaged_weights_make_the_pictures(folder: Path) -> None:
+    """As `eval` and `predict` take them."""
+    config = folder / "averaged.yaml"
+    config.write_text(GAN.replace("max_steps: 25", "max_steps: 25, average: 0.9") + SHOW)
+    done("fit", config, "--runs-dir", folder / "runs")
+    run = run_of(folder, "averaged")
+    restored = restore(run, "last", "cpu")
+    loader, _ = examples_of(restored, "test", Path())
+    assert restored.checkpoint.average
+    shades = pictures_of(folder, "averaged").make(["fake", "image"], loader, 5)
+    sheet = draw_values("fake, image after 25 steps", {name: to_bytes(x) for name, x in shades.items()})
+    assert samples(run)[25] == png(sheet)
+    assert samples(run)[25] != samples(run_of(folder, "shown"))[25]
 
-PAINTER = """
-data: {type: npz, path: PATH, normalize: signed}
+
+COPIER = """
+data: {type: digits, normalize: signed}
 networks:
-  painter: [{conv: {channels: 3, kernel: 1, activation: tanh}}]
-values:
-  painted: {painter: image}
+  copier: [{conv: {channels: 1, kernel: 1, activation: tanh}}]
 updates:
-  painter: [mae: {of: painted, target: image}]
-train: {max_steps: 3, batch_size: 8}
-metrics:
-  pictures:
-    - mae: {of: painted, to: image}
-    - psnr: {of: painted, to: image}
-    - ssim: {of: painted, to: image}
-    - histogram: {of: painted, to: image}
-    - spread: {of: painted, to: image, where: {value: image, colour: [0, 255, 0]}}
-    - mae: {of: painted, to: image, where: {value: image, like: painted}, name: same}
+  copier: [mae: {of: {copier: image}, target: image}]
+values: {copied: {copier: image}}
+train: {max_steps: 1}
+metrics: {pictures: [recognised: {of: copied, in: reader, as: label}]}
 """
 
 
-def test_a_copy_of_the_input_and_regions_stand_beside(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (60, 12, 12, 3)).astype(np.uint8)
-    x[:, :4] = [0, 255, 0]
-    x[5:9, :4] = [0, 230, 0]
-    np.savez(tmp_path / "x.npz", x_train=x[20:], y_train=np.arange(40) % 2, x_test=x[:20], y_test=np.arange(20) % 2)
-    (tmp_path / "c.yaml").write_text(PAINTER.replace("PATH", str(tmp_path / "x.npz")))
-    run = RunDir(Path(done("fit", tmp_path / "c.yaml", "--runs-dir", tmp_path, "--json", "--debug").json["run"]))
-    found = figures(run)
-    assert found["mae/painted"]["baselines"]["copy"] == 0 < found["mae/painted"]["value"]
-    assert found["psnr/painted"]["baselines"]["copy"] == 100 and found["ssim/painted"]["baselines"]["copy"] == 1
-    assert "real" not in found["mae/painted"]["baselines"] and found["histogram/painted"]["baselines"]["copy"] == 1
-    green = found["spread/painted"]
-    assert green["baselines"]["copy"] == green["baselines"]["real"] == pytest.approx(0, abs=1e-6)
-    assert green["baselines"]["noise"] > 0.02
-    assert found["same"]["value"] is None or found["same"]["value"] < 0.5 / 255
-    done("predict", run.path, "--value", "painted", "--count", 3, "--output", tmp_path / "a.png")
-    assert done("predict", run.path, "--value", "painted", "--output", tmp_path / "a.png", "--json").json["values"] == [
-        "image", "painted",
-    ]  # fmt: skip
-
-
-def test_every_figure_can_be_written_in_a_config() -> None:
-    assert {*FIGURES} == {name for name in FIGURES if f"{name}:" in METRICS + PAINTER}
+def test_runs_of_a_group_are_judged_by_one_beside_it(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(COPIER)
+    shutil.copytree(run_of(folder, "reader").path, tmp_path / "reader")
+    group = Path(done("fit", tmp_path / "c.yaml", "--runs-dir", tmp_path, "--seeds", 2, "--json").json["group"])
+    members = [RunDir(path) for path in group.glob("*-seed*")]
+    assert len(members) == 2 and all(figures(run)["recognised/copied"]["baselines"]["copy"] > 0.5 for run in members)
