@@ -294,3 +294,9 @@ def test_damaged_graphs_give_success_or_a_config_error(seed: int) -> None:
         assert build_model(again).sources == network.sources
     except ConfigError as error:
         assert error.problems and all(problem.startswith("m.yaml") for problem in error.problems)
+
+
+def test_a_key_that_repeat_does_not_have() -> None:
+    """It was written out and forgotten."""
+    with pytest.raises(ConfigError, match="4:16  repeat has no setting 'nmae'; did you mean 'name'"):
+        loads("model:\n  input: [4]\n  layers:\n    - repeat: {nmae: x, times: 2, layers: [dense: 3]}\n")

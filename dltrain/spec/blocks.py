@@ -199,6 +199,8 @@ class _Writer:
 
     def _repeated(self, layer: Mapping) -> Sequence | None:
         body = layer.entries.get(LIST)
+        for key in layer.entries.keys() - layer.settings.keys():
+            self.problems.add(layer.key_places[key], "", f"repeat has no setting {key!r}{allowed(key, layer.settings)}")
         try:
             times = whole(layer.entries.get("times"))
         except ValueError:
