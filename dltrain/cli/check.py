@@ -8,6 +8,7 @@ import typer
 from dltrain.cli import console
 from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, KernelsName, Overrides, Plugins, Quiet
 
+FOR_ONE = "for a `model` and its `loss`"
 
 def check(
     config: Config,
@@ -39,6 +40,7 @@ def check(
     from dltrain.check import Subject, run_checks
     from dltrain.check.finding import Status
     from dltrain.errors import ConfigError
+    from dltrain.nn import Network
     from dltrain.run.files import require_ending
 
     require_ending(samples, ".png")
@@ -48,7 +50,10 @@ def check(
             raise ConfigError(f"--backends compares and does nothing else: leave out {', '.join(beside)}")
         _compare(config, overrides, data_dir, backends, json)
         return
-    subject = Subject(prepare(config, overrides, data_dir, device))
+    job = prepare(config, overrides, data_dir, device)
+    if not isinstance(job.model, Network):
+        raise ConfigError(f"check is {FOR_ONE}; of several networks, try `dltrain fit CONFIG --smoke`")
+    subject = Subject(job)
     console.warn_of_missing_kernels(subject.job.device.kernels.note)
     findings = []
     for finding in run_checks(subject):
@@ -73,6 +78,8 @@ def check(
 def _compare(config: str, overrides: list[str] | None, data_dir: Path | None, backends: str, json: bool) -> None:
     """`--backends`: a row for each layer; exit code 1 where one is beyond its tolerance."""
     from dltrain.check.backends import TOLERANCES, compare, parse
+    from dltrain.errors import ConfigError
+    from dltrain.nn import Network
 
     names = parse(backends)
 
@@ -80,6 +87,8 @@ def _compare(config: str, overrides: list[str] | None, data_dir: Path | None, ba
         return prepare(config, overrides, data_dir, device, dtype)
 
     rows, shown = [], None
+    if not isinstance(job("cpu", "float64").model, Network):
+        raise ConfigError(f"check --backends is {FOR_ONE}")
     for row in compare(job, names):
         rows.append(row)
         if json:

@@ -56,17 +56,19 @@ def _capture(text: str, overrides: list[str], runs_dir: Path, data_dir: Path | N
     from dltrain.backend.process import settle
     from dltrain.check import Subject
     from dltrain.data import default_data_dir
-    from dltrain.errors import ConfigError
     from dltrain.nn import Context, Network
-    from dltrain.nn.graph import capture, outline
-    from dltrain.spec import build_job, describe, load_weights
+    from dltrain.nn.graph import capture, outline, outline_together
+    from dltrain.spec import build_job, build_sources, describe, load_weights
     from dltrain.spec import settle as settle_spec
+    from dltrain.spec.build import build_networks
 
     settle()
     spec, model, run = describe(text, runs_dir, overrides)
     device = open_device("cpu")
     if not isinstance(model, Network):
-        raise ConfigError("graph is for one network")
+        game = build_networks(spec, build_sources(spec))
+        console.info("the values of each update; the sizes of gradients are shown of a lone network's run only")
+        return text, outline_together({name: terms for name, (terms, _) in game.updates.items()}, device)
     if run is None:
         return text, outline(model, device, spec.loss.build() if spec.sources and spec.loss else None)
     smoke = run.last_status().get("smoke") is True

@@ -1,8 +1,10 @@
 """The computation graph of a model, read off the engine's own nodes after a forward pass."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from math import isfinite, prod
 from typing import Any
 
@@ -13,7 +15,9 @@ from dltrain.engine import Tensor, ancestors, gradients
 from dltrain.nn.layer import Context
 from dltrain.nn.loss import Loss
 from dltrain.nn.network import Network
-from dltrain.nn.parameter import shape_text
+from dltrain.nn.networks import Applied, Given, Inside, Term, Value, in_order
+from dltrain.nn.parameter import Parameter, shape_text
+from dltrain.ops import add
 
 Array = Any
 EXAMPLES = 2  # in the batch that makes an outline; every value shows N in their place
@@ -77,12 +81,81 @@ def capture(
         ends.append((end.node.id if end.node else -1, layer.name))
     if loss is not None:
         end = loss(end)
+    return below(end, {INPUT: start}, ends, model.parameters, len(x), backward)
+
+
+def outline_together(losses: Mapping[str, Sequence[Term]], device: Device) -> list[Vertex]:
+    """The graphs of several updates, one after the other, as `outline` makes them. losses: of each by its name. What is
+    there several times is called `noise`, `noise #2` and so on."""
+    found: list[Vertex] = []
+    times: Counter[str] = Counter()
+    for name, terms in losses.items():
+        vertices = _of_terms(deepcopy(tuple(terms)), device, times)
+        start = len(found)
+        for vertex in vertices:
+            layer = f"{LOSS} of {name}" if vertex.layer == LOSS and name else vertex.layer
+            found.append(replace(vertex, layer=layer, inputs=tuple(start + i for i in vertex.inputs)))
+    return found
+
+
+def _numbered(name: str, times: Counter[str]) -> str:
+    times[name] += 1
+    return name if times[name] == 1 else f"{name} #{times[name]}"
+
+
+def _of_terms(terms: Sequence[Term], device: Device, times: Counter[str]) -> list[Vertex]:
+    """From the values that are given to the sum of the losses. times: how often each name has been given."""
+    starts: dict[str, Tensor] = {}
+    made: dict[str, Any] = {}
+    ends: list[tuple[int, str]] = []
+    parameters: dict[str, Parameter] = {}
+
+    def words(purpose: str, layer: str, words_each: int) -> Array:
+        return device.xp.zeros((EXAMPLES, words_each), np.uint64)
+
+    def zeros(value: Value) -> Array:
+        whole = isinstance(value, Given) and value.classes is not None
+        return device.xp.zeros((EXAMPLES, *value.shape), np.int64 if whole else device.dtype)
+
+    for value in in_order(v for term in terms for pair in term.pairs for v in pair if isinstance(v, Value)):
+        if isinstance(value, Applied):
+            for part in value.network.state.values():
+                part.data = device.xp.zeros(part.shape, device.dtype)
+            parameters |= value.network.parameters
+            inside: dict[str, Any] = {layer.name: None for layer in value.network.layers}
+            context = Context(training=value.network.trainable, words=words)
+            made[value.name] = value([made[below.name] for below in value.of], context, inside)
+            ends += [(y.node.id, _numbered(layer, times)) for layer, y in inside.items() if y.node is not None]
+            made |= {f"{value.name}@{layer}": y for layer, y in inside.items()}
+        elif not isinstance(value, Inside):
+            made[value.name] = zeros(value)
+            if made[value.name].dtype == device.dtype:
+                made[value.name] = starts[_numbered(value.name, times)] = Tensor(made[value.name])
+    losses = []
+    for term in terms:
+        for of, target in term.pairs:
+            wanted = made[target.name] if isinstance(target, Value) else target
+            losses.append(term.loss(made[of.name], wanted.data if isinstance(wanted, Tensor) else wanted, EXAMPLES))
+    end: Tensor = reduce(add, losses)
+    return below(end, starts, ends, parameters, EXAMPLES)
+
+
+def below(
+    end: Tensor,
+    starts: Mapping[str, Tensor],
+    ends: Sequence[tuple[int, str]],
+    parameters: Mapping[str, Parameter],
+    examples: int,
+    backward: bool = False,
+) -> list[Vertex]:
+    """The vertices that lead to `end`. starts: what is given, by name. ends: the newest node when a layer was done, and
+    the layer's name, in order."""
     nodes = ancestors(end)
     owners = {node.id: next((name for last, name in ends if node.id <= last), LOSS) for node in nodes}
-    names = {id(parameter): name for name, parameter in model.parameters.items()}
+    names = {id(parameter): name for name, parameter in parameters.items()}
 
     used = [t for node in nodes for t in node.inputs if t is not None]
-    tensors = list({id(t): t for t in [start, *used, end]}.values())
+    tensors = list({id(t): t for t in [*starts.values(), *used, end]}.values())
     found = gradients(end, tensors, keep_graph=True) if backward else [None] * len(tensors)
     norms = {id(t): None if g is None else to_host((g * g).sum()) ** 0.5 for t, g in zip(tensors, found, strict=True)}
 
@@ -92,12 +165,15 @@ def capture(
     def put(tensor: Tensor, op: str, layer: str, inputs: tuple[int, ...] = ()) -> None:
         place[id(tensor.node or tensor)] = len(vertices)
         name = names.get(id(tensor), "")
-        batched = not name and tensor.shape[:1] == (len(x),)
+        batched = not name and tensor.shape[:1] == (examples,)
         shape: tuple[int | str, ...] = ("N", *tensor.shape[1:]) if batched else tensor.shape
         size, gradient = prod(tensor.shape) if name else 0, _number(norms[id(tensor)])
         vertices.append(Vertex(op, name, layer, shape, inputs, size, gradient))
 
-    put(start, INPUT, INPUT)
+    met = {id(tensor) for tensor in used}
+    for name, start in starts.items():
+        if id(start) in met or not nodes:
+            put(start, INPUT, name)
     made = {id(t.node): t for t in tensors if t.node is not None}
     for node in nodes:
         inputs = [t for t in node.inputs if t is not None]

@@ -14,7 +14,7 @@ from dltrain.data import Preprocessing
 from dltrain.metrics.figures import Asked
 from dltrain.metrics.settings import MetricsSettings
 from dltrain.nn import Drawn, Loss, Network, Networks, Value
-from dltrain.nn.graph import Vertex, outline
+from dltrain.nn.graph import Vertex, outline, outline_together
 from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer
 from dltrain.run.checkpoint import Checkpoint
@@ -184,7 +184,7 @@ class Job:
         """The computation graph of a step."""
         if isinstance(self.model, Network):
             return outline(self.model, self.device, self.loss)
-        return []
+        return outline_together({update.name: update.terms for update in self.updates}, self.device)
 
     def describe(self) -> dict[str, Any]:
         """What is trained on what: "model", "graph", "data", "guessing". Kept with the run."""
