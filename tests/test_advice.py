@@ -43,6 +43,10 @@ def epochs(*losses: float, validation: tuple[float, ...] = (), penalty: float = 
     return rows
 
 
+def game(*right: float) -> list[Row]:
+    return [{"epoch": i + 1, "step": 10 * (i + 1), "train": {"loss/a": 1.0, "right/a": r}} for i, r in enumerate(right)]
+
+
 def updates(first: float, second: float) -> Seen:
     return Seen(epochs(0.5, 0.4), [layer(update_ratio=first), layer("dense2", update_ratio=second)])
 
@@ -71,10 +75,25 @@ MEASURED: dict[str, tuple[Callable[[float], Seen], int]] = {
     "overfitting": (lambda value: Seen(epochs(0.9, 0.5, 0.2, validation=(1.0, 1.1, value)), []), 1),
     "penalty_dominates": (lambda value: Seen(epochs(0.5, penalty=0.5 * value), []), 1),
     "class_imbalance": (lambda value: Seen([], [], None, {"a": round(1000 * value), "b": 1000}), 1),
+    "judge_never_wrong": (lambda value: Seen(game(0.7, 0.9, value), []), 1),
+    "judge_knows_nothing": (lambda value: Seen(game(0.7, 0.5, value), []), -1),
 }
 
 # rule -> (model, overrides) of a training that has the fault
 PLAIN = "layers: [flatten, dense: 32, dense: {units: 10, activation: none}]"
+
+
+GAME = """
+networks:
+  maker: [{dense: {units: 64, activation: none}}, {reshape: [8, 8, 1]}]
+  judge: [flatten, {dense: 32}, {dense: {units: 1, activation: none}}]
+values: {noise: {normal: 4}, fake: {maker: noise}}
+updates:
+  judge:
+    - binary_cross_entropy: {of: {judge: image}, target: 1}
+    - binary_cross_entropy: {of: {judge: fake}, target: 0}
+  maker: [binary_cross_entropy: {of: {judge: fake}, target: 1}]
+"""
 
 
 def deep(layers: int) -> str:
@@ -106,6 +125,8 @@ SICK: dict[str, tuple[str, list[str]]] = {
     ),
     "penalty_dominates": (PLAIN, ["penalty.l2=0.5", "train.epochs=1"]),
     "class_imbalance": (PLAIN.replace("10", "3"), ["data={type: npz, path: FOLDER/data.npz}", "train.epochs=1"]),
+    "judge_never_wrong": (GAME, ["updates.maker.optimizer.lr=1e-6", "optimizer.lr=1e-2", "train.epochs=8"]),
+    "judge_knows_nothing": (GAME, ["updates.judge.optimizer.lr=1e-7", "networks.judge.layers.dense1.init=zeros"]),
 }
 
 
@@ -130,7 +151,8 @@ def test_a_training_with_the_fault_is_told(name: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x_train=draw.normal(size=(90, 4)), y_train=np.repeat([0, 1, 2], [5, 80, 5]))
     config = tmp_path / "sick.yaml"
     config.write_text(
-        f"data: {{type: digits, validation: 3300}}\nmodel: {{{model}}}\ntrain: {{batch_size: 64, epochs: 3}}\n"
+        "data: {type: digits, validation: 3300}\ntrain: {batch_size: 64, epochs: 3}\n"
+        + (model if model == GAME else f"model: {{{model}}}\n")
     )
     words = [word.replace("FOLDER", str(tmp_path)) for word in overrides]
     said = dltrain("fit", config, *words, "--runs-dir", tmp_path / "runs", "--threads", 1)

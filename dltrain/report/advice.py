@@ -12,6 +12,7 @@ from dltrain.report.seen import RULES, Advice, Row, Said, Seen, rule
 
 __all__ = ["RULES", "SETTLED", "WARM", "Advice", "Seen", "advise"]
 WARM = 20  # steps after which it can be said how a training goes
+FEW = 3  # epochs after which the balance of a game can be told
 SETTLED = 5  # epochs after which it can be compared with something else
 
 
@@ -285,6 +286,46 @@ def class_imbalance(seen: Seen, limit: float) -> Said | None:
         f"the training data have {counts[most]:,} examples of {most} but {counts[fewest]:,} of {fewest}: accuracy "
         "hides how rare classes fare"
     )
+
+
+# --- games --------------------------------------------------------------------------------------------------------
+
+
+@rule(
+    0.99,
+    "share of right verdicts of a network that is taught to tell apart, last of three or more epochs",
+    "Arjovsky, Bottou, Towards Principled Methods for Training Generative Adversarial Networks, 2017",
+    "make it smaller or slower (`optimizer: {lr: …}` or `every:` in its update), or soften its targets (0.9 for 1)",
+)
+def judge_never_wrong(seen: Seen, limit: float) -> Said | None:
+    sure = {name: share for name, share in _verdicts(seen).items() if share >= limit}
+    if not sure:
+        return None
+    name = max(sure, key=lambda name: sure[name])
+    return Said(f"{name} is right in {100 * sure[name]:.1f} % of its verdicts: from one who is never wrong the others "
+                "learn nothing")  # fmt: skip
+
+
+@rule(
+    0.52,
+    "the same share, in the last of three or more epochs below it",
+    "Goodfellow et al., Generative Adversarial Nets, 2014: one half is left where nothing can be told apart",
+    "look at the pictures; if they are poor, make it larger or quicker (`optimizer: {lr: …}` in its update)",
+)
+def judge_knows_nothing(seen: Seen, limit: float) -> Said | None:
+    lost = {name: share for name, share in _verdicts(seen).items() if share < limit}
+    if not lost:
+        return None
+    name = min(lost, key=lambda name: lost[name])
+    return Said(f"{name} is right in {_percent(lost[name])} of its verdicts, like a coin: its gradient is noise")
+
+
+def _verdicts(seen: Seen) -> dict[str, float]:
+    """Update -> the share of right verdicts in the last of three or more epochs."""
+    if len(seen.epochs) < FEW:
+        return {}
+    last = seen.epochs[-1]["train"]
+    return {key.removeprefix("right/"): share for key, share in last.items() if key.startswith("right/")}
 
 
 # --- looking at rows ----------------------------------------------------------------------------------------------

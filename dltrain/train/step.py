@@ -17,7 +17,7 @@ from dltrain.train.loader import StepKey
 from dltrain.train.parallel import Sums, ThreadPool
 from dltrain.train.step_metrics import FiniteGuard, StepMetrics, UpdateMetrics, fetch
 from dltrain.train.update import Update
-from dltrain.train.values import compute, count_right, loss_of
+from dltrain.train.values import compute, count_right, count_verdicts, loss_of
 
 Array = Any
 Arrays = dict[str, Array]
@@ -190,6 +190,8 @@ def shard_sums(job: Job, update: Update, inputs: StepInputs, shard: int, counts:
         if update.answer is not None:
             with span("scores"):
                 sums["correct"] = count_right(update.answer, found)
+        if update.verdicts:
+            sums["right"] = count_verdicts(update.verdicts, found)
         sums["loss"] = loss.data
         grads = gradients(loss, list(update.parameters.values()))
         return sums | {f"gradient/{name}": g for name, g in zip(update.parameters, grads, strict=True)}

@@ -21,14 +21,14 @@ from dltrain.train.parallel import Sums
 from dltrain.train.update import Update
 
 Array = Any
-MEANS = ("loss", "data_loss", "penalty", "accuracy")
+MEANS = ("loss", "data_loss", "penalty", "accuracy", "right")
 
 
 @dataclass(frozen=True)
 class UpdateReport:
     """called: how its figures are called in the logs. data_loss is a mean over the batch, by the examples' weights,
     whose sum is `weight`: their number where all count the same. accuracy is None without classes; the norm is before
-    clipping."""
+    clipping. right: the share of right verdicts of a network that is taught to tell apart."""
 
     called: Callable[[str], str]
     examples: int
@@ -38,12 +38,14 @@ class UpdateReport:
     accuracy: float | None
     gradient_norm: float
     lr: float
+    right: float | None = None
 
     @property
     def losses(self) -> dict[str, float]:
         """What is added up over an epoch."""
         values = {"loss": self.data_loss + self.penalty, "data_loss": self.data_loss, "penalty": self.penalty}
         values |= {} if self.accuracy is None else {"accuracy": self.accuracy}
+        values |= {} if self.right is None else {"right": self.right}
         return {self.called(key): value for key, value in values.items()}
 
     @property
@@ -133,6 +135,7 @@ class UpdateMetrics:
             accuracy=None if correct is None else int(correct) / len(self.batch),
             gradient_norm=self.norm,
             lr=self.lr,
+            right=float(self.stats["right"]) / len(self.batch) if "right" in self.stats else None,
         )
 
     @property
@@ -241,9 +244,9 @@ class EpochMetrics:
         """Count a step; what its row says of losses and scores."""
         values: dict[str, float] = {}
         for update in report.updates:
-            accuracy = update.called("accuracy")
+            shares = update.called("accuracy"), update.called("right")
             for key, value in update.losses.items():
-                self.means[key].add(value, update.examples if key == accuracy else update.weight)
+                self.means[key].add(value, update.examples if key in shares else update.weight)
                 values[key] = value
         self.seconds += seconds
         return values

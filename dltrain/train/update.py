@@ -20,6 +20,7 @@ from dltrain.nn import (
     Value,
     in_order,
 )
+from dltrain.nn.loss import LabelsCrossEntropy
 from dltrain.optim import Optimizer, Schedule
 
 Arrays = dict[str, Any]
@@ -135,6 +136,17 @@ class Update:
     def answer(self) -> Term | None:
         """The term whose target is a class: of it one can say how many are right."""
         return next((term for term in self.terms if term.loss.classification), None)
+
+    @cached_property
+    def verdicts(self) -> list[tuple[Value, float, bool]]:
+        """Where a network that it trains is taught to tell apart: (value, the middle, whether it is to be above)."""
+        found = []
+        for term in self.terms:
+            for of, target in term.pairs:
+                judged = isinstance(of, Applied) and any(of.network is network for network in self.networks)
+                if judged and isinstance(target, float):
+                    found.append((of, 0.0 if isinstance(term.loss, LabelsCrossEntropy) else 0.5, target > 0.5))
+        return found if {above for _, _, above in found} == {True, False} else []
 
     @cached_property
     def reads(self) -> list[Parameter]:

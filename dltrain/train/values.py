@@ -43,6 +43,15 @@ def count_right(term: Term, found: Arrays) -> Array:
     return kernels(logits).count_right(logits, found[target.name])
 
 
+def count_verdicts(verdicts: Sequence[tuple[Value, float, bool]], found: Arrays) -> Array:
+    """How many examples are judged rightly, as a mean over the verdicts, and over the parts where there are several."""
+    each = []
+    for value, middle, above in verdicts:
+        y = array_of(found[value.name])
+        each.append(((y > middle) == above).reshape(len(y), -1).mean(axis=1).sum())
+    return sum(each) / len(each)
+
+
 def compute(
     update: Update, given: Arrays, shard: Shard, key: StepKey, tap: Tap, record: Record | None = None
 ) -> Arrays:
