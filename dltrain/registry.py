@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from keyword import iskeyword
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Gt, Interval
 
 # Types that signatures share. annotated_types comes with pydantic and is a hundred lines.
 Count = Annotated[int, Gt(0)]
 NonNegativeInt = Annotated[int, Ge(0)]
+VOCABULARY: Literal["vocabulary"] = "vocabulary"
+Size = Count | Literal["vocabulary"]  # as many as the text has different tokens
 Seed = Annotated[int, Interval(ge=0, le=2**64 - 1)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]

@@ -69,7 +69,7 @@ FACTS: dict[str, tuple[list[str], Any]] = {
     "openmoji": (["path"], None),
     "mnist_photographs": (["background"], None),
     "fashion_mnist": ([], None),
-    "text": (["path", "length", "stride", "held_out"], None),
+    "text": (["path", "length", "stride", "held_out", "targets", "unit", "vocabulary"], None),
     "image_folder": (["path", "size", "channels", "background", "memory"], None),
     **{name: (TOY, None) for name in ("circle", "xor", "spiral", "gaussians")},
     "signals": (["examples", "length", "noise", "seed"], None),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 import numpy as np
 
 from dltrain.check import examples, leaks, start
-from dltrain.check.finding import Finding
+from dltrain.check.finding import Finding, skipped
 from dltrain.check.learn import one_batch_by_heart
 from dltrain.check.numeric import gradient_check
 from dltrain.check.subject import Subject
@@ -37,13 +37,26 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
+# Those that look at one answer for each example.
+OF_ANSWERS: tuple[Check, ...] = (
+    examples.classes,
+    examples.parts,
+    examples.leaks,
+    leaks.duplicates,
+    leaks.near_duplicates,
+    examples.labels,
+    examples.value_range,
+    one_batch_by_heart,
+)
+
+
 # Those that need no weights and hardly any time: `fit` says what they find before it begins.
 QUICK: tuple[Check, ...] = (start.output, examples.classes, examples.layout)
 
 
 def quick_checks(job: Job) -> list[Finding]:
     """What is not as it should be, as far as a short look shows."""
-    if not isinstance(job.model, Network):
+    if not job.is_examined:
         return []
     subject = Subject(job)
     with np.errstate(all="ignore"):
@@ -62,6 +75,7 @@ def run_checks(subject: Subject) -> Iterator[Finding]:
     subject.initialised()
     for check in CHECKS:
         with np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
-            finding = check(subject)
+            looked = subject.job.is_examined or check not in OF_ANSWERS
+            finding = check(subject) if looked else skipped(check.__name__, "it is for one answer to each example")
         if finding.check not in subject.job.muted:
             yield finding

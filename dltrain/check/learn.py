@@ -78,7 +78,7 @@ def memorise(subject: Subject, optimizer: Optimizer, goal: float) -> Attempt:
 
 def _left(subject: Subject, output: Array, targets: Array) -> float:
     if subject.class_names is not None:
-        return float((output.argmax(axis=1) != targets).mean())
+        return float((output.argmax(axis=-1) != targets).mean())
     return float(np.mean((output - targets) ** 2) / max(float(targets.var(axis=0).mean()), 1e-30))
 
 

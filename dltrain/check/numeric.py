@@ -8,7 +8,7 @@ from dltrain.backend import open_device
 from dltrain.check.finding import Finding, judged
 from dltrain.check.subject import Subject
 from dltrain.engine import GradientMismatch, Tensor, gradcheck
-from dltrain.nn import Context, Layer, Parameter
+from dltrain.nn import Context, Embedding, Layer, Parameter
 from dltrain.random import generator
 
 Array = Any
@@ -51,20 +51,28 @@ def _worst_error(subject: Subject, layer: Layer) -> float:
     values = [device.asarray(_values(p, _rng(subject, f"{layer.name}.{n}"))) for n, p in layer.parameters.items()]
     rng = _rng(subject, layer.name)
     examples = 5 if layer.mixes_examples else 2
-    given = [device.asarray(rng.standard_normal((examples, *shape))) for shape in layer.in_shapes]
+    given = [device.asarray(_input(layer, (examples, *shape), rng)) for shape in layer.in_shapes]
     context = Context(training=True, words=subject.words(examples))
+    changes = not isinstance(layer, Embedding)  # nothing lies between two tokens
 
     def function(*tensors: Tensor) -> Tensor:
-        twin = layer.computing_with(dict(zip(layer.parameters, tensors[len(given) :], strict=True)))
-        return twin(*tensors[: len(given)], context=context)
+        twin = layer.computing_with(dict(zip(layer.parameters, tensors[-len(values) :] if values else (), strict=True)))
+        return twin(*(tensors[: len(given)] if changes else given), context=context)
 
-    return _nearer_and_nearer(function, *given, *values)
+    return _nearer_and_nearer(function, *(given if changes else ()), *values)
 
 
 def _values(parameter: Parameter, rng: np.random.Generator) -> Array:
     if parameter.kind == "weight":
         return rng.standard_normal(parameter.shape) / max(1, parameter.fan_in) ** 0.5
     return np.asarray(parameter.draw(rng), np.float64)
+
+
+def _input(layer: Layer, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Tokens where it takes some."""
+    if isinstance(layer, Embedding):
+        return rng.integers(0, len(layer.weight), shape).astype(np.float64)
+    return rng.standard_normal(shape)
 
 
 def _of_the_loss(subject: Subject) -> float:

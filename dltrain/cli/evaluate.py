@@ -78,7 +78,7 @@ def evaluate(
     pool = ThreadPool(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
-        if isinstance(restored.model, Network):
+        if isinstance(restored.model, Network) and not restored.updates[0].terms[0].is_sequence:
             looked = analyse_errors(restored.model, restored.loss, loader, pool, *sizes, spec.metrics, METRICS, classes)
         else:
             losses = evaluate_updates(restored.updates, loader, pool, restored.device, spec.train)

@@ -10,7 +10,7 @@ import typer
 from dltrain.cli import console
 from dltrain.cli.app import RUNS, DataDir, Debug, DeviceName, Json, KernelsName, Plugins, Quiet, RunsDir, Which
 
-NO_INPUT = "predict needs at least one INPUT: an image, a table, a txt file, an npz with an array x; or --value NAME"
+NO_INPUT = "predict needs at least one INPUT: an image, a table, a txt file, an array x in npz; or --value, --prompt"
 
 if TYPE_CHECKING:
     from dltrain.data.given import Given, Unlike
@@ -48,7 +48,7 @@ def predict(
         ),
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="How many pictures, with --value.")] = 64,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn by chance, with --value.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what --value and --prompt draw by chance.")] = 0,
     keep: Annotated[
         list[str] | None,
         typer.Option("--keep", metavar="COLUMN", help="A column of the table that is to stand beside the answers."),
@@ -57,6 +57,20 @@ def predict(
         bool,
         typer.Option("--skip-bad", help="Go on after a file or row that cannot be read; the exit code is still 1."),
     ] = False,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", metavar="TEXT", help="Instead of inputs: what a network of texts is to go on from."),
+    ] = None,
+    length: Annotated[int, typer.Option("--length", min=1, help="Of what it writes, in characters or words.")] = 300,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, help="Below 1 what is probable becomes more so; 0: no chance.")
+    ] = 1.0,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", min=1, metavar="K", help="Choose among the K most probable tokens only.")
+    ] = None,
+    beam: Annotated[
+        int | None, typer.Option("--beam", min=1, metavar="WIDTH", help="Search for the most probable text instead.")
+    ] = None,
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
     device: DeviceName = None,
@@ -89,6 +103,9 @@ def predict(
         restored, data = restore(directory, checkpoint, device), data_dir or default_data_dir()
         draw_pictures(restored, directory, value, count, seed, output, data, json)
         return
+    if prompt is not None:
+        writing = {"length": length, "temperature": temperature, "top_k": top_k, "beam": beam}
+        return _write(prompt, writing, seed, arguments[0] if arguments else None, checkpoint, runs_dir, device, json)
     directory, words = _split_arguments(arguments or [], runs_dir)
     answers: list[Answers] = [Written(output)] if output else []
     answers += [Shown(json)] if json or not output else []
@@ -133,6 +150,32 @@ def predict(
         place.finish()
     if failed.count:
         raise DataError(f"{failed.count:,} of {failed.count + answered:,} inputs failed and are left out")
+
+
+def _write(
+    prompt: str,
+    settings: dict[str, Any],
+    seed: int,
+    name: str | None,
+    checkpoint: str,
+    runs_dir: Path,
+    device: str | None,
+    json: bool,
+) -> None:
+    from dltrain.run.find import find_run
+    from dltrain.spec import restore
+    from dltrain.train.settings import WriteSettings
+    from dltrain.train.writing import write_texts
+
+    run = find_run(name, runs_dir)
+    restored = restore(run, checkpoint, device)
+    asked = WriteSettings(prompt=prompt, **settings)
+    (text,) = write_texts(restored.network, restored.checkpoint.preprocessing, asked, restored.device, seed)
+    console.info(f"run {run.path}: {checkpoint} checkpoint")
+    if json:
+        console.result_json({"run": str(run.path), "prompt": prompt, "text": text, "seed": seed})
+    else:
+        console.result_text(f"{prompt}{text}")
 
 
 class Failed:

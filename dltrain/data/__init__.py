@@ -28,12 +28,11 @@ from dltrain.data.tables.columns import Column
 from dltrain.data.tables.rows import read_rows
 from dltrain.data.tables.table import Penguins
 from dltrain.data.text import read_ending
-from dltrain.data.values import Value
+from dltrain.data.values import Value, vocabulary_of
 
 __all__ = [
     "AUGMENTATIONS", "SOURCES", "Ahead", "Augmentation", "Column", "Cuts", "Digits", "Fold", "MissingData",
     "MissingPath", "Npz", "OnDemand", "Penguins", "Pixels", "Prepared", "Preprocessing", "Source", "Split", "Value",
-    "apply",
-    "class_weights", "default_data_dir", "generated", "load_split", "prepare", "read_ending", "read_inputs",
-    "read_rows",
+    "apply", "class_weights", "default_data_dir", "generated", "load_split", "prepare", "read_ending",
+    "read_inputs", "read_rows", "vocabulary_of",
 ]  # fmt: skip

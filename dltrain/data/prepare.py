@@ -105,7 +105,9 @@ def _random_split(source: Source, seed: int, name: str, examples: int) -> Split:
     draw = generator(seed, "generated", name)
     shape = (examples, *source.input_shape)
     inputs: NDArray[Any]
-    if len(source.input_shape) == 3:
+    if source.values[0].is_text:
+        inputs = _random_value(source.values[0], draw, examples).astype(np.int32)
+    elif len(source.input_shape) == 3:
         inputs = draw.integers(0, 256, shape, np.uint8)
     else:
         inputs = draw.uniform(-1, 1, shape).astype(np.float32)
@@ -118,7 +120,7 @@ def _random_value(value: Value, draw: Generator, examples: int) -> NDArray[Any]:
     match value.kind:
         case "picture":
             return draw.integers(0, 256, shape, np.uint8)
-        case "class":
+        case "class" | "characters" | "words":
             return draw.integers(0, value.count, shape)
         case "labels":
             return draw.integers(0, 2, shape).astype(np.float32)

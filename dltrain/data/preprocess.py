@@ -15,7 +15,7 @@ from dltrain.data.statistics import TINY, means, scale_of
 from dltrain.data.tables.cells import MISSING
 from dltrain.data.tables.columns import Column
 from dltrain.data.target_scale import TargetScale
-from dltrain.data.values import BLACK, LARGEST, MOST_AXES, WHITE, Value, by_name, usual
+from dltrain.data.values import BLACK, LARGEST, MOST_AXES, WHITE, Value, by_name, usual, vocabulary_of
 from dltrain.errors import DataError
 
 DAMAGED = "the description of the training data (means, deviations, classes) is damaged"
@@ -90,6 +90,7 @@ class Preprocessing:
             normalize_targets = "none" if normalize == "none" else "standard"
         scale = TargetScale.learn(train.targets, normalize_targets) if classes is None else None
         learned = replace(learned, target_scale=scale, multilabel=multilabel, missing_values=missing_values)
+        learned = replace(learned, values=values)
         numeric = learned.numeric_channels()  # the 0 and 1 of categories stay
         if tolerant and not isinstance(inputs, OnDemand):
             learned = replace(learned, fill=tuple(np.where(numeric, means(inputs), zeros).tolist()))
@@ -106,7 +107,7 @@ class Preprocessing:
 
     def numeric_channels(self) -> list[bool]:
         if self.columns is None:
-            return [True] * len(self.mean)
+            return [not self.reads_text] * len(self.mean)
         return [column.categories is None for column in self.columns for _ in range(column.width)]
 
     @property
@@ -131,6 +132,16 @@ class Preprocessing:
     def further(self) -> tuple[Value, ...]:
         """The values beside inputs and targets."""
         return self.values[2:]
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the inputs are tokens, which stay as they are."""
+        return bool(self.values) and self.values[0].is_text
+
+    @property
+    def vocabulary(self) -> tuple[str, ...] | None:
+        """Of the first value that is a text; None without one."""
+        return vocabulary_of(self.named.values())
 
     @property
     def wide(self) -> bool:
@@ -260,12 +271,20 @@ def _values(raw: object, learned: "Preprocessing") -> tuple[Value, ...]:
             inputs, targets = usual(learned.input_shape, learned.classes, 1, learned.multilabel)
             if (
                 len({value.name for value in values}) == len(values) >= 2
-                and replace(values[0], name=inputs.name) == inputs
-                and replace(values[1], shape=targets.shape) == targets
+                and _is_like(values[0], inputs)
+                and _is_like(values[1], targets)
                 and all(value.mean or value.kind != "picture" for value in values[2:])
             ):
                 return values
     raise DataError(DAMAGED)
+
+
+def _is_like(value: Value, usual: Value) -> bool:
+    """Under whatever name; as a text it holds as much."""
+    if value.is_text:
+        return bool(value.classes) and len(value.shape) == 1
+    same = replace(value, name=usual.name) if usual.kind in ("picture", "numbers") else value
+    return replace(same, shape=usual.shape) == usual if usual.name in ("label", "target") else same == usual
 
 
 def _joined(learned: "Preprocessing", raw: Mapping[Any, Any]) -> "Preprocessing":

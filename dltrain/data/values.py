@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["picture", "numbers", "class", "labels"]
+Kind = Literal["picture", "numbers", "class", "labels", "characters", "words"]
 BLACK, WHITE = 0.0, 255.0  # of every further picture
 MOST_AXES, LARGEST = 8, 1 << 31
 
@@ -17,8 +17,10 @@ MOST_AXES, LARGEST = 8, 1 << 31
 class Value:
     """What is known of one value before anything is read.
 
-    kind: "picture", (H, W, C) with 1 or 3 channels; "numbers", float32; "class", the number of one of `classes`, int64;
-    "labels", 0 or 1 for each of `classes`, float32. A further picture, beside inputs and targets, holds bytes.
+    kind: "picture", (H, W, C) with 1 or 3 channels; "numbers", float32; "class", the number of one of `classes`,
+    int64; "labels", 0 or 1 for each of `classes`, float32; "characters" and "words", at each position the number of
+    one of `classes`, which are the vocabulary, int64 or, where they come in, int32. A further picture, beside
+    inputs and targets, holds bytes.
     shape: of one example; () for a class. classes: names in the order of their numbers.
     mean, std: of each channel, by which a further picture is normalised; () of other values and before it is learned.
     """
@@ -34,9 +36,14 @@ class Value:
         """Whether an array (N, *shape) holds such values."""
         if part.shape[1:] != self.shape:
             return False
-        if self.kind == "class":
+        if self.kind == "class" or self.is_text:
             return part.dtype == np.int64 and bool(len(part) == 0 or 0 <= part.min() <= part.max() < self.count)
         return part.dtype == (np.uint8 if self.kind == "picture" else np.float32)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is tokens in a row."""
+        return self.kind in ("characters", "words")
 
     @property
     def count(self) -> int:
@@ -72,6 +79,11 @@ class Value:
                 named = None if classes is None else tuple(classes)
                 return cls(name, kind, tuple(shape), named, tuple(mean), tuple(std))
         raise ValueError("what is known of the values is damaged")
+
+
+def vocabulary_of(values: Iterable[Value]) -> tuple[str, ...] | None:
+    """Of the first one that is a text; None without one."""
+    return next((value.classes for value in values if value.is_text), None)
 
 
 def is_picture(shape: tuple[int, ...]) -> bool:

@@ -11,10 +11,11 @@ NUMBERS = ("mae", "r2")
 LABELS = ("exact_match", "f1_micro", "f1_macro")
 HIGHER = {*CLASSES, "r2", *LABELS} - {"calibration_error"}  # is better
 HEADLINES = ("accuracy", "mae", "r2", "exact_match", "f1_micro")  # always logged
-METRICS = ("loss", *CLASSES, *NUMBERS, *LABELS)
+TEXTS = ("accuracy", "perplexity")
+METRICS = ("loss", *CLASSES, *NUMBERS, *LABELS, "perplexity")
 Metric = Literal[
     "loss", "accuracy", "top_k", "precision", "recall", "f1", "auc", "calibration_error", "mae", "r2", "exact_match",
-    "f1_micro", "f1_macro",
+    "f1_micro", "f1_macro", "perplexity",
 ]  # fmt: skip
 
 

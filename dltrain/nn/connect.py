@@ -7,13 +7,13 @@ from dltrain.engine import Tensor
 from dltrain.errors import ShapeError
 from dltrain.nn.activation import ActivationName, fuse
 from dltrain.nn.init import Initializer
-from dltrain.nn.layer import LAYERS, Context, Layer, count_text
+from dltrain.nn.layer import LAYERS, Context, Layer, count_text, counted
 from dltrain.nn.norm import NormSettings
 from dltrain.nn.parameter import Parameter, Shape
 from dltrain.nn.penalty import Penalty
 from dltrain.nn.spectral import SpectralNorm
 from dltrain.ops import conv, conv_transpose, dense
-from dltrain.registry import Count
+from dltrain.registry import Count, Size
 from dltrain.window import Ints, Padding, Window
 
 
@@ -89,15 +89,15 @@ class Connected(Layer):
 class Dense(Connected):
     """activation(x · weight + bias): every output sees every input. (in,) -> (units,)
 
-    At every position of (*size, in) by itself, with the same weights -> (*size, units); `- flatten` before it makes one
-    row of all positions.
+    units: how many, or `vocabulary`: one for each token of the data set's text. At every position of (*size, in) by
+    itself, with the same weights -> (*size, units); `- flatten` before it makes one row of all positions.
     """
 
     def __init__(
         self,
         in_shape: Shape,
         *,
-        units: Count,
+        units: Size,
         activation: ActivationName | None = None,
         init: Initializer | None = None,
         bias: bool | None = None,
@@ -108,10 +108,11 @@ class Dense(Connected):
     ):
         if not in_shape:
             raise ShapeError("dense takes rows of numbers (*size, in), but the input is ()")
-        weight, out_shape = (in_shape[-1], units), (*in_shape[:-1], units)
+        width = counted(units)
+        weight, out_shape = (in_shape[-1], width), (*in_shape[:-1], width)
         own = (bias, activation, norm, spectral_norm, init, trainable, penalty)
         super().__init__(in_shape, out_shape, weight, weight, *own)
-        self.multiply_adds = prod(in_shape) * units
+        self.multiply_adds = prod(in_shape) * width
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
         return self._after(dense(x, self._weight(context), self.bias, activation=self.fused), context)

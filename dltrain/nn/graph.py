@@ -61,7 +61,7 @@ def outline(model: Network, device: Device, loss: Loss | None = None) -> list[Ve
 
     def measured(output: Tensor) -> Tensor:
         assert loss is not None
-        shape, dtype = ((EXAMPLES,), np.int64) if loss.classification else (output.shape, device.dtype)
+        shape, dtype = (output.shape[:-1], np.int64) if loss.classification else (output.shape, device.dtype)
         return loss(output, device.xp.zeros(shape, dtype), EXAMPLES)
 
     x = device.xp.zeros((EXAMPLES, *model.in_shape), device.dtype)

@@ -8,9 +8,10 @@ from math import prod
 from typing import Any
 
 from dltrain.engine import Tensor
+from dltrain.errors import ShapeError
 from dltrain.nn.parameter import Buffer, Parameter, Shape
 from dltrain.nn.penalty import Penalty
-from dltrain.registry import Registry
+from dltrain.registry import Registry, Size
 from dltrain.window import Window
 
 Array = Any
@@ -143,6 +144,13 @@ class Layer:
     def observed(self) -> bool:
         """Whether the diagnostics have a row for this layer."""
         return bool(self.parameters) or self.activation is not None
+
+
+def counted(size: Size) -> int:
+    """The number. Raises ShapeError where nothing says what `vocabulary` stands for."""
+    if isinstance(size, str):
+        raise ShapeError(f"{size} stands for the different tokens of a text, but the data set has none; give a number")
+    return size
 
 
 def count_text(*shapes: Shape) -> str:

@@ -38,7 +38,8 @@ class Loss:
 
     def count(self, targets: Array) -> Array:
         """What makes a mean over these examples of their sum: how many they are, or the sum of their weights."""
-        return len(targets) if self.class_weights is None else self.class_weights[targets].sum()
+        one_each = targets.size if self.classification else len(targets)  # of a sequence one at each position
+        return one_each if self.class_weights is None else self.class_weights[targets].sum()
 
     def outputs(self, classes: int) -> int | None:
         """How many numbers the network must give to tell so many classes apart; None where this loss cannot."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from dltrain import ops
@@ -111,6 +112,18 @@ class Term:
     loss: Loss
     pairs: tuple[tuple[Value, Value | float | None], ...]
     weight: float = 1.0
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether a class is told at every position."""
+        _, target = self.pairs[0]
+        return self.loss.classification and isinstance(target, Value) and target.shape != ()
+
+    @property
+    def answers(self) -> int:
+        """How many are judged in an example: of a class one, at every position of a sequence."""
+        _, target = self.pairs[0]
+        return prod(target.shape) if self.loss.classification and isinstance(target, Value) else 1
 
 
 def in_order(wanted: Iterable[Value]) -> list[Value]:

@@ -10,16 +10,17 @@ from dltrain.backend import array_module
 from dltrain.engine import Tensor
 from dltrain.errors import ShapeError
 from dltrain.nn.init import GLOROT_UNIFORM, Initializer, Normal
-from dltrain.nn.layer import LAYERS, Context, Layer, count_text
+from dltrain.nn.layer import LAYERS, Context, Layer, count_text, counted
 from dltrain.nn.parameter import Parameter, Shape
 from dltrain.nn.penalty import Penalty
-from dltrain.registry import Count
+from dltrain.registry import VOCABULARY, Count, Size
 
 
 @LAYERS.register("embedding")
 class Embedding(Layer):
     """A row of numbers for each token, learned. (*size,) of whole numbers below `tokens` -> (*size, units)
 
+    tokens: how many different ones there are; `vocabulary`: as many as the text of the data set has.
     init: of the rows; without one normal with standard deviation 1, as in PyTorch.
     """
 
@@ -30,16 +31,16 @@ class Embedding(Layer):
         in_shape: Shape,
         *,
         units: Count,
-        tokens: Count,
+        tokens: Size = VOCABULARY,
         init: Initializer | None = None,
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
         super().__init__(in_shape, (*in_shape, units))
-        rows = init or Normal(std=1.0)
-        self.weight = Parameter((tokens, units), init=rows, fan_in=1, fan_out=units, trainable=trainable)
+        rows, start = counted(tokens), init or Normal(std=1.0)
+        self.weight = Parameter((rows, units), init=start, fan_in=1, fan_out=units, trainable=trainable)
         self.penalty = penalty
-        self.arithmetic = count_text((tokens, units))
+        self.arithmetic = count_text((rows, units))
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
         y: Tensor = ops.embedding(self.weight, x)

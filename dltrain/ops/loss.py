@@ -30,15 +30,20 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     weights: Weights = None,
 ) -> Any:
-    """-Σ q log softmax(logits) / count. logits: (N, C), targets: (N,) whole numbers below C.
+    """-Σ q log softmax(logits) / count. logits: (N, C), targets: (N,) whole numbers below C; or (N, *size, C) and
+    (N, *size), where each position is an example.
 
     q is 1 for the target; with label smoothing s it is 1 - s + s/C there and s/C elsewhere (Szegedy et al., 2016).
     Stable: log softmax is computed as x - max - log Σ e^(x - max).
     """
     k = kernels(logits)
+    targets, shape = _like(logits, targets), logits.shape
+    if logits.ndim > 2 and targets.shape == shape[:-1]:  # one after the other
+        logits, targets = logits.reshape(-1, shape[-1]), targets.reshape(-1)
+        weights = None if weights is None else weights.reshape(-1)
     targets, valid = _classes("cross_entropy", logits, targets)
     y, gradient = k.cross_entropy(logits, targets, _count(targets, count, weights), label_smoothing, weights)
-    return _if(valid, y), (lambda g: k.times(gradient, g), None)
+    return _if(valid, y), (lambda g: k.times(gradient, g).reshape(shape), None)
 
 
 @op

@@ -41,6 +41,7 @@ def report_page(record: Record) -> str:
         frames=strip.frames(record.run),
         pictures=picture_table.figure_table(kept) if (kept := picture_table.kept_figures(record.run)) else None,
         picture_notes=picture_table.notes(kept) if kept else [],
+        written=record.written,
         layer_charts=sections.layer_charts(record),
         dead=sections.dead_map(record),
         spreads=sections.spreads(record),

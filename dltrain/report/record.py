@@ -53,6 +53,15 @@ class Record:
     found: Row
     inputs: Array
 
+    @cached_property
+    def written(self) -> Row:
+        """What a network wrote that was trained on a text; {} where there is nothing."""
+        try:
+            found = read_json(self.run.written, LARGE_FILE)
+            return {"prompt": str(found["prompt"]), "texts": [str(text) for text in found["texts"]]}
+        except (RunError, OSError, LookupError, TypeError):
+            return {}
+
     @classmethod
     def read(cls, run: RunDir) -> "Record":
         """Raises RunError where status.json or the config cannot be read; whatever else is missing is left out."""

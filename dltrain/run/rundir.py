@@ -22,7 +22,7 @@ from dltrain.run.names import require_name
 from dltrain.run.reader import LOG_FILE, read_bytes, read_json, readable
 from dltrain.run.status import read_status
 
-DESCRIPTION, DIVERGED = "description.json", "diverged.json"
+DESCRIPTION, DIVERGED, WRITTEN = "description.json", "diverged.json", "written.json"
 RESULTS = ("epochs", "steps", "train", "validation", "test", "pictures", "weights_sha256")  # of a status
 ENDED = ("done", "diverged")  # of a status: a run that has come to its end
 GROUP = "group.json"  # in a folder that holds the runs of a group
@@ -45,6 +45,7 @@ class RunDir:
         self.report = path / "report.html"
         self.tensorboard = path / "tensorboard"
         self.diverged = path / DIVERGED
+        self.written = path / WRITTEN
         self.profile = path / "profile.json"
         self.trace = path / "trace.json"
         self.checkpoints = path / "checkpoints"

@@ -5,10 +5,10 @@ from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from dltrain.data import MissingPath, Source
+from dltrain.data import MissingPath, Source, vocabulary_of
 from dltrain.data.values import by_name
 from dltrain.errors import ConfigError, SettingError
-from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS
+from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS, TEXTS
 from dltrain.nn import Loss, Network, Networks
 from dltrain.spec.data import build_source, build_sources
 from dltrain.spec.figures import build_figures
@@ -52,14 +52,23 @@ def build_model(spec: RunSpec, source: Source | None = None) -> Network | Networ
     if spec.networks is not None:
         return build_networks(spec, build_sources(spec)).model
     source = source or build_source(spec)
+    _check_write(spec, source)
     assert spec.model
-    model = build_network(spec, source.input_shape if source else spec.model.input or ())
+    words = vocabulary_of(source.values) if source else None
+    model = build_network(spec, source.input_shape if source else spec.model.input or (), words)
     if source:
         _check_outputs(spec, source, model.out_shape)
     return model
 
 
+def _check_write(spec: RunSpec, source: Source | None) -> None:
+    if spec.write and not (source and source.values[1].is_text):
+        what = "is for a network that tells what follows every position of a text: data: {type: text, targets: every}"
+        raise ConfigError(f"{spec.position('write')}  write: {what}")
+
+
 def build_networks(spec: RunSpec, sources: dict[str, Source]) -> Game:
+    _check_write(spec, None)
     """The networks, and what is made of them. sources: the data sets by name. Raises ConfigError."""
     if not sources:
         raise ConfigError(f"{spec.position('')}  data: is missing; what several networks take comes from there")
@@ -94,7 +103,9 @@ def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> Non
     if built is None or not suits:
         wants = "numbers to predict" if not spec.loss.build().classification else "classes"
         raise ConfigError(f"{spec.position('loss')}  loss: {loss} is for {wants}, but {what}{_remedy(spec, source)}")
-    known = ("loss", *(NUMBERS if source.classes is None else LABELS if source.multilabel else CLASSES))
+    is_text = source.values[1].is_text
+    figures = NUMBERS if source.classes is None else LABELS if source.multilabel else CLASSES
+    known = ("loss", *(TEXTS if is_text else figures))
     for name in (spec.metrics.best, *spec.metrics.report):
         if name not in known:
             path = "metrics.best" if name == spec.metrics.best else "metrics.report"
@@ -108,10 +119,13 @@ def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> Non
     outputs = built.outputs(source.outputs) if built.classification else source.outputs
     if outputs is None:
         raise ConfigError(f"{spec.position('loss')}  loss: {loss} is for two classes, but {what}; use cross_entropy")
-    if shape != (outputs,):
+    wanted = (*source.values[1].shape, outputs) if is_text else (outputs,)
+    if is_text and loss != "cross_entropy":
+        raise ConfigError(f"{spec.position('loss')}  loss: {loss} is not for texts; use cross_entropy")
+    if shape != wanted:
         where = f"{spec.position(last.path)}  {last.path} ({last.common['name']})"
-        must = f"it must give ({outputs},){'' if outputs == source.outputs else f' with {loss}'}"
-        if last.type == "dense" and len(shape) > 1:
+        must = f"it must give {wanted}{'' if outputs == source.outputs else f' with {loss}'}"
+        if last.type == "dense" and len(shape) > len(wanted):
             must += "; a dense layer works at every position: put `- flatten` before the first one"
         raise ConfigError([f"{where}: the last layer gives {shape}, but {what}; {must}", *source.notes])
 

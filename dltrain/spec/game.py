@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dltrain.data import Value as DataValue
+from dltrain.data import vocabulary_of
 from dltrain.errors import ConfigError
 from dltrain.nn import Applied, Distribution, Drawn, Given, Inside, Loss, Network, Networks, Term, Value, side_by_side
 from dltrain.nn.parameter import Shape
@@ -162,7 +163,7 @@ class _Builder:
             self.uses[name] = component.path
             self.networks[name] = None
             try:
-                self.networks[name] = build_named(self.spec, name, shapes, paths)
+                self.networks[name] = build_named(self.spec, name, shapes, paths, vocabulary_of(self.data))
             except ConfigError as error:
                 self.lines += error.problems
         network = self.networks[name]

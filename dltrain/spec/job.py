@@ -119,6 +119,7 @@ def build_job(
         logging=spec.logging,
         diagnostics=spec.diagnostics,
         muted=spec.advice.mute,
+        write=spec.write,
     )
     if job.show.pictures and job.total_steps > MOST_SHOWN * job.show.every:
         often, enough = job.total_steps // job.show.every, -(-job.total_steps // MOST_SHOWN)
@@ -195,7 +196,7 @@ def restore(run: RunDir, which: str, device_name: str | None) -> Restored:
     device = open_device(device_name or "auto")
     learned = checkpoint.preprocessing  # not from the data set: it may be elsewhere
     if spec.networks is None:
-        model: Network | Networks = build_network(spec, learned.input_shape)
+        model: Network | Networks = build_network(spec, learned.input_shape, learned.vocabulary)
         updates = build_updates(spec, model, learned, device)
         values = values_of(updates)
     else:
@@ -248,4 +249,4 @@ def describe(text: str, runs: Path, overrides: Iterable[str] = ()) -> tuple[RunS
         learned = run.checkpoint("last").preprocessing
         if spec.networks is not None:
             return spec, build_game(spec, learned.named.values()).model, run
-        return spec, build_network(spec, learned.input_shape), run
+        return spec, build_network(spec, learned.input_shape, learned.vocabulary), run

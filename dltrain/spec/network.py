@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from dltrain.errors import ConfigError, SettingError, ShapeError
 from dltrain.nn import INPUT, LAYERS, Container, Join, Layer, Network
 from dltrain.nn.parameter import Shape
+from dltrain.registry import VOCABULARY
 from dltrain.spec.nodes import Mapping, allowed
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import Component, RunSpec
 from dltrain.spec.weights import freeze
+
+Vocabulary = Sequence[str] | None
 
 
 @dataclass
@@ -20,22 +23,25 @@ class _Scope:
     values: dict[str, str] = field(default_factory=dict)
 
 
-def build_network(spec: RunSpec, in_shape: Shape) -> Network:
-    """The model. Raises ConfigError where a layer does not fit what it takes, or takes what is not there."""
+def build_network(spec: RunSpec, in_shape: Shape, vocabulary: Vocabulary = None) -> Network:
+    """The model. vocabulary: of the text that the data have. Raises ConfigError where a layer does not fit what it
+    takes, or takes what is not there."""
     assert spec.model
-    network = _Builder(spec, {INPUT: in_shape}, {INPUT: "model.input"}).network(spec.model.layers)
+    network = _Builder(spec, {INPUT: in_shape}, {INPUT: "model.input"}, vocabulary).network(spec.model.layers)
     freeze(network, spec.model.trainable, "model.trainable")
     if network.parameters and not network.trainable_parameters and spec.model.trainable is not True:
         raise SettingError("model.trainable", "leaves nothing to train")
     return network
 
 
-def build_named(spec: RunSpec, name: str, shapes: dict[str, Shape], paths: dict[str, str]) -> Network:
+def build_named(
+    spec: RunSpec, name: str, shapes: dict[str, Shape], paths: dict[str, str], vocabulary: Vocabulary = None
+) -> Network:
     """One of several networks, whose layers are called `NAME.LAYER`. shapes: of its inputs. paths: of what it takes
     for them. Raises ConfigError."""
     assert spec.networks
     settings = spec.networks[name]
-    network = _Builder(spec, shapes, paths).network(settings.layers, f"{name}.")
+    network = _Builder(spec, shapes, paths, vocabulary).network(settings.layers, f"{name}.")
     freeze(network, settings.trainable, f"networks.{name}.trainable", f"{name}.")
     return network
 
@@ -43,8 +49,8 @@ def build_named(spec: RunSpec, name: str, shapes: dict[str, Shape], paths: dict[
 class _Builder:
     """layers, sources: as in Network. shapes, paths: of all values, by name."""
 
-    def __init__(self, spec: RunSpec, shapes: dict[str, Shape], paths: dict[str, str]):
-        self.spec = spec
+    def __init__(self, spec: RunSpec, shapes: dict[str, Shape], paths: dict[str, str], vocabulary: Vocabulary):
+        self.spec, self.tokens = spec, None if vocabulary is None else len(vocabulary)
         self.layers: list[Layer] = []
         self.sources: dict[str, tuple[str, ...]] = {}
         self.inputs, self.shapes, self.paths = shapes, dict(shapes), dict(paths)
@@ -99,7 +105,8 @@ class _Builder:
         if _is(component, Join) and len(sources) < 2:
             raise self._error(name, f"{component.type} joins two outputs or more; a list must name them all", "of")
         try:
-            layer: Layer = component.build(*(self.shapes[source] for source in sources))
+            sizes = {key: self.tokens for key, value in component.own.items() if value == VOCABULARY and self.tokens}
+            layer: Layer = component.build(*(self.shapes[source] for source in sources), **sizes)
         except ShapeError as error:
             one = f"does not fit its input {self.shapes[sources[0]]}"
             what = one if len(sources) == 1 else f"{self._given(sources)} do not join"

@@ -22,6 +22,7 @@ from dltrain.train.settings import (
     LoggingSettings,
     ShowSettings,
     TrainSettings,
+    WriteSettings,
 )
 from dltrain.weights.match import LoadSettings
 
@@ -46,8 +47,8 @@ class Component:
         return {key: _built(value) for key, value in self.settings.items() if key in self.registry.common}
 
     def build(self, *positional: Any, **extra: Any) -> Any:
-        """Call the registered class or function with its own settings."""
-        return self.registry[self.type](*positional, **as_arguments(self.own), **extra)
+        """Call the registered class or function with its own settings, or others in their place."""
+        return self.registry[self.type](*positional, **as_arguments(self.own | extra))
 
 
 def _built(value: Any) -> Any:
@@ -139,6 +140,7 @@ class RunSpec:
     logging: LoggingSettings
     diagnostics: DiagnosticsSettings
     advice: AdviceSettings
+    write: WriteSettings | None
 
     @property
     def sources(self) -> dict[str, Component]:
@@ -171,7 +173,7 @@ class RunSpec:
 
     def resolved(self) -> dict[str, Any]:
         """Dicts, lists and plain values in the long form with every default: what `loads` reads back to this."""
-        return {key: value for key, value in _plain(self).items() if value is not None or key not in FORMS}
+        return {key: value for key, value in _plain(self).items() if value is not None or key not in (*FORMS, "write")}
 
     def to_yaml(self) -> str:
         """The resolved config as text, each line with a comment that says where its value came from."""
@@ -197,6 +199,7 @@ checkpoint: {}
 logging: {}
 diagnostics: {}
 advice: {}
+write: null
 """
 FORM_DEFAULTS = {
     "alone": "{loss: cross_entropy, networks: null, values: null, updates: null}",

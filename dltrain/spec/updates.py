@@ -21,6 +21,7 @@ def build_updates(
                 trained,
                 _loss(spec, learned, device),
                 names_of(learned),
+                _target_shape(learned),
                 optimizer=spec.optimizer.build(),
                 schedule=spec.schedule.build(),
                 penalty=spec.penalty,
@@ -52,6 +53,10 @@ def names_of(learned: Preprocessing) -> tuple[str, str]:
     """Of inputs and targets among the values."""
     inputs, targets, *_ = learned.named
     return inputs, targets
+
+
+def _target_shape(learned: Preprocessing) -> tuple[int, ...]:
+    return learned.values[1].shape if learned.reads_text and learned.values[1].is_text else ()
 
 
 def values_of(updates: tuple[Update, ...]) -> dict[str, Value]:

@@ -12,7 +12,6 @@ from dltrain.backend import to_host
 from dltrain.errors import RunError
 from dltrain.metrics.scores import Answers, from_confusion, from_scores
 from dltrain.metrics.settings import LABELS, MetricsSettings
-from dltrain.nn import Network
 from dltrain.random import permutation
 from dltrain.run.reader import read_json
 from dltrain.run.rundir import DESCRIPTION
@@ -70,8 +69,8 @@ def baselines(job: Job) -> Row:
 
 
 def _splits(job: Job) -> list[str]:
-    """None where several networks have an answer between them."""
-    return [name for name in ("validation", "test") if name in job.loaders and isinstance(job.model, Network)]
+    """None where several networks have an answer between them, or one has several to an example."""
+    return [name for name in ("validation", "test") if name in job.loaders and job.is_examined]
 
 
 def _always(job: Job, wanted: Array, classes: int) -> Array:

@@ -156,7 +156,7 @@ def test(job: Job, sink: Sink, pool: ThreadPool, between: Callable[[], None]) ->
     split = "test" if "test" in job.loaders else "validation"
     if split not in job.loaders:
         return None
-    if not isinstance(job.model, Network):
+    if not job.is_examined:
         found = evaluate_updates(job.updates, job.loaders[split], pool, job.device, job.train, between)
         save_analysis(ErrorAnalysis(found, np.empty(0)), sink, split, "last", same_data=True)
         return figures_in(found) if split == "test" else None

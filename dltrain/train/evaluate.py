@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial, reduce
-from math import isfinite, isqrt
+from math import exp, isfinite, isqrt
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from dltrain.train.values import compute_values, count_right, loss_of
 
 Array = Any
 DEFAULTS = MetricsSettings()
+LARGEST_EXPONENT = 700.0  # e to the 710 is no float any more
 
 
 def evaluate(
@@ -101,7 +102,7 @@ def validate(job: Job, pool: ThreadPool, between: Callable[[], None]) -> dict[st
     """The figures of the validation examples that the config names; None where there are none of these."""
     if "validation" not in job.loaders:
         return None
-    if not isinstance(job.model, Network):
+    if not job.is_examined:
         found = evaluate_updates(job.updates, job.loaders["validation"], pool, job.device, job.train, between)
         return figures_in(found)
     sizes, names = (job.train.batch_size, job.shard_size), job.metrics.named
@@ -141,7 +142,13 @@ def evaluate_updates(
             batch = loader.rows(start, start + settings.batch_size)
             sums = pool.tree_sum(-(-len(batch) // size), partial(shard_sums, batch, start))
             losses = {name: sums[name] + losses.get(name, 0) for name in sums}
-    found = {name: float(to_host(total)) / loader.size for name, total in losses.items()}
+    found = {}
+    for update in updates:
+        for key, count in (("loss", update.terms[0].answers), ("accuracy", update.answers)):
+            if (name := update.called(key)) in losses:
+                found[name] = float(to_host(losses[name])) / (loader.size * count)
+        if update.terms[0].is_sequence:
+            found[update.called("perplexity")] = exp(min(found[update.called("loss")], LARGEST_EXPONENT))
     for name, value in found.items():
         if not isfinite(value):
             raise DivergedError(f"{name} over these {loader.size:,} examples is {value}: weights have grown too large")

@@ -45,7 +45,7 @@ class StepInputs:
     def count(self, term: Term) -> Array:
         """What makes a mean over the batch of a sum over examples."""
         if term.loss.class_weights is None:
-            return len(self.batch)
+            return len(self.batch) * term.answers
         return term.loss.count(self.job.loaders["train"].targets_of(self.batch))
 
     def _make(self, number: int) -> Shard:

@@ -26,6 +26,7 @@ from dltrain.train.settings import (
     LoggingSettings,
     ShowSettings,
     TrainSettings,
+    WriteSettings,
 )
 from dltrain.train.update import Update, all_values
 
@@ -58,6 +59,7 @@ class Job:
     starts: tuple[str, ...] = ()
     column_facts: Sequence[dict[str, Any]] = ()
     muted: tuple[str, ...] = ()
+    write: WriteSettings | None = None
     data_sha256: dict[str, str] = field(default_factory=dict)
     config: str = ""
     mixup: float = 0.0
@@ -123,6 +125,11 @@ class Job:
         """The values that are drawn by chance."""
         return [value for value in all_values(self.updates) if isinstance(value, Drawn)]
 
+    @property
+    def is_examined(self) -> bool:
+        """Whether its single answers are looked at: those of one network, one for each example."""
+        return isinstance(self.model, Network) and not self.update.terms[0].is_sequence
+
     def learning_rate(self, step: int, losses: list[float], update: Update | None = None) -> float:
         """Of the step that follows so many. losses: the figure that decides, of each epoch so far."""
         update = update or self.update
@@ -164,7 +171,7 @@ class Job:
     def class_counts(self, split: str) -> dict[str, int] | None:
         """The examples of each class by name, None where numbers are predicted."""
         classes = self.preprocessing.classes
-        if not isinstance(self.model, Network) or not self.loss.classification or not classes:
+        if not self.is_examined or not self.loss.classification or not classes:
             return None
         counts = np.bincount(self.loaders[split].targets(), minlength=len(classes)).tolist()
         return dict(zip(classes, counts, strict=True))

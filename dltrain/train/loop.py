@@ -17,7 +17,7 @@ from dltrain.errors import DeviceError, DivergedError, Interrupted
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.files import to_json
 from dltrain.run.progress import Position
-from dltrain.run.rundir import DESCRIPTION, DIVERGED
+from dltrain.run.rundir import DESCRIPTION, DIVERGED, WRITTEN
 from dltrain.spans import part_of_step
 from dltrain.train.average import follow, with_average
 from dltrain.train.baseline import known_baselines
@@ -43,6 +43,7 @@ from dltrain.train.state import (
 from dltrain.train.step import replay_for, train_step
 from dltrain.train.step_metrics import EpochMetrics, FiniteGuard, StepMetrics, StepReport, fetch_steps
 from dltrain.train.stopping import Signals, interruptible, is_over, note_epoch, stops_early
+from dltrain.train.writing import write_texts
 
 Array = Any
 Row = dict[str, Any]
@@ -88,8 +89,12 @@ def fit(job: Job, sink: Sink, threads: int | None, callback: Callback, checkpoin
                 sink.keep(DESCRIPTION, to_json(job.describe() | {"baselines": known_baselines(job, sink.path)}))
                 train(job, state, sink, pool, callback, signals)
                 stop = partial(stop_if_asked, job, state, sink, signals)
-                tested = test(with_average(job, state.average), sink, pool, stop)
-                figures = judge(with_average(job, state.average), sink, stop)
+                answering = with_average(job, state.average)
+                tested = test(answering, sink, pool, stop)
+                figures = judge(answering, sink, stop)
+                if job.write is not None:
+                    texts = write_texts(answering.network, job.preprocessing, job.write, job.device, job.seed)
+                    sink.keep(WRITTEN, to_json({"prompt": job.write.prompt, "texts": texts}))
             status = "done"
         except DivergedError as error:
             status = "diverged"

@@ -101,6 +101,23 @@ class DiagnosticsSettings:
     update_every: Count = 10
 
 
+@dataclass(frozen=True, kw_only=True)
+class WriteSettings:
+    """What a network that was trained on a text (with targets: every) writes at the end, for the report.
+
+    prompt: what it goes on from. length: of what it writes, in tokens. texts: how many, from one seed each other ones.
+    temperature: by which it divides its logits: below 1 it keeps to what is probable, with 0 it takes the most
+    probable token. top_k: of so many most probable tokens only. beam: instead of chance, a beam search of this width.
+    """
+
+    prompt: str = "\n"
+    length: Count = 300
+    texts: Count = 1
+    temperature: NonNegative = 1.0
+    top_k: Count | None = None
+    beam: Count | None = None
+
+
 Check = Literal[
     "reading", "shapes", "output", "classes", "targets", "layout", "parts", "leaks", "duplicates",
     "near_duplicates", "labels", "range",

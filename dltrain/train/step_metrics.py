@@ -132,7 +132,7 @@ class UpdateMetrics:
             weight=float(self.stats.get("weight", len(self.batch))),
             data_loss=self._data_loss,
             penalty=self._penalty,
-            accuracy=None if correct is None else int(correct) / len(self.batch),
+            accuracy=None if correct is None else int(correct) / (len(self.batch) * self.update.answers),
             gradient_norm=self.norm,
             lr=self.lr,
             right=float(self.stats["right"]) / len(self.batch) if "right" in self.stats else None,

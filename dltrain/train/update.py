@@ -21,6 +21,7 @@ from dltrain.nn import (
     in_order,
 )
 from dltrain.nn.loss import LabelsCrossEntropy
+from dltrain.nn.parameter import Shape
 from dltrain.optim import Optimizer, Schedule
 
 Arrays = dict[str, Any]
@@ -137,6 +138,11 @@ class Update:
         """The term whose target is a class: of it one can say how many are right."""
         return next((term for term in self.terms if term.loss.classification), None)
 
+    @property
+    def answers(self) -> int:
+        """How many there are in an example, of which some are right."""
+        return 1 if self.answer is None else self.answer.answers
+
     @cached_property
     def verdicts(self) -> list[tuple[Value, float, bool]]:
         """Where a network that it trains is taught to tell apart: (value, the middle, whether it is to be above)."""
@@ -177,6 +183,7 @@ def lone_update(
     model: Network,
     loss: Loss,
     names: tuple[str, str],
+    target_shape: Shape = (),
     *,
     optimizer: Optimizer,
     schedule: Schedule,
@@ -185,12 +192,12 @@ def lone_update(
 ) -> Update:
     """Of a network that is trained alone, which is what `model` and `loss` say: `{model: image}` against `label`.
 
-    names: of inputs and targets among the values of the data set.
+    names: of inputs and targets among the values of the data set. target_shape: () of a class, (T,) of a sequence.
     """
     inputs, targets = names
     output = Applied("output", model.out_shape, model, (Given(inputs, model.in_shape),))
     return Update(
-        terms=(Term(loss, ((output, Given(targets, ())),)),),
+        terms=(Term(loss, ((output, Given(targets, target_shape)),)),),
         networks=(model,),
         optimizer=optimizer,
         schedule=schedule,

@@ -40,7 +40,8 @@ def count_right(term: Term, found: Arrays) -> Array:
     output, target = term.pairs[0]
     assert isinstance(target, Value)
     logits = term.loss.logits(array_of(found[output.name]))
-    return kernels(logits).count_right(logits, found[target.name])
+    rows = logits.reshape(-1, logits.shape[-1])  # of a sequence one at each position
+    return kernels(rows).count_right(rows, found[target.name].reshape(-1))
 
 
 def count_verdicts(verdicts: Sequence[tuple[Value, float, bool]], found: Arrays) -> Array:
