@@ -119,8 +119,8 @@ REFUSED = {
     ),
     "train.epoch=3": f"train.epoch: unknown key; did you mean 'epochs'? allowed: {TRAIN}",
     "nope.a.b=3": (
-        "nope: unknown key; allowed: version, seed, device, data, model, loss, penalty, optimizer, schedule, "
-        "train, metrics, checkpoint, logging, diagnostics, advice, blocks"
+        "nope: unknown key; allowed: version, seed, device, data, model, loss, networks, values, updates, penalty, "
+        "optimizer, schedule, train, metrics, show, checkpoint, logging, diagnostics, advice, write, blocks"
     ),
     "seed": HOW,
     "=3": HOW,

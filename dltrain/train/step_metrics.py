@@ -21,7 +21,7 @@ from dltrain.train.parallel import Sums
 from dltrain.train.update import Update
 
 Array = Any
-MEANS = ("loss", "data_loss", "penalty", "accuracy", "right")
+MEANS = ("loss", "data_loss", "penalty", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,11 @@ class EpochMetrics:
 
     def __init__(self, model: Network | Networks, updates: Iterable[Update] = ()):
         self.probes = Probes(model)
-        self.means = {update.called(key): Mean() for update in updates for key in MEANS}
+        self.means = {
+            update.called(key): Mean()
+            for update in updates
+            for key in (*MEANS, *(["right"] if update.verdicts else []))
+        }
         self.seconds = 0.0
 
     def add(self, report: StepReport, seconds: float) -> dict[str, float]:
