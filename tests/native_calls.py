@@ -5,8 +5,7 @@ to run in a process of their own; `beyond` as a second word reads and writes bey
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -15,8 +14,23 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from native_arrays import broadcasts
+from native_call import (
+    CHANGED,
+    FUNCTIONS,
+    LEAKY,
+    OTHERS,
+    REFERENCE,
+    RELU,
+    SIGMOID,
+    TANH,
+    Call,
+    assert_close,
+    outputs,
+    values,
+)
 
-from dltrain.backend import Activation, Reference
+from dltrain.backend import Activation
 from dltrain.backend.compiled import INSTRUCTION_SETS, Library, at
 from dltrain.backend.device import CPU_PIECE
 from dltrain.backend.native import NativeKernels
@@ -24,76 +38,9 @@ from dltrain.errors import DeviceError, ShapeError
 from dltrain.ops.activation import FUSED
 from dltrain.window import Window
 
+__all__ = ["CHANGED", "FUNCTIONS", "REFERENCE", "Call", "assert_close", "bits_of", "calls", "libraries", "values"]
 Array = Any
 WIDTHS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 64, 65)  # channels around the widths of vectors and panels
-# positions of what is changed in place
-CHANGED = {
-    "sgd": (0,),
-    "momentum": (0, 2),
-    "nesterov": (0, 2),
-    "adam": (0, 2, 3),
-    "activate": (1,),
-}
-RELU, TANH, SIGMOID = (FUSED[name] for name in ("relu", "tanh", "sigmoid"))
-OTHERS = [a for a in FUSED.values() if a not in (RELU, TANH, SIGMOID)]  # which plain numpy computes
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a method of Reference. terms: how many numbers its longest sum adds."""
-
-    method: str
-    name: str
-    arguments: tuple[Any, ...]
-    terms: int = 1
-    settings: dict[str, int] = field(default_factory=dict)
-
-    def of(self, kernels: Reference, change: Callable[[Array], Array] = lambda a: a) -> list[Array]:
-        """All arrays that the call makes or changes; its float32 arguments pass through `change` first."""
-        given = [change(a) if isinstance(a, np.ndarray) and a.dtype == np.float32 else a for a in self.arguments]
-        changed = CHANGED.get(self.method, ())
-        for position in changed:
-            given[position] = given[position].copy()
-        result = getattr(kernels, self.method)(*given, **self.settings)
-        made = result if isinstance(result, tuple) else () if result is None else (result,)
-        return [np.asarray(a) for a in made if a is not None] + [given[position] * 1 for position in changed]
-
-    def of_reference(self) -> list[Array]:
-        """The same by the specification in double precision."""
-        with np.errstate(all="ignore"):
-            return self.of(REFERENCE, lambda a: a.astype(np.float64))
-
-    @property
-    def function(self) -> str:
-        """In C."""
-        return {"example_words": "philox", "column_sums": "observe"}.get(self.method, self.method)
-
-    def __str__(self) -> str:
-        return f"{self.method}: {self.name}"
-
-
-TOLERANCE = 2e-6  # of the largest result, times the root of the number of terms: about 30 roundings
-REFERENCE = Reference(np)
-
-
-def assert_close(found: list[Array], expected: list[Array], call: Call) -> None:
-    assert [a.shape for a in found] == [a.shape for a in expected], call
-    for f, e in zip(found, expected, strict=True):
-        finite = np.isfinite(e)
-        tolerance = TOLERANCE * np.sqrt(call.terms) * np.abs(e).max(where=finite, initial=0)
-        if not finite.all() or not (np.abs(f - e) <= tolerance).all():  # quick; the next line takes its time
-            np.testing.assert_allclose(f, e, 0, tolerance, err_msg=str(call))
-
-
-def values(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng([seed, *shape]).standard_normal(shape, np.float32)
-
-
-def outputs(*shape: int, seed: int = 0) -> Array:
-    """What relu, tanh or leaky_relu may have put out: half of it 0, all of it below 1."""
-    return np.tanh(np.maximum(values(*shape, seed=seed), 0))
-
-
 # --- convolution ------------------------------------------------------------------------------------------------------
 
 
@@ -278,17 +225,21 @@ def norms() -> Iterator[Call]:
 
 def pointwise() -> Iterator[Call]:
     rng = np.random.default_rng(3)
-    for activation, size in product((RELU, TANH, SIGMOID), (1, 15, 16, 17, 1000)):
+    for activation, size in product((RELU, TANH, SIGMOID, LEAKY, FUSED["relu6"]), (1, 15, 16, 17, 1000)):
         x, y = values(size) * 4, values(size)
         activation.forward(np, y)
         x.flat[-1] = 0
         yield Call("activate", f"{activation.name} of {size}", (activation, x))
+        yield Call("activated", f"{activation.name} of {size}", (activation, x))
         yield Call("activate_grad", f"{activation.name} of {size}", (activation, values(size, seed=1), y))
     for examples, each, first in product((0, 1, 5), (1, 4, 7), (0, 3)):
         settings = {"epoch": 2, "step": 1 << 33, "first": first, "examples": examples, "words_each": each}
         yield Call("example_words", f"{settings}", ((1 << 64) - 3, "dropout", "layer"), settings=settings)
-    for size in (1, 17, 5000):
-        yield Call("times", f"{size} numbers", (values(size), values()))
+    yield from broadcasts()
+    for kind, shape in product(("mse", "mae", "huber", "labels_cross_entropy"), [(1, 1), (5, 3), (2, 3, 4, 5)]):
+        x, targets, terms = values(*shape) * 3, np.abs(outputs(*shape)), int(np.prod(shape))
+        for wanted in (targets, 0.9):
+            yield Call("number_loss", f"{kind} of {shape}", (kind, x, wanted, 3.0 * terms, 0.7), terms)
     for size in (1, 3, 63, 64, 65, 100, 4095, 4096, 4097, 9000):
         yield Call("square_sum", f"{size} numbers", (values(size),), size)
         w, g, m, v = (values(size, seed=seed) for seed in range(4))

@@ -4,75 +4,33 @@ Each method says when it declines; then plain numpy does the work.
 """
 
 from collections.abc import Callable, Sequence
-from ctypes import c_int64
-from functools import lru_cache
 from math import inf, prod
 from typing import Any
 
 import numpy as np
 
-from dltrain.backend.capture import capturing
-from dltrain.backend.compiled import ARRAYS, FLOAT32, TABLE, THREADS, Library, address, at, fit, on_line
-from dltrain.backend.im2col import Im2colKernels
+from dltrain.backend.compiled import FLOAT32, address, fit, on_line
+from dltrain.backend.layout import described
+from dltrain.backend.native_arrays import POINT, NativeArrays, constant
 from dltrain.backend.reference import Activation, Observed
-from dltrain.backend.share import threads_for
 from dltrain.random import BLOCK, label
 from dltrain.window import Window
 
 Array = Any
-POINT = 8  # multiplications that take as long as to read a number from the second-level cache and write one
 
-ACTIVATIONS = {"relu": 1, "tanh": 2, "sigmoid": 3}
-
-
-@lru_cache(maxsize=256)
-def _described(window: Window, channels: int, filters: int, groups: int) -> Any:
-    """The struct Window of c/kernels.h."""
-
-    def three(values: tuple[int, ...], first: int) -> tuple[int, ...]:
-        return (first,) * (3 - len(values)) + values
-
-    before, after = zip(*window.padding, strict=True)
-    numbers: tuple[int, ...] = (channels, filters, groups)
-    for values in (window.in_size, window.out_size, window.kernel, window.stride, window.dilation):
-        numbers += three(values, 1)
-    numbers += three(before, 0) + three(after, 0)
-    return (c_int64 * len(numbers))(*numbers)
+ACTIVATIONS = {"relu": 1, "tanh": 2, "sigmoid": 3, "leaky_relu": 4, "relu6": 5}  # as c/activation.inc has them
+NUMBER_LOSSES = ("mse", "mae", "huber", "labels_cross_entropy")  # as in c/pointwise.inc
+ON_THE_WAY_OUT = 3  # up to here dense and conv apply them
 
 
-def _kind(activation: Activation | None) -> int:
-    """What C calls it; 0 where there is none, or one that numpy computes."""
-    return ACTIVATIONS.get(activation.name, 0) if activation else 0
+def _kind(activation: Activation | None, known: int = ON_THE_WAY_OUT) -> int:
+    """What C calls it; 0 where there is none, or one that is not among the first `known`."""
+    kind = ACTIVATIONS.get(activation.name, 0) if activation else 0
+    return kind if kind <= known else 0
 
 
-class NativeKernels(Im2colKernels):
+class NativeKernels(NativeArrays):
     """Kernels in C where they fit, plain numpy elsewhere."""
-
-    capturable = True
-
-    def __init__(self, compiled: Library, piece_bytes: int):
-        super().__init__(np, piece_bytes)
-        self.name = f"native {compiled.instruction_set}"
-        self.compiled = compiled
-
-    def _call(self, name: str, work: int, *arguments: Any) -> int:
-        """A function in C, with arrays as they are and without its last argument, the threads for so many
-        multiplications. Returns what it does: 0, or 1 when it could not be done.
-        """
-        signature = TABLE[name].arguments
-        passed = [at(a) if of.kind in ARRAYS else a for of, a in zip(signature, arguments, strict=False)]
-        if signature[-1].kind == THREADS:
-            passed.append(threads_for(work))
-        status: int = self.compiled(name, work)(*passed) or 0
-        graph = capturing.get()
-        if graph is not None:
-            graph.add_call(self.compiled, name, arguments, work)
-        return status
-
-    def _run(self, name: str, work: int, *arguments: Any) -> None:
-        """The same for a function that needs room to work in. Raises MemoryError."""
-        if self._call(name, work, *arguments):
-            raise MemoryError("not enough memory for a kernel's workspace")
 
     # --- dense and convolution ----------------------------------------------------------------------------
 
@@ -90,7 +48,7 @@ class NativeKernels(Im2colKernels):
         if not fit(x, w, y) or x.ndim != 2 or g.dtype is not FLOAT32 or g.shape != y.shape or not len(x):
             return super().dense_grad(g, x, w, y, activation, needed)
         kind = _kind(activation)
-        g = np.ascontiguousarray(g) if kind else self.activate_grad(activation, g, y)
+        g = self.packed(g) if kind else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed)
         y_, work = y if kind else None, 2 * len(x) * w.size
         self._run("dense_grad", work, len(x), *w.shape, g, x, w, kind, y_, dx, dw, db)
@@ -103,7 +61,7 @@ class NativeKernels(Im2colKernels):
             return super().conv(x, w, window, groups, bias, activation)
         y = on_line((len(x), *window.out_size, w.shape[-1]))
         kind = _kind(activation)
-        shape = _described(window, x.shape[-1], w.shape[-1], groups)
+        shape = described(window, x.shape[-1], w.shape[-1], groups)
         self._run("conv", y.size * w.size // w.shape[-1], shape, len(x), x, w, bias, kind, y)
         return y if kind else self.activate(activation, y)
 
@@ -122,9 +80,9 @@ class NativeKernels(Im2colKernels):
         if not fit(x, w, y) or g.dtype is not FLOAT32 or g.shape != y.shape or not _within(window):
             return super().conv_grad(g, x, w, y, window, groups, activation, needed)
         kind = _kind(activation)
-        g = np.ascontiguousarray(g) if kind else self.activate_grad(activation, g, y)
+        g = self.packed(g) if kind else self.activate_grad(activation, g, y)
         dx, dw, db = _gradients(x, w, needed)
-        shape = _described(window, x.shape[-1], w.shape[-1], groups)
+        shape = described(window, x.shape[-1], w.shape[-1], groups)
         y_, work = y if kind else None, 2 * y.size * w.size // w.shape[-1]
         self._run("conv_grad", work, shape, len(x), g, x, w, kind, y_, dx, dw, db)
         return dx, dw, db
@@ -137,7 +95,7 @@ class NativeKernels(Im2colKernels):
         if not fit(x, w, bias) or not (bias is None or bias.shape == (channels,)) or not _within(window):
             return super().conv_transpose(x, w, window, groups, bias, activation)
         y, kind = on_line((len(x), *window.in_size, channels)), _kind(activation)
-        shape = _described(window, channels, w.shape[-1], groups)
+        shape = described(window, channels, w.shape[-1], groups)
         self._run("conv_transpose", x.size * w.size // w.shape[-1], shape, len(x), x, w, bias, kind, y)
         return y if kind else self.activate(activation, y)
 
@@ -147,28 +105,28 @@ class NativeKernels(Im2colKernels):
         if not fit(x):
             return super().max_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        self._run("max_pool", 2 * x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), x, y)
+        self._run("max_pool", 2 * x.size * POINT, described(window, x.shape[-1], 0, 1), len(x), x, y)
         return y
 
     def max_pool_grad(self, g: Array, x: Array, y: Array, window: Window) -> Array:
         if not fit(x, y) or g.dtype is not FLOAT32 or g.shape != y.shape:
             return super().max_pool_grad(g, x, y, window)
-        g, dx = np.ascontiguousarray(g), np.empty_like(x)
-        self._run("max_pool_grad", 4 * x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), g, x, y, dx)
+        g, dx = self.packed(g), np.empty_like(x)
+        self._run("max_pool_grad", 4 * x.size * POINT, described(window, x.shape[-1], 0, 1), len(x), g, x, y, dx)
         return dx
 
     def average_pool(self, x: Array, window: Window) -> Array:
         if not fit(x):
             return super().average_pool(x, window)
         y = np.empty((len(x), *window.out_size, x.shape[-1]), FLOAT32)
-        self._run("average_pool", 4 * x.size * POINT, _described(window, x.shape[-1], 0, 1), len(x), x, y)
+        self._run("average_pool", 4 * x.size * POINT, described(window, x.shape[-1], 0, 1), len(x), x, y)
         return y
 
     def average_pool_grad(self, g: Array, window: Window) -> Array:
         if g.dtype is not FLOAT32 or g.shape[1:-1] != window.out_size:
             return super().average_pool_grad(g, window)
-        g, dx = np.ascontiguousarray(g), np.empty((len(g), *window.in_size, g.shape[-1]), FLOAT32)
-        self._run("average_pool_grad", 4 * dx.size * POINT, _described(window, g.shape[-1], 0, 1), len(g), g, dx)
+        g, dx = self.packed(g), np.empty((len(g), *window.in_size, g.shape[-1]), FLOAT32)
+        self._run("average_pool_grad", 4 * dx.size * POINT, described(window, g.shape[-1], 0, 1), len(g), g, dx)
         return dx
 
     # --- normalisation ------------------------------------------------------------------------------------
@@ -194,7 +152,7 @@ class NativeKernels(Im2colKernels):
     ) -> tuple[Array | None, Array | None, Array | None]:
         if not fit(x, scale, mean, variance) or g.dtype is not FLOAT32 or g.shape != x.shape or not x.size:
             return super().standardise_grad(g, x, scale, mean, variance, epsilon, needed)
-        g, channels = np.ascontiguousarray(g), x.shape[-1]
+        g, channels = self.packed(g), x.shape[-1]
         dx = np.empty_like(x) if needed[0] else None
         dscale, dshift = (np.empty(channels, FLOAT32) if wanted else None for wanted in needed[1:])
         sizes, given = (*x.shape, mean.shape[1]), (g, x, scale, mean, variance, epsilon)
@@ -204,18 +162,26 @@ class NativeKernels(Im2colKernels):
     # --- number by number ---------------------------------------------------------------------------------
 
     def activate(self, activation: Activation | None, y: Array) -> Array:
-        kind = _kind(activation)
-        if not kind or not fit(y):
+        if not activation or not _kind(activation, len(ACTIVATIONS)) or not fit(y):
             return super().activate(activation, y)
-        self._call("activate", y.size * POINT, kind, y.size, y)
+        return self._activate(activation, y, y)
+
+    def activated(self, activation: Activation, x: Array) -> Array:
+        if not _kind(activation, len(ACTIVATIONS)) or not fit(x):
+            return super().activated(activation, x)
+        return self._activate(activation, x, np.empty_like(x))
+
+    def _activate(self, activation: Activation, x: Array, y: Array) -> Array:
+        kind = _kind(activation, len(ACTIVATIONS))
+        self._call("activate", y.size * POINT, kind, activation.slope, y.size, x, y)
         return y
 
     def activate_grad(self, activation: Activation | None, g: Array, y: Array) -> Array:
-        kind = _kind(activation)
-        if not kind or not fit(y) or g.dtype is not FLOAT32 or g.shape != y.shape:
+        kind = _kind(activation, len(ACTIVATIONS))
+        if not activation or not kind or not fit(y) or g.dtype is not FLOAT32 or g.shape != y.shape:
             return super().activate_grad(activation, g, y)
-        g, dx = np.ascontiguousarray(g), np.empty_like(y)
-        self._call("activate_grad", y.size * POINT, kind, y.size, g, y, dx)
+        g, dx = self.packed(g), np.empty_like(y)
+        self._call("activate_grad", y.size * POINT, kind, activation.slope, y.size, g, y, dx)
         return dx
 
     def count_right(self, logits: Array, targets: Array) -> Array:
@@ -233,19 +199,8 @@ class NativeKernels(Im2colKernels):
         self._call("dropout", x.size * POINT, len(x), each, x, bits, bits.strides[0] // 2, threshold, scale, y)
         return y
 
-    def times(self, x: Array, factor: Array) -> Array:
-        if not fit(x, factor) or factor.ndim:
-            return super().times(x, factor)
-        y = np.empty_like(x)
-        self._call("times", x.size * POINT, x.size, x, factor, y)
-        return y
-
     def one_like(self, x: Array) -> Array:
-        one = super().one_like(x)
-        graph = capturing.get()
-        if graph is not None:
-            graph.own(one)
-        return one
+        return constant(super().one_like(x))
 
     def normalise(self, images: Array, index: Array | None, scale: Array, shift: Array) -> Array:
         """Declines all but bytes."""
@@ -270,6 +225,18 @@ class NativeKernels(Im2colKernels):
         work = logits.size * 8 * POINT  # an exponential takes long
         if self._call("cross_entropy", work, *logits.shape, logits, targets, smoothing, count, loss, dx):
             raise ValueError(f"a target is no class: targets go from 0 to {logits.shape[1] - 1}")
+        return loss, dx
+
+    def number_loss(
+        self, name: str, prediction: Array, targets: Array, scale: float, delta: float = 1.0
+    ) -> tuple[Array, Array]:
+        one = isinstance(targets, float)
+        wanted = constant(np.full((), targets, FLOAT32)) if one else targets
+        if not fit(prediction, wanted) or not (one or wanted.shape == prediction.shape):
+            return super().number_loss(name, prediction, targets, scale, delta)
+        loss, dx = np.empty((), FLOAT32), np.empty_like(prediction)
+        given = (NUMBER_LOSSES.index(name), dx.size, prediction, wanted, 0 if one else 1, scale, delta)
+        self._call("number_loss", dx.size * 8 * POINT, *given, loss, dx)
         return loss, dx
 
     def observe(self, y: Array, middle: float = 0.0, limit: float = inf) -> tuple[Array, Array, Array]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from math import inf, prod
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from dltrain.backend.reference_sequence import SequenceReference
+from dltrain.backend.updates import Updates
 from dltrain.random import example_words
 from dltrain.window import Window
 
@@ -29,15 +29,16 @@ class Activation:
     """What conv and dense can apply to values that are still in the cache.
 
     forward(xp, y) turns y into f(y) in place; gradient(xp, g, y) is g · f'(x), written in terms of y = f(x).
-    name: by which a backend knows those that it applies by itself.
+    name: by which a backend knows those that it applies by itself. slope: below 0, where it has one.
     """
 
     name: str
     forward: Callable[[Any, Array], None]
     gradient: Callable[[Any, Array, Array], Array]
+    slope: float = 0.0
 
 
-class Reference(SequenceReference):
+class Reference(Updates, SequenceReference):
     """name: as env.json tells it. note: why there are no faster ones, where somebody may want to know.
     capturable: whether a step's calls can be captured and replayed, see capture.py.
     """
@@ -45,9 +46,6 @@ class Reference(SequenceReference):
     name = "reference"
     note = ""
     capturable = False
-
-    def __init__(self, xp: ModuleType):
-        self.xp = xp
 
     # --- dense --------------------------------------------------------------------------------------------
 
@@ -234,9 +232,42 @@ class Reference(SequenceReference):
         """g · f'(x) in terms of y = f(x), C-contiguous."""
         return self.xp.ascontiguousarray(g) if activation is None else activation.gradient(self.xp, g, y)
 
-    def times(self, x: Array, factor: Array) -> Array:
-        """x · factor, one number as an array of 0 dimensions."""
-        return x * factor
+    def activated(self, activation: Activation, x: Array) -> Array:
+        """f(x), a new array, also of one of numpy's numbers."""
+        y = self.xp.empty(x.shape, x.dtype)
+        y[...] = x
+        return self.activate(activation, y)
+
+    def add(self, a: Array, b: Array) -> Array:
+        """a + b, with broadcasting; one of the two may be a number, here and below."""
+        return a + b
+
+    def subtract(self, a: Array, b: Array) -> Array:
+        return a - b
+
+    def multiply(self, a: Array, b: Array) -> Array:
+        return a * b
+
+    def assign(self, y: Array, x: Array) -> None:
+        """y[...] = x, which broadcasts; y may be a view."""
+        y[...] = x
+
+    def packed(self, x: Array) -> Array:
+        """The same numbers, C-contiguous."""
+        return self.xp.ascontiguousarray(x)
+
+    def concatenate(self, axis: int, *parts: Array) -> Array:
+        """The parts one after the other along an axis."""
+        return self.xp.concatenate(parts, axis=axis)
+
+    def sum(self, x: Array, axes: tuple[int, ...], count: int = 1) -> Array:
+        """The sum over these axes, which stay with length 1, divided by count."""
+        y = x.sum(axis=axes, keepdims=True)
+        return y if count == 1 else y / count
+
+    def spread(self, x: Array, shape: tuple[int, ...], count: int = 1) -> Array:
+        """x / count at every place of an array of this shape, to which x broadcasts."""
+        return self.xp.broadcast_to(x if count == 1 else x / count, shape)
 
     def one_like(self, x: Array) -> Array:
         """1 for each value: what a gradient begins with."""
@@ -275,6 +306,24 @@ class Reference(SequenceReference):
         each = 1 if weights is None else weights[:, None]
         return (each * terms).sum() / count, each * (exps / sums - wanted) / count
 
+    def number_loss(
+        self, name: str, prediction: Array, targets: Array, scale: float, delta: float = 1.0
+    ) -> tuple[Array, Array]:
+        """The loss of ops/loss.py that has this name, and its gradient. prediction, targets: (N, …); or one target."""
+        xp, off = self.xp, prediction - targets
+        if name == "mse":
+            values, slopes = off * off, 2 * off
+        elif name == "mae":
+            values, slopes = xp.abs(off), xp.sign(off)
+        elif name == "huber":
+            slopes = xp.maximum(xp.minimum(off, delta), -delta)
+            values = slopes * (off - 0.5 * slopes)
+        else:
+            tail = xp.exp(-xp.abs(prediction))
+            values = xp.maximum(prediction, 0) - prediction * targets + xp.log1p(tail)
+            slopes = xp.where(prediction > 0, 1, tail) / (1 + tail) - targets
+        return values.sum() / scale, slopes / scale
+
     def count_right(self, logits: Array, targets: Array) -> Array:
         """How many rows of the logits (N, C) are largest at their target."""
         return (logits.argmax(axis=1) == targets).sum()
@@ -311,30 +360,6 @@ class Reference(SequenceReference):
             totals[...] += [(columns.sum(dtype=np.float64), s, 0 if b is None else b) for columns, s, b in seen]
 
         return tally
-
-    # --- updates, in place: see optim/ --------------------------------------------------------------------
-
-    def sgd(self, w: Array, g: Array, lr: float) -> None:
-        w -= lr * g
-
-    def momentum(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
-        v *= momentum
-        v += g
-        w -= lr * v
-
-    def nesterov(self, w: Array, g: Array, v: Array, momentum: float, lr: float) -> None:
-        v *= momentum
-        v += g
-        w -= lr * (g + momentum * v)
-
-    def adam(
-        self, w: Array, g: Array, m: Array, v: Array, beta1: float, beta2: float, lr: float, step: int, epsilon: float
-    ) -> None:
-        m *= beta1
-        m += (1 - beta1) * g
-        v *= beta2
-        v += (1 - beta2) * (g * g)
-        w -= lr * (m / (1 - beta1**step)) / (self.xp.sqrt(v / (1 - beta2**step)) + epsilon)
 
 
 def inside(window: Window) -> tuple[slice, ...]:

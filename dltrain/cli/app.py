@@ -78,9 +78,7 @@ ConfigOrRun = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE", help="Changes: a.b=v sets, +a.b=v adds, ~a.b removes.", callback=_one_config
-    ),
+    typer.Argument(metavar="KEY=VALUE", help="Changes: a.b=v sets, +a.b=v adds, ~a.b removes.", callback=_one_config),
 ]
 DataDir = Annotated[
     Path | None,

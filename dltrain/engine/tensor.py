@@ -149,11 +149,15 @@ def gradients(loss: Tensor, targets: Sequence[Tensor], keep_graph: bool = False)
                 if tensor is not None and gradient is not None and (key := _key(tensor)) in needed:
                     # The first gradient to arrive is borrowed: it may be the very array that another input got.
                     # So a second one makes a new array and is never added in place.
-                    arrived[key] = gradient if key not in arrived else arrived[key] + gradient
+                    arrived[key] = gradient if key not in arrived else _sum(arrived[key], gradient)
         if not keep_graph:
             node.vjps, node.inputs = None, ()
     found = [arrived.get(_key(t)) for t in targets]
     return [array_module(t.data).zeros_like(t.data) if g is None else g for t, g in zip(targets, found, strict=True)]
+
+
+def _sum(a: Array, b: Array) -> Array:
+    return kernels(a).add(a, b)
 
 
 def _key(tensor: Tensor) -> tuple[int, int]:

@@ -71,7 +71,7 @@ class BatchNorm(Norm):
             count = prod(x.shape[:-1])
             seen = {name: buffer.data for name, buffer in self.buffers.items()}
             if count > 1:
-                seen = {"running_mean": mean.data, "running_variance": variance.data * (count / (count - 1))}
+                seen = {"running_mean": mean.data, "running_variance": (variance * (count / (count - 1))).data}
             context.record(self, seen)
         return y
 

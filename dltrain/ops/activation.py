@@ -44,7 +44,7 @@ def _leaky(slope: float) -> Activation:
     def gradient(xp: ModuleType, g: Array, y: Array) -> Array:
         return xp.where(y > 0, g, g * slope)
 
-    return Activation("leaky_relu", forward, gradient)
+    return Activation("leaky_relu", forward, gradient, slope)
 
 
 def _elu(name: str, alpha: float, scale: float = 1.0) -> Activation:
@@ -92,7 +92,7 @@ def _copy(x: Array) -> Array:
 
 def _apply(row: Activation, x: Array) -> Any:
     k = kernels(x)
-    y = k.activate(row, _copy(x))
+    y = k.activated(row, x)
     return y, (lambda g: k.activate_grad(row, g, y),)
 
 

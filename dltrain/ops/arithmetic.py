@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dltrain.backend import array_module
+from dltrain.backend import Reference, array_module, kernels
 from dltrain.engine import op
 
 Array = Any
@@ -13,9 +13,15 @@ def unbroadcast(g: Array, like: Array) -> Array:
     shape = getattr(like, "shape", ())
     if g.shape == shape:
         return g
-    g = g.sum(axis=tuple(range(g.ndim - len(shape))))
+    k, leading = kernels(g), g.ndim - len(shape)
+    g = k.sum(g, tuple(range(leading))).reshape(g.shape[leading:]) if leading else g
     stretched = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
-    return g.sum(axis=stretched, keepdims=True) if stretched else g
+    return k.sum(g, stretched) if stretched else g
+
+
+def _kernels(a: Array, b: Array) -> Reference:
+    """Those for an array and another one, or a number."""
+    return kernels(a if hasattr(a, "dtype") else b)
 
 
 # --- one input ------------------------------------------------------------------------------------------------
@@ -82,19 +88,21 @@ def clip(x: Array, *, min: float | None = None, max: float | None = None) -> Any
 @op
 def add(a: Array, b: Array) -> Any:
     """a + b"""
-    return a + b, (lambda g: unbroadcast(g, a), lambda g: unbroadcast(g, b))
+    return _kernels(a, b).add(a, b), (lambda g: unbroadcast(g, a), lambda g: unbroadcast(g, b))
 
 
 @op
 def subtract(a: Array, b: Array) -> Any:
     """a - b"""
-    return a - b, (lambda g: unbroadcast(g, a), lambda g: unbroadcast(-g, b))
+    k = _kernels(a, b)
+    return k.subtract(a, b), (lambda g: unbroadcast(g, a), lambda g: unbroadcast(k.multiply(g, -1), b))
 
 
 @op
 def multiply(a: Array, b: Array) -> Any:
     """a * b"""
-    return a * b, (lambda g: unbroadcast(g * b, a), lambda g: unbroadcast(g * a, b))
+    k = _kernels(a, b)
+    return k.multiply(a, b), (lambda g: unbroadcast(k.multiply(g, b), a), lambda g: unbroadcast(k.multiply(g, a), b))
 
 
 @op

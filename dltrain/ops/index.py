@@ -24,7 +24,10 @@ def index(x: Array, *, key: Any) -> Any:
 
     def back(g: Array) -> Array:
         dx = xp.zeros_like(x)
-        dx[key] = g
+        if g.ndim:
+            kernels(g).assign(dx[key], g)
+        else:
+            dx[key] = g
         return dx
 
     return x[key], (back,)

@@ -43,7 +43,7 @@ def cross_entropy(
         weights = None if weights is None else weights.reshape(-1)
     targets, valid = _classes("cross_entropy", logits, targets)
     y, gradient = k.cross_entropy(logits, targets, _count(targets, count, weights), label_smoothing, weights)
-    return _if(valid, y), (lambda g: k.times(gradient, g).reshape(shape), None)
+    return _if(valid, y), (lambda g: k.multiply(gradient, g).reshape(shape), None)
 
 
 @op
@@ -80,17 +80,8 @@ def labels_cross_entropy(logits: Array, targets: Array, *, count: int | None = N
 
     Both (N, …), targets from 0 to 1, or one for all. As stable as `binary_cross_entropy`.
     """
-    xp = array_module(logits)
-    _, scale = _difference("labels_cross_entropy", logits, targets, count)
-    t = targets if isinstance(targets, float) else _like(logits, targets).astype(logits.dtype)
-    tail = xp.exp(-xp.abs(logits))
-    y = (xp.maximum(logits, 0) - logits * t + xp.log1p(tail)).sum() / scale
-
-    def of_logits(g: Array) -> Array:
-        probability = xp.where(logits > 0, 1, tail) / (1 + tail)  # sigmoid(logits)
-        return (probability - t) * (g / scale)
-
-    return y, (of_logits, lambda g: -logits * (g / scale))
+    y, back, scale = _of_numbers("labels_cross_entropy", logits, targets, count)
+    return y, (back, lambda g: -logits * (g / scale))
 
 
 @op
@@ -118,16 +109,15 @@ def hinge(scores: Array, targets: Array, *, count: Array | None = None, weights:
 @op
 def mse(prediction: Array, targets: Array, *, count: int | None = None) -> Any:
     """Σ (prediction - target)² / (count · values each): the mean squared error. Both (N, …), or one target for all."""
-    difference, scale = _difference("mse", prediction, targets, count)
-    return (difference * difference).sum() / scale, _both(lambda g: difference * (2 * g / scale))
+    y, back, _ = _of_numbers("mse", prediction, targets, count)
+    return y, _both(back)
 
 
 @op
 def mae(prediction: Array, targets: Array, *, count: int | None = None) -> Any:
     """Σ |prediction - target| / (count · values each): the mean absolute error. Both (N, …). At 0 the gradient is 0."""
-    xp = array_module(prediction)
-    difference, scale = _difference("mae", prediction, targets, count)
-    return xp.abs(difference).sum() / scale, _both(lambda g: xp.sign(difference) * (g / scale))
+    y, back, _ = _of_numbers("mae", prediction, targets, count)
+    return y, _both(back)
 
 
 @op
@@ -136,10 +126,8 @@ def huber(prediction: Array, targets: Array, *, count: int | None = None, delta:
 
     So one wild target pulls no harder than delta (Huber, "Robust Estimation of a Location Parameter", 1964).
     """
-    xp = array_module(prediction)
-    difference, scale = _difference("huber", prediction, targets, count)
-    clipped = xp.maximum(xp.minimum(difference, delta), -delta)
-    return (clipped * (difference - 0.5 * clipped)).sum() / scale, _both(lambda g: clipped * (g / scale))
+    y, back, _ = _of_numbers("huber", prediction, targets, count, delta)
+    return y, _both(back)
 
 
 # --- what they check --------------------------------------------------------------------------------------------------
@@ -182,19 +170,23 @@ def _if(valid: Any, y: Array) -> Array:
     return y if isinstance(valid, np.generic) else array_module(y).where(valid, y, np.nan)
 
 
-def _difference(name: str, prediction: Array, targets: Any, count: int | None) -> tuple[Array, int]:
-    """prediction - targets, and the number of values that a mean over the batch divides by."""
-    if isinstance(targets, float) and prediction.ndim:
-        return prediction - targets, (len(prediction) if count is None else count) * max(1, prod(prediction.shape[1:]))
-    targets = _like(prediction, targets)
-    if prediction.shape != targets.shape or not prediction.ndim:  # numpy would rather broadcast
-        raise ValueError(
-            f"{name} compares (N, …) values one by one, but the shapes are {prediction.shape} and {targets.shape}"
-        )
-    if targets.dtype.kind not in "fiub":
-        raise ValueError(f"{name} takes targets that are numbers, not {targets.dtype}")
-    values = (len(targets) if count is None else count) * max(1, prod(prediction.shape[1:]))
-    return prediction - targets.astype(prediction.dtype, copy=False), values
+def _of_numbers(
+    name: str, prediction: Array, targets: Any, count: int | None, delta: float = 1.0
+) -> tuple[Array, Callable[[Array], Array], int]:
+    """The loss, what carries its gradient back to the prediction, and the number of values that a mean over the batch
+    divides by."""
+    if not (isinstance(targets, float) and prediction.ndim):
+        targets = _like(prediction, targets)
+        if prediction.shape != targets.shape or not prediction.ndim:  # numpy would rather broadcast
+            raise ValueError(
+                f"{name} compares (N, …) values one by one, but the shapes are {prediction.shape} and {targets.shape}"
+            )
+        if targets.dtype.kind not in "fiub":
+            raise ValueError(f"{name} takes targets that are numbers, not {targets.dtype}")
+        targets = targets.astype(prediction.dtype, copy=False)
+    k, scale = kernels(prediction), (len(prediction) if count is None else count) * max(1, prod(prediction.shape[1:]))
+    y, gradient = k.number_loss(name, prediction, targets, scale, delta)
+    return y, lambda g: k.multiply(gradient, g), scale
 
 
 def _both(back: Callable[[Array], Array]) -> tuple[Callable[[Array], Array], ...]:

@@ -3,7 +3,7 @@
 from math import prod
 from typing import Any
 
-from dltrain.backend import array_module
+from dltrain.backend import kernels
 from dltrain.engine import op
 from dltrain.ops.axes import Axis, axes_of
 
@@ -13,24 +13,21 @@ Array = Any
 @op
 def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The sum. Each input gets the gradient of the sum it went into."""
-    axes = axes_of(x.ndim, axis)
-
-    def back(g: Array) -> Array:
-        return array_module(x).broadcast_to(_with_axes(g, x, axes), x.shape)
-
-    return x.sum(axis=axes, keepdims=keepdims), (back,)
+    return _sum(x, axes_of(x.ndim, axis), keepdims, 1)
 
 
 @op
 def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The mean."""
     axes = axes_of(x.ndim, axis)
-    count = prod(x.shape[a] for a in axes)
+    return _sum(x, axes, keepdims, prod(x.shape[a] for a in axes))
 
-    def back(g: Array) -> Array:
-        return array_module(x).broadcast_to(_with_axes(g / count, x, axes), x.shape)
 
-    return x.mean(axis=axes, keepdims=keepdims), (back,)
+def _sum(x: Array, axes: tuple[int, ...], keepdims: bool, count: int) -> Any:
+    k = kernels(x)
+    y = k.sum(x, axes, count)
+    shape = y.shape if keepdims else tuple(n for a, n in enumerate(x.shape) if a not in axes)
+    return y.reshape(shape), (lambda g: k.spread(_with_axes(g, x, axes), x.shape, count),)
 
 
 @op

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any, Literal
 
-from dltrain.backend import array_module
+from dltrain.backend import array_module, kernels
 from dltrain.engine import op
 from dltrain.errors import ShapeError
 from dltrain.window import Ints, per_dimension
@@ -32,7 +32,7 @@ def pad(x: Array, *, padding: tuple[tuple[int, int], ...], mode: PadMode = "zero
     def back(g: Array) -> Array:
         for axis, ((before, _), n) in reversed([*enumerate(zip(padding, size, strict=True), 1)]):
             at = partial(_at, axis)
-            dx = g[at(before, before + n)].copy()
+            dx = kernels(g).packed(g[at(before, before + n)])
             if mode != "zero":
                 for place in (*range(before), *range(before + n, g.shape[axis])):
                     source = _source(place - before, n, mode)
@@ -48,7 +48,7 @@ def _pad_along(xp: Any, x: Array, axis: int, before: int, after: int, mode: str)
     shape = list(x.shape)
     shape[axis] = before + n + after
     y = xp.zeros(shape, x.dtype)
-    y[_at(axis, before, before + n)] = x
+    kernels(x).assign(y[_at(axis, before, before + n)], x)
     if mode != "zero":
         for place in (*range(before), *range(before + n, before + n + after)):
             source = _source(place - before, n, mode)
@@ -95,14 +95,15 @@ def _stretched(xp: Any, x: Array, axis: int, times: int, mode: str) -> Array:
     shape = x.shape
     y = xp.empty((*shape[: axis + 1], times, *shape[axis + 1 :]), x.dtype)
     for phase in range(times):
-        y[(*[slice(None)] * (axis + 1), phase)] = x if mode == "nearest" else _between(xp, x, axis, phase, times)
+        part = x if mode == "nearest" else _between(xp, x, axis, phase, times)
+        kernels(x).assign(y[(*[slice(None)] * (axis + 1), phase)], part)
     return y.reshape(*shape[:axis], shape[axis] * times, *shape[axis + 1 :])
 
 
 def _stretched_grad(g: Array, axis: int, times: int, mode: str) -> Array:
     parts = g.reshape(*g.shape[:axis], g.shape[axis] // times, times, *g.shape[axis + 1 :])
     if mode == "nearest":
-        return parts.sum(axis=axis + 1)
+        return kernels(g).sum(parts, (axis + 1,)).reshape(*g.shape[:axis], -1, *g.shape[axis + 1 :])
     total = 0
     for phase in range(times):
         total = total + _between_grad(parts[(*[slice(None)] * (axis + 1), phase)], axis, phase, times)

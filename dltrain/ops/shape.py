@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from dltrain.backend import array_module
+from dltrain.backend import array_module, kernels
 from dltrain.engine import op
 from dltrain.ops.axes import axes_of, axis_of
 
@@ -13,7 +13,7 @@ Array = Any
 @op
 def reshape(x: Array, *, shape: tuple[int, ...]) -> Any:
     """The same values in another shape; -1 stands for what is left over."""
-    return x.reshape(shape), (lambda g: g.reshape(x.shape),)
+    return kernels(x).packed(x).reshape(shape), (lambda g: kernels(g).packed(g).reshape(x.shape),)
 
 
 @op
@@ -36,7 +36,7 @@ def concatenate(*parts: Array, axis: int = 0) -> Any:
     def back(g: Array, needed: list[bool]) -> list[Array]:
         return [_along(g, axis, start, end) for start, end in pairwise(ends)]
 
-    return array_module(parts[0]).concatenate(parts, axis=axis), back
+    return kernels(parts[0]).concatenate(axis, *parts), back
 
 
 @op

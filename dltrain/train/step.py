@@ -177,7 +177,8 @@ def shard_sums(job: Job, update: Update, inputs: StepInputs, shard: int, counts:
             sums.update({f"{name}{mark}": value for name, value in observe(layer, y).items()})
 
         def record(mark: str, layer: Layer, values: Arrays) -> None:
-            sums.update({f"buffer/{layer.name}.{name}{mark}": value * here.examples for name, value in values.items()})
+            weighed = {name: kernels(value).multiply(value, here.examples) for name, value in values.items()}
+            sums.update({f"buffer/{layer.name}.{name}{mark}": value for name, value in weighed.items()})
 
         found = compute(update, dict(zip(names, arrays, strict=False)), here, inputs.key, tap, record)
         others = arrays[len(names) :]
@@ -197,6 +198,8 @@ def shard_sums(job: Job, update: Update, inputs: StepInputs, shard: int, counts:
         return sums | {f"gradient/{name}": g for name, g in zip(update.parameters, grads, strict=True)}
 
     arrays = [*(here.values[name] for name in names), *here.other_labels]
+    if here.other_labels:  # in other shares in every step
+        return forward_backward(*arrays)
     weights = [p.data for p in update.reads]
     return replay((update.called("gradients"), shard, len(inputs.batch)), forward_backward, arrays, reads=weights)
 

@@ -29,9 +29,16 @@ KERNEL(standardise, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, rows), NUMBER(i
 KERNEL(standardise_grad, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, rows), NUMBER(i64, channels), NUMBER(i64, groups),
        READ(float, g), READ(float, x), READ(float, scale), READ(float, mean), READ(float, variance), NUMBER(double, epsilon),
        WRITTEN(float, dx), WRITTEN(float, dscale), WRITTEN(float, dshift), THREADS(threads))
-KERNEL(activate, NEVER_FAILS, NUMBER(int, activation), NUMBER(i64, size), CHANGED(float, y), THREADS(threads))
-KERNEL(activate_grad, NEVER_FAILS, NUMBER(int, activation), NUMBER(i64, size), READ(float, g), READ(float, y),
-       WRITTEN(float, dx), THREADS(threads))
+KERNEL(activate, NEVER_FAILS, NUMBER(int, activation), NUMBER(float, slope), NUMBER(i64, size), READ(float, x),
+       WRITTEN(float, y), THREADS(threads))
+KERNEL(activate_grad, NEVER_FAILS, NUMBER(int, activation), NUMBER(float, slope), NUMBER(i64, size), READ(float, g),
+       READ(float, y), WRITTEN(float, dx), THREADS(threads))
+KERNEL(combine, NEVER_FAILS, NUMBER(int, operation), NUMBER(i64, outer), NUMBER(i64, middle), NUMBER(i64, inner),
+       READ(float, a), NUMBER(i64, a_outer), NUMBER(i64, a_middle), NUMBER(i64, a_inner),
+       READ(float, b), NUMBER(i64, b_outer), NUMBER(i64, b_middle), NUMBER(i64, b_inner), WRITTEN(float, y), THREADS(threads))
+KERNEL(assign, NEVER_FAILS, READ(i64, geometry), READ(float, x), WRITTEN(float, y), THREADS(threads))
+KERNEL(sum_middle, NEVER_FAILS, NUMBER(i64, outer), NUMBER(i64, middle), NUMBER(i64, inner), READ(float, x),
+       NUMBER(i64, count), WRITTEN(float, y), THREADS(threads))
 KERNEL(count_right, NEVER_FAILS, NUMBER(i64, examples), NUMBER(i64, classes), READ(float, logits), READ(i64, targets),
        WRITTEN(i64, count))
 KERNEL(square_sum, NEVER_FAILS, NUMBER(i64, size), READ(float, x), WRITTEN(double, total), THREADS(threads))
@@ -39,13 +46,14 @@ KERNEL(observe, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, rows), NUMBER(i64, 
        NUMBER(float, center), NUMBER(float, limit), WRITTEN(float, sums), WRITTEN(double, squares), WRITTEN(double, beyond),
        THREADS(threads))
 KERNEL(tally, NEVER_FAILS, NUMBER(i64, layers), READ(Observed, observed), CHANGED(uint8_t, alive), CHANGED(double, totals))
-KERNEL(times, NEVER_FAILS, NUMBER(i64, size), READ(float, x), READ(float, factor), WRITTEN(float, y))
 KERNEL(dropout, NEVER_FAILS, NUMBER(i64, rows), NUMBER(i64, columns), READ(float, x), READ(uint16_t, bits),
        NUMBER(i64, bits_row), NUMBER(int, threshold), NUMBER(float, scale), WRITTEN(float, y))
 KERNEL(normalise, MAY_FAIL, NUMBER(i64, rows), NUMBER(i64, columns), NUMBER(i64, size), READ(uint8_t, images),
        READ(i64, index), READ(float, scale), READ(float, shift), WRITTEN(float, y))
 KERNEL(cross_entropy, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, classes), READ(float, logits), READ(i64, targets),
        NUMBER(double, smoothing), NUMBER(i64, count), WRITTEN(float, loss), WRITTEN(float, dx))
+KERNEL(number_loss, NEVER_FAILS, NUMBER(int, kind), NUMBER(i64, size), READ(float, prediction), READ(float, targets),
+       NUMBER(i64, target_step), NUMBER(double, scale), NUMBER(float, delta), WRITTEN(float, loss), WRITTEN(float, dx))
 KERNEL(sgd, NEVER_FAILS, NUMBER(i64, size), CHANGED(float, w), READ(float, g), SCALAR(double, lr), THREADS(threads))
 KERNEL(momentum, NEVER_FAILS, NUMBER(i64, size), CHANGED(float, w), READ(float, g), CHANGED(float, v),
        NUMBER(float, momentum), SCALAR(double, lr), THREADS(threads))
