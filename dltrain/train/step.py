@@ -17,7 +17,7 @@ from dltrain.train.loader import StepKey
 from dltrain.train.parallel import Sums, ThreadPool
 from dltrain.train.step_metrics import FiniteGuard, StepMetrics, UpdateMetrics, fetch
 from dltrain.train.update import Update
-from dltrain.train.values import compute, count_right, count_verdicts, loss_of
+from dltrain.train.values import array_of, compute, count_right, count_verdicts, loss_of
 
 Array = Any
 Arrays = dict[str, Array]
@@ -191,8 +191,7 @@ def shard_sums(job: Job, update: Update, inputs: StepInputs, shard: int, counts:
         if update.answer is not None:
             with span("scores"):
                 sums["correct"] = count_right(update.answer, found)
-        if update.verdicts:
-            sums["right"] = count_verdicts(update.verdicts, found)
+        sums |= {f"verdict/{value.name}": array_of(found[value.name]) for value, *_ in update.verdicts}
         sums["loss"] = loss.data
         grads = gradients(loss, list(update.parameters.values()))
         return sums | {f"gradient/{name}": g for name, g in zip(update.parameters, grads, strict=True)}
@@ -201,7 +200,11 @@ def shard_sums(job: Job, update: Update, inputs: StepInputs, shard: int, counts:
     if here.other_labels:  # in other shares in every step
         return forward_backward(*arrays)
     weights = [p.data for p in update.reads]
-    return replay((update.called("gradients"), shard, len(inputs.batch)), forward_backward, arrays, reads=weights)
+    sums = replay((update.called("gradients"), shard, len(inputs.batch)), forward_backward, arrays, reads=weights)
+    if update.verdicts:  # counted here, for numpy does it and would keep the step from being replayed
+        given = {name: sums.pop(f"verdict/{name}") for name in {value.name for value, *_ in update.verdicts}}
+        sums["right"] = count_verdicts(update.verdicts, given)
+    return sums
 
 
 @timed("penalty")
