@@ -57,6 +57,8 @@ def test_what_is_shipped() -> None:
         "digits_cnn",
         "digits_gan",
         "faces_attributes",
+        "faces_gan",
+        "mnist_gan",
         "mnist_judge",
         "mnist_lenet5",
         "smoke",
