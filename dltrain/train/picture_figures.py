@@ -120,7 +120,11 @@ class _Measurement:
     def baseline(self, name: str, made: Judged) -> Judged | None:
         """None where there can be none."""
         if name == COPY:
-            return self.of_values(self.copied, self.held, self.count) if self.copied else None
+            if self.copied is None:
+                return None
+            copy = self.of_values(self.copied, self.held, self.count)
+            pixels = np.broadcast_to(copy.pixels, made.pixels.shape)  # grey ones stand beside colours
+            return Judged(pixels, copy.where, copy.classes, self.judge)
         if name == NOISE:
             drawn = generator(0, "baseline", "noise").random(made.pixels.shape, np.float32)
             return Judged(drawn, made.where, made.classes, self.judge)
