@@ -59,8 +59,13 @@ def test_what_is_shipped() -> None:
         "faces_attributes",
         "faces_gan",
         "mnist_gan",
+        "faces_cyclegan",
+        "faces_pix2pix",
+        "faces_pix2pix_l1",
         "mnist_judge",
         "mnist_lenet5",
+        "mnist_photographs_cyclegan",
+        "openmoji_colour",
         "smoke",
     }
     assert set(CONFIGS) == nets | EXPERIMENTS | WITHOUT_DATA
