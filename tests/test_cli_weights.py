@@ -175,3 +175,20 @@ def test_one_of_several_networks_starts_from_a_run(here: Path) -> None:
     Path("game.yaml").write_text(GAME)
     told = dltrain("fit", "game.yaml")
     assert told.errors[0].startswith("game.yaml:4:") and "networks.eye.load.names: dense* fits nothing" in told.err
+
+
+def test_the_vectors_of_spectral_norm_come_along(here: Path) -> None:
+    """Power iteration goes on from those of the run, not from drawn ones brought near to its weights."""
+    spectral = ("model.layers.conv1.spectral_norm=true", "model.layers.dense1.spectral_norm=true")
+    said = fit("net.yaml", *spectral, "--name", "spectral")
+    kept, vectors = weights(said), ("conv1.spectral_norm.u", "conv1.spectral_norm.v", "dense1.spectral_norm.u")
+    started = weights(fit("net.yaml", *spectral, "model.load=spectral", "model.trainable=[dense2]", "--seed", 7))
+    assert all(np.array_equal(kept[name], started[name]) for name in vectors), "frozen, they stay"
+    loaded = ("model.load=first", "model.load.strict=false", "model.trainable=[dense2]")
+    anew = weights(fit("net.yaml", *spectral, *loaded))
+    assert not any(np.array_equal(kept[name], anew[name]) for name in vectors)
+    going_on = starting("net.yaml", *spectral, "model.load=spectral", "--seed", 7)
+    for name in ("conv1", "dense1"):  # one iteration from where the run was
+        w = kept[f"{name}.weight"].reshape(-1, kept[f"{name}.weight"].shape[-1])
+        u = w.T @ kept[f"{name}.spectral_norm.v"]
+        np.testing.assert_allclose(going_on[f"{name}.spectral_norm.u"], u / np.linalg.norm(u), rtol=1e-4, atol=1e-6)

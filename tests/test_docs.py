@@ -52,6 +52,31 @@ def test_the_code_of_the_tutorial_prints_what_it_says(capsys: pytest.CaptureFixt
         assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", code)
 
 
+def test_the_chapter_on_batch_normalisation_tells_what_was_measured(tmp_path: Path) -> None:
+    """Other processors round otherwise, so that the last digit may differ."""
+    text = TUTORIAL.read_text(encoding="utf-8")
+    lines = re.findall(r"^\| `(deep.dense\d+)` \| (.*) \|$", text, re.M)
+    said = {layer: [float(cell.removesuffix(" %")) for cell in cells.split(" | ")] for layer, cells in lines}
+    right = re.findall(r"(\d+) % of the test digits are right without it, (\d+) % with it", text)[0]
+    assert list(said) == [f"deep.dense{number}" for number in (1, 4, 8, 12)]
+    for column, norm in enumerate(((), ("model.layers.deep.layers.0.norm=batch_norm",))):
+        run = RunDir(
+            Path(done("fit", DOCS / "tutorial/norm.yaml", *norm, "--runs-dir", tmp_path, "--json").json["run"])
+        )
+        assert 100 * run.result()["test"]["accuracy"] == pytest.approx(int(right[column]), abs=1)
+        for row in run.rows(run.layers):
+            if row["epoch"] == 3 and row["layer"] in said:
+                percent = 100 * row["dead_share"]
+                found = [row["gradient_norm"], percent, row["activation_mean"], row["activation_std"]]
+                assert said[row["layer"]][4 * column :][:4] == pytest.approx(found, rel=0.03, abs=0.01)
+
+
+def test_the_drawn_block_is_what_the_command_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    done("graph", "docs/tutorial/residual.yaml", "model.layers.tower.times=1", "--output", tmp_path / "block.svg")
+    assert (tmp_path / "block.svg").read_text() == (DOCS / "residual.svg").read_text()
+
+
 @pytest.mark.parametrize("name", make_reference["PAGES"])
 def test_the_generated_pages_are_current(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")

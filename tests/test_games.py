@@ -14,6 +14,7 @@ from dltrain.engine import Tensor, gradients
 from dltrain.errors import DivergedError
 from dltrain.nn import Applied, Context, Network
 from dltrain.run.checkpoint import weights_sha256
+from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job, loads, settle
 from dltrain.train.inputs import StepInputs
 from dltrain.train.job import Job
@@ -298,18 +299,22 @@ def test_where_the_second_update_breaks_the_first_has_not_happened() -> None:
 PLAYED = GAN.replace("optimizer: {type: sgd, lr: 0.5}", "optimizer: {type: adam, lr: 1e-3}")
 
 
-def played(folder: Path, threads: int, *overrides: str) -> tuple[str, str]:
-    """The hash of the weights and the losses of a short training on made-up data."""
+def played(folder: Path, threads: int, *overrides: str) -> tuple[str, str, str]:
+    """The hashes of the weights and of their averages, and the losses of a short training on made-up data."""
     job = job_of(PLAYED, "train.batch_size=60", "train.max_steps=8", *overrides, dtype="float32")
     run = new_run(folder)
     fit(job, run, threads, Silent())
     rows = [{k: v for k, v in row.items() if "second" not in k} for row in run.rows(run.metrics)]
-    return weights_sha256(weights_of(job)), str(rows)
+    return weights_sha256(weights_of(job)), weights_sha256(run.checkpoint("last").average), str(rows)
 
 
-def test_the_same_bits_with_any_number_of_threads(tmp_path: Path) -> None:
-    cut = "train.shard_size=16"
-    found = {played(tmp_path / str(threads), threads, cut) for threads in (1, 2, 3)}
+SPECTRAL = ("networks.judge.layers.conv1.spectral_norm=true", "networks.judge.layers.dense1.spectral_norm=true")
+
+
+@pytest.mark.parametrize("shard_size", [60, 16])
+def test_the_same_bits_with_any_number_of_threads(shard_size: int, tmp_path: Path) -> None:
+    settings = (f"train.shard_size={shard_size}", "train.average=0.8", *SPECTRAL)
+    found = {played(tmp_path / f"{i}", threads, *settings) for i, threads in enumerate((1, 2, 3, 3))}
     assert len(found) == 1
 
 
@@ -317,10 +322,13 @@ def test_a_game_goes_on_to_the_same_bits_and_verify_says_so(tmp_path: Path) -> N
     config = tmp_path / "game.yaml"
     config.write_text(PLAYED + "checkpoint: {every_steps: 3, keep: 9}\n")
     common = ("--runs-dir", tmp_path / "runs")
-    whole = done("fit", config, "train.max_steps=9", *common, "--name", "whole", "--json").json
-    done("fit", config, "train.max_steps=5", *common, "--name", "broken")
+    changed = ("train.average=0.8", *SPECTRAL)
+    whole = done("fit", config, "train.max_steps=9", *changed, *common, "--name", "whole", "--json").json
+    done("fit", config, "train.max_steps=5", *changed, *common, "--name", "broken")
     again = done("fit", "--resume", "broken", "train.max_steps=9", *common, "--json").json
     assert again["weights_sha256"] == whole["weights_sha256"]
+    ours, theirs = (RunDir(Path(r["run"])).checkpoint("last").average for r in (whole, again))
+    assert "judge.conv1.spectral_norm.u" in ours and weights_sha256(ours) == weights_sha256(theirs)
     logs = [Path(r["run"], "metrics.jsonl").read_text().splitlines()[8] for r in (whole, again)]
     assert logs[0].partition("examples_per_second")[0] == logs[1].partition("examples_per_second")[0]
     said = done("verify", "whole", "--from-step", 3, *common)

@@ -84,6 +84,36 @@ def test_from_any_step_to_the_same_end(name: str, tmp_path: Path) -> None:
         assert [path.name for path in run.checkpoints.iterdir() if path.name.startswith(".")] == []
 
 
+NORMED = [
+    name
+    for name, layers in EVERY_LAYER.items()
+    if any(kind.endswith("_norm") or settings.keys() & {"norm", "spectral_norm"} for kind, settings in layers)
+]
+
+
+@pytest.mark.parametrize("shard_size", [22, 6], ids=["whole batches", "shards"])
+@pytest.mark.parametrize("name", NORMED)
+def test_norms_leave_the_same_with_any_threads_and_from_any_step(name: str, shard_size: int, tmp_path: Path) -> None:
+    """Weights, running statistics, singular vectors, averages, moments, sums and logs."""
+
+    def make() -> Job:
+        splits = {"train": images(70), "validation": images(27, seed=1)}
+        return make_job(
+            EVERY_LAYER[name], splits, average=0.8, shard_size=shard_size, checkpoints={"every_steps": 3, "keep": 9}
+        )
+
+    _, whole = train(make(), tmp_path, 1)
+    expected = remains(whole)
+    kept = whole.checkpoint("last")
+    assert kept.average.keys() == kept.weights.keys() == make().model.weights().keys()
+    for threads in (1, 2, 3):
+        assert remains(train(make(), tmp_path, threads)[1]) == expected, f"{threads} threads"
+    for step in (3, 6):
+        run = broken_off(whole, step, tmp_path)
+        go_on(make, run)
+        assert remains(run) == expected, f"continued after step {step}"
+
+
 def test_it_would_be_noticed_if_something_were_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of these breaks one part of what a checkpoint holds, one step of four rows before the end."""
 

@@ -158,6 +158,45 @@ def test_refused(override: str, message: str) -> None:
     assert caught.value.problems == [f"{place}  {message}"]
 
 
+GAME = """
+data: {plain: {type: digits, normalize: signed}}
+networks: {maker: [dense: {units: 64, activation: tanh}, reshape: [8, 8, 1]], judge: [flatten, dense: 1]}
+values: {noise: {normal: 4}}
+updates: {judging: [mse: {of: {judge: plain}, target: 1}], making: [mse: {of: {maker: noise}, target: plain}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "meant", "all_names"),
+    [
+        ("data.plane.noise=2", "plain", "plain"),
+        ("+data.plane.noise=2", "plain", "plain"),
+        ("data.plane.nois=2", "plain", "plain"),
+        ("networks.juge.layers.dense1.units=3", "judge", "maker, judge"),
+        ("networks.juge.activation=relu", "judge", "maker, judge"),
+        ("updates.makin.optimizer.lr=3", "making", "judging, making"),
+        ("updates.makin.every=3", "making", "judging, making"),
+    ],
+)
+def test_a_name_that_is_misspelt_makes_no_second_one(override: str, meant: str, all_names: str) -> None:
+    name = override.split(".")[1]
+    with pytest.raises(ConfigError) as caught:
+        loads(GAME, "c.yaml", [override])
+    said = f"there is no '{name}' in the config; did you mean '{meant}'? allowed: {all_names}"
+    assert caught.value.problems == [f"override '{override}'  {said}"]
+
+
+def test_a_new_name_begins_with_what_it_is() -> None:
+    overrides = ["data.other.type=digits", "data.other.noise=2", "data.third.digits.noise=1", "values.more.normal=3",
+                 "networks.second.layers=[dense: 3]", "updates.last.minimise=[mse: {of: {second: more}, target: 0}]",
+                 "updates.last.every=2", "values.faked.maker=noise"]  # fmt: skip
+    spec = loads(GAME, "c.yaml", overrides)
+    assert [(name, source.settings["noise"]) for name, source in spec.sources.items()] == [
+        ("plain", 0.0), ("other", 2.0), ("third", 1.0)
+    ]  # fmt: skip
+    assert spec.networks and "second" in spec.networks and spec.updates and spec.updates["last"].every == 2
+
+
 def test_a_flag_is_named_instead_of_its_override() -> None:
     with pytest.raises(ConfigError) as caught:
         read(Override("seed=x", "--seed"), "train.epochs=y")

@@ -68,8 +68,8 @@ def _check_write(spec: RunSpec, source: Source | None) -> None:
 
 
 def build_networks(spec: RunSpec, sources: dict[str, Source]) -> Game:
-    _check_write(spec, None)
     """The networks, and what is made of them. sources: the data sets by name. Raises ConfigError."""
+    _check_write(spec, None)
     if not sources:
         raise ConfigError(f"{spec.position('')}  data: is missing; what several networks take comes from there")
     for component in spec.sources.values():

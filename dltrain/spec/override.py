@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dltrain.data import SOURCES
 from dltrain.errors import did_you_mean
 from dltrain.spec.blocks import is_written_out
 from dltrain.spec.nodes import Mapping, Node, Place, Problems, Sequence, allowed
 from dltrain.spec.paths import entry_of, layer_names, step, steps
 from dltrain.spec.reader import read_value
+from dltrain.spec.shorthand import LISTS
+from dltrain.spec.types import registry_of, values_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def apply(root: Mapping, override: Override, settle: Callable[[], object], probl
         if mode == "~":
             _remove(_walk(root, path), last)
         else:
+            _check_beginning(root, [*path, last])
             value = read_value(text, lambda line, column: Place(override.source, 0, column), problems)
             _put(_walk(root, path, create_at=place), last, value, place, add=mode == "+")
     except _Refused as refusal:
@@ -65,6 +69,21 @@ def _walk(node: Node, path: list[str], create_at: Place | None = None) -> Node:
             node.put(key, create_at, Mapping(create_at))
         node = step(node, key) or _refuse(node, key)
     return node
+
+
+def _check_beginning(root: Mapping, path: list[str]) -> None:
+    """A new data set begins with its type, a new network with its layers, a new update with its losses; with anything
+    else, as in `data.NAME.noise`, the name is that of one that should be there already."""
+    if len(path) < 3 or path[0] not in root.settings:
+        return
+    section, name, *rest = path
+    named = root.entries.get(section)
+    if not isinstance(named, Mapping) or named.registry or name in named.entries:
+        return
+    kind = values_of(root.settings[section].annotation)
+    is_source = registry_of(kind) is SOURCES
+    if rest[0] not in ("type", *SOURCES) if is_source else kind in LISTS and rest != [LISTS[kind]]:
+        _refuse(named, name)
 
 
 def _is_type(node: Node, key: str) -> bool:

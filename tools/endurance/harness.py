@@ -96,6 +96,7 @@ def remains(run: RunDir) -> dict[str, Any]:
     """All that a training leaves, apart from times and where it ran."""
     kept = run.checkpoint("last")
     arrays = kept.weights | kept.optimizer | {name: a for name, a in kept.epoch.items() if name != "seconds"}
+    arrays |= {f"average of {name}": a for name, a in kept.average.items()}
     progress = {key: value for key, value in vars(kept.progress).items() if key != "seconds"}
     lost = ("pid", "host", "started", "resumed")
     return {
