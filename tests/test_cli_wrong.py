@@ -147,6 +147,7 @@ USAGE: dict[str, tuple[list[object], int, str]] = {
     "no threads": (["fit", "smoke", "--threads", 0], 2, "--threads"),
     "no number": (["fit", "smoke", "--seed", "x"], 2, "--seed"),
     "no steps": (["fit", "smoke", "--max-steps", 0], 2, "--max-steps"),
+    "an unknown format": (["export", "--format", "onnx"], 2, "'safetensors', 'npz', 'torch-safetensors'"),
     "no such device": (["fit", "smoke", "--device", "gpu"], 2, "--device"),
     "no such split": (["eval", "--split", "tset"], 2, "--split"),
     "no such config": (["fit", "nothing"], 2, f"nothing: no such config file; {NOT_THERE}"),
@@ -311,7 +312,7 @@ def write_inputs() -> None:
 
 
 INPUTS: dict[str, tuple[list[str], int, list[str]]] = {
-    "no input": ([], 2, ["predict needs at least one INPUT: an image, a table, a txt file, an npz"]),
+    "no input": ([], 2, ["predict needs at least one INPUT: an image, a table, a txt file, an array x in npz; or --value, --prompt"]),
     "text": (["notes.txt"], 1, ["notes.txt: not an image that can be read"]),
     "cut": (["good.png", "cut.png"], 1, ["cut.png: not an image that can be read"]),
     "missing": (["a.png", "good.png", "b.npz"], 1, ["a.png: no such file", "b.npz: no such file"]),
@@ -346,6 +347,7 @@ OUTPUTS: dict[str, tuple[list[str], str]] = {
     "lr-find": (["smoke", "--svg"], ".svg"),
     "check": (["smoke", "--samples"], ".png"),
     "visualize": (["RUN", "--layer", "conv1", "--unit", "0", "--output"], ".png"),
+    "export": (["RUN", "--output"], ".safetensors"),
 }
 
 

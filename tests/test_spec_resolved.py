@@ -16,6 +16,7 @@ from dltrain.data.augment import Flip
 from dltrain.errors import ConfigError, DataError
 from dltrain.nn import INITIALIZERS, LAYERS, LOSSES
 from dltrain.nn.init import Normal
+from dltrain.nn.norm import NormSettings
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.spec import build_model, find_config, load, loads, shipped_configs
 from dltrain.spec.runspec import Component
@@ -56,7 +57,7 @@ def test_the_long_form_with_every_default() -> None:
             {
                 "type": "conv", "name": "conv1", "from": None, "channels": 4, "kernel": [3, 1], "stride": 1,
                 "padding": "valid", "dilation": 1, "groups": 1, "activation": "none", "init": {"type": "zeros"},
-                "bias": True, "trainable": True, "penalty": None,
+                "bias": None, "norm": None, "spectral_norm": False, "trainable": True, "penalty": None,
             },
             {"type": "relu", "name": "relu1", "from": None},
             {"type": "relu", "name": "relu2", "from": None},
@@ -66,7 +67,8 @@ def test_the_long_form_with_every_default() -> None:
             },
             {
                 "type": "dense", "name": "last", "from": None, "units": 3, "activation": "relu",
-                "init": {"type": "normal", "std": 0.01}, "bias": False, "trainable": True,
+                "init": {"type": "normal", "std": 0.01}, "bias": False, "norm": None,
+                "spectral_norm": False, "trainable": True,
                 "penalty": {"l1": 0.0, "l2": 0.5} | rest,
             },
         ],
@@ -106,17 +108,22 @@ def components() -> list[tuple[str, str, dict[str, Any]]]:
     return found
 
 
+def as_written(setting: Any) -> dict[str, Any]:
+    """As a config says it."""
+    return {"type": setting.kind} | setting.settings if isinstance(setting, NormSettings) else asdict(setting)
+
+
 def test_round_trip_of_every_component() -> None:
     named: dict[str, set[str]] = {}
     for path, name, settings in components():
-        text = json.dumps({"type": name} | settings, default=asdict)  # JSON is YAML
+        text = json.dumps({"type": name} | settings, default=as_written)  # JSON is YAML
         spec = loads("model: {input: [8, 8, 2], layers: [relu]}", overrides=[f"{path}={text}"])
         assert loads(spec.to_yaml()) == spec, (path, name, settings)
         value: Any = spec.resolved()
         for key in path.split("."):
             value = value[int(key) if key == "0" else key]
         for key, setting in settings.items():
-            assert value[key] == json.loads(json.dumps(setting, default=asdict)), (path, name, key)
+            assert value[key] == json.loads(json.dumps(setting, default=as_written)), (path, name, key)
         named.setdefault(path, set()).add(name)
     tables = {"model.layers.0": LAYERS, "model.init": INITIALIZERS, "loss": LOSSES, "optimizer": OPTIMIZERS}
     for path, registry in (tables | {"schedule": SCHEDULES}).items():
@@ -176,8 +183,8 @@ def test_components_build_what_they_name() -> None:
     spec = loads("data: {type: digits, augment: [flip]}\nmodel: {layers: [dense: {units: 2, init: {normal: 0.5}}]}")
     layer = spec.model.layers[0]
     assert (layer.registry, layer.type, layer.path) == (LAYERS, "dense", "model.layers[0]")
-    assert layer.own == {"units": 2, "activation": "relu", "init": Normal(std=0.5), "bias": True} | {
-        "trainable": True, "penalty": None,
+    assert layer.own == {"units": 2, "activation": "relu", "init": Normal(std=0.5), "bias": None} | {
+        "norm": None, "spectral_norm": False, "trainable": True, "penalty": None,
     }  # fmt: skip
     assert layer.common == {"name": "dense1", "from": None}
     assert layer.settings["init"] == Component(INITIALIZERS, "normal", {"std": 0.5}, "model.layers[0].init")

@@ -30,8 +30,8 @@ def export(
     `model: {load: FILE}` in a config reads such a file back.
     """
     from dltrain.backend import to_host
-    from dltrain.errors import ConfigError
     from dltrain.nn import Network
+    from dltrain.run.files import require_ending
     from dltrain.run.find import find_run
     from dltrain.spec import restore
     from dltrain.weights.files import ENDINGS, write_weights
@@ -44,8 +44,7 @@ def export(
         parts = [model] if isinstance(model := restored.model, Network) else model.networks.values()
         arrays = {name: array for part in parts for name, array in torch_state(part, arrays).items()}
     path = output or Path(directory.path.name[16:] + ENDINGS[form])
-    if path.suffix != ENDINGS[form]:
-        raise ConfigError(f"--output {path}: a file in this format ends in {ENDINGS[form]}")
+    require_ending(path, ENDINGS[form])
     write_weights(path, arrays, form)
     if json:
         shapes = {name: list(array.shape) for name, array in arrays.items()}

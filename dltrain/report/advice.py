@@ -195,7 +195,7 @@ def learns_nothing(seen: Seen, limit: float) -> Said | None:
 
 
 @rule(
-    0.0,
+    0.001,
     "headline figure of a linear model - upper end of the network's own interval, after five or more epochs",
     "A. Karpathy 2019: verify that the network beats a simple baseline",
     "train longer, try optimizer.lr (`dltrain lr-find`), or keep the linear model: it is simpler",

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 from dltrain.data.npz_file import open_npz
 from dltrain.errors import DataError, DltrainError, RunError
 from dltrain.run.checkpoint import MAX_HEADER, READ_ERRORS, Checkpoint
-from dltrain.run.files import write_atomically
+from dltrain.run.files import write_output
 from dltrain.weights.pth import read_pth
 
 Array = Any
@@ -87,6 +87,6 @@ def write_weights(path: Path, arrays: dict[str, Array], kind: Format) -> None:
     if kind == "npz":
         file = io.BytesIO()
         np.savez(file, allow_pickle=False, **plain)
-        write_atomically(path, file.getvalue())
+        write_output(path, file.getvalue())
     else:
-        write_atomically(path, save(plain, {"format": "pt"} if kind == "torch-safetensors" else None))
+        write_output(path, save(plain, {"format": "pt"} if kind == "torch-safetensors" else None))
