@@ -312,7 +312,7 @@ def write_inputs() -> None:
 
 
 INPUTS: dict[str, tuple[list[str], int, list[str]]] = {
-    "no input": ([], 2, ["predict needs at least one INPUT: an image, a table, a txt file, an array x in npz; or --value, --prompt"]),
+    "no input": ([], 2, ["predict needs at least one INPUT: an image, a table, a txt file, an array x in npz"]),
     "text": (["notes.txt"], 1, ["notes.txt: not an image that can be read"]),
     "cut": (["good.png", "cut.png"], 1, ["cut.png: not an image that can be read"]),
     "missing": (["a.png", "good.png", "b.npz"], 1, ["a.png: no such file", "b.npz: no such file"]),

@@ -20,7 +20,8 @@ KNOWN = 0.05  # of the variance of the targets, where numbers are to be predicte
 
 @dataclass(frozen=True)
 class Attempt:
-    """steps taken. start, left: the share of examples wrong, or of the variance of the targets, first and at best."""
+    """steps taken. start, left: the share of examples or labels wrong, or of the variance of the targets, first and at
+    best."""
 
     steps: int
     start: float
@@ -29,9 +30,10 @@ class Attempt:
 
 def one_batch_by_heart(subject: Subject) -> Finding:
     """The first examples over and over, without dropout, augmentation, penalty and schedule."""
-    goal = 0.0 if subject.class_names is not None else KNOWN
+    labels = subject.job.loss.multilabel
+    goal = 0.0 if labels or subject.class_names is not None else KNOWN
     own = memorise(subject, subject.job.optimizer, goal)
-    what = "are wrong" if subject.class_names is not None else "of their variance is left"
+    what = "of their labels are wrong" if labels else "are wrong" if goal == 0 else "of their variance is left"
     if not np.isfinite(own.start):
         return Finding("learns_by_heart", "failed", "the loss is not finite", f"nothing can be learnt; {WEIGHTS}")
     found = f"of {min(EXAMPLES, subject.train.size)} examples {own.left:.0%} {what} after {own.steps} steps"
@@ -79,6 +81,8 @@ def memorise(subject: Subject, optimizer: Optimizer, goal: float) -> Attempt:
 def _left(subject: Subject, output: Array, targets: Array) -> float:
     if subject.class_names is not None:
         return float((output.argmax(axis=-1) != targets).mean())
+    if subject.job.loss.multilabel:
+        return float(((output > 0) != (targets > 0.5)).mean())
     return float(np.mean((output - targets) ** 2) / max(float(targets.var(axis=0).mean()), 1e-30))
 
 

@@ -116,7 +116,8 @@ def predict(
         target = next((data.settings.get("target") for data in restored.spec.sources.values()), None)
         targets = [target] if isinstance(target, str) else list(target or [])
         files, notes = find_given(words, learned)
-        console.info(f"run {directory.path}: {checkpoint} checkpoint, {len(files):,} file{'' if len(files) == 1 else 's'}")
+        count = f"{len(files):,} file{'' if len(files) == 1 else 's'}"
+        console.info(f"run {directory.path}: {checkpoint} checkpoint, {count}")
         for note in notes:
             console.warning(note)
         threshold = _threshold(restored, directory, checkpoint)
