@@ -102,9 +102,10 @@ def activations(subject: Subject) -> Finding:
 
     Measured as the standard deviation over the examples, root mean square over positions and units. Glorot and Bengio,
     2010, and He et al., 2015, chose their weights to keep it. Outputs that all start at 0 are no fault of the last
-    layer: the loss tells its units apart.
+    layer: the loss tells its units apart. Tables of vectors for tokens and positions pass nothing on, so the scale
+    begins after them.
     """
-    traces = [t for t in subject.trace.layers if t.layer.observed]
+    traces = [t for t in subject.trace.layers if t.layer.observed and t.layer.kind not in ("embedding", "positional")]
     if traces and not traces[-1].output.any():
         traces.pop()
     if not traces:
