@@ -1,15 +1,17 @@
-"""What advice the shipped configs get when they are trained to their end: python benchmarks/advice.py [RUNS]
+"""What advice the shipped configs get when they are trained to their end: python benchmarks/advice.py [RUNS [CONFIG …]]
 → results/advice.json
 
-Runs that are in the folder RUNS already are not trained again. Needs CIFAR-10 and MNIST below DLTRAIN_DATA.
+Runs that are in the folder RUNS already are not trained again; of configs that are not named, what was found before is
+kept. Needs CIFAR-10 and MNIST below DLTRAIN_DATA.
 """
 
+import json
 import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from record import write
+from record import RESULTS, write
 
 import dltrain
 from dltrain.errors import DivergedError
@@ -29,11 +31,12 @@ def trained(name: str, runs: Path) -> RunDir:
 
 
 def main() -> None:
-    found = {}
+    named = sys.argv[2:]
+    found = json.loads((RESULTS / "advice.json").read_text())["configs"] if named else {}
     with tempfile.TemporaryDirectory() as fresh:
         runs = Path(sys.argv[1] if len(sys.argv) > 1 else fresh)
         for name, path in shipped_configs().items():
-            if load(path).data is not None:
+            if load(path).data is not None and name in (named or shipped_configs()):
                 found[name] = {advice.rule: advice.text for advice in Record.read(trained(name, runs)).advice}
                 print(name, found[name], flush=True)
     write("advice", {"configs": found})
