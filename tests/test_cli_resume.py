@@ -58,7 +58,7 @@ def test_what_may_change_changes_and_is_written_down(tmp_path: Path) -> None:
     ("words", "code", "message"),
     [
         (["optimizer.lr=1"], 2, "optimizer.lr: is 0.01 in .* and cannot become 1.0; a continued run may change device, "
-                                "train.epochs, train.max_steps, checkpoint, logging, advice only"),
+                                "train.epochs, train.max_steps, show, checkpoint, logging, advice only"),
         (["train.clip_norm=1"], 2, "train.clip_norm: is nothing in .* and cannot become 1.0"),
         (["--seed", 1], 2, "seed: is 0 in"),
         (["train.max_steps=3"], 2, "has taken 4 steps, more than the 3 asked for"),

@@ -29,7 +29,7 @@ from dltrain.train.job import Job
 from dltrain.train.loader import StepKey
 from dltrain.train.loop import fit
 from dltrain.train.parallel import ThreadPool
-from dltrain.train.step_metrics import FiniteGuard, UpdateMetrics, fetch
+from dltrain.train.step_metrics import FiniteGuard, UpdateMetrics, fetch, fetch_steps
 
 cp: Any = standin.cupy
 WITHOUT_DATA = {"vgg16", "lecture_conv_exercise", "weight_sharing"}
@@ -106,9 +106,9 @@ def test_figures_do_not_pile_up_where_few_are_logged(tmp_path: Path, monkeypatch
 
     def counted(steps: list[Any], device: Device) -> list[Any]:
         read.append(len(steps))
-        return fetch(steps, device)
+        return fetch_steps(steps, device)
 
-    monkeypatch.setattr(loop, "fetch", counted)
+    monkeypatch.setattr(loop, "fetch_steps", counted)
     monkeypatch.setattr(loop, "MOST_UNREAD", 30)
     job = make_job(device=device_of(np.float32, "standin"), log_every=10**6, epochs=1, batch_size=1, shard_size=1)
     callback = Silent()

@@ -12,7 +12,7 @@ from commands import dltrain, done
 from dltrain.data import Split
 from dltrain.errors import ConfigError
 from dltrain.metrics.scores import FROM_SCORES, Answers, from_confusion, from_scores
-from dltrain.metrics.settings import CLASSES, HIGHER, LABELS, METRICS, NUMBERS, MetricsSettings
+from dltrain.metrics.settings import CLASSES, HIGHER, LABELS, METRICS, NUMBERS, TEXTS, MetricsSettings
 from dltrain.nn import Context
 from dltrain.spec import build_model, loads
 from dltrain.train import loop
@@ -67,8 +67,8 @@ BY_HAND: list[tuple[str, Any, Any, dict[str, Any], float | None]] = [
 
 def test_every_figure_has_a_case() -> None:
     assert {case[0] for case in BY_HAND} == set(FROM_SCORES)
-    assert {*CLASSES, *NUMBERS, *LABELS, "loss"} == set(METRICS) and set(METRICS) >= HIGHER
-    assert set(FROM_SCORES) == set(METRICS) - {"loss", "accuracy", "precision", "recall", "f1"}
+    assert {*CLASSES, *NUMBERS, *LABELS, *TEXTS, "loss"} == set(METRICS) and set(METRICS) >= HIGHER
+    assert set(FROM_SCORES) == set(METRICS) - {"loss", "accuracy", "precision", "recall", "f1", "perplexity"}
 
 
 @pytest.mark.parametrize(("name", "scores", "targets", "settings", "expected"), BY_HAND)
@@ -203,7 +203,7 @@ def test_the_chosen_figure_decides_what_is_best(name: str, tmp_path: Path, monke
 
 
 def test_higher_is_better_where_it_should_be() -> None:
-    assert set(METRICS) - HIGHER == {"loss", "calibration_error", "mae"}
+    assert set(METRICS) - HIGHER == {"loss", "calibration_error", "mae", "perplexity"}
 
 
 CONFIG = """

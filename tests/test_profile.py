@@ -47,7 +47,10 @@ def rows(report: dict[str, Any]) -> dict[tuple[str | None, str], dict[str, Any]]
 @pytest.mark.parametrize("net", EVERY_LAYER)
 def test_every_layer_and_stage_has_its_row(net: str, threads: int, tmp_path: Path) -> None:
     found = profiled(job(net, penalty={"l2": 1e-3}), tmp_path, threads).report()
-    ops = {row["layer"]: row for row in found["rows"] if row["forward_ms"] is not None and row["layer"]}
+    ops: dict[str, dict[str, Any]] = {}
+    for row in found["rows"]:
+        if row["forward_ms"] is not None and row["layer"]:
+            ops.setdefault(row["layer"], row)  # its op; a norm's statistics have a row of their own below
     expected = [layer.name for layer in job(net).model.layers]
     assert list(ops) == [*expected, "loss"], "in the order of the model"
     for layer, row in ops.items():
@@ -158,7 +161,7 @@ def test_a_replayed_step_is_measured_as_it_runs(tmp_path: Path, monkeypatch: pyt
             "update",
             "numpy changes an array in place, in update_one of adam",
         ),
-        ({"activation": "leaky_relu"}, "gradients", "numpy changes an array in place, in forward of activation"),
+        ({"activation": "elu"}, "gradients", "numpy changes an array in place, in forward of activation"),
         ({"shard_size": 4}, "the step", "several shards"),
     ],
 )

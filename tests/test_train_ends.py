@@ -296,11 +296,11 @@ from dltrain.errors import Interrupted
 from dltrain.train import step
 from dltrain.train.loop import fit
 plain = step.shard_sums
-def slow(job, batch, moment, shard, *more):
-    if moment.step == 2 and shard == 0:
+def slow(job, update, inputs, shard, *more):
+    if inputs.key.step == 2 and shard == 0:
         print("slow", flush=True)
         time.sleep(float(sys.argv[3]))
-    return plain(job, batch, moment, shard, *more)
+    return plain(job, update, inputs, shard, *more)
 step.shard_sums = slow
 try:
     fit(make_job(), new_run(Path(sys.argv[2])), 2, Silent())

@@ -116,8 +116,8 @@ def predict(
         target = next((data.settings.get("target") for data in restored.spec.sources.values()), None)
         targets = [target] if isinstance(target, str) else list(target or [])
         files, notes = find_given(words, learned)
-        count = f"{len(files):,} file{'' if len(files) == 1 else 's'}"
-        console.info(f"run {directory.path}: {checkpoint} checkpoint, {count}")
+        files_said = f"{len(files):,} file{'' if len(files) == 1 else 's'}"
+        console.info(f"run {directory.path}: {checkpoint} checkpoint, {files_said}")
         for note in notes:
             console.warning(note)
         threshold = _threshold(restored, directory, checkpoint)
