@@ -148,7 +148,7 @@ def test_pictures_are_in_the_units_of_the_data(folder: Path) -> None:
     [
         (["--value", "fakes"], "--value fakes: no picture is called so in {run}; did you mean 'fake'? allowed: {all}"),
         (["--value", "noise"], "--value noise: no picture is called so in {run}; allowed: {all}"),
-        (["--value", "fake", "--output", "a.csv"], "--output a.csv: pictures are written as PNG; name a FILE.png"),
+        (["--value", "fake", "--output", "a.csv"], "a.csv: the name must end in .png, which says how it is written"),
         (["--value", "fake", "--output"], None),
         (["x.png", "--value", "fake"],
          "x.png: --value draws what is made of noise or held-out examples, and takes no INPUT"),

@@ -104,6 +104,12 @@ def test_blocks_of_blocks() -> None:
     assert {layer.out_shape[-1] for layer in net.layers if layer.name.startswith("s.")} == {5}
 
 
+def test_null_is_a_value_of_a_block_that_has_a_default() -> None:
+    block = "blocks:\n  b: {norm: batch_norm, layers: [{conv: {channels: 4, norm: $norm}}]}\n"
+    norms = [net.layers[0].norm for net in (network("- b\n", block), network("- b: {norm: null}\n", block))]
+    assert norms[0] is not None and norms[1] is None
+
+
 def test_a_value_of_a_block_may_be_any_value() -> None:
     blocks = (
         "blocks:\n  b:\n    first: relu\n    init: {normal: 0.5}\n    kernel: [3, 1]\n    layers:\n"

@@ -28,6 +28,7 @@ def draw_pictures(
 
     from dltrain.errors import ConfigError, DataError
     from dltrain.report.grid import draw_values, to_bytes, write_picture
+    from dltrain.run.files import require_ending
     from dltrain.spec import examples_of
     from dltrain.spec.nodes import allowed
     from dltrain.train.pictures import Pictures, is_picture
@@ -39,8 +40,9 @@ def draw_pictures(
     for name in names:
         if name not in pictures:
             raise ConfigError(f"--value {name}: no picture is called so in {directory.path}{allowed(name, pictures)}")
-    if output is None or output.suffix.lower() != ".png":
-        raise ConfigError(f"--output {output or 'FILE.png'}: pictures are written as PNG; name a FILE.png")
+    if output is None:
+        raise ConfigError("--value makes pictures; --output FILE.png says where they go")
+    require_ending(output, ".png")
     sources = [source for name in names if (source := made_by.source_of(name)) is not None]
     shown = list(dict.fromkeys([*sources, *names]))
     loader = None

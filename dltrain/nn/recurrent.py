@@ -29,12 +29,13 @@ class Recurrent(Layer):
     def __init__(
         self,
         in_shape: Shape,
-        units: int,
-        returned: str,
-        bias: bool,
-        init: Initializer | None,
-        trainable: bool,
-        penalty: Penalty | None,
+        *,
+        units: Count,
+        return_: Returned = "sequence",
+        init: Initializer | None = None,
+        bias: bool = True,
+        trainable: bool = True,
+        penalty: Penalty | None = None,
     ):
         if len(in_shape) != 2:
             raise ShapeError(
@@ -42,7 +43,7 @@ class Recurrent(Layer):
                 + ("; put an embedding before it" if len(in_shape) == 1 else "")
             )
         positions, channels = in_shape
-        super().__init__(in_shape, (units,) if returned == "last" else (positions, units))
+        super().__init__(in_shape, (units,) if return_ == "last" else (positions, units))
         width, of_weights = self.gates * units, init or Uniform(limit=1 / sqrt(units))
 
         def weight(rows: int) -> Parameter:
@@ -54,7 +55,7 @@ class Recurrent(Layer):
 
         self.weight, self.recurrent_weight = weight(channels), weight(units)
         self.bias, self.recurrent_bias = biases(), biases()
-        self.returned, self.penalty = returned, penalty
+        self.returned, self.penalty = return_, penalty
         rows = channels + units
         self.arithmetic = count_text((rows, width), *([(2, width)] if bias else []))
         self.multiply_adds = positions * rows * width
@@ -103,7 +104,9 @@ class Rnn(Recurrent):
         trainable: bool = True,
         penalty: Penalty | None = None,
     ):
-        super().__init__(in_shape, units, return_, bias, init, trainable, penalty)
+        super().__init__(
+            in_shape, units=units, return_=return_, init=init, bias=bias, trainable=trainable, penalty=penalty
+        )
         self.activation = activation
 
     def states(self, x: Tensor, *start: Tensor | None) -> tuple[Tensor, ...]:
@@ -121,19 +124,6 @@ class Lstm(Recurrent):
 
     gates = 4
 
-    def __init__(
-        self,
-        in_shape: Shape,
-        *,
-        units: Count,
-        return_: Returned = "sequence",
-        init: Initializer | None = None,
-        bias: bool = True,
-        trainable: bool = True,
-        penalty: Penalty | None = None,
-    ):
-        super().__init__(in_shape, units, return_, bias, init, trainable, penalty)
-
     def states(self, x: Tensor, *start: Tensor | None) -> tuple[Tensor, ...]:
         found: tuple[Tensor, ...] = ops.lstm(x, *self._weights, *start)
         return found
@@ -149,19 +139,6 @@ class Gru(Recurrent):
     """
 
     gates = 3
-
-    def __init__(
-        self,
-        in_shape: Shape,
-        *,
-        units: Count,
-        return_: Returned = "sequence",
-        init: Initializer | None = None,
-        bias: bool = True,
-        trainable: bool = True,
-        penalty: Penalty | None = None,
-    ):
-        super().__init__(in_shape, units, return_, bias, init, trainable, penalty)
 
     def states(self, x: Tensor, *start: Tensor | None) -> tuple[Tensor, ...]:
         return (ops.gru(x, *self._weights, start[0]),)

@@ -186,7 +186,7 @@ class _Writer:
         for key in layer.entries.keys() - settings.keys() - {"type"}:
             what = f"the block {kind!r} has no setting {key!r}{allowed(key, settings)}"
             self.problems.add(layer.key_places[key], "", what)
-        values = {key: layer.entries[key] if layer.holds(key) else setting.default for key, setting in settings.items()}
+        values = {key: self._value(layer, key, setting.default) for key, setting in settings.items()}
         missing = [key for key, value in values.items() if value is REQUIRED]
         if missing:
             what = f"the block {kind!r} needs {missing[0]!r}, which has no default ({block.key_places[missing[0]]})"
@@ -196,6 +196,13 @@ class _Writer:
             return None
         layers = Sequence(body.place, [self._copy(item, values) for item in body.items])
         return expand(layers, LAYER_LIST, self.entries)  # type: ignore[return-value]
+
+    @staticmethod
+    def _value(layer: Mapping, key: str, default: Any) -> Any:
+        """Of a block's setting. `null` is a value like others where there is a default to say it instead of."""
+        if layer.holds(key) or (key in layer.entries and default is not REQUIRED):
+            return layer.entries[key]
+        return default
 
     def _repeated(self, layer: Mapping) -> Sequence | None:
         body = layer.entries.get(LIST)

@@ -165,7 +165,10 @@ class Restored:
         """The only one. Raises RunError where there are several."""
         if not isinstance(self.model, Network):
             names = ", ".join(self.model.networks)
-            raise RunError(f"this run trained several networks ({names}); it answers by a value: `--value NAME`")
+            raise RunError(
+                f"this run trained several networks ({names}); what they make is shown by "
+                "`dltrain predict RUN --value NAME --output FILE.png`"
+            )
         return self.model
 
     @property

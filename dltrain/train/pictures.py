@@ -8,7 +8,6 @@ import numpy as np
 
 from dltrain.backend import Device, to_host
 from dltrain.data import Preprocessing
-from dltrain.engine import Tensor
 from dltrain.nn import Given, Value, in_order
 from dltrain.train.job import Job
 from dltrain.train.loader import DataLoader
@@ -58,8 +57,7 @@ class Pictures:
             given = {} if loader is None else loader.values(loader.rows(start + first, start + first + n))
             made = compute_values(wanted, given, self.device, first, n, seed)
             for name in names:
-                y = made[name]
-                found[name].append(self._shades(name, to_host(y.data if isinstance(y, Tensor) else y)))
+                found[name].append(self._shades(name, to_host(made[name])))
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
     def _shades(self, name: str, x: Array) -> Array:
