@@ -47,16 +47,16 @@ def rows(report: dict[str, Any]) -> dict[tuple[str | None, str], dict[str, Any]]
 @pytest.mark.parametrize("net", EVERY_LAYER)
 def test_every_layer_and_stage_has_its_row(net: str, threads: int, tmp_path: Path) -> None:
     found = profiled(job(net, penalty={"l2": 1e-3}), tmp_path, threads).report()
-    ops: dict[str, dict[str, Any]] = {}
+    ops: dict[str, list[dict[str, Any]]] = {}  # a layer of several ops has a row for each, the slowest first
     for row in found["rows"]:
         if row["forward_ms"] is not None and row["layer"]:
-            ops.setdefault(row["layer"], row)  # its op; a norm's statistics have a row of their own below
+            ops.setdefault(row["layer"], []).append(row)
     expected = [layer.name for layer in job(net).model.layers]
     assert list(ops) == [*expected, "loss"], "in the order of the model"
-    for layer, row in ops.items():
-        assert row["calls"] == 4, "once for each shard, and not in evaluation"
-        assert row["forward_ms"] > 0 and row["backward_ms"] > 0, layer
-        assert row["ms"] == pytest.approx(row["forward_ms"] + row["backward_ms"])
+    for layer, rows in ops.items():
+        assert all(row["calls"] % 4 == 0 for row in rows), "so often for each shard, and not in evaluation"
+        assert any(row["calls"] == 4 and row["forward_ms"] > 0 and row["backward_ms"] > 0 for row in rows), layer
+        assert all(row["ms"] == pytest.approx(row["forward_ms"] + row["backward_ms"]) for row in rows)
     parts = PARTS - ({"random numbers"} if "dropout1" not in expected else set())
     assert parts == {row["what"] for row in found["rows"] if row["forward_ms"] is None}
     assert all(row["ms"] > 0 for row in found["rows"])
