@@ -20,10 +20,10 @@ from nets import NETS
 from dltrain.backend import open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
+from dltrain.job.loader import StepKey
+from dltrain.job.parallel import ThreadPool
 from dltrain.spec import build_job
 from dltrain.train.diagnostics import Probes
-from dltrain.train.loader import StepKey
-from dltrain.train.parallel import ThreadPool
 from dltrain.train.step import replay_for, train_step
 
 

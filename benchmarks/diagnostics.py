@@ -21,15 +21,15 @@ from nets import NETS
 from dltrain.backend import GraphCache, Replay, eager, open_device
 from dltrain.backend.process import available_cores, settle
 from dltrain.data import default_data_dir
+from dltrain.job.job import Job
+from dltrain.job.parallel import Sums
 from dltrain.nn import Layer
 from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job
 from dltrain.train import loop, step
 from dltrain.train.callbacks import Callback, LayerRows
 from dltrain.train.diagnostics import Probes, observe
-from dltrain.train.job import Job
 from dltrain.train.loop import fit
-from dltrain.train.parallel import Sums
 
 WARM = 2  # steps at the start of every turn that are not counted
 

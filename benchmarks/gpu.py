@@ -21,10 +21,10 @@ import record
 from dltrain.backend import Device, open_device
 from dltrain.backend.process import settle as settle_process
 from dltrain.data import default_data_dir
+from dltrain.job.job import Job
 from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job, load, settle
 from dltrain.train.callbacks import Callback
-from dltrain.train.job import Job
 from dltrain.train.loop import fit
 
 EVERY = 50

@@ -22,6 +22,8 @@ from dltrain.backend import choose_kernels, open_device
 from dltrain.backend.process import hold_blas_to_one_thread
 from dltrain.data import default_data_dir
 from dltrain.errors import ConfigError, DataError, DltrainError, RunError
+from dltrain.evaluation.evaluate import predict
+from dltrain.job.job import Job
 from dltrain.report.tensorboard import TensorBoard, required
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.environment import differences as environment_differences
@@ -46,8 +48,6 @@ from dltrain.spec import (
 )
 from dltrain.spec import load as load_spec
 from dltrain.train.callbacks import Callback, CallbackList
-from dltrain.train.evaluate import predict
-from dltrain.train.job import Job
 from dltrain.train.loop import fit
 
 Row = dict[str, Any]

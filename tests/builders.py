@@ -9,6 +9,17 @@ import numpy as np
 
 from dltrain.backend import Device, open_device
 from dltrain.data import Pixels, Preprocessing, Split
+from dltrain.job.job import Job
+from dltrain.job.loader import DataLoader
+from dltrain.job.parallel import add
+from dltrain.job.settings import (
+    CheckpointSettings,
+    DiagnosticsSettings,
+    EarlyStopping,
+    LoggingSettings,
+    TrainSettings,
+)
+from dltrain.job.update import lone_update
 from dltrain.metrics.settings import MetricsSettings
 from dltrain.nn import INITIALIZERS, INPUT, LAYERS, LOSSES, NORMS, Container, Network, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
@@ -17,18 +28,7 @@ from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.progress import Position, Progress
 from dltrain.run.rundir import RunDir
 from dltrain.train.callbacks import Callback, LayerRows
-from dltrain.train.job import Job
-from dltrain.train.loader import DataLoader
 from dltrain.train.loop import fit
-from dltrain.train.parallel import add
-from dltrain.train.settings import (
-    CheckpointSettings,
-    DiagnosticsSettings,
-    EarlyStopping,
-    LoggingSettings,
-    TrainSettings,
-)
-from dltrain.train.update import lone_update
 
 Array = Any
 LayerList = Sequence[tuple[str, dict[str, Any]]]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.train.job import Job
+from dltrain.job.job import Job
 
 Array = np.ndarray
 Row = dict[str, Any]

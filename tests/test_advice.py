@@ -13,12 +13,12 @@ from builders import make_job
 from commands import dltrain, done
 
 from dltrain.data import Split
+from dltrain.job.settings import Rule
 from dltrain.report.advice import RULES, Seen, advise
 from dltrain.report.headline import Headline
 from dltrain.report.record import Record
 from dltrain.run.rundir import RunDir, all_runs
 from dltrain.spec import load, shipped_configs
-from dltrain.train.settings import Rule
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,10 +10,10 @@ from builders import EVERY_LAYER, images, make_job, train
 from commands import dltrain, done
 
 from dltrain.backend import to_host
+from dltrain.job.job import Job
 from dltrain.nn import Context
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.rundir import RunDir
-from dltrain.train.job import Job
 
 ALL_STEPS = {"every_steps": 1, "keep": 1000}
 

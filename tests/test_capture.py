@@ -18,9 +18,9 @@ from dltrain.backend.compiled import TABLE
 from dltrain.backend.native import NativeKernels
 from dltrain.data import AUGMENTATIONS
 from dltrain.errors import DeviceError
+from dltrain.job.job import Job
 from dltrain.optim import OPTIMIZERS
 from dltrain.train import step
-from dltrain.train.job import Job
 from dltrain.train.loop import fit
 from dltrain.window import Window
 

@@ -15,9 +15,9 @@ from dltrain.check import CHECKS, checks, examples, leaks, start
 from dltrain.check.checks import Check
 from dltrain.check.learn import one_batch_by_heart
 from dltrain.check.numeric import gradient_check
+from dltrain.job.settings import Check as CheckName
 from dltrain.ops.activation import FUSED
 from dltrain.spec import load, shipped_configs
-from dltrain.train.settings import Check as CheckName
 
 Arrays = dict[str, Any]
 

@@ -14,10 +14,10 @@ from test_train_step import ready, take_step
 from dltrain.backend import Device
 from dltrain.data import Preprocessing, Split, class_weights
 from dltrain.errors import ConfigError, DataError
+from dltrain.evaluation.evaluate import evaluate
+from dltrain.job.parallel import ThreadPool
 from dltrain.nn import LOSSES
 from dltrain.spec import build_job, loads, settle
-from dltrain.train.evaluate import evaluate
-from dltrain.train.parallel import ThreadPool
 
 CLASSES = ("a", "b", "c")
 

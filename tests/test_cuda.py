@@ -21,14 +21,14 @@ from test_train_bits import assert_close
 from dltrain.backend import Device, all_to_host, choose_kernels, to_host
 from dltrain.check.verify import verify
 from dltrain.errors import DivergedError
+from dltrain.evaluation.evaluate import evaluate
+from dltrain.job.job import Job
+from dltrain.job.loader import StepKey
+from dltrain.job.parallel import ThreadPool
 from dltrain.random import example_words
 from dltrain.spec import build_job, load, settle, shipped_configs
 from dltrain.train import loop
-from dltrain.train.evaluate import evaluate
-from dltrain.train.job import Job
-from dltrain.train.loader import StepKey
 from dltrain.train.loop import fit
-from dltrain.train.parallel import ThreadPool
 from dltrain.train.step_metrics import FiniteGuard, UpdateMetrics, fetch, fetch_steps
 
 cp: Any = standin.cupy

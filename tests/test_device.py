@@ -13,8 +13,8 @@ from conftest import device_of
 
 from dltrain.backend import Device, cuda, open_device
 from dltrain.errors import DeviceError
+from dltrain.job.job import Job
 from dltrain.train import step
-from dltrain.train.job import Job
 
 cp: Any = standin.cupy
 

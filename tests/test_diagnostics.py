@@ -12,12 +12,12 @@ from plain_training import plain_training
 
 from dltrain.backend import Device, to_host
 from dltrain.engine import no_grad
+from dltrain.job.job import Job
+from dltrain.job.parallel import ThreadPool
 from dltrain.nn import Context, Network
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.train.callbacks import LayerRows
-from dltrain.train.job import Job
 from dltrain.train.loop import EpochEnded, fit, layer_rows, steps
-from dltrain.train.parallel import ThreadPool
 from dltrain.train.state import initial_state
 
 Row = dict[str, Any]

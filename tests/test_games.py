@@ -12,17 +12,17 @@ from dltrain import ops
 from dltrain.backend import open_device
 from dltrain.engine import Tensor, gradients
 from dltrain.errors import DivergedError
+from dltrain.job.inputs import StepInputs
+from dltrain.job.job import Job
+from dltrain.job.loader import StepKey, random_words
+from dltrain.job.parallel import ThreadPool
+from dltrain.job.values import compute, compute_values
 from dltrain.nn import Applied, Context, Network
 from dltrain.run.checkpoint import weights_sha256
 from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job, loads, settle
-from dltrain.train.inputs import StepInputs
-from dltrain.train.job import Job
-from dltrain.train.loader import StepKey, random_words
 from dltrain.train.loop import fit
-from dltrain.train.parallel import ThreadPool
 from dltrain.train.step import replay_for, train_step
-from dltrain.train.values import compute, compute_values
 
 Array = Any
 KEY = StepKey(0, 1, 1)

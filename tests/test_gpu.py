@@ -18,7 +18,7 @@ from test_standin import HOST, REFUSED
 
 from dltrain.data import AUGMENTATIONS
 from dltrain.errors import DeviceError
-from dltrain.train.job import Job
+from dltrain.job.job import Job
 
 pytestmark = pytest.mark.gpu
 # Where the stand-in is stricter than CuPy.

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from commands import done
 
+from dltrain.evaluation.evaluate import predict
+from dltrain.job.judge import Judge
 from dltrain.run.rundir import RunDir
 from dltrain.spec import restore
-from dltrain.train.evaluate import predict
-from dltrain.train.judge import Judge
 
 Array = np.ndarray[Any, Any]
 CONFIG = """

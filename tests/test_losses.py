@@ -10,11 +10,11 @@ from builders import LayerList, make_job, rows, train
 from dltrain.backend import Device, to_host
 from dltrain.data import Split
 from dltrain.engine import Tensor, distinct, gradients
+from dltrain.evaluation.evaluate import evaluate, predict
+from dltrain.job.parallel import ThreadPool
 from dltrain.nn import LOSSES
 from dltrain.ops import dense, matmul, square_sum
 from dltrain.optim import OPTIMIZERS
-from dltrain.train.evaluate import evaluate, predict
-from dltrain.train.parallel import ThreadPool
 
 
 def numbers(examples: int) -> Split:

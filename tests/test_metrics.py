@@ -11,13 +11,13 @@ from commands import dltrain, done
 
 from dltrain.data import Split
 from dltrain.errors import ConfigError
+from dltrain.evaluation.evaluate import evaluate
+from dltrain.job.parallel import ThreadPool
 from dltrain.metrics.scores import FROM_SCORES, Answers, from_confusion, from_scores
 from dltrain.metrics.settings import CLASSES, HIGHER, LABELS, METRICS, NUMBERS, TEXTS, MetricsSettings
 from dltrain.nn import Context
 from dltrain.spec import build_model, loads
 from dltrain.train import loop
-from dltrain.train.evaluate import evaluate
-from dltrain.train.parallel import ThreadPool
 
 Array = np.ndarray[Any, Any]
 

@@ -11,8 +11,8 @@ from test_train_step import ready, take_step
 
 from dltrain.backend import Device, to_host
 from dltrain.data import Split
-from dltrain.train.loader import StepKey, mixed_examples
-from dltrain.train.parallel import ThreadPool
+from dltrain.job.loader import StepKey, mixed_examples
+from dltrain.job.parallel import ThreadPool
 
 BATCH = np.arange(5, 27)
 

@@ -11,10 +11,10 @@ from builders import Silent, make_job, new_run, rows, train
 from commands import strict
 
 from dltrain.errors import DivergedError
+from dltrain.job.job import Job
 from dltrain.ops.activation import FUSED
 from dltrain.random import permutation
 from dltrain.run.rundir import RunDir
-from dltrain.train.job import Job
 from dltrain.train.loop import fit
 
 AT = 3  # the step before which, or in which, something breaks; the last one before an epoch of four ends

@@ -20,9 +20,9 @@ from dltrain.backend import Device, open_device, to_host
 from dltrain.check.numeric import gradient_check
 from dltrain.check.subject import Subject
 from dltrain.engine import OPS, Tensor, gradients
+from dltrain.job.parallel import auto_shard_size
 from dltrain.nn import NORMS, Context, Penalty
 from dltrain.nn import norm as norm_layers
-from dltrain.train.parallel import auto_shard_size
 
 Array = Any
 SHAPE = (2, 3, 4)

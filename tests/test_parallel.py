@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from dltrain.backend import choose_kernels, open_device
 from dltrain.engine import Tensor, no_grad
+from dltrain.job import parallel
+from dltrain.job.parallel import ThreadPool, Tree, auto_shard_size
 from dltrain.spec import load, settle
 from dltrain.spec.job import build_model
-from dltrain.train import parallel
-from dltrain.train.parallel import ThreadPool, Tree, auto_shard_size
 
 Sums = dict[str, Any]
 

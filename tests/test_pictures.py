@@ -11,12 +11,12 @@ from commands import dltrain, done
 from PIL import Image
 
 from dltrain.data import Digits
+from dltrain.evaluation.pictures import Pictures
 from dltrain.metrics.distributions import frechet_distance
 from dltrain.metrics.pictures import nearest, spread
 from dltrain.report.grid import draw_values, png, to_bytes
 from dltrain.run.rundir import RunDir
 from dltrain.spec import examples_of, find_judges, loads, restore
-from dltrain.train.pictures import Pictures
 
 Array = np.ndarray[Any, Any]
 JUDGE = """

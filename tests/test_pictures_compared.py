@@ -8,10 +8,10 @@ from commands import dltrain, done
 from test_pictures import GAN, METRICS, SHOW, figures, samples
 
 from dltrain.data.faces import Faces
+from dltrain.evaluation.pictures import Pictures
 from dltrain.metrics.figures import FIGURES
 from dltrain.run.rundir import RunDir
 from dltrain.spec import examples_of, loads, restore
-from dltrain.train.pictures import Pictures
 
 PAINTER = """
 data: {type: npz, path: PATH, normalize: signed}

@@ -11,10 +11,10 @@ from commands import dltrain, done, strict
 from dltrain import spans
 from dltrain.backend import choose_kernels, open_device
 from dltrain.errors import DeviceError
+from dltrain.job.job import Job
 from dltrain.optim import OPTIMIZERS
 from dltrain.spans import Label
 from dltrain.train import step
-from dltrain.train.job import Job
 from dltrain.train.loop import STEP
 from dltrain.train.profile import STEPS, WARM_UP, Profile
 from dltrain.train.step_metrics import UpdateMetrics

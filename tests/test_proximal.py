@@ -14,9 +14,9 @@ from conftest import device_of
 
 from dltrain.backend import Device, to_host
 from dltrain.data import Split
+from dltrain.job.loader import StepKey
+from dltrain.job.parallel import ThreadPool
 from dltrain.optim import OPTIMIZERS
-from dltrain.train.loader import StepKey
-from dltrain.train.parallel import ThreadPool
 from dltrain.train.step import replay_for, train_step
 
 Array = Any

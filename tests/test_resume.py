@@ -15,11 +15,11 @@ from endurance.harness import remains
 
 from dltrain.data import AUGMENTATIONS
 from dltrain.errors import Interrupted, RunError
+from dltrain.job.job import Job
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.rundir import RunDir
 from dltrain.train import loop
-from dltrain.train.job import Job
 from dltrain.train.loop import fit
 from dltrain.train.step_metrics import EpochMetrics
 

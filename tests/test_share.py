@@ -17,7 +17,7 @@ from native_calls import Call, bits_of, calls
 from dltrain.backend import Idle, idle, share
 from dltrain.backend.compiled import Library, load
 from dltrain.errors import DeviceError
-from dltrain.train.parallel import ThreadPool
+from dltrain.job.parallel import ThreadPool
 
 Array = Any
 SHARED = {

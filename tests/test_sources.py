@@ -13,8 +13,8 @@ from PIL import Image
 from dltrain.backend import Device
 from dltrain.data import AUGMENTATIONS, SOURCES
 from dltrain.errors import ConfigError
+from dltrain.job.job import Job
 from dltrain.spec import build_job, loads, settle
-from dltrain.train.job import Job
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from conftest import device_of
 from dltrain.backend import to_host
 from dltrain.data import Preprocessing
 from dltrain.errors import ConfigError, DataError
+from dltrain.job.loader import DataLoader, StepKey
 from dltrain.spec import build_model, build_sources, load, loads
 from dltrain.spec.data import Examples, load_examples, prepare_examples
-from dltrain.train.loader import DataLoader, StepKey
 
 NOWHERE = Path("nowhere")
 MODEL = "model: {layers: [flatten, dense: {units: 10, activation: none}]}\n"

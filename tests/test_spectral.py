@@ -16,10 +16,10 @@ from dltrain.backend import Device, open_device, to_host
 from dltrain.check.numeric import gradient_check
 from dltrain.check.subject import Subject
 from dltrain.engine import Tensor, distinct, gradients
+from dltrain.job.parallel import auto_shard_size
 from dltrain.nn import Context
 from dltrain.nn.spectral import SpectralNorm
 from dltrain.ops.spectral import as_matrix
-from dltrain.train.parallel import auto_shard_size
 
 Array = Any
 

@@ -17,10 +17,11 @@ from dltrain.backend import Device, choose_kernels
 from dltrain.backend.compiled import load as load_library
 from dltrain.data import AUGMENTATIONS
 from dltrain.errors import DeviceError
+from dltrain.job import parallel
+from dltrain.job.job import Job
 from dltrain.optim import OPTIMIZERS
 from dltrain.spec import build_job, load, settle
-from dltrain.train import parallel, step
-from dltrain.train.job import Job
+from dltrain.train import step
 
 THREADS = (1, 2, 3, 4)
 Delay = Callable[[int], float]

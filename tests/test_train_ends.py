@@ -20,6 +20,7 @@ from conftest import device_of
 from dltrain.backend import Device
 from dltrain.data import Split
 from dltrain.errors import DivergedError, Interrupted, RunError
+from dltrain.job.job import Job
 from dltrain.nn import INITIALIZERS
 from dltrain.ops.activation import FUSED
 from dltrain.optim import OPTIMIZERS, SCHEDULES
@@ -28,7 +29,6 @@ from dltrain.run.checkpoint import weights_sha256
 from dltrain.run.rundir import RunDir
 from dltrain.train import loop, state
 from dltrain.train.callbacks import LayerRows
-from dltrain.train.job import Job
 from dltrain.train.loop import fit
 
 Row = dict[str, Any]

@@ -14,14 +14,14 @@ from conftest import device_of
 from dltrain.backend import Device, to_host
 from dltrain.data import AUGMENTATIONS, Split
 from dltrain.engine import no_grad
+from dltrain.evaluation.evaluate import evaluate, predict
+from dltrain.job.job import Job
+from dltrain.job.loader import StepKey
+from dltrain.job.parallel import ThreadPool
 from dltrain.nn import Context, Penalty
 from dltrain.ops import dropout, dropout_words
 from dltrain.optim import OPTIMIZERS
 from dltrain.train.diagnostics import Probes
-from dltrain.train.evaluate import evaluate, predict
-from dltrain.train.job import Job
-from dltrain.train.loader import StepKey
-from dltrain.train.parallel import ThreadPool
 from dltrain.train.step import penalise, replay_for, train_step
 from dltrain.train.step_metrics import StepReport, fetch
 

@@ -9,13 +9,13 @@ import pytest
 from commands import dltrain, done
 
 from dltrain.backend import open_device
+from dltrain.evaluation import baseline
 from dltrain.metrics.curves import at_threshold, best_threshold, curves
 from dltrain.metrics.scores import from_confusion
 from dltrain.metrics.uncertainty import of_confusion, of_labels, of_numbers, wilson
 from dltrain.report.headline import headline_of
 from dltrain.run.rundir import RunDir
 from dltrain.spec import build_job, examples_of, load, restore, settle
-from dltrain.train import baseline
 
 Array = Any
 

@@ -25,7 +25,7 @@ from dltrain.data import (
 )
 from dltrain.data.digits import Digits
 from dltrain.errors import DataError, SettingError, ShapeError
-from dltrain.train.loader import DataLoader, StepKey
+from dltrain.job.loader import DataLoader, StepKey
 
 NOWHERE = Path("nowhere")
 KEY = StepKey(seed=3, epoch=2, step=5)

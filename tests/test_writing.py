@@ -9,8 +9,8 @@ from builders import build
 from conftest import device_of
 
 from dltrain.engine import no_grad
+from dltrain.evaluation.writing import Writer
 from dltrain.nn import Context
-from dltrain.train.writing import Writer
 
 LAYERS: list[tuple[str, dict[str, Any]]] = [("embedding", {"units": 6, "tokens": 5})]
 NETS: dict[str, list[tuple[str, dict[str, Any]]]] = {

@@ -16,8 +16,8 @@ from dltrain.backend import choose_kernels, open_device, to_host
 from dltrain.check.subject import Subject, Trace, trace
 from dltrain.engine import Tensor, gradients
 from dltrain.errors import ConfigError
+from dltrain.job.job import Job
 from dltrain.nn import INPUT, Context
-from dltrain.train.job import Job
 
 Array = Any
 BACKENDS = ("reference", "numpy", "native", "cupy")

@@ -9,8 +9,8 @@ from dltrain.check.finding import Finding, skipped
 from dltrain.check.learn import one_batch_by_heart
 from dltrain.check.numeric import gradient_check
 from dltrain.check.subject import Subject
+from dltrain.job.job import Job
 from dltrain.nn import Loss, Network
-from dltrain.train.job import Job
 
 Check = Callable[[Subject], Finding]
 CHECKS: tuple[Check, ...] = (

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dltrain.errors import DivergedError
+from dltrain.job.job import Job
+from dltrain.job.loader import StepKey
+from dltrain.job.parallel import ThreadPool
 from dltrain.train.diagnostics import Probes
-from dltrain.train.job import Job
-from dltrain.train.loader import StepKey
-from dltrain.train.parallel import ThreadPool
 from dltrain.train.step import replay_for, train_step
 
 LOWEST, HIGHEST = 1e-6, 10.0

@@ -11,10 +11,10 @@ import numpy as np
 
 from dltrain.backend import to_host
 from dltrain.engine import Tensor, gradients
+from dltrain.job.job import Job
+from dltrain.job.loader import StepKey, random_words
 from dltrain.nn import Context, Dropout, Layer, Network
 from dltrain.random import permutation
-from dltrain.train.job import Job
-from dltrain.train.loader import StepKey, random_words
 
 Array = Any
 PIECE = 1024  # examples made ready at a time

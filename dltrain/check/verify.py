@@ -9,11 +9,11 @@ import numpy as np
 
 from dltrain.backend import to_host
 from dltrain.errors import DivergedError, Interrupted, RunError
+from dltrain.job.job import Job
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.reader import read_json
 from dltrain.run.rundir import RunDir
 from dltrain.train.callbacks import Callback, LayerRows
-from dltrain.train.job import Job
 from dltrain.train.loop import fit
 
 Row = dict[str, Any]

@@ -103,7 +103,7 @@ def show(comparison: "Comparison") -> None:
 
 
 def _show_runs(comparison: "Comparison") -> None:
-    from dltrain.train.callbacks import figure_text
+    from dltrain.metrics.row import figure_text
 
     variant_of = ["variant"] if comparison.differs else []
     rows = []

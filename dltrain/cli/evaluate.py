@@ -50,16 +50,16 @@ def evaluate(
     from dltrain.cli.figures import measure_figures, show_figures
     from dltrain.data import default_data_dir
     from dltrain.errors import DataError
+    from dltrain.evaluation.error_analysis import ErrorAnalysis, analyse_errors, save_analysis
+    from dltrain.evaluation.evaluate import evaluate_updates
+    from dltrain.job.parallel import ThreadPool
+    from dltrain.metrics.row import figures_in, scores
     from dltrain.metrics.settings import METRICS
     from dltrain.nn import Network
     from dltrain.report.headline import headline_of
     from dltrain.report.record import believed, description_of
     from dltrain.run.find import find_run
     from dltrain.spec import cuts_of, examples_of, restore
-    from dltrain.train.callbacks import figures_in, scores
-    from dltrain.train.error_analysis import ErrorAnalysis, analyse_errors, save_analysis
-    from dltrain.train.evaluate import evaluate_updates
-    from dltrain.train.parallel import ThreadPool
 
     settle()
     directory = find_run(run, runs_dir)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from dltrain.cli import console
 
 if TYPE_CHECKING:
+    from dltrain.job.loader import DataLoader
     from dltrain.run.rundir import RunDir
     from dltrain.spec import Restored
-    from dltrain.train.loader import DataLoader
 
 
 def show_figures(kept: dict[str, Any]) -> None:
@@ -34,11 +34,11 @@ def measure_figures(
 ) -> dict[str, Any]:
     """The figures of pictures that the run's config asks for, of the examples of a split; kept in the run. {} where it
     asks for none."""
+    from dltrain.evaluation.picture_figures import figures_to_keep, measure
+    from dltrain.evaluation.pictures import Pictures
     from dltrain.run.files import to_json
     from dltrain.run.rundir import figures_file
     from dltrain.spec import build_figures, examples_of, find_judges
-    from dltrain.train.picture_figures import figures_to_keep, measure
-    from dltrain.train.pictures import Pictures
 
     spec = restored.spec
     if not spec.metrics.pictures:

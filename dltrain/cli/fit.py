@@ -28,8 +28,8 @@ from dltrain.cli.live import ProgressStyle, callback_for
 if TYPE_CHECKING:
     from dltrain.api import Training
     from dltrain.backend import Device
+    from dltrain.job.job import Job
     from dltrain.run.rundir import RunDir
-    from dltrain.train.job import Job
 
 ADVICE = 3  # things that are said at the end; the report has all
 MOST_CLASSES_SHOWN = 20
@@ -297,7 +297,7 @@ def _content(examples: int, counts: dict[str, int] | None) -> str:
 
 
 def _summary(result: dict[str, Any]) -> str:
-    from dltrain.train.callbacks import scores
+    from dltrain.metrics.row import scores
 
     lines = []
     for split in ("train", "validation", "test"):

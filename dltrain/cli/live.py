@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 from dltrain.cli import console
-from dltrain.train.callbacks import Callback, LayerRows, Row, epoch_line, scores
+from dltrain.metrics.row import scores
+from dltrain.train.callbacks import Callback, LayerRows, Row, epoch_line
 
 if TYPE_CHECKING:  # as in console.py
     from rich.console import RenderableType

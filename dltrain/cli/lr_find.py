@@ -32,10 +32,10 @@ def lr_find(
     from dltrain.check.lr_find import find_rate
     from dltrain.cli.check import prepare
     from dltrain.errors import ConfigError
+    from dltrain.job.parallel import ThreadPool
     from dltrain.nn import Network
     from dltrain.report.curve import svg_curve, text_curve
     from dltrain.run.files import require_ending, write_output
-    from dltrain.train.parallel import ThreadPool
 
     require_ending(svg, ".svg")
     job = prepare(config, overrides, data_dir, device)

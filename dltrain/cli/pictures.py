@@ -27,11 +27,11 @@ def draw_pictures(
     import numpy as np
 
     from dltrain.errors import ConfigError, DataError
+    from dltrain.evaluation.pictures import Pictures, is_picture
     from dltrain.report.grid import draw_values, to_bytes, write_picture
     from dltrain.run.files import require_ending
     from dltrain.spec import examples_of
     from dltrain.spec.nodes import allowed
-    from dltrain.train.pictures import Pictures, is_picture
 
     made_by = Pictures(
         restored.values, restored.checkpoint.preprocessing, restored.device, restored.spec.train.batch_size

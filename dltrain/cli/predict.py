@@ -94,8 +94,8 @@ def predict(
     from dltrain.data.given import Unlike, find_given, in_batches
     from dltrain.data.tables.cells import listed
     from dltrain.errors import DataError
+    from dltrain.evaluation.evaluate import predict as ask
     from dltrain.spec import restore
-    from dltrain.train.evaluate import predict as ask
 
     settle()
     if value:
@@ -163,10 +163,10 @@ def _write(
     device: str | None,
     json: bool,
 ) -> None:
+    from dltrain.evaluation.writing import write_texts
+    from dltrain.job.settings import WriteSettings
     from dltrain.run.find import find_run
     from dltrain.spec import restore
-    from dltrain.train.settings import WriteSettings
-    from dltrain.train.writing import write_texts
 
     run = find_run(name, runs_dir)
     restored = restore(run, checkpoint, device)
@@ -209,7 +209,7 @@ def _read(
 
 def _threshold(restored: "Restored", run: "RunDir", checkpoint: str) -> tuple[str, float] | None:
     """Where `metrics.positive` names one of two classes: from which probability of it on it is the answer."""
-    from dltrain.train.error_analysis import chosen_threshold
+    from dltrain.evaluation.error_analysis import chosen_threshold
 
     positive, classes = restored.spec.metrics.positive, restored.checkpoint.preprocessing.classes
     if positive is None or not restored.loss.classification or classes is None or positive not in classes:

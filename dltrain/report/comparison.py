@@ -12,10 +12,10 @@ from statistics import mean, stdev
 from typing import Any, Literal
 
 from dltrain.errors import RunError
+from dltrain.metrics.row import figure_text, figures_in
 from dltrain.metrics.settings import HIGHER, METRICS
 from dltrain.report.differing import differing
 from dltrain.report.record import Record
-from dltrain.train.callbacks import figure_text, figures_in
 
 Row = dict[str, Any]
 Verdict = Literal["best", "worse", "within the spread", "unknown"]

@@ -17,12 +17,12 @@ from PIL import Image
 from dltrain.backend import Device, to_host
 from dltrain.data import Preprocessing
 from dltrain.engine import Tensor, gradients, no_grad
+from dltrain.job.loader import DataLoader
 from dltrain.nn import Connected, Context, Layer, Network
 from dltrain.ops import mean, multiply
 from dltrain.ops import sum as sum_of
 from dltrain.random import generator
 from dltrain.report.grid import Row, Tile, draw_rows, to_pixels
-from dltrain.train.loader import DataLoader
 
 Array = Any
 STEPS = 160

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dltrain.train.callbacks import figure_text
+from dltrain.metrics.row import figure_text
 
 Row = dict[str, Any]
 RARE = 5.0  # the most frequent class over the rarest one, from which on accuracy says little

@@ -4,9 +4,9 @@ from typing import Any
 
 from dltrain.errors import RunError
 from dltrain.metrics.figures import BASELINES
+from dltrain.metrics.row import figure_text
 from dltrain.run.reader import read_json
 from dltrain.run.rundir import RunDir, figures_file
-from dltrain.train.callbacks import figure_text
 
 Row = dict[str, Any]
 NOTHING = "–"

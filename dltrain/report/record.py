@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from dltrain.errors import RunError
+from dltrain.evaluation.error_analysis import load_analysis
 from dltrain.report.advice import Advice, Seen, advise
 from dltrain.report.headline import Headline, headline_of
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.reader import LARGE_FILE, SMALL_FILE, read_json
 from dltrain.run.rundir import RunDir
-from dltrain.train.error_analysis import load_analysis
 
 Array = Any
 Row = dict[str, Any]

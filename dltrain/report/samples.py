@@ -7,10 +7,10 @@ from PIL import Image
 
 from dltrain.backend import to_host
 from dltrain.data import Preprocessing
+from dltrain.job.job import Job
+from dltrain.job.loader import DataLoader, StepKey
 from dltrain.random import permutation
 from dltrain.report.grid import Row, Tile, draw_rows, to_pixels
-from dltrain.train.job import Job
-from dltrain.train.loader import DataLoader, StepKey
 
 Array = Any
 EACH = 5  # examples in a row: as they are, and again as augmented

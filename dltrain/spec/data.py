@@ -25,9 +25,9 @@ from dltrain.data import (
     prepare,
 )
 from dltrain.errors import ConfigError, DataError, SettingError, ShapeError
+from dltrain.job.loader import DataLoader
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import Component, RunSpec
-from dltrain.train.loader import DataLoader
 
 warn = logging.getLogger("dltrain").warning
 

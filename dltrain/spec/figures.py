@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from dltrain.errors import ConfigError
+from dltrain.evaluation.pictures import is_picture
+from dltrain.job.judge import Judge
 from dltrain.metrics.figures import Asked, Region
 from dltrain.metrics.pictures import WINDOW
 from dltrain.nn import Given, Value
 from dltrain.spec.nodes import allowed
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import Component, RunSpec
-from dltrain.train.judge import Judge
-from dltrain.train.pictures import is_picture
 
 
 def build_figures(

@@ -9,6 +9,11 @@ from pathlib import Path
 from dltrain.backend import Device, open_device
 from dltrain.data import MissingData
 from dltrain.errors import ConfigError, RunError, SettingError
+from dltrain.job.job import Job
+from dltrain.job.judge import Judge
+from dltrain.job.loader import DataLoader
+from dltrain.job.parallel import auto_shard_size
+from dltrain.job.update import Update
 from dltrain.nn import Loss, Network, Networks, Value
 from dltrain.registry import PLUGINS
 from dltrain.run.checkpoint import Checkpoint, weights_sha256
@@ -27,11 +32,6 @@ from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
 from dltrain.spec.updates import build_updates, values_of
 from dltrain.spec.weights import loads_of, start_values
-from dltrain.train.job import Job
-from dltrain.train.judge import Judge
-from dltrain.train.loader import DataLoader
-from dltrain.train.parallel import auto_shard_size
-from dltrain.train.update import Update
 
 warn = logging.getLogger("dltrain").warning
 MOST_SHOWN = 1000  # times that pictures are kept of a training

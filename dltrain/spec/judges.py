@@ -4,13 +4,13 @@ import logging
 from pathlib import Path
 
 from dltrain.errors import ConfigError, RunError
+from dltrain.job.judge import Judge
 from dltrain.run.find import find_run
 from dltrain.run.rundir import GROUP, RunDir
 from dltrain.spec.job import restore
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import shipped_configs
-from dltrain.train.judge import Judge
 
 warn = logging.getLogger("dltrain").warning
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from dltrain.errors import ConfigError
+from dltrain.job.job import Job
+from dltrain.job.settings import RESUMABLE
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.rundir import RunDir
 from dltrain.spec.job import require_plugins
@@ -13,8 +15,6 @@ from dltrain.spec.nodes import Mapping, Node, Place, Scalar
 from dltrain.spec.override import Override
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import RunSpec
-from dltrain.train.job import Job
-from dltrain.train.settings import RESUMABLE
 
 Changes = dict[str, tuple[Any, Any]]  # path -> (value before, value now)
 

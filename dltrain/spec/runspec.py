@@ -8,14 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
 from dltrain.data import SOURCES
-from dltrain.metrics.settings import MetricsSettings
-from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, TERMS, VALUES, ActivationName, Penalty
-from dltrain.optim import OPTIMIZERS, SCHEDULES
-from dltrain.registry import Count, Positive, Registry, Seed, as_arguments
-from dltrain.spec.nodes import DEFAULT, Mapping, Node
-from dltrain.spec.paths import step, steps
-from dltrain.spec.writer import yaml_text
-from dltrain.train.settings import (
+from dltrain.job.settings import (
     AdviceSettings,
     CheckpointSettings,
     DiagnosticsSettings,
@@ -24,6 +17,13 @@ from dltrain.train.settings import (
     TrainSettings,
     WriteSettings,
 )
+from dltrain.metrics.settings import MetricsSettings
+from dltrain.nn import INITIALIZERS, LAYERS, LOSSES, TERMS, VALUES, ActivationName, Penalty
+from dltrain.optim import OPTIMIZERS, SCHEDULES
+from dltrain.registry import Count, Positive, Registry, Seed, as_arguments
+from dltrain.spec.nodes import DEFAULT, Mapping, Node
+from dltrain.spec.paths import step, steps
+from dltrain.spec.writer import yaml_text
 from dltrain.weights.match import LoadSettings
 
 

@@ -5,10 +5,10 @@ import numpy as np
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
 from dltrain.errors import SettingError
+from dltrain.job.update import Update, all_values, lone_update
 from dltrain.nn import Loss, Network, Networks, Value
 from dltrain.spec.game import Game
 from dltrain.spec.runspec import RunSpec
-from dltrain.train.update import Update, all_values, lone_update
 
 
 def build_updates(

@@ -1,1 +1,1 @@
-"""Training: the loop, its steps and shards, what is measured, and every way to end."""
+"""Training: the loop, its steps, what is measured on the way, and every way to end."""

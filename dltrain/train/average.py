@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from dltrain.backend import Device
+from dltrain.job.job import Job
 from dltrain.spans import span
-from dltrain.train.job import Job
 from dltrain.train.step_metrics import FiniteGuard
 
 Array = Any

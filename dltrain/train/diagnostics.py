@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import kernels, to_host
+from dltrain.job.parallel import Sums
+from dltrain.job.update import Pass, Update
 from dltrain.nn import Layer, Network, Networks
 from dltrain.spans import timed
-from dltrain.train.parallel import Sums
-from dltrain.train.update import Pass, Update
 
 Array = Any
 # Beyond 95 % of the way from the middle of the range to its ends: (middle, half the range).

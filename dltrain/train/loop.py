@@ -14,21 +14,23 @@ import numpy as np
 from dltrain.backend import Replay
 from dltrain.backend.process import available_cores, hold_blas_to_one_thread
 from dltrain.errors import DeviceError, DivergedError, Interrupted
+from dltrain.evaluation.baseline import known_baselines
+from dltrain.evaluation.error_analysis import test
+from dltrain.evaluation.evaluate import validate
+from dltrain.evaluation.picture_figures import judge
+from dltrain.evaluation.pictures import pictures_of
+from dltrain.evaluation.writing import write_texts
+from dltrain.job.job import Job
+from dltrain.job.loader import StepKey
+from dltrain.job.parallel import ThreadPool
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.files import to_json
 from dltrain.run.progress import Position
 from dltrain.run.rundir import DESCRIPTION, DIVERGED, WRITTEN
+from dltrain.run.sink import Sink
 from dltrain.spans import part_of_step
 from dltrain.train.average import follow, with_average
-from dltrain.train.baseline import known_baselines
-from dltrain.train.callbacks import Callback, Sink, epoch_line
-from dltrain.train.error_analysis import test
-from dltrain.train.evaluate import validate
-from dltrain.train.job import Job
-from dltrain.train.loader import StepKey
-from dltrain.train.parallel import ThreadPool
-from dltrain.train.picture_figures import judge
-from dltrain.train.pictures import pictures_of
+from dltrain.train.callbacks import Callback, epoch_line
 from dltrain.train.postmortem import out_of_memory, postmortem
 from dltrain.train.state import (
     TrainState,
@@ -43,7 +45,6 @@ from dltrain.train.state import (
 from dltrain.train.step import replay_for, train_step
 from dltrain.train.step_metrics import EpochMetrics, FiniteGuard, StepMetrics, StepReport, fetch_steps
 from dltrain.train.stopping import Signals, interruptible, is_over, note_epoch, stops_early
-from dltrain.train.writing import write_texts
 
 Array = Any
 Row = dict[str, Any]

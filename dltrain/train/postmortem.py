@@ -9,14 +9,14 @@ import numpy as np
 from dltrain.backend import to_host
 from dltrain.engine import no_grad
 from dltrain.errors import DeviceError, DivergedError
+from dltrain.job.inputs import StepInputs
+from dltrain.job.job import Job
+from dltrain.job.loader import StepKey
+from dltrain.job.values import compute
 from dltrain.nn import Layer
-from dltrain.train.callbacks import Sink
-from dltrain.train.inputs import StepInputs
-from dltrain.train.job import Job
-from dltrain.train.loader import StepKey
+from dltrain.run.sink import Sink
 from dltrain.train.state import TrainState
 from dltrain.train.step import fits
-from dltrain.train.values import compute
 
 Array = Any
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from dltrain import spans
+from dltrain.job.job import Job
 from dltrain.spans import WAITING, Recorder, Span
-from dltrain.train.job import Job
 from dltrain.train.loop import LOG, STEP
 from dltrain.train.step import why_eager
 

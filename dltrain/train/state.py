@@ -8,12 +8,12 @@ from typing import Any
 
 from dltrain.backend import all_to_host, to_host
 from dltrain.errors import DivergedError, RunError
+from dltrain.job.job import Job
 from dltrain.metrics.settings import HIGHER
 from dltrain.run.checkpoint import Checkpoint, weights_sha256
 from dltrain.run.progress import Position, Progress
+from dltrain.run.sink import Sink
 from dltrain.train.average import load_average, new_average
-from dltrain.train.callbacks import Sink
-from dltrain.train.job import Job
 from dltrain.train.step_metrics import EpochMetrics
 
 

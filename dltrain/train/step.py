@@ -7,17 +7,17 @@ from typing import Any
 from dltrain.backend import Device, GraphCache, Replay, StepScalars, eager, kernels
 from dltrain.engine import gradients
 from dltrain.errors import DivergedError
+from dltrain.job.inputs import StepInputs
+from dltrain.job.job import Job
+from dltrain.job.loader import StepKey
+from dltrain.job.parallel import Sums, ThreadPool
+from dltrain.job.update import Update
+from dltrain.job.values import array_of, compute, count_right, count_verdicts, loss_of
 from dltrain.nn import Buffer, Layer, Parameter
 from dltrain.ops import add
 from dltrain.spans import in_layer, span, timed
 from dltrain.train.diagnostics import observe
-from dltrain.train.inputs import StepInputs
-from dltrain.train.job import Job
-from dltrain.train.loader import StepKey
-from dltrain.train.parallel import Sums, ThreadPool
 from dltrain.train.step_metrics import FiniteGuard, StepMetrics, UpdateMetrics, fetch
-from dltrain.train.update import Update
-from dltrain.train.values import array_of, compute, count_right, count_verdicts, loss_of
 
 Array = Any
 Arrays = dict[str, Array]

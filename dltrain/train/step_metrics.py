@@ -14,11 +14,11 @@ import numpy as np
 
 from dltrain.backend import Device, all_to_host
 from dltrain.errors import DivergedError
+from dltrain.job.loader import StepKey
+from dltrain.job.parallel import Sums
+from dltrain.job.update import Update
 from dltrain.nn import Network, Networks
 from dltrain.train.diagnostics import Mean, Probes
-from dltrain.train.loader import StepKey
-from dltrain.train.parallel import Sums
-from dltrain.train.update import Update
 
 Array = Any
 MEANS = ("loss", "data_loss", "penalty", "accuracy")

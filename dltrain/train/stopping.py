@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.errors import Interrupted
+from dltrain.job.job import Job
 from dltrain.metrics.scores import WORST, deciding
 from dltrain.run.progress import Position, Progress
-from dltrain.train.job import Job
 
 warn = logging.getLogger("dltrain").warning
 

@@ -17,9 +17,9 @@ from unittest.mock import patch
 from builders import SMALL, Silent, make_job, new_run, rows
 
 from dltrain.errors import RunError
+from dltrain.job.job import Job
 from dltrain.run import files, rundir
 from dltrain.run.rundir import RunDir
-from dltrain.train.job import Job
 from dltrain.train.loop import fit
 from endurance.harness import Child, Place, remains
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dltrain.backend import Reference
+from dltrain.job.job import Job
+from dltrain.job.loader import StepKey, mixed_examples, random_words
 from dltrain.nn import Term
-from dltrain.train.job import Job
-from dltrain.train.loader import StepKey, mixed_examples, random_words
 
 Array = Any
 Arrays = dict[str, Array]

@@ -8,10 +8,10 @@ import numpy as np
 
 from dltrain.backend import Device, to_host
 from dltrain.data import Preprocessing
+from dltrain.job.job import Job
+from dltrain.job.loader import DataLoader
+from dltrain.job.values import compute_values
 from dltrain.nn import Given, Value, in_order
-from dltrain.train.job import Job
-from dltrain.train.loader import DataLoader
-from dltrain.train.values import compute_values
 
 Array = Any
 

@@ -10,17 +10,17 @@ import numpy as np
 from dltrain.backend import Device, all_to_host, kernels, to_host
 from dltrain.engine import no_grad
 from dltrain.errors import DivergedError
+from dltrain.job.job import Job
+from dltrain.job.loader import DataLoader
+from dltrain.job.parallel import Sums, ThreadPool
+from dltrain.job.settings import TrainSettings
+from dltrain.job.update import Update, all_values
+from dltrain.job.values import compute_values, count_right, loss_of
+from dltrain.metrics.row import figures_in
 from dltrain.metrics.scores import FROM_SCORES, Answers, from_confusion, from_scores, per_label
 from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS, MetricsSettings
 from dltrain.nn import Context, Loss, Network
 from dltrain.ops import add, sigmoid, softmax
-from dltrain.train.callbacks import figures_in
-from dltrain.train.job import Job
-from dltrain.train.loader import DataLoader
-from dltrain.train.parallel import Sums, ThreadPool
-from dltrain.train.settings import TrainSettings
-from dltrain.train.update import Update, all_values
-from dltrain.train.values import compute_values, count_right, loss_of
 
 Array = Any
 DEFAULTS = MetricsSettings()

@@ -15,7 +15,12 @@ from safetensors.numpy import load, save
 
 from dltrain.backend import to_host
 from dltrain.errors import RunError
+from dltrain.evaluation.evaluate import evaluate, evaluate_updates
+from dltrain.job.job import Job
+from dltrain.job.loader import DataLoader
+from dltrain.job.parallel import ThreadPool
 from dltrain.metrics.curves import at_threshold, best_threshold, curves
+from dltrain.metrics.row import figures_in
 from dltrain.metrics.scores import calibration
 from dltrain.metrics.settings import MetricsSettings
 from dltrain.metrics.uncertainty import of_confusion, of_labels, of_numbers, wilson
@@ -24,11 +29,7 @@ from dltrain.ops import softmax
 from dltrain.run.files import to_json
 from dltrain.run.reader import LARGE_FILE, read_bytes, read_json
 from dltrain.run.rundir import RunDir, analysis_files
-from dltrain.train.callbacks import Sink, figures_in
-from dltrain.train.evaluate import evaluate, evaluate_updates
-from dltrain.train.job import Job
-from dltrain.train.loader import DataLoader
-from dltrain.train.parallel import ThreadPool
+from dltrain.run.sink import Sink
 
 Array = Any
 MISTAKES = 24  # that are listed and kept with their inputs, the most confident ones

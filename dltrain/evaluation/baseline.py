@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from dltrain.backend import to_host
 from dltrain.errors import RunError
+from dltrain.job.job import Job
 from dltrain.metrics.scores import Answers, from_confusion, from_scores
 from dltrain.metrics.settings import LABELS, MetricsSettings
 from dltrain.random import permutation
 from dltrain.run.reader import read_json
 from dltrain.run.rundir import DESCRIPTION
-from dltrain.train.job import Job
 
 Array = NDArray[Any]
 Row = dict[str, Any]

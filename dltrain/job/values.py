@@ -7,11 +7,11 @@ from typing import Any
 
 from dltrain.backend import Device, kernels
 from dltrain.engine import Tensor, no_grad
+from dltrain.job.inputs import Shard
+from dltrain.job.loader import StepKey, random_words
+from dltrain.job.update import Pass, Update
 from dltrain.nn import Applied, Context, Drawn, Inside, Layer, Term, Value, in_order
 from dltrain.ops import add, multiply
-from dltrain.train.inputs import Shard
-from dltrain.train.loader import StepKey, random_words
-from dltrain.train.update import Pass, Update
 
 Array = Any
 Arrays = dict[str, Array]

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from dltrain.backend import to_host
+from dltrain.evaluation.pictures import Pictures, pictures_of
+from dltrain.job.job import Job
+from dltrain.job.judge import Judge
+from dltrain.job.loader import DataLoader
 from dltrain.metrics.figures import COPY, MEAN, NOISE, REAL, Asked
 from dltrain.metrics.figures import Pictures as Judged
 from dltrain.random import generator
 from dltrain.run.files import to_json
 from dltrain.run.rundir import figures_file
-from dltrain.train.callbacks import Sink
-from dltrain.train.job import Job
-from dltrain.train.judge import Judge
-from dltrain.train.loader import DataLoader
-from dltrain.train.pictures import Pictures, pictures_of
+from dltrain.run.sink import Sink
 
 Array = Any
 Row = dict[str, Any]

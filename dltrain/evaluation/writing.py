@@ -11,9 +11,9 @@ from dltrain.data import Preprocessing
 from dltrain.data.tokens import Unit, cut, joined, numbers
 from dltrain.engine import no_grad
 from dltrain.errors import DataError
+from dltrain.job.settings import WriteSettings
 from dltrain.nn import Context, Network, Recurrent
 from dltrain.random import generator
-from dltrain.train.settings import WriteSettings
 
 Array = Any
 Memory = dict[str, tuple[Array, ...]]

@@ -11,16 +11,9 @@ import numpy as np
 
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
-from dltrain.metrics.figures import Asked
-from dltrain.metrics.settings import MetricsSettings
-from dltrain.nn import Drawn, Loss, Network, Networks, Value
-from dltrain.nn.graph import Vertex, outline, outline_together
-from dltrain.nn.summary import summarise
-from dltrain.optim import Optimizer
-from dltrain.run.checkpoint import Checkpoint
-from dltrain.train.judge import Judge
-from dltrain.train.loader import DataLoader
-from dltrain.train.settings import (
+from dltrain.job.judge import Judge
+from dltrain.job.loader import DataLoader
+from dltrain.job.settings import (
     CheckpointSettings,
     DiagnosticsSettings,
     LoggingSettings,
@@ -28,7 +21,14 @@ from dltrain.train.settings import (
     TrainSettings,
     WriteSettings,
 )
-from dltrain.train.update import Update, all_values
+from dltrain.job.update import Update, all_values
+from dltrain.metrics.figures import Asked
+from dltrain.metrics.settings import MetricsSettings
+from dltrain.nn import Drawn, Loss, Network, Networks, Value
+from dltrain.nn.graph import Vertex, outline, outline_together
+from dltrain.nn.summary import summarise
+from dltrain.optim import Optimizer
+from dltrain.run.checkpoint import Checkpoint
 
 SMALL = 1 << 24  # parameters: of a larger model a second set of gradients would take too much memory
 

@@ -1,0 +1,1 @@
+"""What is trained: networks and their updates, settings, the loader, what a step is given."""
