@@ -69,8 +69,9 @@ trains is asked as in evaluation. Layers are called `NETWORK.LAYER`, in logs, ch
 VALUES_TEXT = """
 A value of the data set (`image`, `label`, …) or of `values` is written by its name. `{NETWORK: VALUE}` is what a
 network makes of it, `{NETWORK: [VALUE, VALUE]}` of several: side by side along the channels, or by the names in the
-network's `inputs`. `{network: NAME, of: VALUE, over: 5, then: softmax}` is the long form. Such an expression may stand
-wherever a value may; the same text is the same value.
+network's `inputs`. `{network: NAME, of: VALUE, over: 5, then: softmax}` is the long form. A network whose first layer
+takes no input stands alone: `painted: NETWORK`. Such an expression may stand wherever a value may; the same text is the
+same value.
 """
 FIGURES_TEXT = """
 For `metrics.pictures`. `of` is the value that is looked at, `to` the one that real pictures have. `in` names the run

@@ -19,6 +19,7 @@ from dltrain.nn import (
     Term,
     Value,
     in_order,
+    taken_whole,
 )
 from dltrain.nn.loss import LabelsCrossEntropy
 from dltrain.nn.parameter import Shape
@@ -111,6 +112,13 @@ class Update:
             if isinstance(value, Inside):
                 found.setdefault(value.whole.name, []).append(value)
         return found
+
+    @cached_property
+    def whole(self) -> set[str]:
+        """The names of the values that are computed to the end: those that it trains, or of which more is taken than
+        layers within."""
+        wanted = (v for term in self.terms for pair in term.pairs for v in pair if isinstance(v, Value))
+        return taken_whole(wanted) | self.passes.keys()
 
     @cached_property
     def trained(self) -> set[str]:

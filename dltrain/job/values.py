@@ -10,7 +10,7 @@ from dltrain.engine import Tensor, no_grad
 from dltrain.job.inputs import Shard
 from dltrain.job.loader import StepKey, random_words
 from dltrain.job.update import Pass, Update
-from dltrain.nn import Applied, Context, Drawn, Inside, Layer, Term, Value, in_order
+from dltrain.nn import Applied, Context, Drawn, Inside, Layer, Term, Value, in_order, taken_whole
 from dltrain.ops import add, multiply
 
 Array = Any
@@ -64,14 +64,16 @@ def compute(
     for value in update.applied:
         context = context_of(value, update.passes.get(value.name), shard, key, tap, record)
         with nullcontext() if value.name in update.trained else no_grad():
-            apply(value, found, context, update.inside.get(value.name, ()))
+            apply(value, found, context, update.inside.get(value.name, ()), value.name in update.whole)
     return found
 
 
-def apply(value: Applied, found: Arrays, context: Context, within: Sequence[Inside]) -> None:
-    """Put the value beside those that it is made of, and what is wanted from within it."""
+def apply(value: Applied, found: Arrays, context: Context, within: Sequence[Inside], whole: bool) -> None:
+    """Put the value beside those that it is made of, and what is wanted from within it. whole: else that alone."""
     inside: dict[str, Any] = {each.layer: None for each in within}
-    found[value.name] = value([found[below.name] for below in value.of], context, inside)
+    y = value([found[below.name] for below in value.of], context, inside, whole)
+    if y is not None:
+        found[value.name] = y
     for each in within:
         found[each.name] = inside[each.layer]
 
@@ -86,11 +88,11 @@ def context_of(
         return random_words(shard.kernels, key, purpose, f"{value.key}{layer}", first, n, words_each)
 
     if not value.network.trainable:
-        return Context(words=words, batch_statistics=value.batch_statistics)
+        return Context(words=words, examples=n, batch_statistics=value.batch_statistics)
     if seen is None:
-        return Context(training=True, words=words)
+        return Context(training=True, words=words, examples=n)
     marked = None if record is None else partial(record, seen.mark)
-    return Context(training=True, words=words, record=marked, tap=partial(tap, seen.mark))
+    return Context(training=True, words=words, examples=n, record=marked, tap=partial(tap, seen.mark))
 
 
 def compute_values(
@@ -108,7 +110,7 @@ def compute_values(
         where = {"epoch": 0, "step": 0, "first": first * parts, "examples": examples * parts, "words_each": words_each}
         return k.example_words(seed, purpose, f"{key}{layer}", **where)
 
-    order = in_order(wanted)
+    order, whole = in_order(wanted), taken_whole(wanted)
     with no_grad():
         for value in order:
             if isinstance(value, Drawn):
@@ -116,9 +118,13 @@ def compute_values(
                 found[value.name] = value.distribution.draw(drawn, device.dtype)
             elif isinstance(value, Applied):
                 parts = value.over or 1
-                context = Context(words=partial(words, value.key, parts), batch_statistics=value.batch_statistics)
+                context = Context(
+                    words=partial(words, value.key, parts),
+                    examples=examples * parts,
+                    batch_statistics=value.batch_statistics,
+                )
                 within = [each for each in order if isinstance(each, Inside) and each.whole is value]
-                apply(value, found, context, within)
+                apply(value, found, context, within, value.name in whole)
     return {name: array_of(value) for name, value in found.items()}
 
 

@@ -19,6 +19,7 @@ from dltrain.nn.networks import (
     Value,
     in_order,
     side_by_side,
+    taken_whole,
 )
 from dltrain.nn.norm import NORMS, BatchNorm, GroupNorm, InstanceNorm, LayerNorm, NormSettings
 from dltrain.nn.parameter import Buffer, Parameter, shape_text
@@ -36,5 +37,5 @@ __all__ = [
     "GlobalAveragePool", "GlobalMaxPool", "GroupNorm", "Gru", "Initializer", "Inside", "InstanceNorm", "Join",
     "Layer", "LayerNorm", "Loss", "Lstm", "MaxPool", "Network", "Networks", "NormSettings", "Pad", "Parameter",
     "Penalty", "Positional", "Recurrent", "Reshape", "Rnn", "Term", "Upsample", "Value", "in_order", "shape_text",
-    "side_by_side",
+    "side_by_side", "taken_whole",
 ]  # fmt: skip

@@ -123,7 +123,7 @@ def _of_terms(terms: Sequence[Term], device: Device, times: Counter[str]) -> lis
                 part.data = device.xp.zeros(part.shape, device.dtype)
             parameters |= value.network.parameters
             inside: dict[str, Any] = {layer.name: None for layer in value.network.layers}
-            context = Context(training=value.network.trainable, words=words)
+            context = Context(training=value.network.trainable, words=words, examples=EXAMPLES)
             made[value.name] = value([made[below.name] for below in value.of], context, inside)
             ends += [(y.node.id, _numbered(layer, times)) for layer, y in inside.items() if y.node is not None]
             made |= {f"{value.name}@{layer}": y for layer, y in inside.items()}

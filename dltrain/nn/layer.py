@@ -30,6 +30,7 @@ class Context:
 
     training: whether dropout is on.
     words: (purpose, layer, words_each) -> random uint64 (N, words_each) for the examples at hand.
+    examples: N, for layers that take no input.
     record: called with (layer, {buffer: its new value by these examples}) by layers that have buffers, in training
         passes; without it they leave their buffers alone.
     tap: called with (layer, its output array) after every layer that has parameters or an activation.
@@ -42,6 +43,7 @@ class Context:
 
     training: bool = False
     words: Callable[[str, str, int], Array] | None = None
+    examples: int = 1
     record: Callable[["Layer", dict[str, Array]], None] | None = None
     tap: Callable[["Layer", Array], None] | None = None
     first: int = 0
@@ -74,7 +76,8 @@ class Layer:
     mixes: whether a position of the output depends on others in a way that neither says. own_init: whether it starts in
     a way of its own where the config says no init. penalty: its own, in place of the model's. arithmetic: the parameter
     count as a sum for people to follow. multiply_adds: for one example. trainable: whether training changes anything
-    about it. in_shapes: of all that it takes; of most layers that is one.
+    about it. in_shapes: of all that it takes; of most layers that is one. takes_input: a layer that takes none, called
+    with the context alone, begins a network without an input.
 
     An attribute that is a layer is a part of this one: `norm` of conv1 brings `conv1.norm.scale`.
     """
@@ -90,10 +93,11 @@ class Layer:
     arithmetic = ""
     multiply_adds = 0
     trainable = True
+    takes_input = True
 
     def __init__(self, in_shape: Shape, out_shape: Shape):
         self.in_shape, self.out_shape = in_shape, out_shape
-        self.in_shapes: tuple[Shape, ...] = (in_shape,)
+        self.in_shapes: tuple[Shape, ...] = (in_shape,) if self.takes_input else ()
 
     def __call__(self, *inputs: Any, **context: Any) -> Tensor:
         """`layer(x, context)`, x (N, *in_shape); a layer that joins several takes them all before the context."""

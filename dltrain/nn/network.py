@@ -77,10 +77,11 @@ class Composite:
 
 class Network(Composite, Layer):
     """`network(x, context)` runs the layers in order. x: Tensor or array (N, *in_shape); a tuple of them where the
-    network has several inputs.
+    network has several inputs, () where it has none.
 
     layers: each after those whose outputs it takes; the last one's output is the network's.
-    inputs: name -> shape; the first one's shape is `in_shape`. A shape alone is that of `input`.
+    inputs: name -> shape; the first one's shape is `in_shape`. A shape alone is that of `input`. None where the first
+    layer takes no input.
     sources: layer -> the layers, or inputs, whose outputs it takes. None for a chain: each takes the one before it.
     Containers such as `residual` are written out here: the names of their layers nest (`residual1.conv2`), the
     layers themselves do not.
@@ -93,7 +94,7 @@ class Network(Composite, Layer):
         sources: dict[str, tuple[str, ...]] | None = None,
     ):
         self.inputs = inputs if isinstance(inputs, dict) else {INPUT: inputs}
-        first, in_shape = next(iter(self.inputs.items()))
+        first, in_shape = next(iter(self.inputs.items()), ("", ()))
         super().__init__(in_shape, layers[-1].out_shape if layers else in_shape)
         self.in_shapes = tuple(self.inputs.values())
         self.layers = list(layers)

@@ -72,21 +72,27 @@ class Applied(Value):
     def below(self) -> tuple[Value, ...]:
         return self.of
 
-    def __call__(self, inputs: Sequence[Any], context: Context, inside: dict[str, Tensor]) -> Tensor:
-        """inputs: (N, *shape) each. inside: the outputs of the layers that it names are put there."""
+    def __call__(
+        self, inputs: Sequence[Any], context: Context, inside: dict[str, Tensor], whole: bool = True
+    ) -> Tensor | None:
+        """inputs: (N, *shape) each. inside: the outputs of the layers that it names are put there. whole: else the
+        layers after the last of these are left out, and there is no result."""
         x = [value if isinstance(value, Tensor) else Tensor(value) for value in inputs]
-        n = len(x[0])
         if self.over is not None:  # (N, over, …) -> (N · over, …)
-            x = [ops.reshape(value, shape=(n * self.over, *value.shape[2:])) for value in x]
-        several = len(self.network.inputs) > 1
-        taken: Any = tuple(x) if several else x[0] if len(x) == 1 else ops.concatenate(*x, axis=-1)
+            x = [ops.reshape(value, shape=(len(value) * self.over, *value.shape[2:])) for value in x]
+        alone = len(self.network.inputs) == 1
+        taken: Any = tuple(x) if not alone else x[0] if len(x) == 1 else ops.concatenate(*x, axis=-1)
+        missing = len(inside)
         for layer, y in self.network.outputs(taken, context):
             if layer.name in inside:
                 inside[layer.name] = y
+                missing -= 1
+            if not (whole or missing):
+                return None
         if self.then != "none":
             y = getattr(ops, self.then)(y)
         if self.over is not None:
-            y = ops.reshape(y, shape=(n, self.over, *y.shape[1:]))
+            y = ops.reshape(y, shape=(len(y) // self.over, self.over, *y.shape[1:]))
         return y
 
 
@@ -138,6 +144,13 @@ def in_order(wanted: Iterable[Value]) -> list[Value]:
             stack.append((value, True))
             stack += [(below, False) for below in reversed(value.below)]
     return [*found.values()]
+
+
+def taken_whole(wanted: Iterable[Value]) -> set[str]:
+    """The names of the values, and of all they are computed from, of which more is taken than layers within."""
+    wanted = [*wanted]
+    below = (b for value in in_order(wanted) if not isinstance(value, Inside) for b in value.below)
+    return {value.name for value in (*wanted, *below)}
 
 
 def side_by_side(shapes: Sequence[Shape]) -> Shape | None:

@@ -9,7 +9,7 @@ from dltrain.data import vocabulary_of
 from dltrain.errors import ConfigError
 from dltrain.nn import Applied, Distribution, Drawn, Given, Inside, Loss, Network, Networks, Term, Value, side_by_side
 from dltrain.nn.parameter import Shape
-from dltrain.spec.network import build_named
+from dltrain.spec.network import build_named, takes_input
 from dltrain.spec.nodes import allowed
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import Component, RunSpec
@@ -123,7 +123,7 @@ class _Builder:
         if len(taken) < len(of):
             return None
         shapes = self._taken(name, taken, component)
-        network = shapes and self._network(name, shapes, component)
+        network = None if shapes is None else self._network(name, shapes, component)
         if not network:
             return None
         shape = network.out_shape if over is None else (over, *network.out_shape)
@@ -144,6 +144,9 @@ class _Builder:
                 self._wrong(join(path, "over"), f"{value.name} has no {over} parts; its shape is {value.shape}")
                 return None
         shapes = shapes if over is None else [shape[1:] for shape in shapes]
+        layers = self.spec.networks[name].layers
+        if not values and over is None and layers and not takes_input(layers[0]):
+            return {}
         if not values:
             self._wrong(path, f"the network {name} takes a value: `{{{name}: VALUE}}`")
         elif inputs and len(inputs) != len(values):
@@ -168,7 +171,8 @@ class _Builder:
                 self.lines += error.problems
         network = self.networks[name]
         if network and network.inputs != shapes:
-            first, was, now = self.uses[name], *(", ".join(map(str, s.values())) for s in (network.inputs, shapes))
+            all_of = (", ".join(map(str, s.values())) or "nothing" for s in (network.inputs, shapes))
+            first, was, now = self.uses[name], *all_of
             place = self.spec.position(first)
             self._wrong(component.path, f"{name} takes {now} here, but {was} in {first} ({place}); one shape only")
             return None

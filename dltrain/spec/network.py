@@ -56,7 +56,7 @@ class _Builder:
         self.inputs, self.shapes, self.paths = shapes, dict(shapes), dict(paths)
 
     def network(self, components: Sequence[Component], prefix: str = "") -> Network:
-        first = next(iter(self.inputs))
+        first = next(iter(self.inputs), "")
         self.chain(components, first, prefix, [], {name: name for name in self.inputs})
         taken = {name for names in self.sources.values() for name in names}
         for layer in self.layers[:-1]:
@@ -123,6 +123,11 @@ class _Builder:
 
     def _sources(self, component: Component, name: str, before: str, scopes: list[_Scope]) -> tuple[str, ...]:
         of, own = component.settings.get("of", ()), component.common["from"]
+        if not takes_input(component):
+            if before or own:
+                what = "takes no input; it stands first in a network whose name alone is a value, as in `values`"
+                raise self._error(name, f"{component.type} {what}")
+            return ()
         if of and own and not isinstance(of, str):
             raise self._error(name, "the list names all that is joined; put this name into it", "from")
         if isinstance(of, tuple) and of:
@@ -163,6 +168,11 @@ class _Builder:
         """The chain at this path, or the innermost one around it, where it was written out from a block."""
         nodes = [node for node in self.spec.way(path) if isinstance(node, Mapping)]
         return next((node for node in reversed(nodes if within else nodes[-1:]) if node.of_block), None)
+
+
+def takes_input(component: Component) -> bool:
+    entry = LAYERS[component.type]
+    return not isinstance(entry, type) or getattr(entry, "takes_input", True)
 
 
 def _is(component: Component, kind: type) -> bool:
