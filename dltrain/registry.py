@@ -25,6 +25,7 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Rate = Annotated[float, Interval(ge=0, lt=1)]
 FILE_PATH = "a path"
+FIGURE_KEY = "a figure of pictures such as frechet/fake"
 FilePath = Annotated[str, FILE_PATH]  # of a file or folder
 
 REQUIRED = inspect.Parameter.empty

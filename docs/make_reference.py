@@ -64,7 +64,7 @@ computed again comes out with the same bits. Running statistics follow the passe
 network; in all other passes of the training batch_norm takes the statistics of the batch, and a network that no update
 trains is asked as in evaluation. Layers are called `NETWORK.LAYER`, in logs, checkpoints and overrides
 (`networks.generator.layers.dense1.units=32`). With several updates the figures of each have its name in the logs
-(`loss/generator`), and the best checkpoint is the last one.
+(`loss/generator`), and the best checkpoint is the last one, unless `metrics.best` names a figure of pictures.
 """
 VALUES_TEXT = """
 A value of the data set (`image`, `label`, …) or of `values` is written by its name. `{NETWORK: VALUE}` is what a

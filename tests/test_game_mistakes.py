@@ -170,11 +170,23 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     ),
     "best": (
         GAN + "metrics: {best: accuracy}\n",
-        "14:17  metrics.best: updates that play against each other have no such figure",
+        "14:17  metrics.best: updates that play against each other have no such figure; one of metrics.pictures may decide, such as frechet/fake",
+    ),
+    "best of pictures": (
+        GAN + "metrics: {best: psnr/fake, pictures: [{spread: {of: fake, to: image}}, {mae: {of: fake, to: image}}]}\n",
+        "14:17  metrics.best: metrics.pictures has no 'psnr/fake' of which less, or more, is better; allowed: mae/fake",
+    ),
+    "best as real": (
+        GAN + "metrics: {best: spread/fake, pictures: [{spread: {of: fake, to: image}}]}\n",
+        "14:17  metrics.best: metrics.pictures has no 'spread/fake' of which less, or more, is better; allowed: nothing",
+    ),
+    "report": (
+        GAN + "metrics: {report: [accuracy]}\n",
+        "14:19  metrics.report: updates that play against each other have no such figure",
     ),
     "early": (
         GAN + "train: {early_stopping: {}}\n",
-        "14:25  train.early_stopping: in a game no figure says that it has become better",
+        "14:25  train.early_stopping: in a game no loss says that it has become better; name a figure of pictures in metrics.best",
     ),
     "at": (
         GAN.replace("target: 0.9}", "target: 0.9, at: [dense7]}"),

@@ -23,7 +23,6 @@ def runs(
     A run that cannot be read is named; the others are listed all the same.
     """
     from dltrain.errors import RunError
-    from dltrain.metrics.settings import METRICS
     from dltrain.run.files import require_ending
     from dltrain.run.group import is_group
     from dltrain.run.rundir import all_runs
@@ -40,7 +39,8 @@ def runs(
             continue
         group = {"group": run.path.parent.name} if is_group(run.path.parent) else {}
         row = {"run": run.path.name, **group, "status": status["status"]}
-        shown = ("started", "epochs", "steps", "smoke", *(f"best_{metric}" for metric in METRICS), "validation", "test")
+        best = [key for key in status if key.startswith("best_")]
+        shown = ("started", "epochs", "steps", "smoke", *best, "validation", "test")
         row |= {key: status[key] for key in shown if status.get(key) is not None}
         rows.append(row)
     if html is not None:
@@ -56,7 +56,7 @@ def runs(
         console.result_text(f"no runs in {runs_dir}; start one with: dltrain fit CONFIG")
     else:
         keys = [*(["group"] if any("group" in row for row in rows) else []), "run", "status", "epochs", "steps"]
-        keys += [f"best_{metric}" for metric in METRICS if metric == "loss" or any(f"best_{metric}" in r for r in rows)]
+        keys += sorted({key for row in rows for key in row if key.startswith("best_")} | {"best_loss"})
         for row in rows:
             row["status"] += " (smoke)" if row.get("smoke") else ""
         table = [[*(row.get(key) for key in keys), row.get("validation", {}).get("accuracy")] for row in rows]

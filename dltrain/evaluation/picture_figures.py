@@ -56,6 +56,23 @@ def judge(job: Job, sink: Sink, between: Callable[[], None]) -> dict[str, float 
     return {row["name"]: row["value"] for row in rows}
 
 
+def decide(job: Job) -> dict[str, float | None]:
+    """The figure that `metrics.best` names, of validation examples; nothing where it names none, or where a smoke test
+    has no judge."""
+    wanted = [asked for asked in job.asked if asked.key == job.metrics.best]
+    return {
+        each.key: _Measurement(each, pictures_of(job), job.loaders, "validation", job.judges).value()
+        for each in wanted
+        if has_judge(each, job.judges)
+    }
+
+
+def has_judge(asked: Asked, judges: dict[str, Judge]) -> bool:
+    """Whether its judge, if it has one, is there. In a smoke test it may not be, which has said so."""
+    name = asked.figure.setting("in_")
+    return not name or name in judges
+
+
 def figures_to_keep(rows: list[Row], judges: dict[str, Judge], split: str, checkpoint: str, *, same_data: bool) -> Row:
     """What a run keeps of them: as `save_analysis` of other figures."""
     told = {name: {"run": str(each.run), "weights_sha256": each.weights_sha256} for name, each in judges.items()}
@@ -76,8 +93,8 @@ def measure(
     """
     rows = []
     for each in asked:
-        if (name := each.figure.setting("in_")) and name not in judges:
-            continue  # of a smoke test, which has said so
+        if not has_judge(each, judges):
+            continue
         between()
         rows.append(_Measurement(each, made_by, loaders, split, judges).row())
     return rows
@@ -108,9 +125,16 @@ class _Measurement:
         if self.to or made_by.need_examples([asked.of]):
             self.count = min(self.count, self.held.size)
 
-    def row(self) -> Row:
+    def value(self) -> float | None:
+        made, real = self.compared()
+        return finite(self.figure(made, real or made))
+
+    def compared(self) -> tuple[Judged, Judged | None]:
         real = self.real(self.figure.against) if self.figure.against else None
-        made = self.of_values(self.asked.of, self.held, self.count)
+        return self.of_values(self.asked.of, self.held, self.count), real
+
+    def row(self) -> Row:
+        made, real = self.compared()
         beside = {name: pictures for name in self.figure.baselines if (pictures := self.baseline(name, made))}
         measured = {name: finite(self.figure(pictures, real or pictures)) for name, pictures in beside.items()}
         row: Row = {"name": self.asked.name, "figure": self.asked.type, "of": self.asked.of, "to": self.to}

@@ -86,7 +86,7 @@ class Figure(ABC):
 
     against: ClassVar[Part | None] = None  # the real ones that it compares with: of the same examples, or to train on
     baselines: ClassVar[tuple[str, ...]] = (REAL, NOISE, MEAN, COPY)  # real: of the part that it does not compare with
-    better: Literal["lower", "higher", "as real"] = "lower"
+    better: ClassVar[Literal["lower", "higher", "as real"]] = "lower"
 
     def setting(self, name: str) -> Any:
         """None where this figure has no such setting."""
@@ -95,6 +95,12 @@ class Figure(ABC):
     @abstractmethod
     def __call__(self, made: Pictures, real: Pictures) -> float | None:
         """real: what it compares with; not looked at where it does not. None where there is nothing to measure."""
+
+
+def is_figure(key: str) -> bool:
+    """Whether this may be the key of one, such as `frechet/fake`."""
+    kind, slash, of = key.partition("/")
+    return kind in FIGURES and bool(slash and of)
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,11 @@ class Asked:
     of: str
     examples: int
     figure: Figure
+
+    @property
+    def key(self) -> str:
+        """`frechet/fake`, `mae/bare_face`: what logs and `metrics.best` call it."""
+        return self.name if self.name.startswith(f"{self.type}/") else f"{self.type}/{self.name}"
 
 
 PAIRED = (NOISE, MEAN, COPY)

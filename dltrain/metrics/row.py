@@ -11,11 +11,15 @@ def scores(found: Row) -> list[str]:
 
 
 def figures_in(found: Row) -> dict[str, float]:
-    """The figures of merit that there are, in order; then those of several updates, such as `loss/generator`."""
-    from dltrain.metrics.settings import METRICS  # here, so that the command line can begin without what that needs
+    """The figures of merit that there are, in order; then those of several updates, such as `loss/generator`, and of
+    pictures, such as `frechet/fake`."""
+    # here, so that the command line can begin without what these need
+    from dltrain.metrics.figures import is_figure
+    from dltrain.metrics.settings import METRICS
 
     values = {key: found[key] for key in METRICS if found.get(key) is not None}
-    return values | {key: value for key, value in found.items() if key.startswith(("loss/", "accuracy/"))}
+    others = (key for key in found if key.startswith(("loss/", "accuracy/")) or is_figure(key))
+    return values | {key: found[key] for key in others if found[key] is not None}
 
 
 def figure_text(value: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.metrics.settings import HIGHER, MetricsSettings
+from dltrain.metrics.settings import MetricsSettings, is_higher_better
 
 Array = NDArray[Any]
 Figure = float | None  # None where there is nothing to measure
@@ -214,7 +214,7 @@ def deciding(row: dict[str, Any], name: str) -> float:
 
     WORST where it does not exist, which makes no epoch the best one.
     """
-    found = row["validation" if "validation" in row else "train"][name]
+    found = row["validation" if "validation" in row else "train"].get(name)
     if found is None:
         return WORST
-    return min(-found if name in HIGHER else float(found), WORST)
+    return min(-found if is_higher_better(name) else float(found), WORST)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from dltrain.errors import RunError
 from dltrain.metrics.row import figure_text, figures_in
-from dltrain.metrics.settings import HIGHER, METRICS
+from dltrain.metrics.settings import METRICS, is_higher_better
 from dltrain.report.differing import differing
 from dltrain.report.record import Record
 
@@ -126,7 +126,7 @@ def compare(records: Sequence[Record], configs: Sequence[Any]) -> Comparison:
     results = [name for split in ("validation", "train") for key in order if (name := f"{split} {key}") in known]
     if judged:
         results = [judged, *(name for name in results if name != judged)]
-        sign = -1 if figure in HIGHER else 1
+        sign = -1 if is_higher_better(str(figure)) else 1
         variants.sort(key=lambda v: sign * v.results[judged].mean if judged in v.results else inf)
         best = variants[0].results[judged]
         verdicts: list[Verdict] = [judge(best, variant.results.get(judged)) for variant in variants[1:]]

@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from dltrain.data import MissingPath, Source, vocabulary_of
 from dltrain.data.values import by_name
 from dltrain.errors import ConfigError, SettingError
+from dltrain.metrics.figures import is_figure
 from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS, TEXTS
 from dltrain.nn import Loss, Network, Networks
 from dltrain.spec.data import build_source, build_sources
@@ -80,12 +81,14 @@ def build_networks(spec: RunSpec, sources: dict[str, Source]) -> Game:
     game = build_game(spec, given.values())
     build_figures(spec, game.values)  # for what is wrong with them
     if len(game.updates) > 1:
-        for key in ("best", "report"):
-            if spec.nodes.says("metrics") and getattr(spec.metrics, key) not in ((), "loss"):
-                what = "updates that play against each other have no such figure"
-                raise ConfigError(f"{spec.position(f'metrics.{key}')}  metrics.{key}: {what}")
-        if spec.train.early_stopping is not None:
-            what = "in a game no figure says that it has become better"
+        several, decides = "updates that play against each other have no such figure", is_figure(spec.metrics.best)
+        if spec.metrics.report:
+            raise ConfigError(f"{spec.position('metrics.report')}  metrics.report: {several}")
+        if spec.metrics.best != "loss" and not decides:
+            what = f"{several}; one of metrics.pictures may decide, such as frechet/fake"
+            raise ConfigError(f"{spec.position('metrics.best')}  metrics.best: {what}")
+        if spec.train.early_stopping is not None and not decides:
+            what = "in a game no loss says that it has become better; name a figure of pictures in metrics.best"
             raise ConfigError(f"{spec.position('train.early_stopping')}  train.early_stopping: {what}")
     return game
 
@@ -107,7 +110,7 @@ def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> Non
     figures = NUMBERS if source.classes is None else LABELS if source.multilabel else CLASSES
     known = ("loss", *(TEXTS if is_text else figures))
     for name in (spec.metrics.best, *spec.metrics.report):
-        if name not in known:
+        if name not in known and not is_figure(name):  # of pictures, see `build_figures`
             path = "metrics.best" if name == spec.metrics.best else "metrics.report"
             raise ConfigError(f"{spec.position(path)}  {path}: {data} has no {name}; it has {', '.join(known)}")
     if (positive := spec.metrics.positive) is not None and (

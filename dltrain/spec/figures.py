@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dltrain.errors import ConfigError
 from dltrain.evaluation.pictures import is_picture
 from dltrain.job.judge import Judge
-from dltrain.metrics.figures import Asked, Region
+from dltrain.metrics.figures import Asked, Region, is_figure
 from dltrain.metrics.pictures import WINDOW
 from dltrain.nn import Given, Value
 from dltrain.spec.nodes import allowed
@@ -38,6 +38,11 @@ class _Checked:
             if asked.name in found:
                 self.wrong(component.path, f"two figures are called {asked.name!r}; give one of them a `name`")
             found[asked.name] = asked
+        best = self.spec.metrics.best
+        decide = [asked.key for asked in found.values() if asked.figure.better != "as real"]
+        if is_figure(best) and best not in decide and not self.lines:
+            what = f"metrics.pictures has no {best!r} of which less, or more, is better{allowed(best, decide)}"
+            self.wrong("metrics.best", what)
         if self.lines:
             raise ConfigError(self.lines)
         return tuple(found.values())

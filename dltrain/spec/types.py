@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, TypeAdapter
 
 from dltrain import data, nn
 from dltrain.metrics.figures import FIGURES, Figure
-from dltrain.registry import FILE_PATH, Registry, settings_of
+from dltrain.registry import FIGURE_KEY, FILE_PATH, Registry, settings_of
 from dltrain.spec.nodes import Scalar
 
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,30})")
@@ -128,8 +128,8 @@ def describe(annotation: Any) -> str:
         return f"settings ({', '.join(settings_of(annotation))})"
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        if FILE_PATH in parts:
-            return FILE_PATH
+        if named := next((text for text in (FILE_PATH, FIGURE_KEY) if text in parts), None):
+            return named
         return " ".join([describe(parts[0]), *filter(None, map(limits, parts[1:]))])
     if origin is Literal:
         *others, last = map(str, parts)

@@ -17,7 +17,7 @@ from dltrain.errors import DeviceError, DivergedError, Interrupted
 from dltrain.evaluation.baseline import known_baselines
 from dltrain.evaluation.error_analysis import test
 from dltrain.evaluation.evaluate import validate
-from dltrain.evaluation.picture_figures import judge
+from dltrain.evaluation.picture_figures import decide, judge
 from dltrain.evaluation.pictures import pictures_of
 from dltrain.evaluation.writing import write_texts
 from dltrain.job.job import Job
@@ -128,7 +128,10 @@ def train(job: Job, state: TrainState, sink: Sink, pool: ThreadPool, callback: C
         show(job, state, callback)
     for event in steps(job, state, pool, wanted):
         if isinstance(event, EpochEnded):
-            validation = validate(with_average(job, state.average), pool, stop)
+            answering = with_average(job, state.average)
+            validation = validate(answering, pool, stop)
+            if validation is not None:
+                validation |= decide(answering)
             finish_epoch(job, state, sink, callback, validation, event.whole)
             stop()
             continue

@@ -9,7 +9,7 @@ from typing import Any
 from dltrain.backend import all_to_host, to_host
 from dltrain.errors import DivergedError, RunError
 from dltrain.job.job import Job
-from dltrain.metrics.settings import HIGHER
+from dltrain.metrics.settings import is_higher_better
 from dltrain.run.checkpoint import Checkpoint, weights_sha256
 from dltrain.run.progress import Position, Progress
 from dltrain.run.sink import Sink
@@ -126,7 +126,7 @@ def facts_of(job: Job, state: TrainState) -> dict[str, Any]:
     return {
         "epochs": state.position.epoch,
         "steps": state.position.step,
-        f"best_{metric}": best if best is None or metric not in HIGHER else -best,
+        f"best_{metric}": best if best is None or not is_higher_better(metric) else -best,
         "weights_sha256": weights_sha256({name: to_host(array) for name, array in job.model.weights().items()}),
         **state.progress.result,
     }

@@ -33,7 +33,7 @@ def note_epoch(job: Job, progress: Progress, row: dict[str, Any]) -> bool:
     """Remember how good an epoch was; whether it is the best one so far. row: its row of metrics.jsonl."""
     settings = job.train.early_stopping
     progress.result = {split: row[split] for split in ("train", "validation") if split in row}
-    if job.is_game:  # no figure says which is better: the last one counts
+    if job.is_game and job.metrics.best == "loss":  # no figure says which is better: the last one counts
         progress.best_step = row["step"]
         return True
     watched = deciding(row, name := job.metrics.best)
