@@ -236,6 +236,7 @@ def make_job(
                 optimizer=optimizer or OPTIMIZERS["adam"](lr=1e-2),
                 schedule=schedule or SCHEDULES["constant"](),
                 clip_norm=train.get("clip_norm"),
+                lr_factors={},
             ),
         ),
         loaders={name: DataLoader(split, preprocessing, augment if name == "train" else (), device)

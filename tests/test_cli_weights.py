@@ -192,3 +192,96 @@ def test_the_vectors_of_spectral_norm_come_along(here: Path) -> None:
         w = kept[f"{name}.weight"].reshape(-1, kept[f"{name}.weight"].shape[-1])
         u = w.T @ kept[f"{name}.spectral_norm.v"]
         np.testing.assert_allclose(going_on[f"{name}.spectral_norm.u"], u / np.linalg.norm(u), rtol=1e-4, atol=1e-6)
+
+
+# --- reuse with the layers ------------------------------------------------------------------------------------------
+
+REUSE = """\
+data: {type: digits, normalize: none, classes: ["3", "5"]}
+model:
+  load: {path: first, names: {dense2: null}}
+optimizer: {type: sgd, lr: 0.1}
+train: {max_steps: 1, batch_size: 64}
+"""
+
+
+def test_a_run_is_reused_with_its_layers(here: Path) -> None:
+    """And what comes of each layer is told, by `fit` and `check`; the layers stay when no weights are loaded."""
+    Path("reuse.yaml").write_text(REUSE)
+    words = ("reuse.yaml", "model.layers.dense2.units=2", "optimizer.lr_factors={dense*: 0.5}", "model.trainable=[d*]")
+    rows = [
+        "  layer        holds                                         start value                    training",
+        "  conv1        weight                                        conv1                          stays",
+        "  batch_norm1  scale, shift, running_mean, running_variance  batch_norm1                    stays",
+        "  dense1       weight, bias                                  dense1                         trained, lr · 0.5",
+        "  dense2       weight, bias                                  as drawn: names says null      trained, lr · 0.5",
+    ]
+    said = fit(*words)
+    assert [line.split() for line in said.err.splitlines() if line.startswith("  ")] == [row.split() for row in rows]
+    told = dltrain("check", *words).err.splitlines()
+    assert [line.split() for line in told if line.startswith("  ")] == [row.split() for row in rows]
+    shapes = {name: array.shape for name, array in weights(said).items()}
+    assert shapes["conv1.weight"] == (3, 3, 1, 4) and shapes["dense2.weight"] == (8, 2)
+    anew = weights(fit("reuse.yaml", "model.load=null", "model.layers.dense2.units=2"))
+    assert anew["dense1.weight"].shape == (144, 8) and anew["dense2.weight"].shape == (8, 2)
+
+
+def test_each_layer_learns_at_its_own_rate(here: Path) -> None:
+    """A step of gradient descent is as much shorter as its factor says, also in a step that is replayed."""
+    first = RunDir(next((here / "runs").iterdir())).checkpoint("last").weights
+    steps = [
+        weights(fit("net.yaml", "model.load=first", "optimizer={type: sgd, lr: 0.01}", f"train.max_steps={n}", *more))
+        for n, more in [(1, ()), (1, ("optimizer.lr_factors={dense1: 0.25}",)), (3, ("optimizer.lr_factors={c*: 2}",))]
+    ]
+    for name, share in {"dense1.weight": 0.25, "dense1.bias": 0.25, "dense2.weight": 1.0, "conv1.weight": 1.0}.items():
+        whole, own = steps[0][name] - first[name], steps[1][name] - first[name]
+        np.testing.assert_allclose(own, whole * share, rtol=1e-2, atol=1e-6)
+    halves = ("optimizer={type: sgd, lr: 0.02, lr_factors: {d*: 0.5, batch_norm1: 0.5}}", "train.max_steps=3")
+    twin = weights(fit("net.yaml", "model.load=first", *halves))
+    assert all(np.array_equal(twin[name], steps[2][name]) for name in twin), "the same rates, written otherwise"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("optimizer.lr_factors={dens: 0.1}", "optimizer.lr_factors: 'dens' fits no layer with parameters"),
+        ("model.load=a.npz", "a.npz: a file of weights says nothing of layers; write them down as `layers`"),
+        ("model.load=nothing", "nothing is neither a run nor a config: no run 'nothing'"),
+        ("model.load=digits_cnn", "digits_cnn has not been trained here; train it first: dltrain fit digits_cnn"),
+        ("circle", "more than 5 configs take their layers from each other"),
+        ("model.load=game", "game has the networks eye, head; a `model` reuses one that was trained alone"),
+        ("model.load={checkpoint: best}", "'path' is missing"),
+        ("data.classes=[three]", "data.classes: there is no class 'three'; there are 0, 1, 2"),
+        ("data.classes=['3']", "data.classes: names two classes or more, each once"),
+        ("data.per_class=1000", "data.per_class: a class has only "),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_reused_is_told(change: str, what: str, here: Path) -> None:
+    Path("reuse.yaml").write_text(REUSE.replace(", names: {dense2: null}", ", strict: false"))
+    if "game" in change:
+        Path("game.yaml").write_text(GAME.replace(", names: {dense*: null}", ""))
+        fit("game.yaml", "--name", "game")
+    changes = ["model.layers.dense2.units=2", change]
+    if change == "circle":
+        Path("reuse.yaml").write_text(REUSE.replace("first", "reuse.yaml"))
+        changes = []
+    said = dltrain("fit", "reuse.yaml", *changes)
+    assert said.code == 2 and what in said.err, said.err
+
+
+def test_a_network_of_a_game_is_reused_by_its_name(here: Path) -> None:
+    Path("game.yaml").write_text(GAME.replace(", names: {dense*: null}", ""))
+    before = weights(fit("game.yaml", "--name", "game"))
+    head = "  head: {trainable: [dense*], layers: [batch_norm, flatten, dense: {units: 10, activation: none}]}"
+    Path("again.yaml").write_text(GAME.replace("path: first, names: {dense*: null}", "path: game").replace(
+        GAME[GAME.index("    layers:") : GAME.index("  head:")], "").replace(head, "  head: {load: game}"))  # fmt: skip
+    said = fit("again.yaml", "updates.head.optimizer={type: sgd, lr: 1e-30}")
+    assert "start values from game: 5 of 5 arrays" in said.err and "start values from game: 6 of 6 arrays" in said.err
+    after = weights(said)
+    assert all(np.allclose(after[name], before[name], atol=1e-20) for name in before if "running" not in name)
+
+
+def test_smoke_goes_without_what_has_not_been_trained(here: Path) -> None:
+    Path("reuse.yaml").write_text(REUSE.replace("path: first", "path: digits_cnn"))
+    said = fit("reuse.yaml", "--smoke", "model.load.names=null", "model.layers.dense2.units=2")
+    assert "has not been trained here; train it first: dltrain fit digits_cnn; --smoke starts with drawn" in said.err

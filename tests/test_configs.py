@@ -48,6 +48,8 @@ train: {epochs: 10, batch_size: 128}
 def test_what_is_shipped() -> None:
     nets = {
         "cifar_cnn",
+        "cifar_finetune",
+        "cifar_five",
         "cifar_residual",
         "cifar_resnet20",
         "cifar_unet_denoise",

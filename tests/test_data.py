@@ -36,8 +36,8 @@ from dltrain.errors import ConfigError, DataError, ShapeError
 
 REAL = pytest.mark.skipif("DLTRAIN_DATA" not in os.environ, reason="DLTRAIN_DATA is not set")
 COMMON = [
-    "test", "validation", "fold", "stratified", "split_seed", "class_weights", "normalize", "normalize_targets",
-    "augment", "mixup",
+    "classes", "test", "validation", "fold", "stratified", "per_class", "split_seed", "class_weights", "normalize",
+    "normalize_targets", "augment", "mixup",
 ]  # fmt: skip
 TOY = ["examples", "noise", "features", "seed"]
 

@@ -84,7 +84,7 @@ def test_the_table_holds_every_optimizer_and_setting():
     assert {name for name, _, _ in PLAIN} == set(OPTIMIZERS)
     for name in OPTIMIZERS:
         tried = {key for other, settings, _ in PLAIN if other == name for key in settings}
-        assert tried | {"lr"} == set(OPTIMIZERS.settings(name)), name
+        assert tried | {"lr", *OPTIMIZERS.common} == set(OPTIMIZERS.settings(name)), name
 
 
 def starting(device: Device) -> dict[str, Array]:

@@ -42,7 +42,8 @@ def test_the_long_form_with_every_default() -> None:
     resolved = loads(TEXT).resolved()
     rest = {"norm": 0.0, "p": 2.0, "over": "layer", "biases": False, "method": "gradient"}
     assert resolved["data"] == {
-        "type": "npz", "path": 'a "b".npz', "test": 0, "validation": 0, "fold": None, "stratified": False,
+        "type": "npz", "path": 'a "b".npz', "classes": None, "per_class": None,
+            "test": 0, "validation": 0, "fold": None, "stratified": False,
         "split_seed": 0, "pixel_range": None, "class_weights": "none", "normalize": "channel",
         "normalize_targets": "auto", "augment": [],
         "mixup": 0.0,
@@ -74,7 +75,14 @@ def test_the_long_form_with_every_default() -> None:
         ],
     }  # fmt: skip
     assert resolved["penalty"] == {"l1": 1e-5, "l2": 0.0} | rest
-    assert resolved["optimizer"] == {"type": "adam", "lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+    assert resolved["optimizer"] == {
+        "type": "adam",
+        "lr": 1e-3,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+        "lr_factors": None,
+    }
     assert resolved["schedule"] == {"type": "constant"}
     assert resolved["loss"] == {"type": "cross_entropy", "label_smoothing": 0.0}
     assert (resolved["version"], resolved["seed"], resolved["device"]) == (1, 0, "auto")

@@ -1,11 +1,12 @@
 """What is cut from the training part: sizes, proportions, and that every example is in one place."""
 
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dltrain.data import Cuts, Fold, Split
+from dltrain.data import Chosen, Cuts, Digits, Fold, Split
 from dltrain.data.split import cut, shared_groups
 from dltrain.errors import ConfigError
 
@@ -151,3 +152,27 @@ def test_refuses_what_the_data_set_cannot_give():
     numbers = Split(HUNDRED.inputs, HUNDRED.inputs)
     with pytest.raises(ConfigError, match=r"data\.stratified"):
         cut({"train": numbers}, Cuts(validation=5, stratified=True), 0)
+
+
+def test_so_many_of_each_class() -> None:
+    """Of what the other cuts leave; others with another seed, and validation examples as they are without it."""
+    splits = {"train": Split(HUNDRED.inputs[:99], CLASSES[:99])}
+    whole, few = (cut(splits, Cuts(validation=20, per_class=number), 3) for number in (None, 5))
+    assert np.bincount(few["train"].targets).tolist() == [5, 5, 5]
+    assert np.array_equal(few["validation"].inputs, whole["validation"].inputs)
+    kept = few["train"].inputs[:, 0]
+    assert set(kept) < set(whole["train"].inputs[:, 0]) and np.all(np.diff(kept) > 0)
+    assert not np.array_equal(kept, cut(splits, Cuts(validation=20, per_class=5), 4)["train"].inputs[:, 0])
+    for targets in (np.zeros((100, 1), np.float32), np.zeros((100, 2), np.float32)):
+        with pytest.raises(ConfigError, match=r"data.per_class: is for examples of one class each"):
+            cut({"train": Split(HUNDRED.inputs, targets)}, Cuts(per_class=5), 0)
+
+
+def test_some_classes_alone() -> None:
+    """In the order in which they are named, with their own examples."""
+    digits = Digits()
+    whole, some = (source.load(Path())["test"] for source in (digits, Chosen(digits, ["7", "2"])))
+    for number, name in enumerate((7, 2)):
+        own = some.inputs[some.targets == number]
+        assert np.array_equal(own, np.asarray(whole.inputs)[whole.targets == name])
+    assert Chosen(digits, ["7", "2"]).values[1].classes == ("7", "2") and len(some) == 356

@@ -7,8 +7,10 @@ import typer
 
 from dltrain.cli import console
 from dltrain.cli.app import Config, DataDir, Debug, DeviceName, Json, KernelsName, Overrides, Plugins, Quiet
+from dltrain.cli.starts import show_starts
 
 FOR_ONE = "for a `model` and its `loss`"
+
 
 def check(
     config: Config,
@@ -53,6 +55,7 @@ def check(
     job = prepare(config, overrides, data_dir, device)
     if not isinstance(job.model, Network):
         raise ConfigError(f"check is {FOR_ONE}; of several networks, try `dltrain fit CONFIG --smoke`")
+    show_starts(job)
     subject = Subject(job)
     console.warn_of_missing_kernels(subject.job.device.kernels.note)
     findings = []

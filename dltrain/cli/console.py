@@ -128,6 +128,16 @@ def result_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     out.print(table)
 
 
+def info_table(columns: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> None:
+    """A table of texts on stderr, of so many rows at most; not with --quiet."""
+    shown = [columns, *rows[:most]]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(columns))]
+    for row in shown:
+        info("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    if len(rows) > most:
+        info(f"  … and {len(rows) - most:,} more")
+
+
 MARKS = {"passed": "green", "warned": "yellow", "failed": "bold red", "skipped": "dim"}
 
 

@@ -24,6 +24,7 @@ from dltrain.cli.app import (
 )
 from dltrain.cli.group import new_group, train_group
 from dltrain.cli.live import ProgressStyle, callback_for
+from dltrain.cli.starts import show_starts
 
 if TYPE_CHECKING:
     from dltrain.api import Training
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 ADVICE = 3  # things that are said at the end; the report has all
 MOST_CLASSES_SHOWN = 20
+MOST_STARTS = 24  # layers whose start values are told; `dltrain check` tells of all
 
 
 def fit(
@@ -231,8 +233,7 @@ def _announce(training: "Training", job: "Job", is_first: bool) -> None:
             console.info(f"device auto: {chosen}")
         if (steps := job.total_steps) < (planned := job.train.epochs * job.steps_per_epoch):
             console.info(f"train.max_steps ends it after {steps:,} of {planned:,} steps")
-        for line in job.starts:
-            console.info(line)
+        show_starts(job, MOST_STARTS)
         for split, loader in job.loaders.items():
             console.info(f"{split}: {_content(loader.size, job.class_counts(split))}")
         if missing := [f"{c['name']} {c['missing']:.1%}" for c in job.column_facts if c["missing"]]:

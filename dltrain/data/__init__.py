@@ -16,6 +16,7 @@ from dltrain.data import (  # noqa: F401
 )
 from dltrain.data.ahead import Ahead
 from dltrain.data.augment import AUGMENTATIONS, Augmentation
+from dltrain.data.chosen import Chosen
 from dltrain.data.digits import Digits
 from dltrain.data.files import MissingData, MissingPath, default_data_dir
 from dltrain.data.npz import Npz, read_inputs
@@ -31,7 +32,7 @@ from dltrain.data.text import read_ending
 from dltrain.data.values import Value, vocabulary_of
 
 __all__ = [
-    "AUGMENTATIONS", "SOURCES", "Ahead", "Augmentation", "Column", "Cuts", "Digits", "Fold", "MissingData",
+    "AUGMENTATIONS", "SOURCES", "Ahead", "Augmentation", "Chosen", "Column", "Cuts", "Digits", "Fold", "MissingData",
     "MissingPath", "Npz", "OnDemand", "Penguins", "Pixels", "Prepared", "Preprocessing", "Source", "Split", "Value",
     "apply", "class_weights", "default_data_dir", "generated", "load_split", "prepare", "read_ending",
     "read_inputs", "read_rows", "vocabulary_of",

@@ -235,10 +235,12 @@ class Fold:
 
 def common_settings(
     *,
+    classes: tuple[str, ...] | None = None,
     test: NonNegativeInt | Rate = 0,
     validation: NonNegativeInt | Rate = 0,
     fold: Fold | None = None,
     stratified: bool = False,
+    per_class: Count | None = None,
     split_seed: Seed = 0,
     class_weights: ClassWeights = "none",
     normalize: Normalize = "channel",
@@ -248,11 +250,13 @@ def common_settings(
 ) -> None:
     """The settings that every data set takes.
 
+    classes: those whose examples stay, by name, in the order in which they are numbered; all without it.
     test: how many examples, or which fraction, to cut from the training part for testing; with 0 there are those alone
     that the data set has of its own.
     validation: how many, or which fraction of the others, to cut for validation; the same.
     fold: which piece of a cross-validation validates instead.
     stratified: whether all these have classes in the proportions of the training part.
+    per_class: of the training part, once all these are cut from it, so many examples of each class stay.
     split_seed: which examples those are; `seed` does not change it, so several seeds are measured on the same parts.
     class_weights: a number for each class, by which its examples count; "balanced" lets every class count the same in
     all. Every loss, also of validation and test, is then Σ weight · loss / Σ weight over its examples.

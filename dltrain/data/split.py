@@ -15,12 +15,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Cuts:
-    """What to take from the training part, as in `common_settings`: first test examples, then validation or a fold."""
+    """What to take from the training part, as in `common_settings`: first test examples, then validation or a fold; and
+    how many of each class are to be left."""
 
     test: int | float = 0
     validation: int | float = 0
     fold: Fold | None = None
     stratified: bool = False
+    per_class: int | None = None
 
     def needs(self, split: str) -> str:
         """The split of the data set that this one is made of."""
@@ -60,7 +62,22 @@ def cut(splits: dict[str, Split], cuts: Cuts, seed: int) -> dict[str, Split]:
                 held = _piece(order, fold) if fold else _share(order, _number(name, share, len(train)), cuts.stratified)
             rest = np.setdiff1d(np.arange(len(train)), held)
             splits = splits | {"train": train.take(rest), name: train.take(np.sort(held))}
+    if cuts.per_class is not None and "train" in splits:
+        splits = splits | {"train": _few(splits["train"], cuts.per_class, seed)}
     return {name: splits[name] for name in ("train", "validation", "test") if name in splits}
+
+
+def _few(train: Split, number: int, seed: int) -> Split:
+    """So many examples of each class."""
+    if train.targets.ndim > 1 or train.targets.dtype.kind != "i":
+        raise SettingError("data.per_class", "is for examples of one class each, not for labels or numbers to predict")
+    order = permutation(len(train), seed, "per_class")
+    sorted_ = order[np.argsort(train.targets[order], kind="stable")]
+    counts = np.bincount(train.targets)
+    if counts[counts > 0].min() < number:
+        raise SettingError("data.per_class", f"a class has only {counts[counts > 0].min()} training examples")
+    place = np.arange(len(sorted_)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its class
+    return train.take(np.sort(sorted_[place < number]))
 
 
 def shared_groups(splits: dict[str, Split]) -> list[str]:

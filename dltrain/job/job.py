@@ -21,6 +21,7 @@ from dltrain.job.settings import (
     TrainSettings,
     WriteSettings,
 )
+from dltrain.job.start import Start
 from dltrain.job.update import Update, all_values
 from dltrain.metrics.figures import Asked
 from dltrain.metrics.settings import MetricsSettings
@@ -40,7 +41,7 @@ class Job:
 
     values: all that have a name. asked: the figures of pictures. judges: by the names of their runs in these.
     train.shard_size is a number here. notes: see `Source.notes`, column_facts `columns.facts`.
-    starts: what came of start values that are loaded, a line each.
+    starts: what came of start values that are loaded.
     muted: advice and checks that are not to speak.
     data_sha256: of each split, see `Split.sha256`; nothing for a smoke test, which takes a part.
     config: the text that all of this was built from, resolved; every checkpoint holds it.
@@ -56,7 +57,7 @@ class Job:
     asked: tuple[Asked, ...] = ()
     judges: dict[str, Judge] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    starts: tuple[str, ...] = ()
+    starts: tuple[Start, ...] = ()
     column_facts: Sequence[dict[str, Any]] = ()
     muted: tuple[str, ...] = ()
     write: WriteSettings | None = None

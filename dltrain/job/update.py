@@ -2,7 +2,7 @@
 and takes them in order in every step."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -49,7 +49,7 @@ class Pass:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Update:
     """name: empty where it is the only one. terms: of its loss. networks: those that it trains. every: how many steps
-    it is taken once in."""
+    it is taken once in. lr_factors: by the names of the parameters whose rate is not that of all."""
 
     name: str = ""
     terms: tuple[Term, ...]
@@ -59,6 +59,7 @@ class Update:
     penalty: Penalty
     clip_norm: float | None = None
     every: int = 1
+    lr_factors: dict[str, float] = field(default_factory=dict)
 
     def called(self, key: str) -> str:
         """`loss/generator`; `loss` where it is the only update."""
@@ -170,6 +171,14 @@ class Update:
 
     # --- its optimizer ----------------------------------------------------------------------------------------
 
+    @cached_property
+    def by_rate(self) -> dict[float, list[str]]:
+        """What the learning rate is multiplied by -> the parameters that have that rate."""
+        found: dict[float, list[str]] = {}
+        for name in self.parameters:
+            found.setdefault(self.lr_factors.get(name, 1.0), []).append(name)
+        return found
+
     def new_state(self) -> Arrays:
         """Of the optimizer, once the parameters have values."""
         own = self.optimizer.new_state({name: p.data for name, p in self.parameters.items()})
@@ -197,6 +206,7 @@ def lone_update(
     schedule: Schedule,
     penalty: Penalty,
     clip_norm: float | None,
+    lr_factors: dict[str, float],
 ) -> Update:
     """Of a network that is trained alone, which is what `model` and `loss` say: `{model: image}` against `label`.
 
@@ -211,6 +221,7 @@ def lone_update(
         schedule=schedule,
         penalty=penalty,
         clip_norm=clip_norm,
+        lr_factors=lr_factors,
     )
 
 

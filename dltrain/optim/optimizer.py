@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from dltrain.backend import Device, array_module
-from dltrain.registry import Registry
+from dltrain.registry import Positive, Registry
 
 Array = Any
-OPTIMIZERS = Registry("optimizer")
+
+
+def _common(*, lr_factors: dict[str, Positive] | None = None) -> None:
+    """The key that every optimizer takes. lr_factors: NAME: FACTOR, by which the learning rate of the layers of that
+    name is multiplied, with `*` for any text; of several that fit the first counts."""
+
+
+OPTIMIZERS = Registry("optimizer", common=_common)
 
 
 class Optimizer:
@@ -29,7 +36,7 @@ class Optimizer:
     def update(
         self, parameters: dict[str, Array], gradients: dict[str, Array], state: dict[str, Array], lr: float, step: int
     ) -> None:
-        """Change parameters and state in place. step counts from 1."""
+        """Change these parameters and their state in place. step counts from 1."""
         for name, parameter in parameters.items():
             arrays = parameter, gradients[name], *(state[f"{name}/{slot}"] for slot in self.slots)
             w, g, *slots = (a.reshape(-1) for a in arrays)

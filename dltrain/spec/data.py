@@ -13,6 +13,7 @@ import numpy as np
 
 from dltrain.backend import Device
 from dltrain.data import (
+    Chosen,
     Cuts,
     Fold,
     MissingData,
@@ -55,6 +56,8 @@ def build_source(spec: RunSpec) -> Source | None:
 def _build(spec: RunSpec, component: Component) -> Source:
     with _of(component):
         source: Source = component.build()
+        if component.common["classes"] is not None:
+            source = Chosen(source, component.common["classes"])
     for number, augmentation in enumerate(component.common["augment"]):
         try:
             source.check_augmentation(augmentation)

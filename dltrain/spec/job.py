@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,8 @@ from dltrain.spec.network import build_network
 from dltrain.spec.runspec import RunSpec
 from dltrain.spec.shipped import find_config
 from dltrain.spec.updates import build_updates, values_of
-from dltrain.spec.weights import loads_of, start_values
+from dltrain.spec.weights import NothingThere, loads_of, start_of, start_values
+from dltrain.weights.match import Match
 
 warn = logging.getLogger("dltrain").warning
 MOST_SHOWN = 1000  # times that pictures are kept of a training
@@ -43,9 +45,10 @@ def settle(spec: RunSpec, device: Device) -> RunSpec:
     SHA-256 of start values that are loaded."""
     settled: dict[str, str | int] = {}
     loads = loads_of(spec)
-    for setting, found in start_values(build_model(spec), loads).items() if loads else ():
-        if loads[setting].sha256 is None:
-            settled[f"{setting}.sha256"] = weights_sha256(found.arrays)
+    with suppress(NothingThere):  # which is told when the job is built
+        for setting, found in start_values(build_model(spec), loads).items() if loads else ():
+            if loads[setting].sha256 is None:
+                settled[f"{setting}.sha256"] = weights_sha256(found.arrays)
     if spec.device == "auto":
         settled["device"] = device.name
     if spec.train.shard_size == "auto":
@@ -82,7 +85,13 @@ def build_job(
     model = game.model if game else build_model(spec, build_source(spec) if len(sources) > 1 else sources.get(""))
     require_memory(spec, model, sources, device)
     loads = loads_of(spec) if from_start else {}
-    starts = start_values(model, loads)
+    starts: dict[str, Match] = {}
+    try:
+        starts = start_values(model, loads)
+    except NothingThere as error:
+        if not smoke:
+            raise
+        warn(f"{error}; --smoke starts with drawn values")
     for found in starts.values():
         model.start_values.update(found.arrays)
     examples = prepare_examples(spec, sources, data_dir, smoke)
@@ -96,6 +105,7 @@ def build_job(
         )
     updates = build_updates(spec, game or model, learned, device)
     values = game.values if game else values_of(updates)
+    factors = {name: factor for update in updates for name, factor in update.lr_factors.items()}
     job = Job(
         seed=spec.seed,
         device=device,
@@ -108,7 +118,7 @@ def build_job(
         loaders=examples.loaders(device),
         preprocessing=learned,
         notes=examples.notes,
-        starts=tuple(f"start values from {loads[setting].path}: {found}" for setting, found in starts.items()),
+        starts=tuple(start_of(loads[at].path, at, found, model, factors) for at, found in starts.items()),
         column_facts=examples.column_facts,
         data_sha256=examples.sha256,
         config=spec.to_yaml(),

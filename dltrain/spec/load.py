@@ -17,6 +17,7 @@ from dltrain.spec.nodes import DEFAULT, Mapping, Node, Place, Problems, Scalar, 
 from dltrain.spec.override import Override, apply
 from dltrain.spec.paths import join, layers_in
 from dltrain.spec.reader import MAX_BYTES, read_config, read_value
+from dltrain.spec.reuse import MOST_DEEP, Reuse, is_of_load
 from dltrain.spec.runspec import (
     DEFAULTS,
     FORM_DEFAULTS,
@@ -73,15 +74,26 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _load(data: bytes, source: str, overrides: Iterable[str | Override]) -> RunSpec:
+def _load(data: bytes, source: str, overrides: Iterable[str | Override], deep: int = 0) -> RunSpec:
+    """deep: how many configs take their layers from this one, one from the other."""
     problems = Problems()
     root = read_config(data, source, problems)
     _keep_as_it_was(root)
     settle = partial(_settle, root)
     settle()
+    changes = [Override(override) if isinstance(override, str) else override for override in overrides]
+    reuse = Reuse(partial(_tree, deep=deep + 1))
+    if of_load := [override for override in changes if _is_of_load(override)]:
+        reuse.fill_in(root, Problems())  # an override may lead to another one
+        for override in of_load:
+            apply(root, override, settle, problems)
+    reuse.fill_in(root, problems)
+    problems.raise_any()
+    settle()
     later = []
-    for override in overrides:
-        override = Override(override) if isinstance(override, str) else override
+    for override in changes:
+        if _is_of_load(override):
+            continue
         if not apply(root, override, settle, problems):
             later.append(override)
     check_blocks(root, problems)
@@ -93,6 +105,17 @@ def _load(data: bytes, source: str, overrides: Iterable[str | Override]) -> RunS
     settle()
     forget_blocks(root, used, problems)
     return _resolve(root, data.decode("utf-8-sig"), problems)
+
+
+def _is_of_load(override: Override) -> bool:
+    return is_of_load(override.text.partition("=")[0])
+
+
+def _tree(path: Path, deep: int) -> Mapping:
+    """Of a config whose layers another one takes."""
+    if deep > MOST_DEEP:
+        raise ConfigError(f"more than {MOST_DEEP} configs take their layers from each other")
+    return _load(_read(path), str(path), (), deep).nodes
 
 
 def _keep_as_it_was(root: Mapping) -> None:

@@ -61,7 +61,8 @@ def _built(value: Any) -> Any:
 class ModelSpec:
     """input: the shape of one example, (*size, channels), only where no data set says it.
 
-    load: start values from a file or a run; a path alone stands for its `path`.
+    load: start values from a file or a run; a path alone stands for its `path`. Without `layers` the model has those of
+    the run.
     trainable: false, or the names of the layers that are trained, with `*` for any text; the others keep the values
     that they start with, and batch_norm among them uses its running statistics.
     """

@@ -1,5 +1,7 @@
 """The updates of a training: what the config says of them, with losses for the data that are there."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from dltrain.backend import Device
@@ -8,7 +10,10 @@ from dltrain.errors import SettingError
 from dltrain.job.update import Update, all_values, lone_update
 from dltrain.nn import Loss, Network, Networks, Value
 from dltrain.spec.game import Game
-from dltrain.spec.runspec import RunSpec
+from dltrain.spec.nodes import allowed
+from dltrain.spec.paths import join
+from dltrain.spec.runspec import Component, RunSpec
+from dltrain.weights.match import name_pattern
 
 
 def build_updates(
@@ -26,6 +31,7 @@ def build_updates(
                 schedule=spec.schedule.build(),
                 penalty=spec.penalty,
                 clip_norm=spec.train.clip_norm,
+                lr_factors=_lr_factors(spec.optimizer, [trained]),
             ),
         )
     assert isinstance(trained, Game) and spec.updates is not None
@@ -42,11 +48,32 @@ def build_updates(
                 penalty=said.penalty,
                 clip_norm=said.clip_norm,
                 every=said.every,
+                lr_factors=_lr_factors(said.optimizer, networks),
             )
         )
     if learned.class_weights is not None:
         _weigh([term.loss for update in found for term in update.terms], learned.class_weights, device)
     return tuple(found)
+
+
+def _lr_factors(optimizer: Component, networks: Iterable[Network]) -> dict[str, float]:
+    """By the names of parameters that an update trains. Raises SettingError for a pattern that fits none."""
+    setting, asked = join(optimizer.path, "lr_factors"), optimizer.common["lr_factors"] or {}
+    patterns = {text: (name_pattern(text, setting), factor) for text, factor in asked.items()}
+    layers = [layer for network in networks for layer in network.layers if layer.parameters]
+    found: dict[str, float] = {}
+    used: set[str] = set()
+    for layer in layers:
+        for text, (pattern, factor) in patterns.items():
+            if pattern.fullmatch(layer.name):
+                found |= {f"{layer.name}.{part}": factor for part in layer.parameters}
+                used.add(text)
+                break
+    for text in patterns:
+        if text not in used:
+            what = f"{text!r} fits no layer with parameters that an earlier line leaves"
+            raise SettingError(setting, f"{what}{allowed(text, [layer.name for layer in layers])}")
+    return found
 
 
 def names_of(learned: Preprocessing) -> tuple[str, str]:

@@ -1,17 +1,27 @@
 """`load` and `trainable` of a config: start values from a file or a run, and what training leaves alone."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dltrain.errors import RunError, SettingError
-from dltrain.nn import Network, Networks
+from dltrain.job.start import Start
+from dltrain.nn import Layer, Network, Networks
 from dltrain.run.checkpoint import weights_sha256
 from dltrain.run.find import find_run
+from dltrain.spec.load import load as load_config
 from dltrain.spec.nodes import allowed
 from dltrain.spec.runspec import RunSpec
-from dltrain.weights.files import is_torch, is_weights_file, read_weights
+from dltrain.spec.shipped import is_config
+from dltrain.weights.files import file_of, is_torch, is_weights_file, read_weights
 from dltrain.weights.match import LoadSettings, Match, match, name_pattern
 
 RUNS = Path("runs")
+
+
+class NothingThere(SettingError):
+    """What a config loads has not been trained here yet, or is not installed."""
 
 
 def loads_of(spec: RunSpec) -> dict[str, LoadSettings]:
@@ -38,25 +48,66 @@ def start_from(network: Network, load: LoadSettings, setting: str, prefix: str =
     setting: where the config says so. prefix: of all its layers, which the config and the file do not write. Raises
     SettingError where there is nothing to load or it does not fit, DataError and RunError for what is damaged.
     """
-    path = Path(load.path)
-    if is_weights_file(path) and not path.exists():
-        what = f"{path}: no such file (a path is taken from the folder where the command runs)"
-        raise SettingError(f"{setting}.path", what)
-    if is_weights_file(path):
-        arrays, is_theirs = read_weights(path), is_torch(path)
-    else:
-        try:
-            run = find_run(load.path, RUNS)
-        except RunError as error:
-            what = f"{load.path} is neither a file of weights (.safetensors, .npz, .pth, .pt) nor a run: {error}"
-            raise SettingError(f"{setting}.path", what) from None
-        arrays, is_theirs = run.checkpoint(load.checkpoint).answering, False
+    arrays, is_theirs, load = _read(load, setting, prefix)
     torch = load.layout == "torch" or (load.layout == "auto" and is_theirs)
     found = match(network, arrays, load, setting, torch, prefix)
     if load.sha256 is not None and (now := weights_sha256(found.arrays)) != load.sha256:
         what = f"the values in {load.path} have SHA-256 {now[:16]}…, not what is written here: they have changed"
         raise SettingError(f"{setting}.sha256", what)
     return found
+
+
+def _read(load: LoadSettings, setting: str, prefix: str) -> tuple[dict[str, Any], bool, LoadSettings]:
+    """The arrays, whether they are PyTorch's, and how they are to be read."""
+    path = file_of(load.path)
+    if is_weights_file(path):
+        if not path.exists():
+            raise NothingThere(f"{setting}.path", _missing_file(load.path, path))
+        return read_weights(path), is_torch(path), load
+    try:
+        run = find_run(load.path, RUNS)
+    except RunError as error:
+        if not is_config(load.path):
+            what = f"{load.path} is neither a file of weights (.safetensors, .npz, .pth, .pt) nor a run: {error}"
+            raise SettingError(f"{setting}.path", what) from None
+        model = load_config(load.path).model
+        if model is None or model.load is None:
+            what = f"{load.path} has not been trained here; train it first: dltrain fit {load.path}"
+            raise NothingThere(f"{setting}.path", what) from None
+        names = {**(load.names or {}), **(model.load.names or {})}
+        return _read(replace(model.load, names=names, strict=load.strict, sha256=load.sha256), setting, prefix)
+    arrays = run.checkpoint(load.checkpoint).answering
+    if own := {name: array for name, array in arrays.items() if prefix and name.startswith(prefix)}:
+        arrays = {name.removeprefix(prefix): array for name, array in own.items()}
+    return arrays, False, load
+
+
+def _missing_file(text: str, path: Path) -> str:
+    if text != str(path):
+        return f"{text.partition(':')[0]} is not installed; pip install '.[style]' from the checkout brings it"
+    return f"{path}: no such file (a path is taken from the folder where the command runs)"
+
+
+def start_of(
+    path: str, setting: str, found: Match, model: Network | Networks, lr_factors: Mapping[str, float]
+) -> Start:
+    """path: what was loaded. setting: `model.load` or `networks.NAME.load`. lr_factors: of all updates."""
+    network, prefix = model, ""
+    if isinstance(model, Networks):
+        name = setting.split(".")[1]
+        network, prefix = model.networks[name], f"{name}."
+    assert isinstance(network, Network)
+    layers = {layer.name: layer for layer in network.layers}
+    rows = [(*row, _training(layers[row[0]], lr_factors)) for row in found.rows(network, prefix)]
+    return Start(f"start values from {path}: {found}", tuple(rows))
+
+
+def _training(layer: Layer, lr_factors: Mapping[str, float]) -> str:
+    trained = [f"{layer.name}.{name}" for name, parameter in layer.parameters.items() if parameter.trainable]
+    if not trained:
+        return "stays"
+    factor = lr_factors.get(trained[0])
+    return "trained" if factor is None else f"trained, lr · {factor:g}"
 
 
 def freeze(network: Network, trainable: bool | tuple[str, ...], setting: str, prefix: str = "") -> None:

@@ -115,17 +115,24 @@ def take_update(
     taken = update.taken(key.step)
 
     @timed("update")
-    def change() -> Arrays:
-        update.optimizer.update(weights, grads, own, lr, taken)
+    def change(names: list[str], rate: float) -> Arrays:
+        update.optimizer.update({name: weights[name] for name in names}, grads, own, rate, taken)
         return {}
 
     with pool.intra_op():
-        changes = [*weights.values(), *own.values()]
-        scalars = scalars._replace(step=taken)
-        replay((update.called("update"),), change, reads=grads.values(), changes=changes, scalars=scalars)
+        for factor, names in update.by_rate.items():
+            slots = [own[f"{name}/{slot}"] for name in names for slot in update.optimizer.slots]
+            replay(
+                (update.called("update"), factor),
+                partial(change, names, lr * factor),
+                reads=[grads[name] for name in names],
+                changes=[*(weights[name] for name in names), *slots],
+                scalars=scalars._replace(step=taken, lr=lr * factor),
+            )
 
     def rate_of(name: str) -> Array:
-        return update.optimizer.rate([own[f"{name}/{slot}"] for slot in update.optimizer.slots], lr, taken)
+        slots = [own[f"{name}/{slot}"] for slot in update.optimizer.slots]
+        return update.optimizer.rate(slots, lr * update.lr_factors.get(name, 1.0), taken)
 
     for rule, layers in update.penalties:
         rule.after_update(parameters_of(layers), rate_of)

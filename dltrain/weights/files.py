@@ -1,6 +1,7 @@
 """Files of weights: arrays by name, in safetensors, npz or PyTorch's own format. Nothing in them is ever run."""
 
 import io
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,17 @@ KINDS = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1",
     "BOOL": "?",
 }  # fmt: skip
+
+
+def file_of(text: str) -> Path:
+    """The file of a path; `PACKAGE:PATH` is one inside a Python package, which is not run. What is not installed leads
+    to a file that is not there."""
+    package, colon, inside = text.partition(":")
+    if not colon or not package.isidentifier() or len(package) < 2:  # `C:` is a drive
+        return Path(text)
+    found = find_spec(package)
+    places = (found and found.submodule_search_locations) or ["not-installed"]
+    return Path(places[0], inside)
 
 
 def is_weights_file(path: Path) -> bool:

@@ -21,7 +21,9 @@ GIVEN_UP = "names says null"
 class LoadSettings:
     """Start values from a file, or from a run, in place of drawn ones.
 
-    path: a .safetensors, .npz or .pth file, or a run, with its averaged weights if it has such. checkpoint: of a run.
+    path: a .safetensors, .npz or .pth file, `PACKAGE:FILE` for one inside a Python package; a run, with its averaged
+    weights if it has such; or a config that loads some itself. Of a run or config a network without `layers` has those,
+    too. checkpoint: of a run.
     layout: "torch" for PyTorch's names and order of axes, "own" for ours; "auto" goes by the file: torch for .pth and
     .pt, and for a safetensors file that says it is PyTorch's.
     names: OURS: THEIRS, of arrays (`conv1.weight`) or of whole layers (`conv1: features.0`). Each `*` stands for any
@@ -47,6 +49,18 @@ class Match:
     sources: dict[str, str]
     own: dict[str, str]
     left: tuple[str, ...]
+
+    def rows(self, network: Network, prefix: str = "") -> list[tuple[str, str, str]]:
+        """A row for each layer that holds something: its name, what it holds, and where that is from. prefix: as in
+        `match`."""
+        found = []
+        for layer in network.layers:
+            parts = [*layer.parameters, *layer.buffers]
+            names = [f"{layer.name}.{part}".removeprefix(prefix) for part in parts]
+            froms = [self.sources.get(name) or f"as drawn: {self.own[name]}" for name in names]
+            for origin, these in _together(froms, parts).items():
+                found.append((layer.name, ", ".join(these), origin))
+        return found
 
     def to_json(self) -> dict[str, Any]:
         return {"sources": self.sources, "own": self.own, "left": list(self.left)}
@@ -99,6 +113,14 @@ def match(
     if missing and (settings.strict or not found):
         raise SettingError(setting, _missing(missing, left, bool(found)))
     return Match(found, sources, own, left)
+
+
+def _together(froms: list[str], parts: list[str]) -> dict[str, list[str]]:
+    """Where parts of a layer are from -> these parts. Of arrays of one layer there it is the layer's name."""
+    found: dict[str, list[str]] = {}
+    for origin, part in zip(froms, parts, strict=True):
+        found.setdefault(origin if origin.startswith("as drawn") else origin.rpartition(".")[0], []).append(part)
+    return found
 
 
 def _missing(missing: list[str], left: tuple[str, ...], found: bool) -> str:
