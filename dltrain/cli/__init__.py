@@ -17,6 +17,7 @@ from dltrain.cli.lr_find import lr_find
 from dltrain.cli.predict import predict
 from dltrain.cli.report import report
 from dltrain.cli.runs import runs
+from dltrain.cli.serve import serve
 from dltrain.cli.show_env import env
 from dltrain.cli.validate import validate
 from dltrain.cli.verify import verify
@@ -34,6 +35,7 @@ app.command("validate")(validate)
 app.command("report")(report)
 app.command("compare")(compare)
 app.command("runs")(runs)
+app.command("serve")(serve)
 app.command("verify")(verify)
 app.command("export")(export)
 app.command("export-metrics")(export_metrics)

@@ -12,7 +12,7 @@ from dltrain import __version__
 from dltrain.nn import shape_text
 from dltrain.report import answers, drawing, picture_table, sections, strip
 from dltrain.report.advice import RULES
-from dltrain.report.palette import DEPTHS, SCALES, STEPS, stylesheet_colours
+from dltrain.report.palette import DEPTHS, cell_classes, stylesheet_colours
 from dltrain.report.record import Record, believed
 from dltrain.run.files import write_output
 from dltrain.run.rundir import RunDir
@@ -89,10 +89,7 @@ def _environment() -> Environment:
 def _classes() -> str:
     """The classes that colour lines and cells."""
     looks = ["first", "second", "third", "faint", *(f"d{i}" for i in range(DEPTHS))]
-    cells = [f"{name}{i}" for name in SCALES for i in range(STEPS)]
-    return "".join(f".{look}{{--look:var(--{look})}}" for look in looks) + "".join(
-        f"td.{cell}{{background:var(--{cell});color:var(--on-{cell})}}" for cell in cells
-    )
+    return "".join(f".{look}{{--look:var(--{look})}}" for look in looks) + cell_classes()
 
 
 def _command(words: Any) -> str | None:

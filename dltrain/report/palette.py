@@ -29,6 +29,12 @@ def stylesheet_colours() -> str:
     )
 
 
+def cell_classes() -> str:
+    """CSS of the classes that `step_class` gives to cells."""
+    cells = [f"{name}{i}" for name in SCALES for i in range(STEPS)]
+    return "".join(f"td.{cell}{{background:var(--{cell});color:var(--on-{cell})}}" for cell in cells)
+
+
 def scale(theme: Theme, name: str) -> list[tuple[str, str]]:
     """(background, text) for each step from none to all; one of black and white is readable on any background."""
     full = theme[SCALES[name]]

@@ -47,6 +47,7 @@ class RunDir:
         self.diverged = path / DIVERGED
         self.written = path / WRITTEN
         self.profile = path / "profile.json"
+        self.notes = path / "notes.json"
         self.trace = path / "trace.json"
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"

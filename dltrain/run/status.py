@@ -38,11 +38,14 @@ class Status:
     resumed: list[Resumed] = field(default_factory=list)
 
 
+_as_status = TypeAdapter(Status)  # to make one takes a hundred times longer than to use it
+
+
 def read_status(path: Path) -> dict[str, Any]:
     """All of it, once it is known to be a status. Raises RunError."""
     status = read_json(path)
     try:
-        TypeAdapter(Status).validate_json(json.dumps(status))
+        _as_status.validate_json(json.dumps(status))
         if not all(isinstance(v, int | float | None) for key, v in status.items() if key.startswith("best_")):
             raise ValueError("the best figure is no number")
     except ValueError as error:

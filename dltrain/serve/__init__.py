@@ -1,0 +1,1 @@
+"""A page over run directories that follows them while trainings write."""
