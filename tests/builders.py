@@ -21,7 +21,7 @@ from dltrain.job.settings import (
 )
 from dltrain.job.update import lone_update
 from dltrain.metrics.settings import MetricsSettings
-from dltrain.nn import INITIALIZERS, INPUT, LAYERS, LOSSES, NORMS, Container, Network, Penalty
+from dltrain.nn import INITIALIZERS, INPUT, LAYERS, LOSSES, NORMS, Container, Given, Network, Penalty
 from dltrain.optim import OPTIMIZERS, SCHEDULES
 from dltrain.registry import as_arguments
 from dltrain.run.checkpoint import Checkpoint
@@ -154,7 +154,8 @@ def build(layers: LayerList, in_shape: tuple[int, ...], init: str = "he_normal")
     for kind, settings in layers:
         weights = {"init": INITIALIZERS[init]()} if "init" in LAYERS.settings(kind) else {}
         of = settings.get("of", ())
-        taken = of if isinstance(of, tuple) and of else (settings.get("from", before), *([of] if of else []))
+        also = of or settings.get(getattr(LAYERS[kind], "also", ""), ())
+        taken = of if isinstance(of, tuple) and of else (settings.get("from", before), *([also] if also else []))
         own = {key: value for key, value in settings.items() if key != "from"}
         layer = LAYERS[kind](*(shapes[name] for name in taken), **(weights | as_arguments(own)))
         layer.kind = kind
@@ -231,7 +232,8 @@ def make_job(
             lone_update(
                 model,
                 LOSSES[loss](**(loss_settings or {})),
-                tuple([*preprocessing.named][:2]),
+                next(iter(preprocessing.named)),
+                Given([*preprocessing.named][1], ()),
                 penalty=Penalty(**(penalty or {})),
                 optimizer=optimizer or OPTIMIZERS["adam"](lr=1e-2),
                 schedule=schedule or SCHEDULES["constant"](),

@@ -192,6 +192,9 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     weights: Array | None = None,
 ) -> float:
+    if logits.ndim > 2:  # each position is an example, if something is asked there
+        there = targets != -1
+        logits, targets = logits[there], targets[there]
     total = 0.0
     for i, (row, target) in enumerate(zip(softmax(logits), targets, strict=True)):
         for k, p in enumerate(row):

@@ -186,7 +186,7 @@ def test_the_table_holds_every_layer_and_setting():
     assert {row.kind for row in ROWS} == LEAVES
     for kind in LEAVES:
         tried = {key for row in ROWS if row.kind == kind for key in row.settings}
-        assert tried | {"init"} >= set(LAYERS.settings(kind)) - set(LAYERS.common), kind
+        assert tried | {"init", "start"} >= set(LAYERS.settings(kind)) - set(LAYERS.common), kind
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

@@ -1,4 +1,4 @@
-"""The figures of pictures on the terminal."""
+"""The figures of pictures and sentences on the terminal."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,16 +32,16 @@ def measure_figures(
     data_dir: Path,
     same_data: bool,
 ) -> dict[str, Any]:
-    """The figures of pictures that the run's config asks for, of the examples of a split; kept in the run. {} where it
-    asks for none."""
-    from dltrain.evaluation.picture_figures import figures_to_keep, measure
+    """The figures of pictures that the run's config asks for, and of sentences that its networks tell, of the examples
+    of a split; kept in the run. {} where there are none."""
+    from dltrain.evaluation.picture_figures import figures_to_keep, keep_figures, measure
     from dltrain.evaluation.pictures import Pictures
-    from dltrain.run.files import to_json
-    from dltrain.run.rundir import figures_file
+    from dltrain.evaluation.sentence_figures import judge_sentences
+    from dltrain.evaluation.sentences import told_by
     from dltrain.spec import build_figures, examples_of, find_judges
 
     spec = restored.spec
-    if not spec.metrics.pictures:
+    if not spec.metrics.pictures and not told_by(term for update in restored.updates for term in update.terms):
         return {}
     judges = find_judges(spec, directory.path.parent, restored.device.name)
     asked = build_figures(spec, restored.values, judges)
@@ -49,6 +49,9 @@ def measure_figures(
     train = loader if split == "train" else examples_of(restored, "train", data_dir)[0]
     held_out = None if split == "train" else split
     rows = measure(asked, made_by, {"train": train, split: loader}, held_out, judges)
+    learned, size = restored.checkpoint.preprocessing, spec.train.batch_size
+    sentences = judge_sentences(restored.updates, learned, train, loader, restored.device, size, spec.write, spec.seed)
+    rows += sentences.rows if sentences else []
     kept = figures_to_keep(rows, judges, split, checkpoint, same_data=same_data)
-    directory.keep(figures_file(split), to_json(kept))
+    keep_figures(kept, sentences, directory)
     return kept

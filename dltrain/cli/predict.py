@@ -48,7 +48,7 @@ def predict(
         ),
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="How many pictures, with --value.")] = 64,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what --value and --prompt draw by chance.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn by chance.")] = 0,
     keep: Annotated[
         list[str] | None,
         typer.Option("--keep", metavar="COLUMN", help="A column of the table that is to stand beside the answers."),
@@ -61,10 +61,18 @@ def predict(
         str | None,
         typer.Option("--prompt", metavar="TEXT", help="Instead of inputs: what a network of texts is to go on from."),
     ] = None,
-    length: Annotated[int, typer.Option("--length", min=1, help="Of what it writes, in characters or words.")] = 300,
+    length: Annotated[
+        int | None,
+        typer.Option("--length", min=1, help="Of what it writes, in characters or words. [default: 300]"),
+    ] = None,
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0.0, help="Below 1 what is probable becomes more so; 0: no chance.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--temperature",
+            min=0.0,
+            help="Below 1 what is probable becomes more so; 0: no chance. [default: 1; of sentences as in the run]",
+        ),
+    ] = None,
     top_k: Annotated[
         int | None, typer.Option("--top-k", min=1, metavar="K", help="Choose among the K most probable tokens only.")
     ] = None,
@@ -90,6 +98,7 @@ def predict(
     from dltrain.backend.process import settle
     from dltrain.cli.pictures import draw_pictures
     from dltrain.cli.predictions import Answers, Shown, Written
+    from dltrain.cli.writing import teller, write
     from dltrain.data import default_data_dir
     from dltrain.data.given import Unlike, find_given, in_batches
     from dltrain.data.tables.cells import listed
@@ -98,20 +107,22 @@ def predict(
     from dltrain.spec import restore
 
     settle()
+    writing = {"length": length, "temperature": temperature, "top_k": top_k, "beam": beam}
+    writing = {key: setting for key, setting in writing.items() if setting is not None}
     if value:
         directory = _only_run(arguments, runs_dir)
         restored, data = restore(directory, checkpoint, device), data_dir or default_data_dir()
         draw_pictures(restored, directory, value, count, seed, output, data, json)
         return
     if prompt is not None:
-        writing = {"length": length, "temperature": temperature, "top_k": top_k, "beam": beam}
-        return _write(prompt, writing, seed, arguments[0] if arguments else None, checkpoint, runs_dir, device, json)
+        return write(prompt, writing, seed, arguments[0] if arguments else None, checkpoint, runs_dir, device, json)
     directory, words = _split_arguments(arguments or [], runs_dir)
     answers: list[Answers] = [Written(output)] if output else []
     answers += [Shown(json)] if json or not output else []
     failed, unlike, answered, asked = Failed(skip_bad), Unlike(), 0, 0
     try:
         restored = restore(directory, checkpoint, device)
+        tell = teller(restored, writing, seed)
         learned, size = restored.checkpoint.preprocessing, restored.spec.train.batch_size
         target = next((data.settings.get("target") for data in restored.spec.sources.values()), None)
         targets = [target] if isinstance(target, str) else list(target or [])
@@ -120,19 +131,23 @@ def predict(
         console.info(f"run {directory.path}: {checkpoint} checkpoint, {files_said}")
         for note in notes:
             console.warning(note)
-        threshold = _threshold(restored, directory, checkpoint)
+        threshold = None if tell else _threshold(restored, directory, checkpoint)
         for given in in_batches(_read(files, learned, keep or [], unlike, failed), size):
             with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
                 x = learned.ready(given.examples, restored.device.dtype)
-                outputs = ask(restored.network, restored.loss, x, restored.device, size, first=asked)
+                outputs: Any = (
+                    tell(x, asked)
+                    if tell
+                    else ask(restored.network, restored.loss, x, restored.device, size, first=asked)
+                )
             asked += len(x)
             for name, kept, found in zip(given.names, given.kept, outputs, strict=True):
-                if not np.isfinite(found).all():
+                if not tell and not np.isfinite(found).all():
                     problem = "the network's output is not finite; is this in the units of its training data?"
                     failed.add(DataError(f"{name}: {problem}"))
                     continue
                 row = {"input": name, "kept": dict(zip(keep or [], kept, strict=True))}
-                row |= _answer(found, learned, targets, threshold)
+                row |= {"text": found} if tell else _answer(found, learned, targets, threshold)
                 answered += 1
                 for place in answers:
                     place.add(row)
@@ -151,32 +166,6 @@ def predict(
         place.finish()
     if failed.count:
         raise DataError(f"{failed.count:,} of {failed.count + answered:,} inputs failed and are left out")
-
-
-def _write(
-    prompt: str,
-    settings: dict[str, Any],
-    seed: int,
-    name: str | None,
-    checkpoint: str,
-    runs_dir: Path,
-    device: str | None,
-    json: bool,
-) -> None:
-    from dltrain.evaluation.writing import write_texts
-    from dltrain.job.settings import WriteSettings
-    from dltrain.run.find import find_run
-    from dltrain.spec import restore
-
-    run = find_run(name, runs_dir)
-    restored = restore(run, checkpoint, device)
-    asked = WriteSettings(prompt=prompt, **settings)
-    (text,) = write_texts(restored.network, restored.checkpoint.preprocessing, asked, restored.device, seed)
-    console.info(f"run {run.path}: {checkpoint} checkpoint")
-    if json:
-        console.result_json({"run": str(run.path), "prompt": prompt, "text": text, "seed": seed})
-    else:
-        console.result_text(f"{prompt}{text}")
 
 
 class Failed:

@@ -15,8 +15,8 @@ Row = dict[str, Any]
 
 
 class Answers(ABC):
-    """Takes rows {"input", "kept", "class" and "probabilities" or "values"}; with "predicted", values by name, where
-    the data set has names."""
+    """Takes rows {"input", "kept", "class" and "probabilities", "values", or "text"}; with "predicted", values by name,
+    where the data set has names."""
 
     @abstractmethod
     def add(self, row: Row) -> None: ...
@@ -51,8 +51,8 @@ class Shown(Answers):
         self.rows = []
 
     def _cells(self, row: Row) -> list[Any]:
-        figures = row["values"] if "values" in row else [max(row["probabilities"].values())]
-        return _first_cells(row) + figures
+        whole = "values" in row or "text" in row
+        return _first_cells(row) + (_last_cells(row) if whole else [max(row["probabilities"].values())])
 
 
 class Written(Answers):
@@ -80,7 +80,7 @@ class Written(Answers):
             else:
                 if not self.count:
                     self._table.writerow(_head(row, row.get("probabilities", [])))
-                self._table.writerow(_first_cells(row) + list(row.get("values") or row["probabilities"].values()))
+                self._table.writerow(_first_cells(row) + _last_cells(row))
             self._file.flush()
         except OSError as error:
             raise DltrainError(f"{self.part}: cannot be written: {error.strerror}") from None
@@ -107,8 +107,14 @@ def _head(row: Row, probabilities: Any) -> list[str]:
     if "values" in row:
         names = row.get("predicted") or [f"value{i}" for i in range(len(row["values"]))]
         return ["input", *row["kept"], *(f"predicted {name}" if name in row["kept"] else name for name in names)]
+    if "text" in row:
+        return ["input", *row["kept"], "text"]
     return ["input", *row["kept"], "class", *probabilities]
 
 
 def _first_cells(row: Row) -> list[Any]:
     return [row["input"], *row["kept"].values(), *([row["class"]] if "class" in row else [])]
+
+
+def _last_cells(row: Row) -> list[Any]:
+    return [row["text"]] if "text" in row else list(row.get("values") or row["probabilities"].values())

@@ -14,6 +14,7 @@ from dltrain.data.preprocess import Preprocessing
 from dltrain.data.source import Normalize, NormalizeTargets, Source, Split
 from dltrain.data.split import Cuts, cut, shared_groups
 from dltrain.data.statistics import measured
+from dltrain.data.tokens import NOTHING
 from dltrain.data.values import Value
 from dltrain.errors import DataError
 from dltrain.random import generator
@@ -122,6 +123,10 @@ def _random_value(value: Value, draw: Generator, examples: int) -> NDArray[Any]:
             return draw.integers(0, 256, shape, np.uint8)
         case "class" | "characters" | "words":
             return draw.integers(0, value.count, shape)
+        case "sentence":
+            words, length = draw.integers(1, value.count, shape), draw.integers(1, value.shape[0], (examples, 1))
+            place = np.arange(value.shape[0])
+            return np.where(place < length, words, np.where(place == length, 0, NOTHING))
         case "labels":
             return draw.integers(0, 2, shape).astype(np.float32)
         case "numbers":

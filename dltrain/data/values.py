@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["picture", "numbers", "class", "labels", "characters", "words"]
+Kind = Literal["picture", "numbers", "class", "labels", "characters", "words", "sentence"]
+BEFORE = ".before"  # NAME.before is at each position of a sentence the token before it
 BLACK, WHITE = 0.0, 255.0  # of every further picture
 MOST_AXES, LARGEST = 8, 1 << 31
 
@@ -19,8 +20,8 @@ class Value:
 
     kind: "picture", (H, W, C) with 1 or 3 channels; "numbers", float32; "class", the number of one of `classes`,
     int64; "labels", 0 or 1 for each of `classes`, float32; "characters" and "words", at each position the number of
-    one of `classes`, which are the vocabulary, int64 or, where they come in, int32. A further picture, beside
-    inputs and targets, holds bytes.
+    one of `classes`, which are the vocabulary, int64 or, where they come in, int32; "sentence", words that end with the
+    first of `classes`, and -1 from there on. A further picture, beside inputs and targets, holds bytes.
     shape: of one example; () for a class. classes: names in the order of their numbers.
     mean, std: of each channel, by which a further picture is normalised; () of other values and before it is learned.
     """
@@ -37,13 +38,19 @@ class Value:
         if part.shape[1:] != self.shape:
             return False
         if self.kind == "class" or self.is_text:
-            return part.dtype == np.int64 and bool(len(part) == 0 or 0 <= part.min() <= part.max() < self.count)
+            least = -1 if self.ends else 0
+            return part.dtype == np.int64 and bool(part.size == 0 or least <= part.min() <= part.max() < self.count)
         return part.dtype == (np.uint8 if self.kind == "picture" else np.float32)
 
     @property
     def is_text(self) -> bool:
         """Whether it is tokens in a row."""
-        return self.kind in ("characters", "words")
+        return self.kind in ("characters", "words", "sentence")
+
+    @property
+    def ends(self) -> bool:
+        """Whether it is a text of which one example has more than another."""
+        return self.kind == "sentence"
 
     @property
     def count(self) -> int:

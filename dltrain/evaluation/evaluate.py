@@ -1,7 +1,7 @@
 """Looking without learning: losses and scores over a split, and predictions."""
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial, reduce
+from functools import partial
 from math import exp, isfinite, isqrt
 from typing import Any
 
@@ -19,8 +19,8 @@ from dltrain.job.values import compute_values, count_right, loss_of
 from dltrain.metrics.row import figures_in
 from dltrain.metrics.scores import FROM_SCORES, Answers, from_confusion, from_scores, per_label
 from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS, MetricsSettings
-from dltrain.nn import Context, Loss, Network
-from dltrain.ops import add, sigmoid, softmax
+from dltrain.nn import Context, Loss, Network, Term
+from dltrain.ops import sigmoid, softmax
 
 Array = Any
 DEFAULTS = MetricsSettings()
@@ -129,8 +129,8 @@ def evaluate_updates(
         found = compute_values(wanted, loader.values(here), device, first, len(here))
         sums: Sums = {}
         for update in updates:
-            terms = [loss_of(term, found, 1) for term in update.terms]
-            sums[update.called("loss")] = reduce(add, terms).data
+            for number, term in enumerate(update.terms):
+                sums[f"{update.called('loss')} {number}"] = loss_of(term, found, 1).data
             if update.answer is not None:
                 sums[update.called("accuracy")] = count_right(update.answer, found)
         return sums
@@ -142,17 +142,29 @@ def evaluate_updates(
             batch = loader.rows(start, start + settings.batch_size)
             sums = pool.tree_sum(-(-len(batch) // size), partial(shard_sums, batch, start))
             losses = {name: sums[name] + losses.get(name, 0) for name in sums}
-    found = {}
+    found: dict[str, float] = {}
     for update in updates:
-        for key, count in (("loss", update.terms[0].answers), ("accuracy", update.answers)):
-            if (name := update.called(key)) in losses:
-                found[name] = float(to_host(losses[name])) / (loader.size * count)
+        name = update.called("loss")
+        found[name] = sum(
+            float(to_host(losses[f"{name} {number}"])) / answers_in(term, loader)
+            for number, term in enumerate(update.terms)
+        )
+        if update.answer is not None:
+            name = update.called("accuracy")
+            found[name] = float(to_host(losses[name])) / answers_in(update.answer, loader)
         if update.terms[0].is_sequence:
             found[update.called("perplexity")] = exp(min(found[update.called("loss")], LARGEST_EXPONENT))
     for name, value in found.items():
         if not isfinite(value):
             raise DivergedError(f"{name} over these {loader.size:,} examples is {value}: weights have grown too large")
     return {**found, "examples": loader.size}
+
+
+def answers_in(term: Term, loader: DataLoader) -> float:
+    """How many answers a loss, or a share of right ones, is the mean of, over all examples."""
+    if term.ends:
+        return float(to_host(loader.asked(term.target, loader.rows(0, loader.size))))
+    return loader.size * term.answers
 
 
 def predict(model: Network, loss: Loss, x: Array, device: Device, batch_size: int, first: int = 0) -> Array:

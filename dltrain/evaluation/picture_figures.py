@@ -1,4 +1,5 @@
-"""The figures of pictures that a config asks for, each with what stands beside it."""
+"""The figures of pictures that a config asks for, and of the sentences that networks tell, each with what stands
+beside it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,17 +7,19 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save
 
 from dltrain.backend import to_host
 from dltrain.evaluation.pictures import Pictures, pictures_of
+from dltrain.evaluation.sentence_figures import Judged, judge_sentences
 from dltrain.job.job import Job
 from dltrain.job.judge import Judge
 from dltrain.job.loader import DataLoader
 from dltrain.metrics.figures import COPY, MEAN, NOISE, REAL, Asked
-from dltrain.metrics.figures import Pictures as Judged
+from dltrain.metrics.figures import Pictures as Set
 from dltrain.random import generator
 from dltrain.run.files import to_json
-from dltrain.run.rundir import figures_file
+from dltrain.run.rundir import figures_file, told_file
 from dltrain.run.sink import Sink
 
 Array = Any
@@ -44,16 +47,27 @@ def parts_of(loaders: dict[str, DataLoader], split: str | None) -> tuple[Part, P
 
 
 def judge(job: Job, sink: Sink, between: Callable[[], None]) -> dict[str, float | None] | None:
-    """The figures that the config asks for, of held-out examples where there are any, by name; None where it asks for
-    none. The sink keeps them with what stands beside them, and by which weights they were judged."""
+    """The figures that the config asks for and those of sentences, of held-out examples where there are any, by name;
+    None where there are none. The sink keeps them with what stands beside them, and by which weights they were
+    judged."""
     for each in job.judges.values():
         sink.note(f"judge {each.name}: {each.run}, weights sha256 {each.weights_sha256}")
     rows = measure(job.asked, pictures_of(job), job.loaders, job.held_out, job.judges, between)
-    if not rows:
+    train, split = job.loaders["train"], job.held_out or "train"
+    about = job.updates, job.preprocessing, train, job.loaders[split], job.device, job.train.batch_size
+    sentences = judge_sentences(*about, job.write, job.seed, between)
+    if not rows and not sentences:
         return None
-    kept = figures_to_keep(rows, job.judges, job.held_out or "train", "last", same_data=True)
-    sink.keep(figures_file(kept["split"]), to_json(kept))
+    rows += sentences.rows if sentences else []
+    keep_figures(figures_to_keep(rows, job.judges, split, "last", same_data=True), sentences, sink)
     return {row["name"]: row["value"] for row in rows}
+
+
+def keep_figures(kept: Row, sentences: Judged | None, sink: Sink) -> None:
+    if sentences:
+        kept["sentences"] = sentences.shown
+        sink.keep(told_file(kept["split"]), save({"inputs": np.ascontiguousarray(sentences.inputs)}))
+    sink.keep(figures_file(kept["split"]), to_json(kept))
 
 
 def decide(job: Job) -> dict[str, float | None]:
@@ -129,7 +143,7 @@ class _Measurement:
         made, real = self.compared()
         return finite(self.figure(made, real or made))
 
-    def compared(self) -> tuple[Judged, Judged | None]:
+    def compared(self) -> tuple[Set, Set | None]:
         real = self.real(self.figure.against) if self.figure.against else None
         return self.of_values(self.asked.of, self.held, self.count), real
 
@@ -141,17 +155,17 @@ class _Measurement:
         row |= {"in": self.judge.name if self.judge else None, "examples": self.count, "better": self.figure.better}
         return row | {"value": finite(self.figure(made, real or made)), "baselines": measured}
 
-    def baseline(self, name: str, made: Judged) -> Judged | None:
+    def baseline(self, name: str, made: Set) -> Set | None:
         """None where there can be none."""
         if name == COPY:
             if self.copied is None:
                 return None
             copy = self.of_values(self.copied, self.held, self.count)
             pixels = np.broadcast_to(copy.pixels, made.pixels.shape)  # grey ones stand beside colours
-            return Judged(pixels, copy.where, copy.classes, self.judge)
+            return Set(pixels, copy.where, copy.classes, self.judge)
         if name == NOISE:
             drawn = generator(0, "baseline", "noise").random(made.pixels.shape, np.float32)
-            return Judged(drawn, made.where, made.classes, self.judge)
+            return Set(drawn, made.where, made.classes, self.judge)
         if self.to is None:
             return None
         if name == REAL and self.figure.setting("as_") in self.made_by.values:
@@ -160,9 +174,9 @@ class _Measurement:
             return self.real("training" if self.figure.against == "held out" else "held out")
         assert name == MEAN
         mean = self.real("training").pixels.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return Judged(np.broadcast_to(mean, made.pixels.shape), made.where, made.classes, self.judge)
+        return Set(np.broadcast_to(mean, made.pixels.shape), made.where, made.classes, self.judge)
 
-    def real(self, part: str) -> Judged:
+    def real(self, part: str) -> Set:
         """Real pictures: as many as are made, or, to look for the nearest one, all that there were to train on."""
         assert self.to
         training = part == "training"
@@ -170,7 +184,7 @@ class _Measurement:
         here = self.training if training else self.held
         return self.of_values(self.to, here, here.size if among else min(self.count, here.size))
 
-    def of_values(self, name: str, part: Part, count: int) -> Judged:
+    def of_values(self, name: str, part: Part, count: int) -> Set:
         """count pictures of a value, with what the figure has to know of their examples."""
         region, wanted = self.figure.setting("where"), self.figure.setting("as_")
         names = [name, *([region.value, *([region.like] if region.like else [])] if region else [])]
@@ -178,7 +192,7 @@ class _Measurement:
         loader = part.loader if needed else None
         found = self.made_by.make(names, loader, count, part.start)
         where = region(found[region.value], found.get(region.like)) if region else None
-        return Judged(found[name], where, self.classes(part, count), self.judge)
+        return Set(found[name], where, self.classes(part, count), self.judge)
 
     def classes(self, part: Part, count: int) -> Array | int | None:
         """What each picture is to be taken for."""

@@ -39,9 +39,7 @@ class Writer:
 
     def __init__(self, network: Network, device: Device):
         self.network, self.device = network, device
-        self.goes_on = all(
-            isinstance(layer, Recurrent) or not (layer.mixes or layer.window) for layer in network.layers
-        )
+        self.goes_on = goes_on(network)
 
     def begin(self, tokens: Sequence[int]) -> Draft:
         """tokens: at least one."""
@@ -80,7 +78,7 @@ class Writer:
         """
         draft = self.begin(prompt)
         for step in range(length):
-            token = _drawn(draft.chances, temperature, top_k, generator(seed, "write", str(number), step=step).random())
+            token = drawn(draft.chances, temperature, top_k, generator(seed, "write", str(number), step=step).random())
             yield token
             if step + 1 < length:
                 draft = self.extended(draft, token)
@@ -97,7 +95,12 @@ class Writer:
         return list(drafts[0].tokens[len(prompt) :])
 
 
-def _drawn(chances: Array, temperature: float, top_k: int | None, at: float) -> int:
+def goes_on(network: Network) -> bool:
+    """Whether what it remembers of the positions before is all that it needs of them."""
+    return all(isinstance(layer, Recurrent) or not (layer.mixes or layer.window) for layer in network.layers)
+
+
+def drawn(chances: Array, temperature: float, top_k: int | None, at: float) -> int:
     """The token at this place, from 0 to 1, in the sum of all probabilities."""
     order = np.argsort(-chances, kind="stable")
     if temperature == 0:
@@ -125,7 +128,8 @@ def write_texts(
         if settings.beam:
             found = writer.search(prompt, settings.length, settings.beam)
         else:
-            by: dict[str, Any] = {"temperature": settings.temperature, "top_k": settings.top_k}
+            temperature = 1.0 if settings.temperature is None else settings.temperature
+            by: dict[str, Any] = {"temperature": temperature, "top_k": settings.top_k}
             found = list(writer.sample(prompt, settings.length, **by, seed=seed, number=number))
         whole = joined([known[token] for token in (*prompt, *found)], unit)
         texts.append(whole.removeprefix(joined([known[token] for token in prompt], unit)))

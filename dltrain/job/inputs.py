@@ -44,6 +44,8 @@ class StepInputs:
 
     def count(self, term: Term) -> Array:
         """What makes a mean over the batch of a sum over examples."""
+        if term.ends:
+            return self.job.loaders["train"].asked(term.target, self.batch)
         if term.loss.class_weights is None:
             return len(self.batch) * term.answers
         return term.loss.count(self.job.loaders["train"].targets_of(self.batch))

@@ -7,6 +7,8 @@ import numpy as np
 
 from dltrain.backend import Device, Reference, to_host
 from dltrain.data import Ahead, Augmentation, OnDemand, Preprocessing, Split, Value
+from dltrain.data.tokens import NOTHING
+from dltrain.data.values import BEFORE, by_name
 from dltrain.random import generator, permutation
 from dltrain.spans import timed
 
@@ -62,6 +64,13 @@ class DataLoader:
         )
         self._early = early
         self._further = [_Further(value, split.values[value.name], device) for value in preprocessing.further]
+        sentences = {
+            name: split.targets if at == 1 else split.values[value.name]
+            for at, (name, value) in enumerate(by_name(preprocessing.values, preprocessing.source).items())
+            if value.ends
+        }
+        self._before = {f"{name}{BEFORE}": device.asarray(before(part)) for name, part in sentences.items()}
+        self._lengths = {name: (part != NOTHING).sum(axis=1) for name, part in sentences.items()}
 
     @property
     def is_on_demand(self) -> bool:
@@ -79,6 +88,15 @@ class DataLoader:
     def targets_of(self, indices: Array) -> Array:
         """Those of these examples, on the device."""
         return self._targets[self._device.asarray(self._own(indices))]
+
+    def asked(self, name: str, indices: Array) -> Array:
+        """How many tokens these sentences have together, a number on the device: an array, so that no captured call
+        takes it for the same in every step."""
+        for column, loader in enumerate((self, *self.beside)):
+            if name in loader._lengths:
+                own = indices[:, column] if self.beside else indices
+                return self._device.asarray(np.array(loader._lengths[name][own].sum(), self._device.dtype))
+        raise KeyError(name)
 
     def originals(self, indices: Array) -> Array:
         """The inputs of these examples as the data set has them, on the host."""
@@ -139,6 +157,7 @@ class DataLoader:
         at = self._device.asarray(own)
         found = [*self._examples(own, words), *(self._moved(value, at, words) for value in self._further)]
         values = dict(zip(self._preprocessing.named, found, strict=False))  # those of the others follow
+        values |= {name: part[at] for name, part in self._before.items()}
         for column, loader in enumerate(self.beside, start=1):
             values |= loader.values(indices[:, column], first, key)
         return values
@@ -174,6 +193,14 @@ class DataLoader:
         for change, drawn in moves:
             images = change(self._xp, images, drawn)
         return self._device.kernels.normalise(images, None if moves else at, *value.scale)
+
+
+def before(sentences: Array) -> Array:
+    """What stands before each token, (N, T): END, which opens a sentence as it closes it, before the first one, and
+    where nothing is any more."""
+    shifted = np.zeros_like(sentences)
+    shifted[:, 1:] = np.where(sentences[:, :-1] == NOTHING, 0, sentences[:, :-1])
+    return shifted
 
 
 class _Further:

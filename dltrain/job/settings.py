@@ -103,17 +103,19 @@ class DiagnosticsSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class WriteSettings:
-    """What a network that was trained on a text (with targets: every) writes at the end, for the report.
+    """What a network that was trained on a text (with targets: every) writes at the end, for the report; or how one
+    that tells sentences about something chooses its words, which needs no prompt, length and texts.
 
     prompt: what it goes on from. length: of what it writes, in tokens. texts: how many, from one seed each other ones.
     temperature: by which it divides its logits: below 1 it keeps to what is probable, with 0 it takes the most
-    probable token. top_k: of so many most probable tokens only. beam: instead of chance, a beam search of this width.
+    probable token; 1 unless set, and 0 of sentences. top_k: of so many most probable tokens only. beam: instead of
+    chance, a beam search of this width.
     """
 
     prompt: str = "\n"
     length: Count = 300
     texts: Count = 1
-    temperature: NonNegative = 1.0
+    temperature: NonNegative | None = None
     top_k: Count | None = None
     beam: Count | None = None
 

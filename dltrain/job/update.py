@@ -22,7 +22,6 @@ from dltrain.nn import (
     taken_whole,
 )
 from dltrain.nn.loss import LabelsCrossEntropy
-from dltrain.nn.parameter import Shape
 from dltrain.optim import Optimizer, Schedule
 
 Arrays = dict[str, Any]
@@ -199,8 +198,8 @@ class Update:
 def lone_update(
     model: Network,
     loss: Loss,
-    names: tuple[str, str],
-    target_shape: Shape = (),
+    inputs: str,
+    target: Given,
     *,
     optimizer: Optimizer,
     schedule: Schedule,
@@ -210,12 +209,11 @@ def lone_update(
 ) -> Update:
     """Of a network that is trained alone, which is what `model` and `loss` say: `{model: image}` against `label`.
 
-    names: of inputs and targets among the values of the data set. target_shape: () of a class, (T,) of a sequence.
+    inputs: their name among the values of the data set.
     """
-    inputs, targets = names
     output = Applied("output", model.out_shape, model, (Given(inputs, model.in_shape),))
     return Update(
-        terms=(Term(loss, ((output, Given(targets, target_shape)),)),),
+        terms=(Term(loss, ((output, target),)),),
         networks=(model,),
         optimizer=optimizer,
         schedule=schedule,

@@ -104,12 +104,7 @@ def compute_values(
     example among all that are looked at. examples: N.
     What is drawn by chance, also by dropout with `always`, is the same each time for the n-th example and a seed.
     """
-    found, k = dict(given), device.kernels
-
-    def words(key: str, parts: int, purpose: str, layer: str, words_each: int) -> Array:
-        where = {"epoch": 0, "step": 0, "first": first * parts, "examples": examples * parts, "words_each": words_each}
-        return k.example_words(seed, purpose, f"{key}{layer}", **where)
-
+    found, words = dict(given), chance(device, first, examples, seed)
     order, whole = in_order(wanted), taken_whole(wanted)
     with no_grad():
         for value in order:
@@ -126,6 +121,16 @@ def compute_values(
                 within = [each for each in order if isinstance(each, Inside) and each.whole is value]
                 apply(value, found, context, within, value.name in whole)
     return {name: array_of(value) for name, value in found.items()}
+
+
+def chance(device: Device, first: int, examples: int, seed: int) -> Callable[..., Array]:
+    """(key, parts, purpose, layer, words_each) -> the random words of these examples, outside training."""
+
+    def words(key: str, parts: int, purpose: str, layer: str, words_each: int) -> Array:
+        where = {"epoch": 0, "step": 0, "first": first * parts, "examples": examples * parts, "words_each": words_each}
+        return device.kernels.example_words(seed, purpose, f"{key}{layer}", **where)
+
+    return words
 
 
 def array_of(value: Array) -> Array:

@@ -5,6 +5,7 @@ from functools import reduce
 from typing import Any
 
 from dltrain import ops
+from dltrain.backend import array_module
 from dltrain.engine import Tensor
 from dltrain.errors import ShapeError
 from dltrain.nn.layer import LAYERS, Context, Layer
@@ -63,13 +64,25 @@ class Multiply(_Elementwise):
 
 @LAYERS.register("concat")
 class Concat(Join):
-    """The outputs of several layers side by side, along the channels. (*size, C), (*size, D) -> (*size, C + D)"""
+    """The outputs of several layers side by side, along the channels. (*size, C), (*size, D) -> (*size, C + D)
+
+    A row of numbers (D,) stands at every position of (*size, C)."""
 
     def joined(self, a: Shape, b: Shape) -> Shape:
-        if not a or not b or a[:-1] != b[:-1]:
+        if not a or not b or (a[:-1] != b[:-1] and len(a) > 1 and len(b) > 1):
             raise ShapeError(f"all but the channels, the last number, must be equal, not {a} and {b}")
-        return (*a[:-1], a[-1] + b[-1])
+        return (*(a if len(a) > 1 else b)[:-1], a[-1] + b[-1])
 
     def __call__(self, *inputs: Tensor, context: Context) -> Tensor:
-        y: Tensor = ops.concatenate(*inputs, axis=-1)
+        size = next((x.shape[1:-1] for x in inputs if x.ndim > 2), ())
+        y: Tensor = ops.concatenate(*(_everywhere(x, size) for x in inputs), axis=-1)
         return y
+
+
+def _everywhere(x: Tensor, size: Shape) -> Tensor:
+    """A row (N, C) at every position, (N, *size, C); anything else as it is."""
+    if x.ndim > 2 or not size:
+        return x
+    row = ops.reshape(x, shape=(len(x), *[1] * len(size), x.shape[-1]))
+    y: Tensor = ops.add(row, array_module(x.data).zeros((1, *size, 1), x.data.dtype))
+    return y

@@ -77,7 +77,8 @@ class Layer:
     a way of its own where the config says no init. penalty: its own, in place of the model's. arithmetic: the parameter
     count as a sum for people to follow. multiply_adds: for one example. trainable: whether training changes anything
     about it. in_shapes: of all that it takes; of most layers that is one. takes_input: a layer that takes none, called
-    with the context alone, begins a network without an input.
+    with the context alone, begins a network without an input. also: the setting that names another layer whose output
+    it takes beside the one before it, where there is one.
 
     An attribute that is a layer is a part of this one: `norm` of conv1 brings `conv1.norm.scale`.
     """
@@ -94,6 +95,7 @@ class Layer:
     multiply_adds = 0
     trainable = True
     takes_input = True
+    also = ""
 
     def __init__(self, in_shape: Shape, out_shape: Shape):
         self.in_shape, self.out_shape = in_shape, out_shape

@@ -40,9 +40,11 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Given(Value):
-    """What the data set has. classes: how many there are, where it is the number of a class."""
+    """What the data set has. classes: how many there are, where it is the number of a class, or of one at each
+    position. ends: whether it is -1 from some position on, where nothing is asked."""
 
     classes: int | None = None
+    ends: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +128,21 @@ class Term:
         return self.loss.classification and isinstance(target, Value) and target.shape != ()
 
     @property
+    def target(self) -> str:
+        """The name of what the first value is compared with; "" of a number."""
+        _, target = self.pairs[0]
+        return target.name if isinstance(target, Value) else ""
+
+    @property
+    def ends(self) -> bool:
+        """Whether more is asked of one example than of another."""
+        _, target = self.pairs[0]
+        return isinstance(target, Given) and target.ends
+
+    @property
     def answers(self) -> int:
-        """How many are judged in an example: of a class one, at every position of a sequence."""
+        """How many are judged in an example: of a class one, at every position of a sequence;
+        at most where it ends."""
         _, target = self.pairs[0]
         return prod(target.shape) if self.loss.classification and isinstance(target, Value) else 1
 

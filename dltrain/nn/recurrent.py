@@ -20,18 +20,23 @@ class Recurrent(Layer):
     """weight (C, gates · H), recurrent_weight (H, gates · H), bias and recurrent_bias (gates · H,): the weights of
     PyTorch's layer of the same name, transposed, and its biases, with its order of the gates.
 
+    start: the name of a layer or input whose (units,) the layer begins with, in place of zeros; an lstm's cells begin
+    with zeros in any case.
     init: of both weights; without one all four start uniformly within ±1/√units, as in PyTorch.
     """
 
     gates: int
     own_init = mixes = True
+    also = "start"
 
     def __init__(
         self,
         in_shape: Shape,
+        start_shape: Shape | None = None,
         *,
         units: Count,
         return_: Returned = "sequence",
+        start: str | None = None,
         init: Initializer | None = None,
         bias: bool = True,
         trainable: bool = True,
@@ -42,8 +47,11 @@ class Recurrent(Layer):
                 f"a recurrent layer takes a sequence (positions, channels), but the input is {in_shape}"
                 + ("; put an embedding before it" if len(in_shape) == 1 else "")
             )
+        if start_shape not in (None, (units,)):
+            raise ShapeError(f"{start} has shape {start_shape}, but the state that the layer begins with is ({units},)")
         positions, channels = in_shape
         super().__init__(in_shape, (units,) if return_ == "last" else (positions, units))
+        self.in_shapes = (in_shape,) if start_shape is None else (in_shape, start_shape)
         width, of_weights = self.gates * units, init or Uniform(limit=1 / sqrt(units))
 
         def weight(rows: int) -> Parameter:
@@ -64,9 +72,9 @@ class Recurrent(Layer):
         """What the layer remembers after each position, (N, T, H): its output first. start: before the first one."""
         raise NotImplementedError
 
-    def __call__(self, x: Tensor, context: Context) -> Tensor:
+    def __call__(self, x: Tensor, start: Tensor | None = None, *, context: Context) -> Tensor:
         memory = context.memory
-        before = (None, None) if memory is None else memory.get(self.name, (None, None))
+        before = (start, None) if memory is None else memory.get(self.name, (start, None))
         states = self.states(x, *before)
         if memory is not None:
             memory[self.name] = tuple(state.data[:, -1] for state in states)
@@ -95,9 +103,11 @@ class Rnn(Recurrent):
     def __init__(
         self,
         in_shape: Shape,
+        start_shape: Shape | None = None,
         *,
         units: Count,
         return_: Returned = "sequence",
+        start: str | None = None,
         activation: Literal["tanh", "relu"] = "tanh",
         init: Initializer | None = None,
         bias: bool = True,
@@ -105,8 +115,9 @@ class Rnn(Recurrent):
         penalty: Penalty | None = None,
     ):
         super().__init__(
-            in_shape, units=units, return_=return_, init=init, bias=bias, trainable=trainable, penalty=penalty
-        )
+            in_shape, start_shape, units=units, return_=return_, start=start, init=init, bias=bias,
+            trainable=trainable, penalty=penalty,
+        )  # fmt: skip
         self.activation = activation
 
     def states(self, x: Tensor, *start: Tensor | None) -> tuple[Tensor, ...]:

@@ -31,7 +31,8 @@ def cross_entropy(
     weights: Weights = None,
 ) -> Any:
     """-Σ q log softmax(logits) / count. logits: (N, C), targets: (N,) whole numbers below C; or (N, *size, C) and
-    (N, *size), where each position is an example.
+    (N, *size), where each position is an example and at a target of -1 nothing is asked: it adds nothing to the loss,
+    no gradient comes from there, and without a count it is not counted.
 
     q is 1 for the target; with label smoothing s it is 1 - s + s/C there and s/C elsewhere (Szegedy et al., 2016).
     Stable: log softmax is computed as x - max - log Σ e^(x - max).
@@ -41,6 +42,7 @@ def cross_entropy(
     if logits.ndim > 2 and targets.shape == shape[:-1]:  # one after the other
         logits, targets = logits.reshape(-1, shape[-1]), targets.reshape(-1)
         weights = None if weights is None else weights.reshape(-1)
+        targets, weights = _asked(targets, weights, logits.dtype)
     targets, valid = _classes("cross_entropy", logits, targets)
     y, gradient = k.cross_entropy(logits, targets, _count(targets, count, weights), label_smoothing, weights)
     return _if(valid, y), (lambda g: k.multiply(gradient, g).reshape(shape), None)
@@ -142,6 +144,17 @@ def _count(targets: Array, count: Array | None, weights: Weights) -> Array:
     if weights is not None and weights.shape != targets.shape:
         raise ValueError(f"weights are one for each example, {targets.shape}, not {weights.shape}")
     return count if count is not None else len(targets) if weights is None else weights.sum()
+
+
+def _asked(targets: Array, weights: Weights, dtype: Any) -> tuple[Array, Weights]:
+    """Weights of 0 where the target is -1, and some class in its place. Where the batch has as many targets as it has
+    positions nothing changes: a count that is a plain number says so, one that is an array keeps a step from being
+    captured."""
+    there = targets != -1
+    if isinstance(found := there.all(), np.generic) and found:
+        return targets, weights
+    xp = array_module(targets)
+    return xp.where(there, targets, 0), (there.astype(dtype) if weights is None else weights * there)
 
 
 def _classes(name: str, scores: Array, targets: Any) -> tuple[Array, Any]:

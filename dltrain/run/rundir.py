@@ -367,6 +367,11 @@ def figures_file(split: str) -> str:
     return f"eval/{split}-pictures.json"
 
 
+def told_file(split: str) -> str:
+    """What sentences are about that are kept with these figures (safetensors)."""
+    return f"eval/{split}-sentences.safetensors"
+
+
 def all_runs(runs: Path) -> list[RunDir]:
     """Every run directory, those inside groups too, oldest first."""
     found = []

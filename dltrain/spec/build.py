@@ -1,6 +1,7 @@
 """RunSpec -> the data set and the model that it describes. Shapes are settled here; no weights, no files of data."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -8,6 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from dltrain.data import MissingPath, Source, vocabulary_of
 from dltrain.data.values import by_name
 from dltrain.errors import ConfigError, SettingError
+from dltrain.evaluation.sentences import told_by
 from dltrain.metrics.figures import is_figure
 from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS, TEXTS
 from dltrain.nn import Loss, Network, Networks
@@ -20,6 +22,7 @@ from dltrain.spec.runspec import RunSpec
 
 P = ParamSpec("P")
 T = TypeVar("T")
+OF_TEXTS = ("prompt", "length", "texts")  # settings of `write`
 MOST_NAMED = 5  # classes in a message
 
 
@@ -63,14 +66,26 @@ def build_model(spec: RunSpec, source: Source | None = None) -> Network | Networ
 
 
 def _check_write(spec: RunSpec, source: Source | None) -> None:
-    if spec.write and not (source and source.values[1].is_text):
+    if spec.write and not (source and source.values[0].is_text and source.values[1].is_text):
         what = "is for a network that tells what follows every position of a text: data: {type: text, targets: every}"
         raise ConfigError(f"{spec.position('write')}  write: {what}")
 
 
+def _check_told(spec: RunSpec, game: Game) -> None:
+    if not spec.write:
+        return
+    if told_by(term for terms, _ in game.updates.values() for term in terms) is None:
+        how = "one takes NAME.before, and what it gives has NAME as the target of a cross_entropy"
+        what = f"is for networks that tell a sentence word by word: {how}"
+        raise ConfigError(f"{spec.position('write')}  write: {what}")
+    for field in fields(spec.write):
+        if field.name in OF_TEXTS and getattr(spec.write, field.name) != field.default:
+            path, what = f"write.{field.name}", "is for texts that go on; a sentence begins and ends by itself"
+            raise ConfigError(f"{spec.position(path)}  {path}: {what}")
+
+
 def build_networks(spec: RunSpec, sources: dict[str, Source]) -> Game:
     """The networks, and what is made of them. sources: the data sets by name. Raises ConfigError."""
-    _check_write(spec, None)
     if not sources:
         raise ConfigError(f"{spec.position('')}  data: is missing; what several networks take comes from there")
     for component in spec.sources.values():
@@ -80,6 +95,7 @@ def build_networks(spec: RunSpec, sources: dict[str, Source]) -> Game:
     given = {key: value for name, source in sources.items() for key, value in by_name(source.values, name).items()}
     game = build_game(spec, given.values())
     build_figures(spec, game.values)  # for what is wrong with them
+    _check_told(spec, game)
     if len(game.updates) > 1:
         several, decides = "updates that play against each other have no such figure", is_figure(spec.metrics.best)
         if spec.metrics.report:

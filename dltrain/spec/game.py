@@ -6,6 +6,7 @@ from typing import Any
 
 from dltrain.data import Value as DataValue
 from dltrain.data import vocabulary_of
+from dltrain.data.values import BEFORE
 from dltrain.errors import ConfigError
 from dltrain.nn import Applied, Distribution, Drawn, Given, Inside, Loss, Network, Networks, Term, Value, side_by_side
 from dltrain.nn.parameter import Shape
@@ -49,8 +50,10 @@ class _Builder:
         spec = self.spec
         assert spec.networks is not None and spec.values is not None and spec.updates is not None
         for value in self.data:
-            classes = len(value.classes or ()) if value.kind == "class" else None
-            self.named[value.name] = Given(value.name, value.shape, classes)
+            classes = len(value.classes or ()) if value.kind == "class" or value.is_text else None
+            self.named[value.name] = Given(value.name, value.shape, classes, value.ends)
+            if value.ends:
+                self.named[f"{value.name}{BEFORE}"] = Given(f"{value.name}{BEFORE}", value.shape)
         for name in spec.values.keys() & self.named.keys():
             self._wrong(join("values", name), f"the data set has a value {name!r} already; take another name")
         for name in spec.values:
@@ -137,8 +140,13 @@ class _Builder:
         shapes = [value.shape for value in values]
         for number, value in enumerate(values):
             where = join(join(path, "of"), number)
-            if isinstance(value, Given) and value.classes is not None:
-                self._wrong(where, f"{value.name} is the number of a class; networks take what has a size")
+            if isinstance(value, Given) and value.classes is not None and (value.ends or not value.shape):
+                what = (
+                    f"a sentence, which networks tell; they take {value.name}{BEFORE}"
+                    if value.ends
+                    else ("the number of a class; networks take what has a size")
+                )
+                self._wrong(where, f"{value.name} is {what}")
                 return None
             if over is not None and value.shape[:1] != (over,):
                 self._wrong(join(path, "over"), f"{value.name} has no {over} parts; its shape is {value.shape}")
@@ -217,9 +225,13 @@ class _Builder:
         """The loss as it suits its target."""
         kind, where = component.type, join(component.path, "target")
         if isinstance(target, Given) and target.classes is not None:
-            if not loss.classification:
+            if target.shape and kind != "cross_entropy":
+                self._wrong(where, f"{target.name} is a text, and {kind} is not for texts; use cross_entropy")
+            elif not loss.classification:
                 self._wrong(where, f"{target.name} is one of {target.classes} classes, and {kind} compares numbers")
-            return loss if loss.classification else None
+            else:
+                return loss
+            return None
         numeric = loss.for_numbers()
         if numeric is None:
             what = f"the number {target:g}" if isinstance(target, float) else f"{target.name}, which is numbers"
@@ -235,10 +247,12 @@ class _Builder:
             self._wrong(where, f"{of.name} is the number of a class; what is judged are numbers that a network gives")
         elif isinstance(target, Given) and target.classes is not None:
             outputs = loss.outputs(target.classes)
-            if of.shape == (outputs,):
+            wanted = (*target.shape, outputs)
+            if of.shape == wanted:
                 return True
-            must = f"it must have shape ({outputs},)" if outputs else "this loss is for two classes; use cross_entropy"
-            self._wrong(where, f"{of.name} has shape {of.shape}, but {target.name} is one of {target.classes}; {must}")
+            must = f"it must have shape {wanted}" if outputs else "this loss is for two classes; use cross_entropy"
+            what = f"tokens of {target.classes}" if target.shape else f"one of {target.classes}"
+            self._wrong(where, f"{of.name} has shape {of.shape}, but {target.name} is {what}; {must}")
         elif isinstance(target, Value) and of.shape != target.shape:
             what = f"{of.name} has shape {of.shape}, but its target {target.name} {target.shape}"
             self._wrong(where, f"{what}; {component.type} compares them number by number")

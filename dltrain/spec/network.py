@@ -109,7 +109,7 @@ class _Builder:
             layer: Layer = component.build(*(self.shapes[source] for source in sources), **sizes)
         except ShapeError as error:
             one = f"does not fit its input {self.shapes[sources[0]]}"
-            what = one if len(sources) == 1 else f"{self._given(sources)} do not join"
+            what = f"{self._given(sources)} do not join" if _is(component, Join) else one
             raise self._error(name, f"{what}: {error}") from None
         return self._put(layer, name, component.type, sources)
 
@@ -133,6 +133,9 @@ class _Builder:
         if isinstance(of, tuple) and of:
             return tuple(self._find(wanted, name, f"of[{number}]", scopes) for number, wanted in enumerate(of))
         before = self._find(own, name, "from", scopes) if own else before
+        also = getattr(LAYERS[component.type], "also", "")
+        if also and (wanted := component.settings[also]):
+            return before, self._find(wanted, name, also, scopes)
         return (before, self._find(of, name, "of", scopes)) if of else (before,)
 
     def _find(self, wanted: str, name: str, key: str, scopes: list[_Scope]) -> str:

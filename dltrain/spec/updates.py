@@ -8,7 +8,7 @@ from dltrain.backend import Device
 from dltrain.data import Preprocessing
 from dltrain.errors import SettingError
 from dltrain.job.update import Update, all_values, lone_update
-from dltrain.nn import Loss, Network, Networks, Value
+from dltrain.nn import Given, Loss, Network, Networks, Value
 from dltrain.spec.game import Game
 from dltrain.spec.nodes import allowed
 from dltrain.spec.paths import join
@@ -25,8 +25,8 @@ def build_updates(
             lone_update(
                 trained,
                 _loss(spec, learned, device),
-                names_of(learned),
-                _target_shape(learned),
+                names_of(learned)[0],
+                _target(learned),
                 optimizer=spec.optimizer.build(),
                 schedule=spec.schedule.build(),
                 penalty=spec.penalty,
@@ -82,8 +82,11 @@ def names_of(learned: Preprocessing) -> tuple[str, str]:
     return inputs, targets
 
 
-def _target_shape(learned: Preprocessing) -> tuple[int, ...]:
-    return learned.values[1].shape if learned.reads_text and learned.values[1].is_text else ()
+def _target(learned: Preprocessing) -> Given:
+    name, value = names_of(learned)[1], learned.values[1] if learned.values else None
+    if value is None or not value.is_text:
+        return Given(name, ())
+    return Given(name, value.shape, len(value.classes or ()), value.ends)
 
 
 def values_of(updates: tuple[Update, ...]) -> dict[str, Value]:

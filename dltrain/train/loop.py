@@ -23,6 +23,7 @@ from dltrain.evaluation.writing import write_texts
 from dltrain.job.job import Job
 from dltrain.job.loader import StepKey
 from dltrain.job.parallel import ThreadPool
+from dltrain.nn import Network
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.files import to_json
 from dltrain.run.progress import Position
@@ -93,7 +94,7 @@ def fit(job: Job, sink: Sink, threads: int | None, callback: Callback, checkpoin
                 answering = with_average(job, state.average)
                 tested = test(answering, sink, pool, stop)
                 figures = judge(answering, sink, stop)
-                if job.write is not None:
+                if job.write is not None and isinstance(job.model, Network):
                     texts = write_texts(answering.network, job.preprocessing, job.write, job.device, job.seed)
                     sink.keep(WRITTEN, to_json({"prompt": job.write.prompt, "texts": texts}))
             status = "done"

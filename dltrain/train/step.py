@@ -99,8 +99,10 @@ def take_update(
             reads=grads.values(),
             scalars=scalars,
         )
-    weighed = [count for term, count in zip(update.terms, counts, strict=True) if term.loss.class_weights is not None]
-    seen = sums | ({"weight": weighed[0]} if weighed else {})
+    terms = list(zip(update.terms, counts, strict=True))
+    weighed = [count for term, count in terms if term.loss.class_weights is not None or term.ends]
+    asked = [count for term, count in terms if term is update.answer and term.ends]
+    seen = sums | ({"weight": weighed[0]} if weighed else {}) | ({"answers": asked[0]} if asked else {})
     metrics = UpdateMetrics(update, key, batch, lr, seen, penalty, squares, update_norms={})
 
     if guard is None:

@@ -27,12 +27,14 @@ MEANS = ("loss", "data_loss", "penalty", "accuracy")
 @dataclass(frozen=True)
 class UpdateReport:
     """called: how its figures are called in the logs. data_loss is a mean over the batch, by the examples' weights,
-    whose sum is `weight`: their number where all count the same. accuracy is None without classes; the norm is before
-    clipping. right: the share of right verdicts of a network that is taught to tell apart."""
+    whose sum is `weight`: their number where all count the same, of sentences that of their tokens. accuracy, a mean
+    over `answers`, is None without classes; the norm is before clipping. right: the share of right verdicts of a
+    network that is taught to tell apart."""
 
     called: Callable[[str], str]
     examples: int
     weight: float
+    answers: float
     data_loss: float
     penalty: float
     accuracy: float | None
@@ -74,7 +76,7 @@ class UpdateMetrics:
 
     batch: its examples, as indices into the training split.
     stats: "loss", "correct" in classification, what diagnostics.observe sums, over the batch, and its "weight" where
-    classes count differently. penalty: its terms.
+    classes count differently; of sentences how many "answers" were asked for. penalty: its terms.
     squares: Σ g² of the gradient of each parameter. update_norms: (Σ w², Σ Δw²) of each weight, where measured.
     """
 
@@ -126,13 +128,15 @@ class UpdateMetrics:
             if size > 0:
                 probes[name.rpartition(".")[0]].update_ratio.add(sqrt(change) / size)
         correct = self.stats.get("correct")
+        answers = float(self.stats.get("answers", len(self.batch) * self.update.answers))
         return UpdateReport(
             called=self.update.called,
             examples=len(self.batch),
             weight=float(self.stats.get("weight", len(self.batch))),
+            answers=answers,
             data_loss=self._data_loss,
             penalty=self._penalty,
-            accuracy=None if correct is None else int(correct) / (len(self.batch) * self.update.answers),
+            accuracy=None if correct is None else int(correct) / answers,
             gradient_norm=self.norm,
             lr=self.lr,
             right=float(self.stats["right"]) / len(self.batch) if "right" in self.stats else None,
@@ -248,9 +252,9 @@ class EpochMetrics:
         """Count a step; what its row says of losses and scores."""
         values: dict[str, float] = {}
         for update in report.updates:
-            shares = update.called("accuracy"), update.called("right")
+            counts = {update.called("accuracy"): update.answers, update.called("right"): update.examples}
             for key, value in update.losses.items():
-                self.means[key].add(value, update.examples if key in shares else update.weight)
+                self.means[key].add(value, counts.get(key, update.weight))
                 values[key] = value
         self.seconds += seconds
         return values
