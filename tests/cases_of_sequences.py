@@ -20,6 +20,9 @@ class Tokens(np.ndarray):
 
 def cases_of_sequences() -> Iterator[tuple[Any, ...]]:
     """(op, name, inputs), and settings where there are some."""
+    asked = np.array([[2, 0, -1, -1], [1, -1, -1, -1], [0, 1, 2, 0]])  # nothing is asked at -1
+    for settings in ({}, {"count": np.array(5.0)}, {"label_smoothing": 0.1}):
+        yield "cross_entropy", f"sentences, {settings}", (distinct(3, 4, 3), asked), settings
     for size in [(), (3,), (2, 2)]:
         tokens = np.random.default_rng(1).integers(0, 5, (2, *size))
         tokens.flat[:2] = 4  # one row that is asked for twice
