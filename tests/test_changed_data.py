@@ -10,7 +10,7 @@ from commands import dltrain, done, strict
 from test_image_folder import NOWHERE, folder_of
 from test_text import Text
 
-from dltrain.data.image_folder import ImageFolder
+from dltrain.data.pictures.image_folder import ImageFolder
 from dltrain.data.source import Split
 from dltrain.errors import RunError
 from dltrain.run.rundir import RunDir

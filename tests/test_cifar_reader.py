@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dltrain.data import cifar10
-from dltrain.data.cifar10 import Cifar10, read_batch
+from dltrain.data.pictures import cifar10
+from dltrain.data.pictures.cifar10 import Cifar10, read_batch
 from dltrain.errors import DataError
 
 TRAIN_FILES = [f"data_batch_{i}" for i in range(1, 6)]

@@ -28,9 +28,9 @@ from dltrain.data import (
     load_split,
     prepare,
 )
-from dltrain.data.digits import Digits
-from dltrain.data.fashion_mnist import FashionMnist
-from dltrain.data.mnist import Mnist, read_idx
+from dltrain.data.pictures.digits import Digits
+from dltrain.data.pictures.fashion_mnist import FashionMnist
+from dltrain.data.pictures.mnist import Mnist, read_idx
 from dltrain.data.preprocess import LATER
 from dltrain.errors import ConfigError, DataError, ShapeError
 

@@ -15,8 +15,8 @@ from PIL import Image
 from dltrain.data import ahead as module
 from dltrain.data import prepare
 from dltrain.data.ahead import Ahead, parts, read_all
-from dltrain.data.image_folder import ImageFiles, ImageFolder
-from dltrain.data.images import ENDINGS, read_image
+from dltrain.data.pictures.image_folder import ImageFiles, ImageFolder
+from dltrain.data.pictures.images import ENDINGS, read_image
 from dltrain.data.source import OnDemand
 from dltrain.errors import DataError
 from dltrain.spec import build_job, loads, settle

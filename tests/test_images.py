@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from dltrain.data.images import read_image, read_picture
-from dltrain.data.pixels import Pixels, told
+from dltrain.data.pictures.images import read_image, read_picture
+from dltrain.data.pictures.pixels import Pixels, told
 from dltrain.errors import DataError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)

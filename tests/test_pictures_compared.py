@@ -7,7 +7,7 @@ import pytest
 from commands import dltrain, done
 from test_pictures import GAN, METRICS, SHOW, figures, samples
 
-from dltrain.data.faces import Faces
+from dltrain.data.pictures.faces import Faces
 from dltrain.evaluation.pictures import Pictures
 from dltrain.metrics.figures import FIGURES
 from dltrain.run.rundir import RunDir

@@ -11,11 +11,11 @@ from PIL import Image
 from test_data import REAL
 
 from dltrain.data import SOURCES, Cuts, MissingData, Split, prepare
-from dltrain.data.cifar10 import Cifar10
-from dltrain.data.faces import ATTRIBUTES, Faces
-from dltrain.data.mnist import Mnist
-from dltrain.data.mnist_photographs import MnistPhotographs
-from dltrain.data.openmoji import KEPT, OpenMoji
+from dltrain.data.pictures.cifar10 import Cifar10
+from dltrain.data.pictures.faces import ATTRIBUTES, Faces
+from dltrain.data.pictures.mnist import Mnist
+from dltrain.data.pictures.mnist_photographs import MnistPhotographs
+from dltrain.data.pictures.openmoji import KEPT, OpenMoji
 from dltrain.errors import ConfigError, DataError, SettingError
 from dltrain.spec import build_sources, loads
 from dltrain.spec.build import placed

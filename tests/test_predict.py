@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from dltrain.api import load_run
 from dltrain.cli import predictions
-from dltrain.data.digits import Digits
+from dltrain.data.pictures.digits import Digits
 
 Row = dict[str, Any]
 CONFIG = "model: {layers: [flatten, dense: {units: UNITS, activation: none}]}\noptimizer: {adam: {lr: 1e-2}}\n"

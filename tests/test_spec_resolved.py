@@ -12,7 +12,7 @@ import test_losses
 import test_optim
 from builders import LEAVES
 
-from dltrain.data.augment import Flip
+from dltrain.data.pictures.augment import Flip
 from dltrain.errors import ConfigError, DataError
 from dltrain.nn import INITIALIZERS, LAYERS, LOSSES
 from dltrain.nn.init import Normal

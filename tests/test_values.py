@@ -23,7 +23,7 @@ from dltrain.data import (
     load_split,
     prepare,
 )
-from dltrain.data.digits import Digits
+from dltrain.data.pictures.digits import Digits
 from dltrain.errors import DataError, SettingError, ShapeError
 from dltrain.job.loader import DataLoader, StepKey
 

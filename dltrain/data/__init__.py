@@ -1,7 +1,12 @@
-"""Data sets, what is learned from their training part, and augmentation. Image files: `dltrain.data.images`."""
+"""Data sets, what is learned from their training part, and augmentation. Pictures and tables: the packages below."""
 
 # what registers data sets and augmentations
-from dltrain.data import (  # noqa: F401
+from dltrain.data import synthetic, toys  # noqa: F401
+from dltrain.data.ahead import Ahead
+from dltrain.data.chosen import Chosen
+from dltrain.data.files import MissingData, MissingPath, default_data_dir
+from dltrain.data.npz import Npz, read_inputs
+from dltrain.data.pictures import (  # noqa: F401
     cifar10,
     distort,
     faces,
@@ -11,16 +16,10 @@ from dltrain.data import (  # noqa: F401
     mnist_photographs,
     occlude,
     openmoji,
-    synthetic,
-    toys,
 )
-from dltrain.data.ahead import Ahead
-from dltrain.data.augment import AUGMENTATIONS, Augmentation
-from dltrain.data.chosen import Chosen
-from dltrain.data.digits import Digits
-from dltrain.data.files import MissingData, MissingPath, default_data_dir
-from dltrain.data.npz import Npz, read_inputs
-from dltrain.data.pixels import Pixels
+from dltrain.data.pictures.augment import AUGMENTATIONS, Augmentation
+from dltrain.data.pictures.digits import Digits
+from dltrain.data.pictures.pixels import Pixels
 from dltrain.data.prepare import Prepared, generated, load_split, prepare
 from dltrain.data.preprocess import Preprocessing, apply
 from dltrain.data.source import SOURCES, Fold, OnDemand, Source, Split

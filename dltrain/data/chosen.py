@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.data.augment import Augmentation
-from dltrain.data.pixels import Pixels
+from dltrain.data.pictures.augment import Augmentation
+from dltrain.data.pictures.pixels import Pixels
 from dltrain.data.source import Source, Split
 from dltrain.data.tables.columns import Column
 from dltrain.data.values import Value

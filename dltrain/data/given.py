@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.image_folder import is_hidden
-from dltrain.data.images import ENDINGS, REMARKS, read_picture
 from dltrain.data.npz import read_inputs
+from dltrain.data.pictures.image_folder import is_hidden
+from dltrain.data.pictures.images import ENDINGS, REMARKS, read_picture
 from dltrain.data.preprocess import FAR, Preprocessing
 from dltrain.data.tables.rows import read_rows
 from dltrain.data.text import read_ending

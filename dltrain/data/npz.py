@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dltrain.data.npz_file import Header, open_npz
-from dltrain.data.pixels import Pixels
+from dltrain.data.pictures.pixels import Pixels
 from dltrain.data.source import SOURCES, Source, Split, narrowed
 from dltrain.errors import DataError, SettingError
 from dltrain.registry import FilePath

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from dltrain.data.augment import Augmentation
+from dltrain.data.pictures.augment import Augmentation
 from dltrain.data.preprocess import Preprocessing
 from dltrain.data.source import Normalize, NormalizeTargets, Source, Split
 from dltrain.data.split import Cuts, cut, shared_groups

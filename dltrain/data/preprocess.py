@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dltrain.data.pixels import Pixels, told
+from dltrain.data.pictures.pixels import Pixels, told
 from dltrain.data.source import Normalize, NormalizeTargets, OnDemand, Split, loses_digits
 from dltrain.data.statistics import TINY, means, scale_of
 from dltrain.data.tables.cells import MISSING

@@ -12,8 +12,8 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import DTypeLike, NDArray
 
-from dltrain.data.augment import Augmentation
-from dltrain.data.pixels import Pixels
+from dltrain.data.pictures.augment import Augmentation
+from dltrain.data.pictures.pixels import Pixels
 from dltrain.data.tables.cells import MISSING
 from dltrain.data.tables.columns import Column
 from dltrain.data.values import Value, usual

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dltrain.data.ahead import parts
-from dltrain.data.pixels import Pixels
+from dltrain.data.pictures.pixels import Pixels
 from dltrain.data.source import CHUNK, Normalize, OnDemand
 from dltrain.data.values import is_picture
 from dltrain.errors import SettingError

@@ -24,8 +24,8 @@ from test_data import write_mnist
 from test_spec_resolved import mutated
 
 from dltrain.data import SOURCES
-from dltrain.data.cifar10 import read_batch
-from dltrain.data.images import COMPRESSIONS, FORMATS, read_image
+from dltrain.data.pictures.cifar10 import read_batch
+from dltrain.data.pictures.images import COMPRESSIONS, FORMATS, read_image
 from dltrain.errors import DltrainError, RunError
 from dltrain.run.checkpoint import PARTS, Checkpoint
 from dltrain.spec import build_model, loads, shipped_configs

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
-from dltrain.data.augment import AUGMENTATIONS, Augmentation, uniform
+from dltrain.data.pictures.augment import AUGMENTATIONS, Augmentation, uniform
 from dltrain.errors import ShapeError
 
 Degrees = Annotated[float, Interval(gt=0, le=180)]

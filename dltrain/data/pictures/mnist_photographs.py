@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.cifar10 import Cifar10
-from dltrain.data.mnist import Mnist
+from dltrain.data.pictures.cifar10 import Cifar10
+from dltrain.data.pictures.mnist import Mnist
 from dltrain.data.source import SOURCES, Source, Split
 from dltrain.random import generator
 

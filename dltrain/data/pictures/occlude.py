@@ -6,7 +6,7 @@ import numpy as np
 from annotated_types import Interval
 from numpy.typing import NDArray
 
-from dltrain.data.augment import AUGMENTATIONS, Augmentation, Probability, uniform
+from dltrain.data.pictures.augment import AUGMENTATIONS, Augmentation, Probability, uniform
 from dltrain.errors import ShapeError
 from dltrain.registry import Count
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.images import Background, Picture
+from dltrain.data.pictures.images import Background, Picture
 from dltrain.errors import DataError
 
 Array = NDArray[Any]

@@ -9,8 +9,8 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 
 from dltrain.data.files import MissingData
-from dltrain.data.images import read_image
 from dltrain.data.npz_file import open_npz
+from dltrain.data.pictures.images import read_image
 from dltrain.data.source import SOURCES, Source, Split
 from dltrain.data.tables.columns import Column
 from dltrain.data.tokens import sentence_numbers, sentence_vocabulary

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from dltrain.data.ahead import read_all
 from dltrain.data.files import MissingPath
-from dltrain.data.images import ENDINGS, REMARKS, Background, Remark, first_look, read_picture
-from dltrain.data.pixels import Pixels
+from dltrain.data.pictures.images import ENDINGS, REMARKS, Background, Remark, first_look, read_picture
+from dltrain.data.pictures.pixels import Pixels
 from dltrain.data.source import SOURCES, OnDemand, Source, Split
 from dltrain.errors import DataError
 from dltrain.registry import Count, FilePath, NonNegativeInt

@@ -1,6 +1,6 @@
 """Fashion-MNIST, in files like those of MNIST."""
 
-from dltrain.data.mnist import Mnist
+from dltrain.data.pictures.mnist import Mnist
 from dltrain.data.source import SOURCES
 
 

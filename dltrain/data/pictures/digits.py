@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.pixels import Pixels
+from dltrain.data.pictures.pixels import Pixels
 from dltrain.data.source import SOURCES, Source, Split
 from dltrain.errors import DataError
 from dltrain.random import generator
