@@ -16,6 +16,14 @@ NO_TEXTS = {
     "an old workbook": (b"\xd0\xcf\x11\xe0rest", "is a workbook; save the table as CSV"),
     "packed": (gzip.compress(b"a,cls\n1,x\n"), "is packed with gzip; unpack it"),
     "two bytes a letter": ("a,cls\n1,x\n".encode("utf-16"), "is a text in UTF-16; save it in UTF-8"),
+    "a PNG": (b"\x89PNG\r\n\x1a\n", "is a picture, not a table"),
+    "a JPEG": (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a picture, not a table"),
+    "a WebP": (b"RIFF\x1a\0\0\0WEBPVP8 ", "is a picture, not a table"),
+    "a BMP": (b"BM\x9a\0\0\0\0\0\0\0z", "is a picture, not a table"),
+    "a TIFF": (b"MM\0*\0\0\0\x08", "is a picture, not a table"),
+    "a PDF": (b"%PDF-1.7\n", "is a PDF document; save the table as CSV"),
+    "a web page": (b"<!DOCTYPE html><html>", "is a web page, not a table; download the file itself"),
+    "an array": (b"\x93NUMPY\x01\0v\0", "is an array of numpy; write it into an npz file"),
     "a byte a letter": ("a,cls\n1,ä\n".encode("latin-1"), "not a text in UTF-8 (invalid continuation byte at byte 8"),
 }
 

@@ -65,7 +65,8 @@ class Table:
     """A file of rows and columns. columns: name -> its cells, N each; lines: where each row ends in the file, (N,).
 
     formats: of the columns whose numbers are not written plainly. delimiter: None where a file has none. ragged: lines
-    that were skipped, for they have more or fewer cells than the first one.
+    that were skipped, for they have more or fewer cells than the first one. comments: lines that begin with # and are
+    no rows.
     """
 
     path: Path
@@ -74,11 +75,20 @@ class Table:
     formats: dict[str, NumberFormat]
     delimiter: str | None = None
     ragged: tuple[int, ...] = ()
+    comments: tuple[int, ...] = ()
 
     @property
     def delimiter_told(self) -> str:
         """`a comma between them`, nothing where there is none."""
         return "" if self.delimiter is None else f"{told(self.delimiter)} between them"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user must know of how the file was read."""
+        if not self.comments:
+            return ()
+        many = "1 line" if len(self.comments) == 1 else f"{len(self.comments):,} lines"
+        return (f"{self.path}: {many} left out as comments that begin with # (the first: line {self.comments[0]})",)
 
     @property
     def names(self) -> tuple[str, ...]:

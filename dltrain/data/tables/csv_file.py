@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dltrain.data.files import require_file
-from dltrain.data.tables.cells import DELIMITERS, MISSING, Cells, Table, told
+from dltrain.data.tables.cells import MISSING, Cells, Table, told
+from dltrain.data.tables.head import COMMENT, Head, read_head
 from dltrain.data.tables.number_format import PLAIN, UNKNOWN, AmbiguousNumbers, NumberFormat, guess
 from dltrain.errors import DataError
 
 Array = NDArray[Any]
 LONGEST_HEAD = 1_000_000  # letters
-LOOKED_AT = 20  # rows, for the delimiter
 SAMPLE = 1000  # rows, for the way numbers are written
 BLOCK_BYTES = 1 << 22
 BLOCK_CELLS = 1 << 18
@@ -42,9 +42,9 @@ def read_csv(
     """
     require_file(path)
     with _opened(path) as file:
-        sign = delimiter or _delimiter(file.readlines(1 << 16)[:LOOKED_AT])
+        head = read_head(file.readlines(1 << 16), delimiter)
         file.seek(0)
-        reader = _Reader(path, file, sign, skip_ragged)
+        reader = _Reader(path, file, head, skip_ragged)
         return reader.table(known, formats)
 
 
@@ -63,28 +63,16 @@ def _opened(path: Path) -> Iterator[TextIO]:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _delimiter(lines: Sequence[str]) -> str:
-    """The sign at which most of the first rows fall into as many cells as the first one, and these are the most."""
-
-    def fit(sign: str) -> tuple[float, int]:
-        try:
-            rows = [row for row in csv.reader(lines, delimiter=sign, skipinitialspace=True) if row]
-        except csv.Error:
-            return 0.0, 0
-        width = len(rows[0]) if rows else 0
-        return (sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0.0), width
-
-    return max(DELIMITERS.values(), key=fit)
-
-
 class _Reader:
     """Rows of plain numbers are left to numpy's parser in blocks; from the first other one on Python's csv reads."""
 
-    def __init__(self, path: Path, file: TextIO, delimiter: str, skip_ragged: bool):
-        self.path, self.file, self.delimiter, self.skip_ragged = path, file, delimiter, skip_ragged
-        self.ragged: list[int] = []
-        self.line = 0  # the last one that was read
-        self.names = self._names(next(self._rows(file), []))
+    def __init__(self, path: Path, file: TextIO, head: Head, skip_ragged: bool):
+        self.path, self.file, self.delimiter, self.skip_ragged = path, file, head.delimiter, skip_ragged
+        self.ragged, self.comments = list[int](), [*head.comments]
+        self.line = len([*islice(file, head.lines)])  # the last one that was read
+        cells, self.names_line = next(self._rows(file), ([], 1))
+        self.names = self._names(cells)
+        self.nameless = len(cells) - len(self.names)  # cells at the end of each row in which nothing may stand
 
     def table(self, known: NumberFormat, formats: Mapping[str, NumberFormat] | None) -> Table:
         plain = known in (UNKNOWN, PLAIN) and not formats
@@ -102,7 +90,9 @@ class _Reader:
         columns, written = self._others(rest, blocks, lines, known, formats) if rest else (self._all(blocks), {})
         if not lines:
             raise DataError(f"{self.path}: there is no {'whole ' if self.ragged else ''}row below the first line")
-        return Table(self.path, columns, np.concatenate(lines), written, self.delimiter, tuple(self.ragged))
+        return Table(
+            self.path, columns, np.concatenate(lines), written, self.delimiter, tuple(self.ragged), tuple(self.comments)
+        )
 
     def _all(self, blocks: list[Array]) -> dict[str, Cells]:
         if not blocks:
@@ -120,11 +110,11 @@ class _Reader:
     ) -> tuple[dict[str, Cells], dict[str, NumberFormat]]:
         """The columns of a file that has not only plain numbers. blocks: what was read of it before; rest: the lines
         after these."""
-        rows, ends = self._rows(chain(rest, self.file)), []
+        rows, ends = self._rows(chain(rest, self.file)), list[Array]()
         size = max(SAMPLE, BLOCK_CELLS // len(self.names))
         builders: list[_Builder] = []
         while chunk := list(islice(rows, size)):
-            chunk = self._whole(chunk)
+            chunk = self._whole(chunk, first=not blocks and not ends)
             if not chunk:
                 continue
             columns = list(zip(*(row for row, _ in chunk), strict=True))
@@ -139,18 +129,36 @@ class _Reader:
         written = {name: b.form for name, b in zip(self.names, builders, strict=False) if b.form != PLAIN}
         return {name: b.cells() for name, b in zip(self.names, builders, strict=False)}, written
 
-    def _whole(self, chunk: list[tuple[list[str], int]]) -> list[tuple[list[str], int]]:
-        """The rows that have as many cells as the first line. Raises DataError where the others are not skipped."""
+    def _whole(self, chunk: list[tuple[list[str], int]], *, first: bool) -> list[tuple[list[str], int]]:
+        """The rows that have as many cells as there are names. Comments are left out, and so are empty cells at the end
+        of each row for which there is no name. first: whether these are the first rows. Raises DataError for others,
+        unless they are skipped."""
+        width, whole = len(self.names), list[tuple[list[str], int]]()
+        if all(len(row) == width for row, _ in chunk):
+            return chunk
+        if first and not any(map(str.strip, chunk[0][0][width:])):
+            self.nameless = max(self.nameless, len(chunk[0][0]) - width)
+        comments = not any(row[0].startswith(COMMENT) for row, _ in chunk if len(row) == width)
         for row, end in chunk:
-            if len(row) == len(self.names):
-                continue
-            if not self.skip_ragged:
-                raise DataError(
-                    f"{self.path}:{end}: {len(row)} cells, but the first line has {len(self.names)}, with "
-                    f"{told(self.delimiter)} between them (data.delimiter says another)"
-                )
-            self.ragged.append(end)
-        return [(row, end) for row, end in chunk if len(row) == len(self.names)] if self.ragged else chunk
+            if len(row) == width or (len(row) == width + self.nameless and not any(map(str.strip, row[width:]))):
+                whole.append((row[:width], end))
+            elif comments and row[0].startswith(COMMENT):
+                self.comments.append(end)
+            elif self.skip_ragged:
+                self.ragged.append(end)
+            else:
+                raise DataError(f"{self.path}:{end}: {self._unlike_names(row)}")
+        return whole
+
+    def _unlike_names(self, row: list[str]) -> str:
+        cells, width, between = len(row), len(self.names), told(self.delimiter)
+        if cells == width + self.nameless:
+            text = next(cell for cell in row[width:] if cell.strip())
+            return f"{text!r} stands in a column without a name; write one into line {self.names_line}"
+        first = "the first line has" if self.names_line == 1 else f"line {self.names_line}, of columns' names, has"
+        if width == 1:
+            return f"{cells} cells, but {first} 1; the first line must name the columns: remove what stands above it"
+        return f"{cells} cells, but {first} {width}, with {between} between them (data.delimiter says another)"
 
     def _builders(
         self,
@@ -213,16 +221,14 @@ class _Reader:
             if name not in found and texts and all(grouped.number(text) is not None for text in texts):
                 found[name] = grouped
 
-    def _rows(self, lines: Iterable[str]) -> Iterator[Any]:
-        """The rows, each with the line where it ends; of the file's first line the cells alone."""
-        first, before = self.line == 0, self.line
+    def _rows(self, lines: Iterable[str]) -> Iterator[tuple[list[str], int]]:
+        """The rows, each with the line where it ends."""
+        before = self.line
         reader = csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True, strict=True)
         try:
             for row in reader:
                 self.line = before + reader.line_num
-                if first:
-                    yield row
-                elif row:  # not an empty line
+                if row:  # not an empty line
                     yield row, self.line
         except csv.Error as error:
             line = before + reader.line_num
@@ -231,13 +237,15 @@ class _Reader:
     def _names(self, cells: list[str]) -> list[str]:
         """Raises DataError where not every column has a name of its own; a first one without is a table's index."""
         names = [cell.strip() for cell in cells]
+        while len(names) > 2 and not names[-1]:
+            names.pop()
         if len(names) > 1 and not names[0]:
             names[0] = "Unnamed: 0"
         if not names or len(set(names)) != len(names) or not all(name and name.isprintable() for name in names):
             said = str(names)[:500]
             raise DataError(
-                f"{self.path}:1: the first line must name every column, each differently; it says {said}, with "
-                f"{told(self.delimiter)} between them"
+                f"{self.path}:{self.names_line}: the first line must name every column, each differently; it says "
+                f"{said}, with {told(self.delimiter)} between them"
             )
         return names
 

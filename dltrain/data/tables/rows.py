@@ -53,7 +53,7 @@ def read_rows(path: Path, learned: Preprocessing, *, skip_bad: bool = False) -> 
             raise DataError("\n".join([*bad, f"{path}: no row can be read"]))
         skipped += int((~keep).sum())
         table, inputs = table.take(keep), inputs[keep]
-    notes = (*bad, *found.notes, *_unusual(table, inputs, learned))
+    notes = (*table.notes, *bad, *found.notes, *_unusual(table, inputs, learned))
     used = {column.name for column in learned.columns}
     completed = learned.completed(inputs if learned.wide else inputs.astype(np.float32))
     return Rows(table, completed, notes, skipped, tuple(name for name in table.names if name not in used))

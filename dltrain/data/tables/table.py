@@ -149,7 +149,7 @@ class Csv(Source):
         described = [] if self._recalled else self._described
         columns = tuple(f"{path}: {found.note}" for found in described if found.note)
         unseen = tuple(note for notes in self._unseen.values() for note in notes)
-        return (*self._left_out.values(), *columns, *self._class_notes, *self._extra, *unseen)
+        return (*self._train.notes, *self._left_out.values(), *columns, *self._class_notes, *self._extra, *unseen)
 
     @property
     def column_facts(self) -> list[dict[str, Any]]:
@@ -202,9 +202,11 @@ class Csv(Source):
     def load(self, data_dir: Path, *, only: str | None = None) -> dict[str, Split]:
         splits = [split for split in self.paths if only in (None, split)]
         tables = {split: self._train if split == "train" else self._usable(self.read(split)) for split in splits}
-        if extra := [name for name in tables.get("test", self._train).names if name not in self._train.names]:
-            path = tables["test"].path
-            self._extra = (f"{path}: columns that {self._train.path} does not have are left out: {listed(extra)}",)
+        if "test" in tables:
+            self._extra = tables["test"].notes
+            if extra := [name for name in tables["test"].names if name not in self._train.names]:
+                what = f"columns that {self._train.path} does not have are left out: {listed(extra)}"
+                self._extra += (f"{tables['test'].path}: {what}",)
         return {split: self._split(table) for split, table in tables.items()}
 
     def _split(self, table: Table) -> Split:

@@ -1,5 +1,6 @@
 """A table's file, whatever its format: CSV, or Parquet through pyarrow."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from dltrain.errors import DataError
 HELP = "install it, in the folder of dltrain's source, with: pip install '.[parquet]'"
 PARQUET = b"PAR1"  # its first and last four bytes
 OTHERS = {
-    b"PK\x03\x04": "a workbook or another zip archive; save the table as CSV",
-    b"\xd0\xcf\x11\xe0": "a workbook; save the table as CSV",
-    b"\x1f\x8b": "packed with gzip; unpack it",
-    b"\xff\xfe": "a text in UTF-16; save it in UTF-8",
-    b"\xfe\xff": "a text in UTF-16; save it in UTF-8",
-}  # first bytes of a file -> what it is, and what to do
+    rb"PK\x03\x04": "a workbook or another zip archive; save the table as CSV",
+    rb"\xd0\xcf\x11\xe0": "a workbook; save the table as CSV",
+    rb"\x1f\x8b": "packed with gzip; unpack it",
+    rb"\xff\xfe(?!\0\0)|\xfe\xff": "a text in UTF-16; save it in UTF-8",
+    rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|BM....\0\0\0\0": "a picture, not a table",
+    rb"%PDF-": "a PDF document; save the table as CSV",
+    rb"(?i:<!doctype html|<html)": "a web page, not a table; download the file itself",
+    rb"\x93NUMPY": "an array of numpy; write it into an npz file, with numpy.savez, for data of type npz",
+}  # how a file begins -> what it is, and what to do
+LONGEST_START = 15  # bytes
 
 
 def read_table(
@@ -35,13 +40,13 @@ def read_table(
     require_file(path)
     try:
         with path.open("rb") as file:
-            first = file.read(4)
+            first = file.read(LONGEST_START)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    if first == PARQUET:
+    if first.startswith(PARQUET):
         return _read_parquet(path)
     for start, what in OTHERS.items():
-        if first.startswith(start):
+        if re.match(start, first, re.DOTALL):
             raise DataError(f"{path}: is {what}")
     return read_csv(path, delimiter=delimiter, known=known, formats=formats, skip_ragged=skip_ragged)
 
