@@ -90,6 +90,10 @@ def test_what_is_said_where_none_is_found(text: str, said: str, runs: Path) -> N
 def test_a_directory_that_is_no_run(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"is no run directory: it has no config\.yaml"):
         find_run(str(runs / "empty"), runs)
+    (runs / "20260102-100000-ghost").mkdir()
+    for text in ("empty", "20260102-100000-ghost", "ghost"):
+        with pytest.raises(RunError, match=rf"{text} is no run directory: it has no config\.yaml; .* lists the runs"):
+            find_run(text, runs)
     for text in (None, "latest"):
         with pytest.raises(RunError, match=r"there is no run in .*; start one with: dltrain fit CONFIG"):
             find_run(text, tmp_path / "nowhere")

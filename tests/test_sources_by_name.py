@@ -62,6 +62,10 @@ def test_a_round_trip_keeps_names_and_settings() -> None:
         ("{plain: {digits: {noise: no}}, other: [mnist]}",
          ["config:1:32  data.plain.noise: expected a number", "config:1:45  data.other: expected a data set, got the"]),
         ("{plain: digits, normalize: unit}", ["config:1:34  data.normalize: belongs to one of the data sets, as in d"]),
+        ("{plain: digits, normalise: unit}",
+         ["config:1:34  data.normalise: unknown key; did you mean data.plain.normalize?"]),
+        ("{plain: digits, validaton: 0.1}",
+         ["config:1:34  data.validaton: unknown key; did you mean data.plain.validation?"]),
         ("{a-b: digits, 2c: digits}", ["config:1:8  data.a-b: the name of a", "config:1:21  data.2c: the"]),
         ("{plain: digits, other: {}}", ["config:1:30  data.other: 'type' is missing"]),
         # still a lone one that is written wrongly

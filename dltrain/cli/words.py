@@ -1,11 +1,23 @@
-"""Commands and options as other tools call them, answered with ours before typer finds them unknown."""
+"""Commands and options as other tools call them, answered with ours before typer finds them unknown, and in plain
+words what typer finds wrong with a value."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from typer import BadParameter
 from typer.core import TyperGroup
 
 from dltrain.errors import ConfigError
+
+# What pydantic, which typer asks, says of a value, and how that is said here.
+PLAIN = {
+    "Value error, ": "",
+    "Input should be a valid integer.*": "expected a whole number",
+    "Input should be a valid number.*": "expected a number",
+    "Input should be greater than or equal to (.*)": r"expected \1 or more",
+    "Input should be less than or equal to (.*)": r"expected \1 or less",
+}
 
 
 class Commands(TyperGroup):
@@ -20,7 +32,12 @@ class Commands(TyperGroup):
         elif not isinstance(command, TyperGroup):
             options = {option[2:] for p in command.params for option in p.opts if option.startswith("--")}
             _explain_options(name, words, options, any(p.name == "overrides" for p in command.params))
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except BadParameter as error:
+            for theirs, ours in PLAIN.items():
+                error.message = re.sub(theirs, ours, error.message)
+            raise
 
 
 def _explain_command(name: str) -> None:

@@ -103,8 +103,10 @@ def _only(text: str, found: list[Path], runs: Path) -> Path:
         return newest
     if found:
         raise UnknownRun(f"{text!r} fits {len(found)} runs in {runs}: {_names(found)}; ambiguous; use a longer name")
-    if os.path.isdir(text):
-        raise UnknownRun(f"{text} is no run directory: it has no config.yaml")
+    beside = sorted(runs.iterdir()) if runs.is_dir() else []
+    for path in (Path(text), *(path for path in beside if text in (path.name, _name(path)))):
+        if os.path.isdir(path):  # unlike Path's, it takes any text
+            raise UnknownRun(f"{path} is no run directory: it has no config.yaml; `dltrain runs` lists the runs")
     names = [LATEST, *map(_name, all_groups(runs)), *(_name(run.path) for run in all_runs(runs))]
     lead = did_you_mean(text, names) or ";"
     raise UnknownRun(f"no run {text!r} in {runs}{lead} `dltrain runs` lists those that exist")

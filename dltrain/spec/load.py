@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from copy import deepcopy
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, get_origin
@@ -12,6 +13,7 @@ from dltrain.errors import ConfigError
 from dltrain.nn import INPUT, LAYERS
 from dltrain.registry import Setting
 from dltrain.spec.blocks import BLOCKS, LAYER_LIST, LIST, Entries, check_blocks, forget_blocks, networks_in, write_out
+from dltrain.spec.foreign import our_path
 from dltrain.spec.forms import check_form, complete_updates, is_together
 from dltrain.spec.nodes import DEFAULT, Mapping, Node, Place, Problems, Scalar, Sequence, words
 from dltrain.spec.override import Override, apply
@@ -185,13 +187,21 @@ def _check_sources(root: Mapping, problems: Problems) -> None:
     if not isinstance(data, Mapping) or data.registry or get_origin(root.settings["data"].annotation) is not dict:
         return
     first = next(name for name in data.entries if name not in SOURCES.common)
-    for name in data.entries:
+    for name, entry in data.entries.items():
         if name in SOURCES.common:
             what = f"belongs to one of the data sets, as in data.{first}.{name}"
-            problems.add(data.entries[name].place, join("data", name), what)
+            problems.add(entry.place, join("data", name), what)
+        elif isinstance(entry, Mapping) and entry.word("type") not in SOURCES and (key := _common_key(name)):
+            problems.add(entry.place, join("data", name), f"unknown key; did you mean data.{first}.{key}?")
         elif not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
             what = "the name of a data set may hold letters, digits and _ only, and begins with no digit"
             problems.add(data.key_places[name], join("data", name), what)
+
+
+def _common_key(word: str) -> str | None:
+    """The key of all data sets that is written so elsewhere, or nearly so here."""
+    key = (our_path(word) or "").removeprefix("data.")
+    return key if key in SOURCES.common else next(iter(get_close_matches(word, SOURCES.common, 1)), None)
 
 
 def _complete_layers(model: Mapping, path: str, problems: Problems) -> None:
