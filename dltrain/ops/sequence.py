@@ -9,6 +9,7 @@ import numpy as np
 
 from dltrain.backend import array_module, kernels
 from dltrain.engine import op
+from dltrain.errors import DataError
 
 Array = Any
 
@@ -17,13 +18,16 @@ Array = Any
 def embedding(table: Array, tokens: Array) -> Any:
     """Rows of a table: (V, C) and whole numbers below V, (N, *size), floats or not, give (N, *size, C).
 
-    Tokens have no gradient. Raises ValueError for what is no place in the table; on a GPU, where to look at values is
-    to wait for them, that is not seen.
+    Tokens have no gradient. Raises DataError for what is no place in the table; on a GPU, where to look at values is to
+    wait for them, that is not seen.
     """
     k = kernels(table)
     right = ((tokens >= 0) & (tokens < len(table)) & (tokens % 1 == 0)).all()
     if isinstance(right, np.generic) and not right:
-        raise ValueError(f"a token is no place in a table of {len(table)}: tokens are whole numbers from 0")
+        raise DataError(
+            f"an embedding of {len(table)} tokens takes whole numbers from 0 to {len(table) - 1}, but got "
+            f"{float(tokens.min()):g} to {float(tokens.max()):g}; data.normalize: none keeps numbers as they are"
+        )
     return k.embedding(table, tokens), lambda g, needed: (k.embedding_grad(g, tokens, len(table)), None)
 
 

@@ -57,6 +57,7 @@ def build_model(spec: RunSpec, source: Source | None = None) -> Network | Networ
         return build_networks(spec, build_sources(spec)).model
     source = source or build_source(spec)
     _check_write(spec, source)
+    _check_mixup(spec, source)
     assert spec.model
     words = vocabulary_of(source.values) if source else None
     model = build_network(spec, source.input_shape if source else spec.model.input or (), words)
@@ -82,6 +83,16 @@ def _check_told(spec: RunSpec, game: Game) -> None:
         if field.name in OF_TEXTS and getattr(spec.write, field.name) != field.default:
             path, what = f"write.{field.name}", "is for texts that go on; a sentence begins and ends by itself"
             raise ConfigError(f"{spec.position(path)}  {path}: {what}")
+
+
+def _check_mixup(spec: RunSpec, source: Source | None) -> None:
+    """Blends of numbers are numbers; blends of tokens are none."""
+    assert spec.model
+    if source is None or not spec.sources[""].common["mixup"]:
+        return
+    if source.values[0].is_text or any(layer.type == "embedding" for layer in spec.model.layers[:1]):
+        what = "blends inputs, but those are tokens, which cannot be blended; leave it out"
+        raise ConfigError(f"{spec.position('data.mixup')}  data.mixup: {what}")
 
 
 def build_networks(spec: RunSpec, sources: dict[str, Source]) -> Game:

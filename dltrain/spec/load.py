@@ -191,7 +191,7 @@ def _check_sources(root: Mapping, problems: Problems) -> None:
         if name in SOURCES.common:
             what = f"belongs to one of the data sets, as in data.{first}.{name}"
             problems.add(entry.place, join("data", name), what)
-        elif isinstance(entry, Mapping) and entry.word("type") not in SOURCES and (key := _common_key(name)):
+        elif isinstance(entry, Mapping) and (entry.word("type") or "") not in SOURCES and (key := _common_key(name)):
             problems.add(entry.place, join("data", name), f"unknown key; did you mean data.{first}.{key}?")
         elif not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
             what = "the name of a data set may hold letters, digits and _ only, and begins with no digit"
