@@ -14,7 +14,7 @@ from conftest import device_of
 from dltrain.backend import Device, to_host
 from dltrain.engine import OPS, GradientMismatch, Tensor, gradcheck, gradients
 from dltrain.engine.gradcheck import weigh
-from dltrain.errors import ShapeError
+from dltrain.errors import DataError, ShapeError
 from dltrain.ops import FUSED
 from dltrain.registry import settings_of
 
@@ -383,5 +383,5 @@ def test_dropout_drops_as_often_as_it_says_and_keeps_the_mean(device: Device):
     ],
 )
 def test_refused(call: Callable[[Tensor], Any], says: str):
-    with pytest.raises((ValueError, ShapeError), match=says):
+    with pytest.raises((ValueError, ShapeError, DataError), match=says):
         call(Tensor(np.arange(6.0).reshape(2, 3)))

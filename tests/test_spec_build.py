@@ -64,10 +64,10 @@ MISFITS = {
         "c.yaml:1:38  data.augment[1]: crop with padding 9 could leave nothing of images of shape (8, 8, 1); "
         "it must be below 8"
     ),
-    "data: {type: text, targets: every, mixup: 0.3}\nmodel: [embedding: 4, dense: vocabulary]": (
+    "data: {type: text, targets: every, mixup: 0.3}\nmodel: {layers: [embedding: 4, dense: vocabulary]}": (
         "c.yaml:1:43  data.mixup: blends inputs, but those are tokens, which cannot be blended; leave it out"
     ),
-    "data: {type: digits, mixup: 0.3}\nmodel: [embedding: {units: 4, tokens: 17}, flatten, dense: 10]": (
+    "data: {type: digits, mixup: 0.3}\nmodel: {layers: [embedding: {units: 4, tokens: 17}, flatten, dense: 10]}": (
         "c.yaml:1:29  data.mixup: blends inputs, but those are tokens, which cannot be blended; leave it out"
     ),
 }
