@@ -8,7 +8,7 @@ from dltrain.data.prepare import prepare
 from dltrain.data.tables.csv_file import read_csv
 from dltrain.data.tables.rows import read_rows
 from dltrain.data.tables.table import Csv
-from dltrain.errors import DataError
+from dltrain.errors import DataError, DltrainError
 
 NAMES = ("x", "y", "cls")
 ROWS = [["0.5", "1", "a"], ["1.5", "2", "b"]]
@@ -53,6 +53,18 @@ def test_what_stands_beside_rows(name: str, tmp_path: Path) -> None:
     assert [[table.cells(name).text(row) for name in NAMES] for row in range(len(table))] == ROWS
     assert table.lines.tolist() == lines
     assert table.comments == comments
+
+
+def test_another_sign_between_cells(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x y cls\n0.5 1 a\n1.5 2 b\n")
+    with pytest.raises(DltrainError, match=r"it has x y cls; nothing that is known .*; say data\.delimiter$"):
+        Csv(path=str(path), target="cls").load(tmp_path)
+    source = Csv(path=str(path), target="cls", delimiter=" ")
+    assert source.load(tmp_path)["train"].inputs.tolist() == [[0.5, 1], [1.5, 2]]
+    path.write_text("\n")
+    with pytest.raises(DataError, match=r"a\.csv: the file is empty$"):
+        read_csv(path)
 
 
 @pytest.mark.parametrize("name", REFUSED)

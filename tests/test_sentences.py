@@ -10,7 +10,7 @@ import pytest
 
 from dltrain.api import load
 from dltrain.data import SOURCES, Split
-from dltrain.data.face_sentences import pair
+from dltrain.data.pictures.face_sentences import pair
 from dltrain.data.tokens import END, UNKNOWN, sentence_numbers, sentence_vocabulary, sentence_words
 from dltrain.engine import Tensor, distinct, gradients
 from dltrain.errors import DataError, SettingError

@@ -172,8 +172,9 @@ def from_confusion(confusion: Array) -> dict[str, Any]:
     """{"accuracy", "precision", "recall", "f1", "averages", "per_class", "confusion"}.
 
     confusion[i, j]: how many of class i were taken for class j. Rates without a case are null: a class that never
-    occurs has no recall. F1 is 2 · right / (occurred + predicted). "macro" averages give every class that occurs the
-    same weight, "weighted" ones each of its examples; there a class that was never predicted has precision 0.
+    occurs has no recall. F1 is 2 · right / (occurred + predicted). Averages are scikit-learn's: "macro" ones give every
+    class the same weight that occurs or was predicted, of recall that occurs (its balanced accuracy); "weighted" ones
+    each example; a class that was never predicted has precision 0, one that never occurs precision and F1 of 0.
     The figures of that name are the macro averages.
     """
     right = np.diag(confusion)
@@ -189,10 +190,11 @@ def from_confusion(confusion: Array) -> dict[str, Any]:
         for i in range(len(confusion))
     ]
     there = [row for row in per_class if row["examples"]]
+    met = [row for row in per_class if row["f1"] is not None]
     averages = {
         kind: {
-            name: sum((row[name] or 0.0) * weight(row) for row in there) / sum(map(weight, there))
-            for name in ("precision", "recall", "f1")
+            name: sum((row[name] or 0.0) * weight(row) for row in rows) / sum(map(weight, rows))
+            for name, rows in (("precision", met), ("recall", there), ("f1", met))
         }
         for kind, weight in (("macro", lambda row: 1), ("weighted", lambda row: row["examples"]))
     }

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dltrain.data.face_sentences import Sentence, held_out, pair, sentences
 from dltrain.data.npz_file import open_npz
+from dltrain.data.pictures.face_sentences import Sentence, held_out, pair, sentences
 from dltrain.data.source import SOURCES, Source, Split
 from dltrain.data.tokens import sentence_numbers, sentence_vocabulary
 from dltrain.data.values import Value

@@ -79,7 +79,9 @@ class Table:
 
     @property
     def delimiter_told(self) -> str:
-        """`a comma between them`, nothing where there is none."""
+        """`a comma between them`, nothing where there is none; of a single column, that there may be more."""
+        if self.delimiter and len(self.columns) == 1:
+            return "nothing that is known stands between columns; say data.delimiter"
         return "" if self.delimiter is None else f"{told(self.delimiter)} between them"
 
     @property

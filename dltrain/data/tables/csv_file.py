@@ -236,12 +236,14 @@ class _Reader:
 
     def _names(self, cells: list[str]) -> list[str]:
         """Raises DataError where not every column has a name of its own; a first one without is a table's index."""
+        if not cells:
+            raise DataError(f"{self.path}: the file is empty")
         names = [cell.strip() for cell in cells]
         while len(names) > 2 and not names[-1]:
             names.pop()
         if len(names) > 1 and not names[0]:
             names[0] = "Unnamed: 0"
-        if not names or len(set(names)) != len(names) or not all(name and name.isprintable() for name in names):
+        if len(set(names)) != len(names) or not all(name and name.isprintable() for name in names):
             said = str(names)[:500]
             raise DataError(
                 f"{self.path}:{self.names_line}: the first line must name every column, each differently; it says "
