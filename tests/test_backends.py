@@ -41,8 +41,9 @@ def test_a_wrong_kernel_is_found_in_its_layer(layer: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(cuda.CudaKernels, name, lambda k, *rest: wrong(plain, k, *rest))
     with standin.installed():
         said = dltrain("check", "digits_cnn", "data.augment=[]", "--backends", "numpy,cupy")
-    assert said.code == 1 and said.out.splitlines()[-1].endswith(" are beyond")
-    beyond = {line.split()[0] for line in said.out.splitlines() if line.endswith("beyond") and line[:2] == "  "}
+    assert said.code == 1 and said.out.splitlines()[-1].endswith(" above tolerance")
+    lines = [line for line in said.out.splitlines() if line.endswith("above tolerance")]
+    beyond = {line.split()[0] for line in lines if line[:2] == "  "}
     same_kernel = {"conv1", "conv2", "dense1", "dense2"} if layer == "conv1" else {layer}
     assert layer in beyond and beyond <= same_kernel
 
@@ -59,4 +60,4 @@ def test_backends_that_do_not_exist(names: str) -> None:
 @pytest.mark.parametrize("option", [["--samples", "s.png"], ["--device", "cpu"], ["--kernels", "numpy"]], ids=" ".join)
 def test_what_backends_cannot_be_given_beside(option: list[str]) -> None:
     said = dltrain("check", "smoke", "--backends", "numpy,native", *option)
-    assert said.code == 2 and said.errors[0].endswith(f"leave out {option[0]}")
+    assert said.code == 2 and said.errors[0].endswith(f"cannot be combined with {option[0]}")

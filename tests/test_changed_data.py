@@ -51,11 +51,11 @@ def test_a_continued_run_wants_its_own_data(split: str, name: str, run: RunDir) 
         swap(run.path.parent.parent / "data.npz", f"{letter}_{split}")
     files = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     said = dltrain("fit", "--resume", run.path)
-    told = f"the {name} data are others now"
+    told = f"the {name} data have changed"
     assert said.code == 1 and said.errors == [f"{run.path}: {told}; bring back the old ones or start a new run"]
     assert dltrain("verify", run.path).errors[0] == told
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == files
-    warned = f"warning: the {split} data are others than when {run.path} was trained"
+    warned = f"warning: the {split} data changed since {run.path} was trained"
     assert warned in " ".join(done("eval", run.path, "--split", split).err.split())
     run.write_json(run.environment, strict(run.environment.read_text()) | {"numpy": "1.0"})
     said = done("fit", "--resume", run.path)
@@ -78,7 +78,7 @@ def test_other_data_have_no_baselines_of_the_old_ones(tmp_path: Path) -> None:
     table.write_text("\n".join(["a,b,y", *rows_of_table]))
     said = done("eval", run)
     assert "the test part may now hold examples of the training" in " ".join(said.err.split())
-    assert "no baselines, for the test data are others than in the training" in said.out
+    assert "no baselines, for the test data changed since the training" in said.out
     assert "a linear model" not in said.out and "always the mean" not in said.out
     for split in ("test", "train"):
         after = done("eval", run, "--split", split, "--json").json
@@ -99,7 +99,7 @@ def test_the_same_data_pass(run: RunDir) -> None:
 def test_in_the_loop(tmp_path: Path) -> None:
     _, run = train(make_job(data_sha256={"train": "a"}), tmp_path)
     for digests in ({"train": "b"}, {"train": "a", "test": "a"}, {}):
-        with pytest.raises(RunError, match="data are others now"):
+        with pytest.raises(RunError, match="data have changed"):
             fit(make_job(data_sha256=digests), new_run(tmp_path), 1, Silent(), run.checkpoint("last"))
 
 

@@ -162,39 +162,39 @@ ONE_ROW = ("loss=mse", "model.layers=[dense: 8, {dense: {units: 1, activation: n
 ONE_ROW_OF_CLASSES = ("model.layers=[dense: 8, {dense: {units: 3, activation: none}}]",)
 MSE = ("loss=mse", "model.layers.4.units=1")
 FAULTS = {
-    "more in a batch than there is": Fault(start.shapes, "warned", ("train.batch_size=1000",)),
-    "more in a step than there is": Fault(start.shapes, "warned", ("train.accumulate=8",)),
+    "more in a batch than there is": Fault(start.shapes, "warning", ("train.batch_size=1000",)),
+    "more in a step than there is": Fault(start.shapes, "warning", ("train.accumulate=8",)),
     "relu on the output": Fault(start.output, "failed", ("model.layers.4.activation=relu",)),
     "softmax before cross_entropy": Fault(start.output, "failed", ("model.layers.4.activation=softmax",)),
     "sigmoid for negative numbers": Fault(
         start.output, "failed", (*MSE, "model.layers.4.activation=sigmoid"), negative_targets
     ),
     "a class without examples": Fault(examples.classes, "failed", (), none_of_a_class),
-    "a rare class": Fault(examples.classes, "warned", (), few_of_a_class),
+    "a rare class": Fault(examples.classes, "warning", (), few_of_a_class),
     "one target for all": Fault(examples.classes, "failed", MSE, constant_targets),
     "the test part is from the training part": Fault(leaks.duplicates, "failed", (), test_from_train),
     "one input, two labels": Fault(leaks.duplicates, "failed", (), contradictions),
-    "test pictures are training pictures, darker": Fault(leaks.near_duplicates, "warned", (), darker_from_train),
-    "channels first": Fault(examples.layout, "warned", ("model.layers.1={max_pool: 1}",), channels_first),
+    "test pictures are training pictures, darker": Fault(leaks.near_duplicates, "warning", (), darker_from_train),
+    "channels first": Fault(examples.layout, "warning", ("model.layers.1={max_pool: 1}",), channels_first),
     "relu on numbers above 0": Fault(
-        start.output, "warned", (*MSE, "model.layers.4.activation=relu", "data.normalize_targets=none"), numbers
+        start.output, "warning", (*MSE, "model.layers.4.activation=relu", "data.normalize_targets=none"), numbers
     ),
     "softmax on a number": Fault(start.output, "failed", (*MSE, "model.layers.4.activation=softmax"), numbers),
     "a single class": Fault(examples.classes, "failed", ("model.layers.4.units=2",), single_class),
-    "few test examples": Fault(examples.parts, "warned", (), few_test_examples),
-    "an input made from the target": Fault(examples.leaks, "warned", ONE_ROW, leaked_number),
-    "an input made from the class": Fault(examples.leaks, "warned", ONE_ROW_OF_CLASSES, leaked_class),
-    "labels in another order": Fault(examples.labels, "warned", (), shuffled_labels),
+    "few test examples": Fault(examples.parts, "warning", (), few_test_examples),
+    "an input made from the target": Fault(examples.leaks, "warning", ONE_ROW, leaked_number),
+    "an input made from the class": Fault(examples.leaks, "warning", ONE_ROW_OF_CLASSES, leaked_class),
+    "labels in another order": Fault(examples.labels, "warning", (), shuffled_labels),
     "bytes as they are": Fault(examples.value_range, "failed", ("data.normalize=none",)),
     "all inputs are the same": Fault(examples.value_range, "failed", (), constant_inputs),
-    "an outlier": Fault(examples.value_range, "warned", (), floats_far_out),
+    "an outlier": Fault(examples.value_range, "warning", (), floats_far_out),
     "weights too large": Fault(start.loss_at_start, "failed", ("model.init={normal: {std: 3}}",)),
     "weights that make values grow": Fault(start.activations, "failed", (DEEP, "model.init={normal: {std: 3}}")),
     "weights that let values fade": Fault(start.activations, "failed", (DEEP, "model.init={normal: {std: 0.02}}")),
     "units dead from the start": Fault(start.dead_units, "failed", ("model.layers.3.init={constant: -0.1}",)),
     "weights that are all zero": Fault(start.gradients_arrive, "failed", ("model.init=zeros",)),
     "weights that are all equal": Fault(start.gradients_arrive, "failed", ("model.init={constant: 0.1}",)),
-    "too many sigmoids": Fault(start.gradient_depth, "warned", (DEEP, "model.activation=sigmoid")),
+    "too many sigmoids": Fault(start.gradient_depth, "warning", (DEEP, "model.activation=sigmoid")),
     "a learning rate too high": Fault(start.first_update, "failed", ("optimizer.lr=10",)),
     "a learning rate too low": Fault(start.first_update, "failed", ("optimizer.lr=1e-8",)),
     "a learning rate that learns nothing": Fault(one_batch_by_heart, "failed", ("optimizer={type: sgd, lr: 1e-7}",)),
@@ -358,5 +358,5 @@ def test_the_healthy_shipped_configs_pass(name: str, request: pytest.FixtureRequ
         request.getfixturevalue("data_dir")
     findings = dltrain("check", name, "--json").json["findings"]
     assert len(findings) == len(CHECKS)
-    found = {finding["check"] for finding in findings if finding["status"] in ("warned", "failed")}
+    found = {finding["check"] for finding in findings if finding["status"] in ("warning", "failed")}
     assert found == SICK.get(name, set())

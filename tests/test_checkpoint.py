@@ -125,10 +125,10 @@ def test_no_damage_goes_unnoticed_or_gives_another_error(
 def test_messages(tmp_path: Path, intact: bytes) -> None:
     with pytest.raises(RunError, match="there is no such checkpoint"):
         Checkpoint.read(tmp_path / "absent")
-    with pytest.raises(RunError, match="no intact checkpoint"):
+    with pytest.raises(RunError, match="damaged checkpoint"):
         Checkpoint.read(tmp_path)
     assert "header is too large" in refused(b"\xff" * 100, tmp_path)
-    assert "no intact checkpoint" in refused(b"", tmp_path)
+    assert "damaged checkpoint" in refused(b"", tmp_path)
     newer = intact.replace(b'\\"format\\": 2', b'\\"format\\": 3')
     assert newer != intact and "format 3, but this dltrain reads format 2" in refused(newer, tmp_path)
 

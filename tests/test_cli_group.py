@@ -48,7 +48,7 @@ def test_an_interrupted_group_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(loop, "train_step", interrupted)
     said = dltrain("fit", *SHORT, "--seeds", 3, "--runs-dir", tmp_path / "broken")
     (group,) = (tmp_path / "broken").iterdir()
-    assert said.code == 143 and f"to go on: dltrain fit --resume {group}" in said.err
+    assert said.code == 143 and f"resume with: dltrain fit --resume {group}" in said.err
     assert len([path for path in group.iterdir() if path.is_dir()]) == 2
     first = next(path for path in group.iterdir() if path.name.endswith("seed0"))
     before = (first / "status.json").read_bytes()
@@ -79,7 +79,7 @@ def test_one_that_diverges_does_not_stop_the_others(tmp_path: Path) -> None:
         ([*SHORT, "--vary", "optimizer.lr"], "write it as KEY=VALUE"),
         (["--seeds", "2"], "want a CONFIG"),
         ([*SHORT, "--seeds", "2", "--resume", "x"], "want a CONFIG"),
-        ([*SHORT, "--seeds", "2", "--profile"], "--profile is for runs by themselves"),
+        ([*SHORT, "--seeds", "2", "--profile"], "--profile is for single runs"),
         ([*SHORT, "--seeds", "2", "--name", "a/b"], "run name 'a/b'"),
     ],
     ids=["value", "vary", "config", "resume", "profile", "name"],

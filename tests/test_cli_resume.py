@@ -62,9 +62,9 @@ def test_what_may_change_changes_and_is_written_down(tmp_path: Path) -> None:
         (["train.clip_norm=1"], 2, "train.clip_norm: is nothing in .* and cannot become 1.0"),
         (["--seed", 1], 2, "seed: is 0 in"),
         (["train.max_steps=3"], 2, "has taken 4 steps, more than the 3 asked for"),
-        (["smoke"], 2, "goes on with the run's own config: leave smoke out"),
-        (["--name", "x"], 2, "--name is for a new run"),
-        (["--smoke"], 2, "--smoke is for a new run"),
+        (["smoke"], 2, "continues with the run's own config: leave smoke out"),
+        (["--name", "x"], 2, "--name is for new runs"),
+        (["--smoke"], 2, "--smoke is for new runs"),
     ],
 )  # fmt: skip
 def test_what_may_not_change(words: list[Any], code: int, message: str, tmp_path: Path) -> None:
@@ -135,12 +135,12 @@ def test_damage_is_named(tmp_path: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:-1])
     (run.path / "status.json").write_text("{")
     said = done("fit", "--resume", run.path)
-    assert "continues after step 2" in said.err and f"warning: {newest}: this is no intact checkpoint" in said.err
+    assert "continues after step 2" in said.err and f"warning: {newest}: damaged checkpoint" in said.err
     assert "status.json: cannot be read" in said.err and run.status()["status"] == "done"
     for path in run.checkpoints.iterdir():
         path.write_bytes(b"")
     said = dltrain("fit", "--resume", run.path, "train.max_steps=9")
-    assert said.code == 1 and "no intact checkpoint" in said.errors[0], "damaged is not absent"
+    assert said.code == 1 and "damaged checkpoint" in said.errors[0], "damaged is not absent"
     for path in run.checkpoints.iterdir():
         path.unlink()
     gone = dltrain("fit", "--resume", run.path)

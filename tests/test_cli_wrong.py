@@ -171,8 +171,8 @@ USAGE: dict[str, tuple[list[object], int, str]] = {
     "nothing to verify": (["verify", "x"], 2, "no run 'x' in runs; `dltrain runs` lists those that exist"),
     "no such run, but one nearly so": (["eval", "latets"], 2, "no run 'latets' in runs; did you mean 'latest'? `"),
     "no layer to look into": (["visualize"], 2, "there is no run in runs"),
-    "a second config": (["fit", "smoke", "digits_cnn"], 2, "digits_cnn: a second CONFIG; one is taken at a time"),
-    "a second config, a file": (["check", "smoke", "x.yaml"], 2, "x.yaml: a second CONFIG"),
+    "a second config": (["fit", "smoke", "digits_cnn"], 2, "digits_cnn: only one CONFIG at a time"),
+    "a second config, a file": (["check", "smoke", "x.yaml"], 2, "x.yaml: only one CONFIG at a time"),
     "a run called latest": (["fit", "smoke", "--name", "latest"], 2, "run name 'latest': the word stands for the"),
     "a group called latest": (["fit", "smoke", "--seeds", "2", "--name", "latest"], 2, "run name 'latest': the word"),
     "a table as a folder": (["export-metrics", "--csv", "a.csv"], 2, "a.csv: names a file; say a folder"),
@@ -261,7 +261,7 @@ RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no checkpoint": (never_saved, "has no last checkpoint yet"),
     "checkpoint gone": (lambda run: next(run.glob("*/step*")).unlink(), "there is no such checkpoint"),
     "checkpoint damaged": (lambda run: spoil_checkpoint(next(run.glob("*/step*"))), "is not what was saved"),
-    "checkpoint empty": (lambda run: next(run.glob("*/step*")).write_bytes(b""), "this is no intact checkpoint"),
+    "checkpoint empty": (lambda run: next(run.glob("*/step*")).write_bytes(b""), "damaged checkpoint"),
     "no run": (lambda run: (run / "config.yaml").unlink(), "is no run directory: it has no config.yaml"),
 }
 

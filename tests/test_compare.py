@@ -71,7 +71,7 @@ def test_variants_their_spread_and_the_verdicts(runs: Path) -> None:
     told = [(v["settings"]["optimizer.type"], v["settings"]["optimizer.lr"], v["verdict"]) for v in found["variants"]]
     assert told == [
         ("sgd", "0.2", "best"),
-        ("sgd", "0.1", "within the spread"),
+        ("sgd", "0.1", "no clear difference"),
         ("adam", "0.1", "worse"),
         ("sgd", "9.0", "unknown"),
     ]
@@ -82,8 +82,8 @@ def test_variants_their_spread_and_the_verdicts(runs: Path) -> None:
         assert not any(name.startswith("test") for name in variant["results"])
     assert found["test"]["loss"]["mean"] == pytest.approx(0.915), "of the chosen one alone"
     assert found["answer"] == [
-        "best by validation loss: lr 0.2, optimizer sgd (0.0850 ± 0.0100); the difference is within the spread for "
-        "lr 0.1, optimizer sgd, so these runs do not tell them apart",
+        "best by validation loss: lr 0.2, optimizer sgd (0.0850 ± 0.0100); no clear difference to "
+        "lr 0.1, optimizer sgd",
         "test (of the chosen one, lr 0.2, optimizer sgd; mean ± sd of 3 runs): "
         "loss 0.9150 ± 0.0100, accuracy 0.0850 ± 0.0100",
     ]
@@ -96,7 +96,7 @@ def test_in_words(runs: Path) -> None:
     assert header.split()[:2] == ["runs", "optimizer.lr"] and "train loss over epochs" in header
     assert "test" not in header + titles, "test figures are for the chosen one"
     assert "0.9150 ± 0.0100" in first and first.rstrip().endswith("best") and "█▃▁" in first
-    assert second.rstrip().endswith("within the spread") and third.rstrip().endswith("worse")
+    assert second.rstrip().endswith("no clear difference") and third.rstrip().endswith("worse")
     assert last.rstrip().endswith("unknown")
     assert titles.split()[:3] == ["run", "variant", "status"]
     assert {line.split()[0] for line in members[:10]} == {run.path.name for run in all_runs(runs)}
@@ -115,7 +115,7 @@ def test_runs_by_name_and_those_that_only_differ_in_seed_or_logging(runs: Path) 
     names = [run.path.name for run in all_runs(runs) if run.path.name[16:].startswith("a")]
     write_run(runs, "quiet", 7, accuracy=0.91, logging={"every": 5})
     said = done("compare", *names, "quiet", "--runs-dir", runs)
-    assert said.err == "the configs differ in the seed or the fold alone\n"
+    assert said.err == "the configs differ only in seed or fold\n"
     assert said.out.splitlines()[-1] == ("test (mean ± sd of 4 runs): loss 0.9100 ± 0.0082, accuracy 0.0900 ± 0.0082")
     (variant,) = done("compare", *names, *names, "--runs-dir", runs, "--json").json["variants"]
     assert variant["results"]["validation loss"]["count"] == 3
@@ -128,7 +128,7 @@ def test_a_damaged_run_does_not_stop_the_others(runs: Path) -> None:
     assert sum(len(variant["runs"]) for variant in said.json["variants"]) == 9
     assert said.err == (
         f"warning: {damaged.name} is left out: {damaged / 'status.json'}: cannot be read (No such file or directory); "
-        f"to have it written anew: dltrain fit --resume {damaged}\n"
+        f"to regenerate it: dltrain fit --resume {damaged}\n"
     )
 
 
@@ -176,7 +176,7 @@ def test_only_what_means_the_same_is_ranked(
     assert bool(found["test"]) == bool(judged), "nothing was chosen"
     if judged:
         assert found["variants"][0]["runs"][0].endswith("-b")
-        assert "not known from fewer than three runs of each: use --seeds 3" in "".join(found["answer"])
+        assert "no verdict with fewer than three runs of each: use --seeds 3" in "".join(found["answer"])
 
 
 def test_losses_of_numbers_are_ranked_by_what_all_have(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_folds_are_validated_on_different_examples_and_compared(tmp_path: Path) 
         write_run(tmp_path, "b", examples=f"f{number}", accuracy=0.9 + number / 100, data=data, optimizer={"type": "x"})
     found = done("compare", tmp_path, "--json").json
     assert found["judged"] == "validation loss" and [v["verdict"] for v in found["variants"]] == ["best", "worse"]
-    assert found["answer"][0].endswith("better than the others by more than the spread")
+    assert found["answer"][0].endswith("clearly better than the others")
 
 
 INSIDE = {"name": "r", "type": "residual", "layers": [LAYERS[0]]}
@@ -278,18 +278,18 @@ def test_settings_that_only_one_kind_has_are_told_where_they_differ_within_it() 
     ("other", "verdict"),
     [
         (Spread(0.9 - 0.0164, 0.01, 3), "worse"),  # two standard errors are 2·sqrt(2·0.01²/3) = 0.01633
-        (Spread(0.9 - 0.0162, 0.01, 3), "within the spread"),
+        (Spread(0.9 - 0.0162, 0.01, 3), "no clear difference"),
         (Spread(0.9 + 0.0164, 0.01, 3), "worse"),
         (Spread(0.1, 0.01, 2), "unknown"),
         (Spread(0.1, None, 1), "unknown"),
-        (Spread(0.9, 0.0, 3), "within the spread"),
+        (Spread(0.9, 0.0, 3), "no clear difference"),
         (None, "unknown"),
     ],
 )
 def test_verdicts(other: Spread | None, verdict: str) -> None:
     assert judge(Spread(0.9, 0.01, 3), other) == verdict
     assert judge(Spread(0.9, 0.01, 2), other) == "unknown"
-    assert judge(Spread(0.9, 0.0, 5), Spread(0.9, 0.0, 5)) == "within the spread"
+    assert judge(Spread(0.9, 0.0, 5), Spread(0.9, 0.0, 5)) == "no clear difference"
 
 
 def test_pages(runs: Path) -> None:
@@ -299,7 +299,7 @@ def test_pages(runs: Path) -> None:
     assert said.err.endswith(f"wrote {runs / 'pages' / 'compare.html'}\n")
     seen = check_page(runs / "pages" / "compare.html")
     text = "".join(seen.words)
-    assert "10 runs compared" in text and "within the spread" in text and "0.9150" in text and "optimizer.lr" in text
+    assert "10 runs compared" in text and "no clear difference" in text and "0.9150" in text and "optimizer.lr" in text
     links = [a["href"] for tag, a in seen.tags if tag == "a"]
     assert links == [f"../{next(runs.glob('*-a')).name}/report.html"]
     before = done("runs", "--runs-dir", runs).out

@@ -77,10 +77,10 @@ def test_where_the_seed_cut_the_data_set(tmp_path: Path) -> None:
     run = Path(shutil.copytree(GOLDEN / "seeded", tmp_path / "seeded"))
     expected = RunDir(run).status()["validation"]
     said = done("eval", run, "--split", "validation", "--json")
-    assert "are others" not in said.err, "the same examples validate"
+    assert "data changed since" not in said.err, "the same examples validate"
     assert said.json["loss"] == pytest.approx(expected["loss"], abs=1e-5)
     said = done("fit", "--resume", run, "train.max_steps=9", "--json")
-    assert said.json["steps"] == 9 and "are others" not in said.err
+    assert said.json["steps"] == 9 and "data have changed" not in said.err
     again = load(run / "config.yaml", ["seed=4"])
     assert again.data and again.data.common["split_seed"] == 3, "trained again with another seed, on the same parts"
     assert loads((run / "source.yaml").read_text()).data.common["split_seed"] == 0, "what a person wrote is read anew"
@@ -94,8 +94,8 @@ def test_a_table_of_which_every_column_was_an_input(tmp_path: Path, monkeypatch:
     answers = done("predict", run, "table.csv", "--json").json["predictions"]
     np.testing.assert_allclose([row["values"][0] for row in answers], expected["values"], rtol=1e-5)
     said = done("eval", run, "--json")
-    assert said.json["mae"] == pytest.approx(expected["mae"], rel=1e-5) and "are others" not in said.err
+    assert said.json["mae"] == pytest.approx(expected["mae"], rel=1e-5) and "data changed since" not in said.err
     assert said.json["loss"] == pytest.approx(expected["loss"], rel=1e-5), "of targets as they are"
     said = done("fit", "--resume", run, "train.max_steps=5", "--json")
-    assert said.json["steps"] == 5 and "are others" not in said.err and "left out" not in said.err
+    assert said.json["steps"] == 5 and "data have changed" not in said.err and "left out" not in said.err
     assert "weights     after step 4" in done("verify", run).out, "within its tolerance, or this is an error"

@@ -70,7 +70,7 @@ def test_the_command(tmp_path: Path) -> None:
 def test_for_people(tmp_path: Path) -> None:
     said = done("lr-find", "smoke", "penalty.l2=1e-5")
     *_, reason, hint = said.out.splitlines()
-    assert "no other rate makes a training of 40 steps better" in reason
+    assert "the lowest of the rates that are best after 40 steps" in reason
     assert hint.startswith("try: dltrain fit smoke penalty.l2=1e-5 optimizer.lr=")
     assert sum("⠁" <= letter <= "⣿" for letter in said.out) > 60
     bad = dltrain("lr-find", "smoke", "model.init=zeros")

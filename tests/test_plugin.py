@@ -82,7 +82,7 @@ def test_the_example_checks_itself() -> None:
 
 LAYER = "from dltrain.nn import *\n@LAYERS.register('own')\nclass Own(Layer):\n    def __init__(self, s, *, "
 BROKEN = {
-    "no such file": (None, "p.py: no such plugin can be read: No such file or directory"),
+    "no such file": (None, "p.py: cannot read plugin: No such file or directory"),
     "no Python": ("x = = 3\n", "p.py:1  SyntaxError: invalid syntax"),
     "an error": ("import math\n\nmath.sqrt(-1)\n", "p.py:3  ValueError: "),
     "it ends the program": ("raise SystemExit(0)\n", "p.py:1  SystemExit: 0"),

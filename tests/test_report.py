@@ -86,7 +86,7 @@ def test_fit_leaves_a_report(run: Path) -> None:
     found = json.loads((run / "eval" / "test.json").read_text())
     assert percent(status["test"]["accuracy"]) in text and short(status["test"]["loss"]) in text
     assert status["weights_sha256"] in text and f"dltrain fit {run / 'config.yaml'}" in text
-    for heading in ("Learning", "Inside the layers", "Answers", "Weights", "Network", "Repeat", "Environment"):
+    for heading in ("Learning", "Inside the layers", "Predictions", "Weights", "Network", "Reproduce", "Environment"):
         assert heading in text
     assert text.count("1,797") >= 2 and "1,370" in text and "3·3·1·8 + 8 = 80" in text
     for row in found["per_class"]:
@@ -119,9 +119,9 @@ def test_all_figures_of_the_headline_are_of_one_evaluation(tmp_path: Path) -> No
     found = done("eval", run, "--json").json
     (r2, about), (loss, of), *rest = headline_of_page(run)
     assert (r2, loss) == (short(found["r2"]), short(found["loss"])) and of.startswith("test loss")
-    assert "7 examples, last weights, 95 %" in about and "other data than in the training, so no baselines" in of
+    assert "7 examples, last weights, 95 %" in about and "data changed since the training: no baselines" in of
     assert not any("linear model" in what for _, what in rest)
-    assert "these are other data than in the training" in (run / "report.html").read_text()
+    assert "the data changed since the training" in (run / "report.html").read_text()
 
 
 def test_the_graph_is_that_of_the_network(run: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_run_that_diverged(tmp_path: Path) -> None:
     dltrain("fit", "smoke", "optimizer={type: sgd, lr: 1e9}", "--runs-dir", tmp_path)
     (report,) = tmp_path.glob("*/report.html")
     seen = check_page(report)
-    assert "The training diverged" in "".join(seen.words) and "Answers" not in seen.words
+    assert "The training diverged" in "".join(seen.words) and "Predictions" not in seen.words
 
 
 def test_regression_and_rows_of_numbers(tmp_path: Path) -> None:

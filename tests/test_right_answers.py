@@ -195,4 +195,4 @@ def test_fit_says_what_is_missing_and_filled(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\n".join(["a,b,cls", *rows]))
     (tmp_path / "c.yaml").write_text(CONFIG.replace("npz, path: data.npz", f"csv, path: {tmp_path}/a.csv, target: cls"))
     said = dltrain("fit", tmp_path / "c.yaml", "model.layers.2.units=2", "--runs-dir", tmp_path / "runs")
-    assert "missing, filled with the mean or, of categories, with none of them: a 25.0%, b 10.0%\n" in said.err
+    assert "missing values, filled with the mean (categories: with none of them): a 25.0%, b 10.0%\n" in said.err

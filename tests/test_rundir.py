@@ -231,7 +231,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
         run.checkpoint("best")
     for path in paths[:2]:
         path.write_bytes(b"")
-    with pytest.raises(RunError, match=r"step-00000001.*no intact checkpoint"):
+    with pytest.raises(RunError, match=r"step-00000001.*damaged checkpoint"):
         run.checkpoint("last")
 
 

@@ -230,7 +230,7 @@ def test_a_regression_from_training_to_predicting(tmp_path):
     with Path(path).open("a") as file:
         file.write("1,w,3\n")
     changed = done("eval", "--split", "train", "--runs-dir", tmp_path / "runs")
-    assert "data are others" in changed.err, "the columns are still those of the training"
+    assert "data changed since" in changed.err, "the columns are still those of the training"
     Path(path).unlink()
     assert dltrain("eval", "--runs-dir", tmp_path / "runs").code == 1
     assert done("predict", asked, "--runs-dir", tmp_path / "runs", "--json").json["predictions"] == said
@@ -258,7 +258,7 @@ def test_rows_that_are_left_out_are_counted_everywhere(tmp_path):
     assert note in (run / "report.html").read_text()
     found = dltrain("check", config, "--json").json["findings"]
     (reading,) = [finding for finding in found if finding["check"] == "reading"]
-    assert reading["status"] == "warned" and note in reading["advice"] and reading["values"]["notes"] == [note]
+    assert reading["status"] == "warning" and note in reading["advice"] and reading["values"]["notes"] == [note]
 
 
 @pytest.mark.parametrize("targets", [("price",), ("price", "size")])

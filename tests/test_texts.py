@@ -96,7 +96,7 @@ def test_from_training_to_writing(kind: str, tmp_path: Path) -> None:
     kept = json.loads((run / "written.json").read_text())
     assert kept["prompt"] == "row" and len(kept["texts"]) == 2 and all(len(text) == 12 for text in kept["texts"])
     page = (run / "report.html").read_text()
-    assert "What it writes" in page
+    assert "Generated text" in page
     greedy = done(
         "predict", *runs, "--prompt", "row row row your boat\ngent", "--length", "8", "--temperature", "0"
     ).out

@@ -149,12 +149,12 @@ def test_a_run_carries_its_interval_its_baselines_its_curves_and_its_threshold(t
         assert evaluated[key] == found[key], "eval finds the same"
     assert evaluated["baselines"] == baselines["test"]
     page = (run / "report.html").read_text()
-    texts = ("linear model", "95 %:", "True positive rate over false", "Precision over recall", "choose the threshold")
+    texts = ("linear model", "95 %:", "True positive rate over false", "Precision over recall", "Threshold chosen")
     for text in texts:
         assert text in page
     said = done("eval", run)
     assert "a linear model " in said.out and "with 95 % confidence" in said.out
-    assert "which validation examples choose: accuracy" in said.out
+    assert "chosen on validation examples: accuracy" in said.out
 
 
 def test_the_positive_class_is_the_one_that_is_named(tmp_path: Path) -> None:

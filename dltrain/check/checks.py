@@ -61,13 +61,13 @@ def quick_checks(job: Job) -> list[Finding]:
     subject = Subject(job)
     with np.errstate(all="ignore"):
         found = [check(subject) for check in QUICK]
-    return [finding for finding in found if finding.status in ("warned", "failed") and finding.check not in job.muted]
+    return [finding for finding in found if finding.status in ("warning", "failed") and finding.check not in job.muted]
 
 
 def check_without_data(model: Network, loss: Loss, muted: Collection[str]) -> list[Finding]:
     """What a config alone shows not to be as it should be."""
     found = [start.last_activation(model, loss)]
-    return [finding for finding in found if finding.status in ("warned", "failed") and finding.check not in muted]
+    return [finding for finding in found if finding.status in ("warning", "failed") and finding.check not in muted]
 
 
 def run_checks(subject: Subject) -> Iterator[Finding]:

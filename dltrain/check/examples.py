@@ -27,7 +27,9 @@ def reading(subject: Subject) -> Finding:
     if columns:
         more = f" and {len(columns) - SHOWN:,} more" if len(columns) > SHOWN else ""
         found += f"; columns: {'; '.join(map(_in_words, columns[:SHOWN]))}{more}"
-    return judged("reading", found, (bool(notes), "warned", "; ".join(notes)), notes=list(notes), columns=list(columns))
+    return judged(
+        "reading", found, (bool(notes), "warning", "; ".join(notes)), notes=list(notes), columns=list(columns)
+    )
 
 
 def _in_words(column: Mapping[str, Any]) -> str:
@@ -70,8 +72,12 @@ def classes(subject: Subject) -> Finding:
         (int(np.count_nonzero(train)) < 2, "failed", "all training examples are of one class: nothing can be learnt"),
         (bool(shifted), "failed", f"no training example of 0; {shifted}"),
         (bool(absent["train"]), "failed", f"no training example of {', '.join(absent['train'])}"),
-        (train[many] > 10 * train[few], "warned", "accuracy hides the rare classes: look at recall, in `dltrain eval`"),
-        (bool(elsewhere), "warned", f"{elsewhere}: its figures say nothing about them"),
+        (
+            train[many] > 10 * train[few],
+            "warning",
+            "accuracy hides the rare classes: look at recall, in `dltrain eval`",
+        ),
+        (bool(elsewhere), "warning", f"{elsewhere}: its figures say nothing about them"),
         counts={split: c.tolist() for split, c in counts.items()},
     )
 
@@ -88,7 +94,7 @@ def _labels(subject: Subject) -> Finding:
         "classes",
         found,
         (bool(same), "failed", f"{', '.join(same)}: the same in all training examples, so nothing can be learnt"),
-        (shares[few] < 0.01, "warned", f"{names[few]} is rare: look at its recall, in `dltrain eval`"),
+        (shares[few] < 0.01, "warning", f"{names[few]} is rare: look at its recall, in `dltrain eval`"),
     )
 
 
@@ -104,7 +110,7 @@ def layout(subject: Subject) -> Finding:
         f"pictures {height} high and {width} wide, with {channels} channel{'s' if channels > 1 else ''}",
         (
             height in (1, 3, 4) and width > 4 and channels > 4 and square,
-            "warned",
+            "warning",
             f"if they are {width} x {channels} with {height} channel{'s' if height > 1 else ''}, channels come first "
             "in them: put these last, with x.transpose(0, 2, 3, 1)",
         ),
@@ -121,7 +127,7 @@ def parts(subject: Subject) -> Finding:
     return judged(
         "parts",
         found,
-        (bool(few), "warned", f"{said}: take more, or cross-validate with `fit --folds 5`"),
+        (bool(few), "warning", f"{said}: take more, or cross-validate with `fit --folds 5`"),
     )
 
 
@@ -158,7 +164,7 @@ def leaks(subject: Subject) -> Finding:
         f"the input that tells most of the target alone is {name}: r2 {share[best]:.4f}",
         (
             share[best] > CERTAIN,
-            "warned",
+            "warning",
             f"{name} alone tells the target: if it was made from it, or is not known when asking, leave it out",
         ),
         share=float(share[best]),
@@ -192,8 +198,8 @@ def labels(subject: Subject) -> Finding:
         f"the nearest training example has the same class for {right:.1%}; by chance {chance:.1%}",
         (
             right < chance + 4 * noise,
-            "warned",
-            "labels and inputs seem unrelated: are they in the same order? If the task is that hard, never mind",
+            "warning",
+            "labels and inputs seem unrelated: are they in the same order? Ignore this if the task is really that hard",
         ),
         right=right,
         chance=chance,
@@ -214,9 +220,9 @@ def value_range(subject: Subject) -> Finding:
         f"after normalisation {mean:.3g} ± {std:.3g}, largest {extreme:.3g}",
         (not 1 / 30 < size < 30, "failed", f"far from 0 ± 1: {advice}"),
         (std == 0, "failed", "all inputs are the same"),
-        (not 1 / 5 < size < 5, "warned", f"away from 0 ± 1: {advice}"),
-        (extreme > 50, "warned", "there are outliers: look at the values"),
-        (len(constant) > 0, "warned", where),
+        (not 1 / 5 < size < 5, "warning", f"away from 0 ± 1: {advice}"),
+        (extreme > 50, "warning", "there are outliers: look at the values"),
+        (len(constant) > 0, "warning", where),
         mean=mean,
         std=std,
         largest=extreme,

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
-Status = Literal["passed", "warned", "failed", "skipped"]
+Status = Literal["passed", "warning", "failed", "skipped"]
 WEIGHTS = "look at model.init: he_normal suits relu, glorot_uniform suits tanh and sigmoid"
 
 

@@ -49,14 +49,14 @@ def duplicates(subject: Subject) -> Finding:
         clash = sum(len(given) for given in labels.values() if len(set(given)) > 1)
         found += f"; {clash:,} training examples equal one of another class"
     # A few numbers may well be equal by chance; two photographs are not.
-    bad: Status = "failed" if len(subject.job.network.in_shape) == 3 else "warned"
+    bad: Status = "failed" if len(subject.job.network.in_shape) == 3 else "warning"
     worst = max(shares.values(), default=0.0)
     return judged(
         "duplicates",
         found,
         (worst > 0.01, bad, TRAINED),
         (clash > 0.01 * len(trained), bad, "nothing can tell these examples apart: look at their labels"),
-        (worst > 0.001, "warned", "the figures of that split will look a little too good"),
+        (worst > 0.001, "warning", "the figures of that split will look a little too good"),
         shares=shares,
         conflicting=clash,
     )
@@ -80,7 +80,7 @@ def near_duplicates(subject: Subject) -> Finding:
     return judged(
         "near_duplicates",
         f"nearly one of the training part: {again}{_named(pairs)}",
-        (max(shares.values(), default=0.0) > 0.01, "warned", f"if these are the same pictures, {TRAINED}"),
+        (max(shares.values(), default=0.0) > 0.01, "warning", f"if these are the same pictures, {TRAINED}"),
         shares=shares,
         pairs=[list(pair) for pair in pairs[:100]],
     )

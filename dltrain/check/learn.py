@@ -33,10 +33,12 @@ def one_batch_by_heart(subject: Subject) -> Finding:
     labels = subject.job.loss.multilabel
     goal = 0.0 if labels or subject.class_names is not None else KNOWN
     own = memorise(subject, subject.job.optimizer, goal)
-    what = "of their labels are wrong" if labels else "are wrong" if goal == 0 else "of their variance is left"
+    what = "of the labels are wrong" if labels else "are wrong" if goal == 0 else "of the variance is left"
     if not np.isfinite(own.start):
         return Finding("learns_by_heart", "failed", "the loss is not finite", f"nothing can be learnt; {WEIGHTS}")
-    found = f"of {min(EXAMPLES, subject.train.size)} examples {own.left:.0%} {what} after {own.steps} steps"
+    share = f"{own.left:.0%} {what}" if own.left else "all correct"
+    overfits = "overfits" if own.left <= goal else "does not overfit"
+    found = f"{overfits} {min(EXAMPLES, subject.train.size)} examples: {share} after {own.steps} steps"
     advice = ""
     if not own.left <= goal:
         other = memorise(subject, OPTIMIZERS["adam"](lr=1e-3), goal)
@@ -48,7 +50,7 @@ def one_batch_by_heart(subject: Subject) -> Finding:
         "learns_by_heart",
         found,
         (not own.left <= own.start / 2, "failed", advice),
-        (own.left > goal, "warned", advice),
+        (own.left > goal, "warning", advice),
         steps=own.steps,
         left=own.left,
     )

@@ -84,10 +84,8 @@ def find_rate(job: Job, pool: ThreadPool) -> Sweep:
     tried = [(trial.rate, trial.loss if isfinite(trial.loss) else None) for trial in trials]
     if chosen is None:
         return Sweep(*curve, tried, None, f"no suggestion: even at {lowest / 10:.1e} a short training diverges")
-    reason = (
-        f"{chosen.rate:.1e}: no other rate makes a training of {_steps(job)} steps better, and no lower one as good"
-    )
-    return Sweep(*curve, tried, chosen.rate, f"{reason}; in the sweep the loss grows from {lowest:.1e} on")
+    reason = f"{chosen.rate:.1e}: the lowest of the rates that are best after {_steps(job)} steps"
+    return Sweep(*curve, tried, chosen.rate, f"{reason}; above {lowest:.1e} the loss rises")
 
 
 def choose(trials: list[Trial]) -> Trial | None:

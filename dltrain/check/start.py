@@ -20,15 +20,16 @@ def shapes(subject: Subject) -> Finding:
     job, size = subject.job, subject.train.size
     counted = summarise(job.network, job.train.batch_size)
     shape = " → ".join(shape_text(s) for s in (job.network.in_shape, job.network.out_shape))
-    memory = counted["activation_bytes"] / 2**20
+    mebibytes = counted["activation_bytes"] / 2**20
+    memory = f"{mebibytes:,.0f} MiB" if mebibytes >= 1 else "< 1 MiB"
     found = f"{shape} in {len(job.model.layers)} layers, {counted['total']:,} parameters; {size:,} examples, "
-    found += f"{job.steps_per_epoch:,} steps an epoch; outputs take {memory:,.0f} MiB a batch"
+    found += f"{job.steps_per_epoch:,} steps an epoch; activations {memory} per batch"
     return judged(
         "shapes",
         found,
         (
             job.train.step_size > size,
-            "warned",
+            "warning",
             f"a step takes {job.train.step_size:,} examples, more than there are: each epoch is one step",
         ),
         parameters=counted["total"],
@@ -65,7 +66,7 @@ def last_activation(model: Network, loss: Loss, span: tuple[float, float] | None
         f"{ends}, targets from {span[0]:.4g} to {span[1]:.4g}" if span else ends,
         (activation == "softmax", "failed", unable),
         (span is not None and (span[0] < least or span[1] > most), "failed", beyond),
-        (activation == "relu", "warned", dying),
+        (activation == "relu", "warning", dying),
     )
 
 
@@ -77,21 +78,21 @@ def loss_at_start(subject: Subject) -> Finding:
     loss, guess = subject.trace.loss, subject.guess
     if subject.class_names is not None:
         even = log(len(subject.class_names))
-        found = f"{loss:.4g}; guessing costs {'' if abs(guess - even) > 1e-4 else f'ln {len(subject.class_names)} = '}"
+        found = f"{loss:.4g}; chance level {'' if abs(guess - even) > 1e-4 else f'ln {len(subject.class_names)} = '}"
         scale = guess / even if even else 1.0
         warn, fail = guess + 5 * scale, guess + 20 * scale
     else:
-        found = f"{loss:.4g}; always answering the mean costs "
+        found = f"{loss:.4g}; predicting the mean gives "
         warn, fail = 10 * guess, 1000 * guess
     advice = f"the outputs are too large at the start: normalise the inputs, or {WEIGHTS}"
-    low = "better than guessing before the first step: does the input contain the answer?"
+    low = "better than chance before the first step: does the input contain the answer?"
     return judged(
         "loss_at_start",
-        f"{found}{guess:.4g}; up to {warn:.4g} is usual",
+        f"{found}{guess:.4g}; below {warn:.4g} is normal",
         (not np.isfinite(loss), "failed", advice),
         (loss > fail, "failed", advice),
-        (loss > warn, "warned", advice),
-        (loss < guess / 2, "warned", low),
+        (loss > warn, "warning", advice),
+        (loss < guess / 2, "warning", low),
         loss=loss,
         guess=guess,
     )
@@ -119,9 +120,9 @@ def activations(subject: Subject) -> Finding:
         "activations",
         f"mean ± spread over examples: {text}",
         (broken or highest > 1e3 * first or first > 1e3, "failed", f"they grow from layer to layer; {WEIGHTS}"),
-        (lowest < 1e-3 * first or first < 1e-6, "failed", f"the examples become all alike; {WEIGHTS}"),
-        (highest > 30 * first, "warned", f"they grow from layer to layer; {WEIGHTS}"),
-        (lowest < first / 30, "warned", f"the differences between examples fade; {WEIGHTS}"),
+        (lowest < 1e-3 * first or first < 1e-6, "failed", f"all examples get nearly the same activations; {WEIGHTS}"),
+        (highest > 30 * first, "warning", f"they grow from layer to layer; {WEIGHTS}"),
+        (lowest < first / 30, "warning", f"the differences between examples fade; {WEIGHTS}"),
         layers={name: {"mean": mean, "spread": spread} for name, mean, spread in rows},
     )
 
@@ -138,8 +139,8 @@ def dead_units(subject: Subject) -> Finding:
     return judged(
         "dead_units",
         f"{found}, over {subject.examples} examples",
-        (share > 0.5, "failed", f"hardly anything can pass; {advice}"),
-        (share > 0.1, "warned", advice),
+        (share > 0.5, "failed", f"almost no signal passes; {advice}"),
+        (share > 0.1, "warning", advice),
         dead_units=dead,
     )
 
@@ -152,10 +153,11 @@ def gradients_arrive(subject: Subject) -> Finding:
     none = [name for name, g in found.items() if not g.any()]
     weights = {f"{layer.name}.{n}": p for layer in hidden for n, p in layer.parameters.items() if p.kind == "weight"}
     same = [name for name, p in weights.items() if _all_alike(p.data)]
+    reached = f"{len(found) - len(none)} of {len(found)}" if none else f"all {len(found)}"
     missing = f"nothing reaches {', '.join(none)}: dead units, weights that are all 0, or no path to the loss"
     return judged(
         "gradients",
-        f"{len(found) - len(none)} of {len(found)} parameters get one",
+        f"{reached} parameters receive gradients",
         (bool(broken), "failed", f"not finite in {', '.join(broken)}; {WEIGHTS}"),
         (bool(none), "failed", missing),
         (bool(same), "failed", f"the units of {', '.join(same)} start equal, so they stay equal; use a random init"),
@@ -181,8 +183,8 @@ def gradient_depth(subject: Subject) -> Finding:
         (not np.isfinite(ratio), "failed", "it is 0 or not finite at the last layer already"),
         (ratio < 1e-4, "failed", vanish),
         (ratio > 1e4, "failed", explode),
-        (ratio < 1e-2, "warned", vanish),
-        (ratio > 1e2, "warned", explode),
+        (ratio < 1e-2, "warning", vanish),
+        (ratio > 1e2, "warning", explode),
         norms=norms,
     )
 
@@ -209,9 +211,9 @@ def first_update(subject: Subject) -> Finding:
         f"‖Δw‖ / ‖w‖ is at most {ratios[name]:.2g} ({name}) at optimizer.lr {lr:g}",
         (not np.isfinite(ratios[name]), "failed", f"the gradient is not finite; {WEIGHTS}"),
         (ratios[name] >= 1, "failed", "one step replaces the weights; lower optimizer.lr (`dltrain lr-find`)"),
-        (ratios[name] > 0.2, "warned", "large steps; a lower optimizer.lr or a warm-up may help"),
+        (ratios[name] > 0.2, "warning", "large steps; a lower optimizer.lr or a warm-up may help"),
         (ratios[name] < 1e-6, "failed", "the weights hardly move; raise optimizer.lr (`dltrain lr-find`)"),
-        (ratios[name] < 1e-5, "warned", "small steps; a higher optimizer.lr would be quicker (`dltrain lr-find`)"),
+        (ratios[name] < 1e-5, "warning", "small steps; a higher optimizer.lr would be quicker (`dltrain lr-find`)"),
         ratios=ratios,
     )
 
@@ -227,7 +229,7 @@ def penalty(subject: Subject) -> Finding:
         f"{value:.4g}{beside}" if value else "none",
         (not np.isfinite(value), "failed", f"it is not finite: use a smaller penalty; {WEIGHTS}"),
         (value > 10 * loss, "failed", advice),
-        (value > loss, "warned", advice),
+        (value > loss, "warning", advice),
         penalty=value,
     )
 

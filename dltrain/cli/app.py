@@ -60,18 +60,18 @@ def _one_config(words: list[str] | None) -> list[str] | None:
         from dltrain.spec.shipped import is_config
 
         for word in filter(is_config, plain):
-            raise ConfigError(f"{word}: a second CONFIG; one is taken at a time, and changes of it as KEY=VALUE")
+            raise ConfigError(f"{word}: only one CONFIG at a time; overrides are written KEY=VALUE")
     return words
 
 
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="FILE.py", callback=_load_plugins, help="Run a file that registers own parts."),
+    typer.Option("--plugin", metavar="FILE.py", callback=_load_plugins, help="Load custom components."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="Print results and errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where runs lie.")]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Directory for runs.")]
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")]
 ConfigOrRun = Annotated[
     str, typer.Argument(metavar="CONFIG|RUN", help="A YAML file, the name of a shipped config, or a run.")
@@ -82,26 +82,34 @@ Overrides = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="DIR", help="Where data sets lie. [default: DLTRAIN_DATA, or the user's cache]"),
+    typer.Option(
+        "--data-dir", metavar="DIR", help="Directory for data sets. [default: DLTRAIN_DATA, or the user's cache]"
+    ),
 ]
-DeviceName = Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option("--device", help="Where to compute.")]
+DeviceName = Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option("--device", help="Device to compute on.")]
 KernelsName = Annotated[
     Literal["auto", "numpy", "native"],
-    typer.Option("--kernels", callback=_choose_kernels, help="Kernels for the CPU: native ones are in C, and faster."),
+    typer.Option("--kernels", callback=_choose_kernels, help="CPU kernels; native ones are in C and faster."),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", metavar="N", min=1, max=256, help="They change no bits. [default: all cores]"),
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        max=256,
+        help="Number of threads; results do not depend on it. [default: all cores]",
+    ),
 ]
 Run = Annotated[
     str | None,
     typer.Argument(
         metavar="RUN",
-        help="A run: its path, its name (the newest of it), a unique part, or latest.",
+        help="A run: path, name (the newest), unique part of a name, or latest.",
         show_default=False,
     ),
 ]
-Which = Annotated[Literal["best", "last"], typer.Option("--checkpoint", help="Which weights.")]
+Which = Annotated[Literal["best", "last"], typer.Option("--checkpoint", help="Checkpoint to use.")]
 RUNS = Path("runs")
 
 

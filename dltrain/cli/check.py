@@ -16,7 +16,7 @@ def check(
     config: Config,
     overrides: Overrides = None,
     samples: Annotated[
-        Path | None, typer.Option("--samples", metavar="FILE.png", help="Draw some examples as the network sees them.")
+        Path | None, typer.Option("--samples", metavar="FILE.png", help="Draw a few examples as the network sees them.")
     ] = None,
     backends: Annotated[
         str | None,
@@ -34,9 +34,9 @@ def check(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Look for what would spoil a training before it starts.
+    """Check for problems before training.
 
-    Data, state of the network at the start, gradients, and whether it can learn a few examples. Keeps nothing.
+    Data, state of the network at the start, gradients, and whether it can learn a few examples. Saves nothing.
     Exit code 1 if anything failed.
     """
     from dltrain.check import Subject, run_checks
@@ -49,7 +49,7 @@ def check(
     if backends:
         given = {"--samples": samples, "--device": device, "--kernels": kernels != "auto"}
         if beside := [option for option, value in given.items() if value]:
-            raise ConfigError(f"--backends compares and does nothing else: leave out {', '.join(beside)}")
+            raise ConfigError(f"--backends cannot be combined with {', '.join(beside)}")
         _compare(config, overrides, data_dir, backends, json)
         return
     job = prepare(config, overrides, data_dir, device)
@@ -101,14 +101,15 @@ def _compare(config: str, overrides: list[str] | None, data_dir: Path | None, ba
             allowed = TOLERANCES[row.dtype]
             console.result_text(f"{row.backend} against {names[0]}, {row.dtype}: ‖a - b‖ / ‖b‖, at most {allowed:g}")
         backward = "" if row.backward is None else f"backward {row.backward:.1e}"
-        mark = "  beyond" if row.is_beyond else ""
+        mark = "  above tolerance" if row.is_beyond else ""
         console.result_text(f"  {row.layer:<20}  forward {row.forward:.1e}  {backward:<16}{mark}".rstrip())
     beyond = sum(row.is_beyond for row in rows)
     if json:
         found = [row.to_json() for row in rows]
         console.result_json({"reference": names[0], "tolerances": TOLERANCES, "beyond": beyond, "differences": found})
     else:
-        console.result_text(f"{beyond} of {len(rows)} are beyond" if beyond else f"all {len(rows)} are within")
+        some = f"{beyond} of {len(rows)} above tolerance"
+        console.result_text(some if beyond else f"all {len(rows)} within tolerance")
     if beyond:
         raise typer.Exit(1)
 

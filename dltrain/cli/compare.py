@@ -17,7 +17,7 @@ KEYS = 6  # columns of settings in the table
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN|GROUP|FOLDER…", help="Runs, groups, or folders of runs.")],
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE.html", help="Also as a page, with curves over each other.")
+        Path | None, typer.Option("--html", metavar="FILE.html", help="Also write a page with overlaid curves.")
     ] = None,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
@@ -26,9 +26,9 @@ def compare(
 ) -> None:
     """Compare runs: what differs, and which did best.
 
-    Ranked by `metrics.best` on validation examples; test figures are shown for the chosen one alone. Runs that differ
-    in their seed or fold alone become one row with mean ± standard deviation. A difference of less than two standard
-    errors is "within the spread"; with fewer than three runs on either side it is "unknown".
+    Ranked by `metrics.best` on validation examples; test figures are shown only for the best one. Runs that differ only
+    in seed or fold become one row with mean ± standard deviation. A difference of less than two standard
+    errors is "no clear difference"; with fewer than three runs on either side it is "unknown".
     """
     from dltrain.errors import DltrainError
     from dltrain.report.comparison import compare as put_beside
@@ -66,9 +66,9 @@ def show(comparison: "Comparison") -> None:
     """The variants, the runs and the answer."""
     shown = comparison.differs[:KEYS]
     if left_out := comparison.differs[KEYS:]:
-        console.info(f"they also differ in {', '.join(left_out)}; --json has all")
+        console.info(f"they also differ in {', '.join(left_out)}; --json lists all")
     if not comparison.differs:
-        console.info("the configs differ in the seed or the fold alone")
+        console.info("the configs differ only in seed or fold")
     alone = all(len(variant.records) == 1 for variant in comparison.variants)
     status = ["status"] if alone else []
     columns = [

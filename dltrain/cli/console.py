@@ -138,7 +138,7 @@ def info_table(columns: Sequence[str], rows: Sequence[Sequence[str]], most: int)
         info(f"  … and {len(rows) - most:,} more")
 
 
-MARKS = {"passed": "green", "warned": "yellow", "failed": "bold red", "skipped": "dim"}
+MARKS = {"passed": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
 
 
 def result_finding(name: str, status: str, found: str, advice: str) -> None:

@@ -13,7 +13,7 @@ app = typer.Typer(help="List and download data sets.", no_args_is_help=True, ric
 
 @app.command("list")
 def list_(data_dir: DataDir = None, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
-    """List the data sets that a config can name, and which of them are here."""
+    """List the data sets that a config can name, and which are present."""
     from dltrain.data import SOURCES, default_data_dir
     from dltrain.data.remotes import REMOTES
 
@@ -46,9 +46,9 @@ def download(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Download a data set, as far as it is not here, and check it.
+    """Download a data set unless already present, and check it.
 
-    A download that was broken off goes on where it ended.
+    Interrupted downloads resume.
     """
     from dltrain.data import SOURCES, default_data_dir
     from dltrain.data.download import download as get
@@ -74,7 +74,7 @@ def download(
         raise DataError("\n".join(lines))
     for file in wanted:
         get(file, place, _Progress(file.size))
-        console.info(f"{file.name}: {file.size:,} bytes, SHA-256 as it should be")
+        console.info(f"{file.name}: {file.size:,} bytes, SHA-256 correct")
     result = {"data": name, "folder": str(place), "downloaded": [file.name for file in wanted]}
     if json:
         console.result_json(result)

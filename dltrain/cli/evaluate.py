@@ -25,7 +25,7 @@ CURVES = ("positive", "curves", "threshold")  # of two classes
 
 def evaluate(
     run: Run = None,
-    split: Annotated[Literal["test", "validation", "train"], typer.Option("--split", help="Which examples.")] = "test",
+    split: Annotated[Literal["test", "validation", "train"], typer.Option("--split", help="Split to use.")] = "test",
     checkpoint: Which = "last",
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
@@ -39,8 +39,8 @@ def evaluate(
 ) -> None:
     """Evaluate a trained network on a split.
 
-    Every figure that there is, recall, precision, F1 and confusions of each class; also kept in the run, for
-    `report`, with the most confident mistakes.
+    All metrics, with recall, precision, F1 and confusions per class. The run keeps them for `report`, with the most
+    confident mistakes.
     """
     from contextlib import suppress
 
@@ -74,7 +74,7 @@ def evaluate(
         taken = {cuts_of(data).needs(split) for data in spec.sources.values()}
         cut = split != "train" and "train" in taken
         mixed = f"; cut anew from them, the {split} part may now hold examples of the training" if cut else ""
-        console.warning(f"the {split} data are others than when {directory.path} was trained{mixed}")
+        console.warning(f"the {split} data changed since {directory.path} was trained{mixed}")
     pool = ThreadPool(threads or available_cores())
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
@@ -113,7 +113,7 @@ def evaluate(
         console.result_text(
             f"{found['positive']}  auc {drawn['auc']:.4f}  average precision {drawn['average_precision']:.4f}"
         )
-        for name, where in (("half", "at 0.5"), ("chosen", "at {:.3g}, which validation examples choose")):
+        for name, where in (("half", "at 0.5"), ("chosen", "at {:.3g}, chosen on validation examples")):
             if threshold:
                 rates = "  ".join(f"{key} {value:.4f}" for key, value in threshold[name].items() if value is not None)
                 console.result_text(f"  {where.format(threshold['probability'])}: {rates}")
@@ -124,6 +124,6 @@ def evaluate(
     elif "per_class" in found:
         rows = [[*row.values(), *counts] for row, counts in zip(found["per_class"], found["confusion"], strict=True)]
         taken_for = [f"→{row['class']}" for row in found["per_class"]]
-        console.result_text("\nper class, and for which class its examples were taken:")
+        console.result_text("\nper class, with predicted classes:")
         console.result_table(["class", "examples", "recall", "precision", "f1", *taken_for], rows)
     show_figures(kept)

@@ -13,10 +13,11 @@ def export(
     run: Run = None,
     form: Annotated[
         Literal["safetensors", "npz", "torch-safetensors"],
-        typer.Option("--format", help="What to write; torch: PyTorch's names and order of axes, for load_state_dict."),
+        typer.Option("--format", help="File format; torch: PyTorch's names and axis order, for load_state_dict."),
     ] = "safetensors",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Where to. [default: NAME.safetensors or NAME.npz]")
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Output file. [default: NAME.safetensors or NAME.npz]"),
     ] = None,
     checkpoint: Which = "last",
     runs_dir: RunsDir = RUNS,
@@ -25,7 +26,7 @@ def export(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write the weights of a run for other programs.
+    """Export the weights of a run.
 
     `model: {load: FILE}` in a config reads such a file back.
     """

@@ -22,7 +22,7 @@ def export_metrics(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write the logs of a run for other programs.
+    """Export the logs of a run.
 
     With `logging.tensorboard: true` in its config a training writes the event files itself, RUN/tensorboard.
     """

@@ -48,13 +48,13 @@ def fit(
         typer.Option(
             "--resume",
             metavar="RUN|GROUP",
-            help="Continue a run (or a group of runs), to the bits of one that was never interrupted; takes no CONFIG. "
-            "auto: the newest unfinished one of CONFIG, or else a new one.",
+            help="Continue a run or group, bit for bit as if never interrupted; takes no CONFIG. "
+            "auto: the newest unfinished run of CONFIG, else a new one.",
         ),
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", metavar="RUN|FILE", help="Start with its weights, as far as names and shapes fit."),
+        typer.Option("--from", metavar="RUN|FILE", help="Start from its weights where names and shapes match."),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the run. [default: the config's]")
@@ -64,12 +64,13 @@ def fit(
     device: DeviceName = None,
     kernels: KernelsName = "auto",
     threads: Threads = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Another seed.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Override the seed.")] = None,
     max_steps: Annotated[
-        int | None, typer.Option("--max-steps", metavar="N", min=1, help="Stop after so many steps.")
+        int | None, typer.Option("--max-steps", metavar="N", min=1, help="Stop after N steps.")
     ] = None,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="Two training batches and a checkpoint, on generated data if need be.")
+        bool,
+        typer.Option("--smoke", help="Two training batches and a checkpoint, on generated data if none are present."),
     ] = False,
     profile: Annotated[
         bool,
@@ -78,7 +79,7 @@ def fit(
     folds: Annotated[
         int | None,
         typer.Option(
-            "--folds", metavar="K", min=2, help="Cross-validation, a group of K runs, each validated on another K-th."
+            "--folds", metavar="K", min=2, help="Cross-validation: a group of K runs, each validated on another fold."
         ),
     ] = None,
     plugin: Plugins = None,
@@ -87,10 +88,12 @@ def fit(
     ] = None,
     vary: Annotated[
         list[str] | None,
-        typer.Option("--vary", metavar="KEY=A,B,…", help="A group of runs: each value, with those of other --vary."),
+        typer.Option(
+            "--vary", metavar="KEY=A,B,…", help="A group of runs: one per value, and per combination with other --vary."
+        ),
     ] = None,
     progress: Annotated[
-        ProgressStyle, typer.Option("--progress", help="How to watch; auto: live at a terminal, else lines.")
+        ProgressStyle, typer.Option("--progress", help="Progress display; auto: live at a terminal, else lines.")
     ] = "auto",
     json: Json = False,
     quiet: Quiet = False,
@@ -98,8 +101,7 @@ def fit(
 ) -> None:
     """Train a network and test it.
 
-    Everything about the training is kept in a new run directory: configs, logs, checkpoints. A run that was
-    interrupted or killed continues with --resume.
+    A new run directory keeps configs, logs and checkpoints. --resume continues a run that was interrupted or killed.
     """
     from dltrain import api
     from dltrain.backend.process import settle
@@ -124,7 +126,7 @@ def fit(
     group = find_group(resume, runs_dir) if resume and resume != "auto" else None
     if group or seeds or vary or folds:
         if profile:
-            raise ConfigError("--profile is for runs by themselves, not for a group")
+            raise ConfigError("--profile is for single runs, not for a group")
         if group and (config or name or changes or seeds or vary or folds):
             raise ConfigError(f"{group.path} is a group: it continues as it was planned, without changes")
         if group is None:
@@ -141,13 +143,13 @@ def fit(
     if resume is not None and resume != "auto":
         for flag, given in (("--name", name), ("--smoke", smoke)):
             if given:
-                raise ConfigError(f"{flag} is for a new run, not for one that continues")
+                raise ConfigError(f"{flag} is for new runs and does not go with --resume")
         if config and ("=" in config or config.startswith("~")):
             words = [config, *words]
         elif config:
             raise ConfigError(
-                f"--resume {resume} goes on with the run's own config: leave {config} out; KEY=VALUE changes what may "
-                f"change, and --resume auto looks for the newest unfinished run of {config}"
+                f"--resume {resume} continues with the run's own config: leave {config} out; KEY=VALUE changes what "
+                f"may change, and --resume auto looks for the newest unfinished run of {config}"
             )
         run = api.load_run(resume, runs_dir=runs_dir)
         training = run.training([*words, *changes], data_dir=data_dir, threads=threads, kernels=kernels)
@@ -237,7 +239,7 @@ def _announce(training: "Training", job: "Job", is_first: bool) -> None:
         for split, loader in job.loaders.items():
             console.info(f"{split}: {_content(loader.size, job.class_counts(split))}")
         if missing := [f"{c['name']} {c['missing']:.1%}" for c in job.column_facts if c["missing"]]:
-            console.info(f"missing, filled with the mean or, of categories, with none of them: {listed(missing)}")
+            console.info(f"missing values, filled with the mean (categories: with none of them): {listed(missing)}")
         if len(job.loaders) == 1:
             console.info("no examples to validate or test on; data.validation: 0.1 and data.test: 0.2 would cut some")
         for finding in quick_checks(job):

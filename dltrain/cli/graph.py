@@ -12,9 +12,9 @@ from dltrain.cli.app import RUNS, ConfigOrRun, DataDir, Debug, Json, Overrides, 
 def graph(
     config: ConfigOrRun,
     overrides: Overrides = None,
-    form: Annotated[Literal["text", "dot", "svg"], typer.Option("--format", help="How to show it.")] = "text",
+    form: Annotated[Literal["text", "dot", "svg"], typer.Option("--format", help="Output format.")] = "text",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write it there, to FILE.svg or FILE.dot.")
+        Path | None, typer.Option("--output", metavar="FILE", help="Write to FILE.svg or FILE.dot.")
     ] = None,
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
@@ -25,7 +25,7 @@ def graph(
 ) -> None:
     """Show the computation graph: ops, shapes, parameters.
 
-    Read off the engine's own graph after a forward pass. For a run also the sizes of the gradients, with its last
+    Taken from the engine's own graph after a forward pass. A run also shows the sizes of its gradients, from its last
     weights and a batch of its training data.
     """
     from dltrain.report.drawing import svg_file

@@ -111,7 +111,7 @@ def train_group(
                 if isinstance(error, ConfigError) and group.is_new and not all_runs(group.path):
                     rmtree(group.path)  # a plan that can never begin
                     raise
-                console.info(f"what is finished is kept; to go on: dltrain fit --resume {group.path}")
+                console.info(f"finished runs are kept; resume with: dltrain fit --resume {group.path}")
                 raise
             run = group.run_of(member)
         assert run is not None

@@ -23,7 +23,7 @@ def inspect_params(
 ) -> None:
     """Count the parameters of a network.
 
-    Allocates no weights and needs no data. Where a config loads start values, it says what they fit.
+    Allocates no weights and needs no data. Where a config loads weights, it lists what matches.
     """
     from dltrain.nn.summary import summarise
     from dltrain.spec import describe, loads_of, start_values

@@ -25,8 +25,8 @@ def lr_find(
 ) -> None:
     """Suggest a learning rate.
 
-    Trains a copy with a rate that grows from 1e-6 to 10, and from where the loss falls on with some rates for a few
-    steps each. Keeps nothing.
+    Trains a copy while the rate grows from 1e-6 to 10, then tries a few rates from where the loss starts falling.
+    Saves nothing.
     """
     from dltrain.backend.process import available_cores
     from dltrain.check.lr_find import find_rate
@@ -60,7 +60,7 @@ def lr_find(
     if found.tried:
         rows = [[f"{rate:.1e}", "diverged" if loss is None else loss] for rate, loss in found.tried]
         console.result_text("")
-        console.result_table(["short training at", "loss at its end"], rows)
+        console.result_table(["short training at", "final loss"], rows)
     console.result_text(f"\n{found.reason}")
     if found.suggestion is not None:
         changes = [*(overrides or []), f"optimizer.lr={found.suggestion:.2g}"]

@@ -44,14 +44,14 @@ def predict(
         typer.Option(
             "--value",
             metavar="NAME",
-            help="Draw the pictures of this value instead, made of noise or of held-out examples; repeat for more.",
+            help="Draw pictures of this value instead, from noise or held-out examples; repeat for more.",
         ),
     ] = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="How many pictures, with --value.")] = 64,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn by chance.")] = 0,
+    count: Annotated[int, typer.Option("--count", min=1, help="Number of pictures, with --value.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed for whatever is drawn at random.")] = 0,
     keep: Annotated[
         list[str] | None,
-        typer.Option("--keep", metavar="COLUMN", help="A column of the table that is to stand beside the answers."),
+        typer.Option("--keep", metavar="COLUMN", help="Copy this column of the table beside the predictions."),
     ] = None,
     skip_bad: Annotated[
         bool,
@@ -59,25 +59,25 @@ def predict(
     ] = False,
     prompt: Annotated[
         str | None,
-        typer.Option("--prompt", metavar="TEXT", help="Instead of inputs: what a network of texts is to go on from."),
+        typer.Option("--prompt", metavar="TEXT", help="Text for the network to continue, instead of inputs."),
     ] = None,
     length: Annotated[
         int | None,
-        typer.Option("--length", min=1, help="Of what it writes, in characters or words. [default: 300]"),
+        typer.Option("--length", min=1, help="Length of the generated text, in characters or words. [default: 300]"),
     ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(
             "--temperature",
             min=0.0,
-            help="Below 1 what is probable becomes more so; 0: no chance. [default: 1; of sentences as in the run]",
+            help="Below 1 favours probable tokens; 0 is greedy. [default: 1; for sentences as in the run]",
         ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option("--top-k", min=1, metavar="K", help="Choose among the K most probable tokens only.")
+        int | None, typer.Option("--top-k", min=1, metavar="K", help="Sample from the K most probable tokens only.")
     ] = None,
     beam: Annotated[
-        int | None, typer.Option("--beam", min=1, metavar="WIDTH", help="Search for the most probable text instead.")
+        int | None, typer.Option("--beam", min=1, metavar="WIDTH", help="Beam search for the most probable text.")
     ] = None,
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
@@ -88,10 +88,10 @@ def predict(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Ask a trained network about new inputs.
+    """Predict on new data.
 
-    Needs the run and the inputs only, not the data set. Pictures of another size are stretched to the network's; what
-    they have otherwise than those of the training is said.
+    Needs only the run and the inputs, not the data set. Pictures of another size are resized; other differences from
+    the training pictures are reported.
     """
     import numpy as np
 

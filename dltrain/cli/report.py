@@ -19,10 +19,10 @@ def report(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make the page that shows a run.
+    """Rebuild a run's HTML report.
 
-    Curves, layers, mistakes, weights, advice. Needs the run directory only; `fit` has made the page once already, and
-    `dltrain eval RUN` renews what it says of answers.
+    Curves, layers, mistakes, weights, advice. Needs only the run directory. `fit` already made the page once;
+    `dltrain eval RUN` updates its predictions.
     """
     from dataclasses import asdict
 

@@ -11,7 +11,7 @@ from dltrain.cli.app import RUNS, Debug, Json, Quiet, RunsDir
 
 def runs(
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE.html", help="Also as a page that links to the reports.")
+        Path | None, typer.Option("--html", metavar="FILE.html", help="Also write a page that links to the reports.")
     ] = None,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
@@ -20,7 +20,7 @@ def runs(
 ) -> None:
     """List the runs: status, length, best loss, validation.
 
-    A run that cannot be read is named; the others are listed all the same.
+    Runs that cannot be read are named; the others are still listed.
     """
     from dltrain.errors import RunError
     from dltrain.run.files import require_ending

@@ -14,10 +14,9 @@ def env(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show what results may depend on.
+    """Show the environment.
 
-    Versions, processor, BLAS, device; the GPU, or why there is none that can be used. Every run keeps this in its
-    env.json.
+    Versions, processor, BLAS, device, and the GPU or why none can be used. Every run records this in env.json.
     """
     from dltrain.backend import open_device
     from dltrain.backend.process import available_cores, settle

@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 def validate(
     config: Config,
     overrides: Overrides = None,
-    show: Annotated[bool, typer.Option("--show", help="Print the resolved config: every default, and whence.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the resolved config: every value and its origin.")
+    ] = False,
     plugin: Plugins = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Check a config, the shapes of its layers included.
+    """Check a config, including the shapes of its layers.
 
-    Reads no data and allocates no weights. What `fit` would warn of, or refuse on this machine, is a warning.
+    Reads no data and allocates no weights. Whatever `fit` would warn about, or refuse on this
+    machine, is a warning.
     """
     from dltrain.spec import build_model, load
 

@@ -17,7 +17,9 @@ def verify(
     ] = 0,
     steps: Annotated[
         int | None,
-        typer.Option("--steps", metavar="K", min=1, help="So many steps. [default: to the newest checkpoint]"),
+        typer.Option(
+            "--steps", metavar="K", min=1, help="Number of steps to check. [default: to the newest checkpoint]"
+        ),
     ] = None,
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
@@ -28,10 +30,10 @@ def verify(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train a run again and compare bit for bit.
+    """Retrain a run and compare bit for bit.
 
-    The weights of every checkpoint, and each row of the logs. Writes nothing. Exit code 1 where something differs.
-    In another environment weights may differ by 1e-5 of an array's largest value for each step, by 1e-2 at most.
+    Compares the weights of every checkpoint and each row of the logs; writes nothing. Exit code 1 if anything differs.
+    In another environment, weights may differ by 1e-5 of an array's largest value for each step, by 1e-2 at most.
     """
     from dltrain.backend import choose_kernels, open_device
     from dltrain.backend.process import available_cores, settle

@@ -25,15 +25,18 @@ from dltrain.cli.app import (
 def visualize(
     run: Run = None,
     layer: Annotated[
-        str | None, typer.Option("--layer", metavar="NAME", help="Whose units; without it the layers are listed.")
+        str | None,
+        typer.Option("--layer", metavar="NAME", help="Layer to visualise; without it the layers are listed."),
     ] = None,
     unit: Annotated[
         list[int] | None,
-        typer.Option("--unit", metavar="N", min=0, help="Which, from 0; repeat for more. [default: the six liveliest]"),
+        typer.Option(
+            "--unit", metavar="N", min=0, help="Unit number, from 0; repeat for more. [default: the six most active]"
+        ),
     ] = None,
-    minimize: Annotated[bool, typer.Option("--minimize", help="Look for the smallest activation.")] = False,
+    minimize: Annotated[bool, typer.Option("--minimize", help="Minimise the activation instead.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE.png", help="Where to. [default: visualize/ in the run]")
+        Path | None, typer.Option("--output", metavar="FILE.png", help="Output file. [default: visualize/ in the run]")
     ] = None,
     checkpoint: Which = "last",
     runs_dir: RunsDir = RUNS,
@@ -48,9 +51,9 @@ def visualize(
 ) -> None:
     """Show what excites the units of a layer.
 
-    For each unit an input made by gradient ascent, and beside it the training examples that excite it most. The
-    numbers are what the unit gives: for conv the mean over the image after the activation function, for dense, and
-    with --minimize, before it.
+    For each unit, an input made by gradient ascent and the training examples that excite it most. The numbers are the
+    unit's activation: for conv the mean over the image after the activation function; for dense, and with --minimize,
+    before it.
     """
     from dltrain.backend.process import available_cores, settle
     from dltrain.data import default_data_dir
@@ -73,14 +76,16 @@ def visualize(
     if unit and max(unit) >= units:
         raise ConfigError(f"--unit {max(unit)}: {layer} has {units} units, 0 to {units - 1}")
     if len(learned.input_shape) != 3 or learned.input_shape[-1] not in (1, 3):
-        raise DataError(f"{directory.path}: its inputs {learned.input_shape} are no images, so nothing can be shown")
+        raise DataError(
+            f"{directory.path}: only image inputs can be visualised; its inputs have shape {learned.input_shape}"
+        )
     loader, _ = examples_of(restored, "train", data_dir or default_data_dir())
-    console.info(f"run {directory.path}: {checkpoint} checkpoint, looking among {loader.size:,} training examples")
+    console.info(f"run {directory.path}: {checkpoint} checkpoint, searching {loader.size:,} training examples")
     workers = threads or available_cores()
     model, seed = restored.network, restored.spec.seed
     found = visualise(model, layers[layer], loader, restored.device, seed, workers, unit or None, minimize)
     what = "least" if minimize else "most"
-    title = f"{layer}: made to excite a unit {what} (framed), and the examples that do"
+    title = f"{layer}: synthetic input that excites a unit {what} (framed), and top examples"
     path = output or directory.path / "visualize" / f"{layer}{'-least' if minimize else ''}.png"
     if output is None:
         path.parent.mkdir(exist_ok=True)

@@ -156,14 +156,14 @@ class Job:
         return f"the model is large: {parameters:,} parameters" if parameters > SMALL else ""
 
     def other_data(self, checkpoint: Checkpoint) -> list[str]:
-        """`the test data are others now` for every split that is not as it was; of old checkpoints less is known."""
+        """`the test data have changed` for every split that is not as it was; of old checkpoints less is known."""
         now, then = self.data_sha256, checkpoint.data_sha256 or self.data_sha256
         others = [split for split in now | then if now.get(split) != then.get(split)]
         known = checkpoint.preprocessing  # how picture files are read, and what values are called, says nothing of it
         if not others and known != replace(self.preprocessing, pixels=known.pixels, values=known.values):
             others = ["train"]
         known_as = [(("training" if split == "train" else split), rest) for split, *rest in map(str.split, others)]
-        return [f"the {' '.join([split, 'data', *rest])} are others now" for split, rest in known_as]
+        return [f"the {' '.join([split, 'data', *rest])} have changed" for split, rest in known_as]
 
     def adopt(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint as if it came from the data that are here."""

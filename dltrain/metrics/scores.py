@@ -83,7 +83,7 @@ def calibration_error(answers: Answers) -> Figure:
 
 
 def calibration(confidence: Array, right: Array, bins: int) -> list[dict[str, Any]]:
-    """Of examples grouped by how sure the network was: how many, how sure on average, and the share that is right.
+    """Of examples grouped by how sure the network was: how many, how sure on average, and the accuracy.
 
     confidence: the largest probability of each example (N,). right: whether its class was the right one (N,).
     Bin i of M holds those above i / M up to (i + 1) / M; bins without an example are left out.

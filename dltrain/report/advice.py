@@ -47,7 +47,7 @@ def diverged(seen: Seen, limit: float) -> Said | None:
 
 @rule(
     5.0,
-    "data loss of step 1 - the loss of guessing (ln C for C equally frequent classes); cross entropy only",
+    "data loss of step 1 - chance level (ln C for C equally frequent classes); cross entropy only",
     "A. Karpathy, A Recipe for Training Neural Networks, 2019: verify the loss at initialisation",
     "use a smaller init in the last layer, and check that data.normalize is on",
 )
@@ -55,8 +55,8 @@ def start_loss(seen: Seen, limit: float) -> Said | None:
     if seen.start is None or seen.guessing is None or seen.start["data_loss"] < limit + seen.guessing:
         return None
     return Said(
-        f"the first loss was {seen.start['data_loss']:.3g}, but guessing costs only {seen.guessing:.3g}: the network "
-        "starts out sure of wrong answers"
+        f"the first loss was {seen.start['data_loss']:.3g}, chance level is {seen.guessing:.3g}: the network "
+        "starts out confidently wrong"
     )
 
 
@@ -99,7 +99,7 @@ def vanishing_gradients(seen: Seen, limit: float) -> Said | None:
     if ratio is None or ratio >= limit:
         return None
     return Said(
-        f"{first}: its gradient is {ratio:.0e} of that of {last}, so the first layers hardly learn", True, first
+        f"{first}: its gradient is {ratio:.0e} of that of {last}, so the first layers barely learn", True, first
     )
 
 
@@ -113,7 +113,7 @@ def exploding_gradients(seen: Seen, limit: float) -> Said | None:
     ratio, first, last = _depth_ratio(seen)
     if ratio is None or ratio <= limit:
         return None
-    return Said(f"{first}: its gradient is {ratio:,.0f} times that of {last}, it grows on the way back", True, first)
+    return Said(f"{first}: its gradient is {ratio:,.0f} times that of {last}, it explodes on the way back", True, first)
 
 
 @rule(
@@ -167,7 +167,7 @@ def small_updates(seen: Seen, limit: float) -> Said | None:
 
 @rule(
     10.0,
-    "training data loss of the last epoch / the loss of guessing, or where that is no entropy, of the first step",
+    "training data loss of the last epoch / chance level, or where that is no entropy, of the first step",
     "Goodfellow et al. 2016, 4.3: with too high a rate gradient descent makes the loss larger",
     "lower optimizer.lr (`dltrain lr-find`), or set train.clip_norm",
 )
@@ -175,13 +175,13 @@ def loss_grew(seen: Seen, limit: float) -> Said | None:
     before = seen.guessing or (seen.start["data_loss"] if seen.start else None)
     if not seen.epochs or not before or seen.epochs[-1]["train"]["data_loss"] < limit * before:
         return None
-    loss, begun = seen.epochs[-1]["train"]["data_loss"], "guessing costs" if seen.guessing else "it began with"
-    return Said(f"the training loss has grown to {loss:.3g}, where {begun} {before:.3g}", serious=True)
+    loss, begun = seen.epochs[-1]["train"]["data_loss"], "chance level is" if seen.guessing else "it began at"
+    return Said(f"the training loss has grown to {loss:.3g}; {begun} {before:.3g}", serious=True)
 
 
 @rule(
     0.9,
-    "training data loss of the last of two or more epochs / the loss of guessing; cross entropy only",
+    "training data loss of the last of two or more epochs / chance level; cross entropy only",
     "A. Karpathy 2019: beat the input-independent baseline",
     "try optimizer.lr ten times higher or lower, and see what the layers' gradients say",
 )
@@ -191,7 +191,7 @@ def learns_nothing(seen: Seen, limit: float) -> Said | None:
     loss = seen.epochs[-1]["train"]["data_loss"]
     if loss < limit * seen.guessing or loss_grew(seen, RULES["loss_grew"].limit):
         return None
-    return Said(f"after {len(seen.epochs)} epochs the loss is {loss:.3g}; guessing costs {seen.guessing:.3g}", True)
+    return Said(f"after {len(seen.epochs)} epochs the loss is {loss:.3g}; chance level is {seen.guessing:.3g}", True)
 
 
 @rule(
@@ -317,7 +317,9 @@ def judge_knows_nothing(seen: Seen, limit: float) -> Said | None:
     if not lost:
         return None
     name = min(lost, key=lambda name: lost[name])
-    return Said(f"{name} is right in {_percent(lost[name])} of its verdicts, like a coin: its gradient is noise")
+    return Said(
+        f"{name} is right in {_percent(lost[name])} of its verdicts, no better than a coin: its gradient is noise"
+    )
 
 
 def _verdicts(seen: Seen) -> dict[str, float]:

@@ -58,10 +58,10 @@ def calibration(record: Record) -> Markup | None:
         return None
     return charts.line_chart(
         [
-            Line("as sure as right", [(0.0, 0.0), (1.0, 1.0)], "third dashed"),
+            Line("perfect calibration", [(0.0, 0.0), (1.0, 1.0)], "third dashed"),
             Line("network", [(row["confidence"], row["accuracy"]) for row in bins], "first", True),
         ],
-        about="Share that is right over the confidence of the network",
+        about="Accuracy over confidence",
         x_ticks=[0, 0.25, 0.5, 0.75, 1],
         y_range=(0.0, 1.0),
         axis="confidence",
@@ -77,7 +77,7 @@ def confidences(record: Record) -> Markup | None:
     edges = [i / number for i in range(number + 1)]
     count = {row["from"]: row["examples"] for row in bins}
     return charts.histogram(
-        [count.get(edge, 0) for edge in edges[:-1]], edges, about="Answers by confidence", width=charts.WIDTH
+        [count.get(edge, 0) for edge in edges[:-1]], edges, about="Predictions by confidence", width=charts.WIDTH
     )
 
 

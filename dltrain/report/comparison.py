@@ -18,7 +18,7 @@ from dltrain.report.differing import differing
 from dltrain.report.record import Record
 
 Row = dict[str, Any]
-Verdict = Literal["best", "worse", "within the spread", "unknown"]
+Verdict = Literal["best", "worse", "no clear difference", "unknown"]
 CHANGE_LOSSES = ("class_weights", "normalize_targets")  # of a data set
 SEEDS = 3  # runs without which a spread is not known
 ERRORS = 2.0  # standard errors that a difference must exceed
@@ -142,7 +142,7 @@ def judge(best: Spread, other: Spread | None) -> Verdict:
     return (
         "worse"
         if abs(best.mean - other.mean) >= ERRORS * _error(best, other) and best.mean != other.mean
-        else ("within the spread")
+        else "no clear difference"
     )
 
 
@@ -153,14 +153,14 @@ def _error(best: Spread, other: Spread) -> float:
 def _answer(judged: str, best: Variant, others: Sequence[Variant]) -> str:
     """Who is best, and who is as good."""
     said = f"best by {judged}: {best.label} ({best.results[judged]})"
-    near = [v.label for v in others if v.verdict == "within the spread"]
+    near = [v.label for v in others if v.verdict == "no clear difference"]
     unknown = [v for v in others if v.verdict == "unknown" and judged in v.results]
     if near:
-        said += f"; the difference is within the spread for {_several(near)}, so these runs do not tell them apart"
+        said += f"; no clear difference to {_several(near)}"
     if unknown:
-        said += "; whether that is more than chance is not known from fewer than three runs of each: use --seeds 3"
+        said += "; no verdict with fewer than three runs of each: use --seeds 3"
     elif not near and any(v.verdict == "worse" for v in others):
-        said += "; better than the others by more than the spread"
+        said += "; clearly better than the others"
     return said
 
 

@@ -52,7 +52,7 @@ class Headline:
         if self.no_linear and self.simple is not None:
             beside.append(f"no linear model, for {self.no_linear}")
         if not self.same_data:
-            beside = [f"no baselines, for the {self.split} data are others than in the training"]
+            beside = [f"no baselines, for the {self.split} data changed since the training"]
         return said + (f"; {', '.join(beside)}" if beside else "")
 
 

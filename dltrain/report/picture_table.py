@@ -12,7 +12,7 @@ Row = dict[str, Any]
 NOTHING = "–"
 FRECHET = (
     "A Fréchet distance depends on its judge and on the number of examples: compare it with others of the same judge, "
-    "and with that of real pictures beside it, but not with anybody else's."
+    "and with that of real pictures beside it, but not with published values."
 )
 SENTENCES = (
     "Of sentences, nearest is that of the training example that is nearest in what they are about, and blind what the "
@@ -44,7 +44,7 @@ def figure_table(kept: Row) -> tuple[list[str], list[list[str]]]:
 def notes(kept: Row) -> list[str]:
     """What has to be said with the table, a line each."""
     counts = {row["examples"] for row in kept["figures"]}
-    found = [f"Of {max(counts):,} {kept['split']} examples{' at most' if len(counts) > 1 else ''}."]
+    found = [f"Measured on {max(counts):,} {kept['split']} examples{' at most' if len(counts) > 1 else ''}."]
     for name, judge in kept["judges"].items():
         found.append(f"{name} is {judge['run']}, weights sha256 {judge['weights_sha256'][:16]}…")
     if any(row["figure"] == "exact_match" for row in kept["figures"]):

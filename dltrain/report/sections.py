@@ -73,7 +73,7 @@ def headline(record: Record) -> list[tuple[str, str, str]]:
             figures.append((percent(found["accuracy"]), f"{split} accuracy", note))
         notes = [] if known or "accuracy" in found else [note]
         if not found.get("same_data", True):
-            notes.append("other data than in the training, so no baselines")
+            notes.append("data changed since the training: no baselines")
         for key in losses_in(found):
             figures.append((short(found[key]), f"{split} {_of_update('loss', key)}", ", ".join(notes)))
             notes = []
@@ -130,7 +130,7 @@ def learning(record: Record) -> list[Figure]:
 
     shown: list[tuple[str, str, list[Line], dict[str, Any]]] = []
     losses = [(_of_update("Loss", key), "mean per example", key) for key in losses_in((*record.steps, {})[0])]
-    right = [(name.replace("Loss", "Accuracy"), "share that is right", key.replace("loss", "accuracy", 1))
+    right = [(name.replace("Loss", "Accuracy"), "accuracy", key.replace("loss", "accuracy", 1))
              for name, _, key in losses]  # fmt: skip
     for title, unit, key in [*losses, *right]:
         lines = [Line("each step", steps(key), "faint")] if len(record.epochs) < 2 else []
@@ -197,10 +197,10 @@ def layer_charts(record: Record) -> list[Figure]:
     whole = _by_update(record, "gradient_norm", points)
     if any(norm for line in whole for _, norm in line.points):
         ticks = charts.epoch_ticks(record.steps[-1]["step"] / _steps_per_epoch(record))
-        shown.append(("Whole gradient", "‖g‖ at each step, log scale", whole, {"x_ticks": ticks, "log": True}))
+        shown.append(("Gradient norm", "‖g‖ at each step, log scale", whole, {"x_ticks": ticks, "log": True}))
     for title, unit, key in (
         ("Gradient of each layer", "‖g‖, log scale", "gradient_norm"),
-        ("Updates beside weights", "‖Δw‖ / ‖w‖, log scale", "update_ratio"),
+        ("Update-to-weight ratio", "‖Δw‖ / ‖w‖, log scale", "update_ratio"),
     ):
         lines = _over_epochs(record, key)
         if lines:

@@ -94,7 +94,7 @@ class Checkpoint:
             raise RunError(f"{path}: there is no such checkpoint") from None
         except READ_ERRORS as error:
             reason = "; ".join(str(error).splitlines()[:2])[:200]
-            raise RunError(f"{path}: this is no intact checkpoint ({reason})") from None
+            raise RunError(f"{path}: damaged checkpoint ({reason})") from None
 
     @classmethod
     def _read(cls, path: Path) -> "Checkpoint":

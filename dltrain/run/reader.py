@@ -38,7 +38,7 @@ def read_json(path: Path, most: int = SMALL_FILE) -> Row:
     try:
         value = parse(read_bytes(path, most))
         if not isinstance(value, dict):
-            raise ValueError("it is no object")
+            raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise RunError(f"{path}: cannot be read ({reason})") from None

@@ -173,7 +173,7 @@ class RunDir:
         try:
             status = read_status(self._status)
         except RunError as error:
-            raise RunError(f"{error}; to have it written anew: dltrain fit --resume {self.path}") from None
+            raise RunError(f"{error}; to regenerate it: dltrain fit --resume {self.path}") from None
         here = status.get("host") == socket.gethostname()
         if status["status"] == "running" and here and is_held(self.path) is False:
             status["status"] = "crashed"

@@ -47,7 +47,7 @@ def read_status(path: Path) -> dict[str, Any]:
     try:
         _as_status.validate_json(json.dumps(status))
         if not all(isinstance(v, int | float | None) for key, v in status.items() if key.startswith("best_")):
-            raise ValueError("the best figure is no number")
+            raise ValueError("the best figure is not a number")
     except ValueError as error:
         reason = " ".join(str(error).splitlines()[:3])[:200]
         raise RunError(f"{path}: cannot be read ({reason})") from None

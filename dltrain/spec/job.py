@@ -250,7 +250,7 @@ def describe(text: str, runs: Path, overrides: Iterable[str] = ()) -> tuple[RunS
         except RunError as no_run:
             raise ConfigError(f"{no_config}; {no_run}") from None
         if overrides:
-            raise ConfigError(f"{run.path} is a run, which is what it is; KEY=VALUE changes a CONFIG") from None
+            raise ConfigError(f"{run.path} is a run; overrides apply to configs, not runs") from None
         require_plugins(run)
         path = run.config
     spec = load(path, overrides)

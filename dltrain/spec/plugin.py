@@ -20,7 +20,7 @@ def load_plugin(path: Path) -> None:
     try:
         code = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: no such plugin can be read: {error.strerror}") from None
+        raise ConfigError(f"{path}: cannot read plugin: {error.strerror}") from None
     plugin = {"file": str(path), "sha256": sha256(code).hexdigest()}
     if plugin in PLUGINS:
         return

@@ -59,7 +59,7 @@ class Signals:
     def check(self, where: Path) -> None:
         """Raise Interrupted where there was one. where: the training so far is saved there."""
         if self.number is not None:
-            what = "interrupted" if self.number == signal.SIGINT else "asked to end"
+            what = "interrupted" if self.number == signal.SIGINT else "stopped by SIGTERM"
             raise Interrupted(f"{what}; the training so far is saved in {where}", 128 + self.number)
 
 

@@ -78,7 +78,7 @@ def read_picture(path: Path, shape: tuple[int, ...], background: Background = "w
             with _Pieces(path) as pieces, Image.open(pieces, formats=FORMATS) as file:
                 return _read(file, pieces.size, shape, background)
     except READ_ERRORS as error:
-        what = "it begins otherwise" if isinstance(error, UnidentifiedImageError) else error
+        what = "its content is not a supported image" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{path}: not an image that can be read ({', '.join(FORMATS)}): {what}") from error
 
 
