@@ -4,6 +4,8 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,30 @@ def test_the_code_of_the_tutorial_prints_what_it_says(capsys: pytest.CaptureFixt
     for code in blocks(TUTORIAL, "python"):
         exec(code, {})
         assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", code)
+
+
+def test_the_op_and_the_layer_of_the_architecture_page_work(tmp_path: Path) -> None:
+    op, layer = blocks(DOCS / "architecture.md", "python")
+    plugin = f"""
+from typing import Any
+import numpy as np
+from dltrain.engine import Tensor, op
+from dltrain.engine.gradcheck import gradcheck
+from dltrain.nn import Context, LAYERS, Layer
+from dltrain.nn.parameter import Shape
+from dltrain.ops import multiply
+from dltrain.registry import Positive
+Array = Any
+{op}
+{layer}
+gradcheck(square, np.array([1.0, -2.0]))
+"""
+    config = (ROOT / "configs" / "smoke.yaml").read_text().replace("  layers:\n", "  layers:\n    - scale: 0.5\n", 1)
+    (tmp_path / "part.py").write_text(plugin)
+    (tmp_path / "net.yaml").write_text(config)
+    command = [sys.executable, "-m", "dltrain", "fit", "net.yaml", "--plugin", "part.py", "--smoke"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "- scale: 0.5" in config and said.returncode == 0, said.stderr
 
 
 def test_the_chapter_on_batch_normalisation_tells_what_was_measured(tmp_path: Path) -> None:
