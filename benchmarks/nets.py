@@ -73,6 +73,9 @@ NETS = {
     "mnist_lenet5": Net("mnist_lenet5", ("data.validation=5024",), 200),
     "digits_cnn": Net("digits_cnn", ("data.augment=[]", "data.validation=47", "train.batch_size=32"), 150),
     "cifar_resnet20": Net("cifar_resnet20", ("data.augment=[]", "data.validation=80"), 6),
+    "char_gru": Net("char_gru", (), 30),
+    "char_lstm": Net("char_lstm", (), 20),
+    "char_transformer": Net("char_transformer", (), 15),
     "mlp": Net(MLP, (), 40),
     "vgg": Net(VGG, (), 4),
 }

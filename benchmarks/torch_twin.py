@@ -11,6 +11,9 @@ from torch import nn
 
 from dltrain.nn import INPUT, BatchNorm, Conv, ConvTranspose, Dense, Dropout, Flatten, GlobalAveragePool, Layer, Network
 from dltrain.nn.join import Add, Concat
+from dltrain.nn.norm import LayerNorm
+from dltrain.nn.recurrent import Recurrent
+from dltrain.nn.sequence import Attention, Embedding, Positional
 from dltrain.random import permutation
 from dltrain.spec import RunSpec
 from dltrain.weights.layout import torch_state
@@ -20,7 +23,9 @@ ACTIVATIONS: dict[str, Callable[..., torch.Tensor]] = {
     "relu": torch.relu_,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
+    "gelu": nn.functional.gelu,
 }
+RECURRENT = {"gru": nn.GRU, "lstm": nn.LSTM}
 POOLS = {"max_pool": nn.MaxPool2d, "average_pool": nn.AvgPool2d}
 
 
@@ -58,7 +63,8 @@ class Graph(nn.Module):  # type: ignore[misc]
         for name, sources, modules, after in self.steps:
             taken = [values[source] for source in sources]
             for module in modules:
-                taken = [module(*taken)]
+                y = module(*taken)
+                taken = [y[0] if isinstance(y, tuple) else y]  # of a recurrent layer without its last state
             x = taken[0]
             for source in self.spent[name]:
                 del values[source]
@@ -73,6 +79,27 @@ class _Join(nn.Module):  # type: ignore[misc]
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         return self.function(*inputs)
+
+
+class _Positional(nn.Module):  # type: ignore[misc]
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.weight
+
+
+class _Attention(nn.MultiheadAttention):  # type: ignore[misc]
+    """With its products as one who wants speed writes them."""
+
+    causal: bool
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        heads = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = heads.permute(2, 0, 3, 1, 4)
+        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.out_proj(y.transpose(1, 2).flatten(-2))
 
 
 def build(model: Network) -> nn.Module:
@@ -102,6 +129,18 @@ def _module(layer: Layer) -> nn.Module | None:
         return _norm(layer)
     if isinstance(layer, Dropout):
         return nn.Dropout(layer.rate)
+    if isinstance(layer, Embedding):
+        return nn.Embedding(*layer.weight.shape)
+    if isinstance(layer, Recurrent) and layer.kind in RECURRENT:
+        return RECURRENT[layer.kind](*layer.in_shape[-1:], *layer.out_shape[-1:], batch_first=True)
+    if isinstance(layer, LayerNorm):
+        return nn.LayerNorm(layer.in_shape[-1], layer.epsilon)
+    if isinstance(layer, Positional):
+        return _Positional(layer.in_shape)
+    if isinstance(layer, Attention):
+        attention = _Attention(layer.in_shape[-1], layer.heads)
+        attention.causal = layer.causal
+        return attention
     if isinstance(layer, Flatten):
         return nn.Flatten()
     if isinstance(layer, GlobalAveragePool):
@@ -155,19 +194,25 @@ def train(twin: Twin, mode: str) -> Iterator[float]:
         net = torch.compile(net)
 
     split, learned = twin.prepared.splits["train"], twin.prepared.preprocessing
-    images = torch.from_numpy(split.inputs).permute(0, 3, 1, 2)  # (N, C, H, W) bytes, in channels_last order
-    if not channels_last:
-        images = images.contiguous()
-    targets = torch.from_numpy(split.targets)
-    mean, std = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (learned.mean, learned.std))
+    inputs, targets = torch.from_numpy(split.inputs), torch.from_numpy(split.targets)
+    tokens = inputs.ndim == 2
+    if tokens:
+        inputs = inputs.long()
+    else:
+        inputs = inputs.permute(0, 3, 1, 2)  # (N, C, H, W) bytes, in channels_last order
+        inputs = inputs if channels_last else inputs.contiguous()
+        mean, std = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (learned.mean, learned.std))
 
     order = torch.from_numpy(permutation(len(split), twin.spec.seed, "order", epoch=1))  # ours, to compare losses
     while True:
         for batch in order.split(twin.batch_size):
-            x = images[batch].float().sub_(mean).div_(std)
+            x = inputs[batch] if tokens else inputs[batch].float().sub_(mean).div_(std)
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(net(x), targets[batch])
+            y = net(x)
+            loss = nn.functional.cross_entropy(y.flatten(0, -2), targets[batch].flatten())
             loss.backward()
+            if twin.spec.train.clip_norm is not None:
+                nn.utils.clip_grad_norm_(net.parameters(), twin.spec.train.clip_norm)
             optimizer.step()
             yield loss.item()
         order = torch.randperm(len(split))

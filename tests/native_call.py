@@ -23,7 +23,8 @@ CHANGED = {
 FUNCTIONS = {
     "example_words": "philox", "column_sums": "observe", "activated": "activate", "add": "combine",
     "subtract": "combine", "multiply": "combine", "spread": "combine", "sum": "sum_middle", "packed": "assign",
-    "concatenate": "assign",
+    "concatenate": "assign", **dict.fromkeys(("rnn", "lstm", "gru"), "recurrent"),
+    **dict.fromkeys(("rnn_grad", "lstm_grad", "gru_grad"), "recurrent_grad"),
 }  # fmt: skip
 RELU, TANH, SIGMOID = (FUSED[name] for name in ("relu", "tanh", "sigmoid"))
 LEAKY = FUSED["leaky_relu"]
@@ -42,7 +43,13 @@ class Call:
 
     def of(self, kernels: Reference, change: Callable[[Array], Array] = lambda a: a) -> list[Array]:
         """All arrays that the call makes or changes; its float32 arguments pass through `change` first."""
-        given = [change(a) if isinstance(a, np.ndarray) and a.dtype == np.float32 else a for a in self.arguments]
+
+        def changed_in(a: Any) -> Any:
+            if isinstance(a, tuple):
+                return tuple(map(changed_in, a))
+            return change(a) if isinstance(a, np.ndarray) and a.dtype == np.float32 else a
+
+        given = [*map(changed_in, self.arguments)]
         changed = CHANGED.get(self.method, ())
         for position in changed:
             given[position] = given[position].copy()

@@ -29,6 +29,7 @@ from native_call import (
     outputs,
     values,
 )
+from native_sequences import sequences
 
 from dltrain.backend import Activation
 from dltrain.backend.compiled import INSTRUCTION_SETS, Library, at
@@ -285,7 +286,7 @@ def pointwise() -> Iterator[Call]:
 
 
 def calls() -> list[Call]:
-    return [*convolutions(), *products(), *pools(), *norms(), *pointwise()]
+    return [*convolutions(), *products(), *pools(), *norms(), *pointwise(), *sequences()]
 
 
 # --- running them -----------------------------------------------------------------------------------------------------

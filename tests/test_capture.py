@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from builders import EVERY_LAYER, LayerList, Silent, images, make_job, new_run, train
 from native_calls import CHANGED, Call, calls, pointwise, products
+from native_sequences import sequences
 from test_losses import TASKS
 
 from dltrain.backend import GraphCache, StepScalars, capture, choose_kernels, kernels
@@ -39,7 +40,7 @@ IN_C: LayerList = [
 POOLED = [("average_pool", {"kernel": 2}) if kind == "max_pool" else (kind, settings) for kind, settings in IN_C]
 WHOLE = {  # what C computes alone
     "in C", "average", "every layer, normalised", "every layer, normalised by batches",
-    "every layer, normalised within by batches", "every layer, joined",
+    "every layer, normalised within by batches", "every layer, joined", "every layer, sequence",
 }  # fmt: skip
 NETS = {"in C": IN_C, "average": POOLED} | {f"every layer, {name}": layers for name, layers in EVERY_LAYER.items()}
 
@@ -271,7 +272,7 @@ def test_every_kernel_can_be_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
         add_call(self, library, name, *more)
 
     monkeypatch.setattr(CapturedGraph, "add_call", noted)
-    for call in (*calls()[::7], *products(), *pointwise()):
+    for call in (*calls()[::7], *products(), *pointwise(), *sequences()):
         learning_rate = {"sgd": 2, "momentum": 4, "nesterov": 4, "adam": 6}.get(call.method)
         step = call.arguments[7] if call.method == "adam" else call.settings.get("step", 1)
         lr = 0.5 if learning_rate is None else call.arguments[learning_rate]

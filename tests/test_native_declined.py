@@ -61,6 +61,14 @@ def test_other_declined_inputs() -> None:
     assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 2]), np.float32(2.5), 0.0, values(2))
     for count in (2.5, np.float32(2.5), np.array(2.5, np.float32)):  # of weights that were left out, say
         assert_same(kernels, "cross_entropy", values(2, 3), np.array([0, 2]), count, 0.0)
+    nothing, gates = values(0, 4, 2), (values(2, 9), values(3, 9))
+    assert_same(kernels, "gru", nothing, *gates, None, None, None)
+    y, start = values(0, 4, 3), values(0, 3)
+    assert_same(kernels, "gru_grad", y, nothing, *gates, start, y, values(0, 4, 12), [True] * 6)
+    assert_same(kernels, "attention", nothing, values(0, 5, 2), values(0, 5, 2), 1, False, None)
+    assert_same(kernels, "attention_grad", nothing, *[nothing] * 3, values(0, 1, 4, 4), [True] * 3)
+    assert_same(kernels, "attention", x, x, x, 1, True, np.array([1, 2, 3], np.int32))
+    assert_same(kernels, "embedding", values(5, 2), np.array([[0, 4]]))
     bits = np.arange(12, dtype=np.uint16).reshape(3, 4)
     assert_same(kernels, "dropout", values(3, 2), bits[:, ::2], 5, 1.5)
 
@@ -76,6 +84,12 @@ def test_arrays_of_different_lengths_do_not_reach_c() -> None:
         "conv_grad": (g, x, w, y, window, 1, RELU, all_),
         "max_pool_grad": (g, x, y, window),
         "average_pool_grad": (values(6, 2, 2), window),
+        "embedding_grad": (values(2, 3, 4), np.zeros((3, 3), np.float32), 3),
+        "gru": (x, values(2, 9), values(3, 9), values(8), None, None),
+        "lstm": (x, values(2, 12), values(3, 12), None, None, values(5, 3), None),
+        "rnn_grad": (values(5, 4, 3), x, values(2, 3), values(3, 3), None, values(6, 4, 3), True, [True] * 6),
+        "attention": (x, x, x, 1, False, np.array([1, 2])),
+        "attention_grad": (values(5, 4, 2), x, x, x, values(6, 1, 4, 4), all_),
     }
     for method, these in arguments.items():
         with pytest.raises(ValueError):
@@ -111,3 +125,9 @@ def test_a_target_that_is_no_class(target: int, kernels: NativeKernels) -> None:
 def test_an_index_outside(index: int, kernels: NativeKernels) -> None:
     with pytest.raises(IndexError, match="outside 0 to 1"):
         kernels.normalise(np.zeros((2, 3), np.uint8), np.array([0, index]), values(3), values(3))
+
+
+@pytest.mark.parametrize("token", [-1, 3, 0.5, 1e30, np.nan])
+def test_a_token_that_is_no_place(token: float, kernels: NativeKernels) -> None:
+    with pytest.raises(IndexError, match="no place in a table of 3"):
+        kernels.embedding(values(3, 2), np.array([0, token], np.float32))

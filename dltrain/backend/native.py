@@ -11,7 +11,8 @@ import numpy as np
 
 from dltrain.backend.compiled import FLOAT32, address, fit, on_line
 from dltrain.backend.layout import described
-from dltrain.backend.native_arrays import POINT, NativeArrays, constant
+from dltrain.backend.native_arrays import POINT, constant
+from dltrain.backend.native_sequence import NativeSequences
 from dltrain.backend.reference import Activation, Observed
 from dltrain.random import BLOCK, label
 from dltrain.window import Window
@@ -29,7 +30,7 @@ def _kind(activation: Activation | None, known: int = ON_THE_WAY_OUT) -> int:
     return kind if kind <= known else 0
 
 
-class NativeKernels(NativeArrays):
+class NativeKernels(NativeSequences):
     """Kernels in C where they fit, plain numpy elsewhere."""
 
     # --- dense and convolution ----------------------------------------------------------------------------
@@ -183,6 +184,13 @@ class NativeKernels(NativeArrays):
         g, dx = self.packed(g), np.empty_like(y)
         self._call("activate_grad", y.size * POINT, kind, activation.slope, y.size, g, y, dx)
         return dx
+
+    def gelu(self, x: Array, approximate: bool) -> tuple[Array, Array]:
+        if not fit(x):
+            return super().gelu(x, approximate)
+        y, slope = np.empty_like(x), np.empty_like(x)
+        self._call("gelu", 8 * x.size * POINT, approximate, x.size, x, y, slope)
+        return y, slope
 
     def count_right(self, logits: Array, targets: Array) -> Array:
         if not fit(logits) or not _a_class_each(targets, logits) or not logits.size:

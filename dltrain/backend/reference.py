@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dltrain.backend.gelu import gelu
 from dltrain.backend.reference_sequence import SequenceReference
 from dltrain.backend.updates import Updates
 from dltrain.random import example_words
@@ -323,6 +324,10 @@ class Reference(Updates, SequenceReference):
             values = xp.maximum(prediction, 0) - prediction * targets + xp.log1p(tail)
             slopes = xp.where(prediction > 0, 1, tail) / (1 + tail) - targets
         return values.sum() / scale, slopes / scale
+
+    def gelu(self, x: Array, approximate: bool) -> tuple[Array, Array]:
+        """The op of ops/activation.py, and its derivative."""
+        return gelu(self.xp, x, approximate)
 
     def count_right(self, logits: Array, targets: Array) -> Array:
         """How many rows of the logits (N, C) are largest at their target."""

@@ -4,7 +4,6 @@ FUSED names those whose gradient can be read off the output y. They work in plac
 can apply them to values that are still in the cache; their stand-alone ops are made from the same rows.
 """
 
-from math import pi, sqrt
 from types import ModuleType
 from typing import Any, Literal
 
@@ -12,7 +11,6 @@ from dltrain.backend import Activation, array_module, kernels
 from dltrain.engine import op
 from dltrain.ops.arithmetic import unbroadcast
 from dltrain.ops.axes import axis_of
-from dltrain.ops.erf import erf
 
 Array = Any
 
@@ -175,16 +173,9 @@ def gelu(x: Array, *, approximate: Literal["none", "tanh"] = "none") -> Any:
 
     approximate "tanh": the paper's (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2 in place of Φ, as in GPT-2.
     """
-    xp = array_module(x)
-    z = xp.maximum(xp.minimum(x, 40), -40)  # beyond, Φ is 0 or 1 anyway, and x³ might overflow
-    if approximate == "tanh":
-        inner = xp.tanh(sqrt(2 / pi) * (z + 0.044715 * (z * z * z)))
-        share = 0.5 * (1 + inner)  # Φ, and its derivative
-        density = 0.5 * (1 - inner * inner) * sqrt(2 / pi) * (1 + 3 * 0.044715 * (z * z))
-    else:
-        share = 0.5 * (1 + erf(xp, z * sqrt(0.5)))
-        density = xp.exp(-0.5 * (z * z)) * (1 / sqrt(2 * pi))
-    return x * share, (lambda g: g * (share + x * density),)
+    k = kernels(x)
+    y, slope = k.gelu(x, approximate == "tanh")
+    return y, (lambda g: k.multiply(g, slope),)
 
 
 @op

@@ -30,7 +30,8 @@ def index(x: Array, *, key: Any) -> Any:
             dx[key] = g
         return dx
 
-    return x[key], (back,)
+    y = x[key]
+    return kernels(x).packed(y) if y.ndim else y, (back,)
 
 
 def _gather(x: Array, key: tuple[Any, ...]) -> Any:

@@ -62,7 +62,7 @@ def split(x: Array, *, sections: int, axis: int = 0) -> Any:
 
     def back(g: tuple[Array | None, ...], needed: list[bool]) -> list[Array]:
         filled = [xp.zeros_like(part) if part_g is None else part_g for part, part_g in zip(parts, g, strict=True)]
-        return [xp.concatenate(filled, axis=axis)]
+        return [kernels(x).concatenate(axis, *filled)]
 
     return parts, back
 

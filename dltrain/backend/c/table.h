@@ -54,6 +54,28 @@ KERNEL(cross_entropy, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, classes), REA
        NUMBER(double, smoothing), NUMBER(i64, count), WRITTEN(float, loss), WRITTEN(float, dx))
 KERNEL(number_loss, NEVER_FAILS, NUMBER(int, kind), NUMBER(i64, size), READ(float, prediction), READ(float, targets),
        NUMBER(i64, target_step), NUMBER(double, scale), NUMBER(float, delta), WRITTEN(float, loss), WRITTEN(float, dx))
+KERNEL(gelu, NEVER_FAILS, NUMBER(int, approximate), NUMBER(i64, size), READ(float, x), WRITTEN(float, y),
+       WRITTEN(float, slope), THREADS(threads))
+KERNEL(embedding, MAY_FAIL, NUMBER(i64, count), NUMBER(i64, rows), NUMBER(i64, width), READ(float, table), READ(float, tokens),
+       WRITTEN(float, y))
+KERNEL(embedding_grad, NEVER_FAILS, NUMBER(i64, count), NUMBER(i64, rows), NUMBER(i64, width), READ(float, g),
+       READ(float, tokens), WRITTEN(float, dtable))
+KERNEL(recurrent, MAY_FAIL, NUMBER(int, kind), NUMBER(i64, examples), NUMBER(i64, positions), NUMBER(i64, channels),
+       NUMBER(i64, units), READ(float, x), READ(float, w), READ(float, u), READ(float, b), READ(float, c), READ(float, start),
+       READ(float, cell), WRITTEN(float, y), WRITTEN(float, cells), WRITTEN(float, gates), THREADS(threads))
+KERNEL(recurrent_grad, MAY_FAIL, NUMBER(int, kind), NUMBER(i64, examples), NUMBER(i64, positions), NUMBER(i64, channels),
+       NUMBER(i64, units), READ(float, g), READ(float, g_cells), READ(float, x), READ(float, w), READ(float, u),
+       READ(float, start), READ(float, cell), READ(float, y), READ(float, cells), READ(float, gates), WRITTEN(float, dx),
+       WRITTEN(float, dw), WRITTEN(float, du), WRITTEN(float, db), WRITTEN(float, dc), WRITTEN(float, dstart),
+       WRITTEN(float, dcell), THREADS(threads))
+KERNEL(attention, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, queries), NUMBER(i64, keys), NUMBER(i64, channels),
+       NUMBER(i64, width), NUMBER(i64, heads), NUMBER(int, causal), READ(float, q), NUMBER(i64, q_row), READ(float, k),
+       NUMBER(i64, k_row), READ(float, v), NUMBER(i64, v_row), READ(i64, lengths), WRITTEN(float, y), WRITTEN(float, weights),
+       THREADS(threads))
+KERNEL(attention_grad, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, queries), NUMBER(i64, keys), NUMBER(i64, channels),
+       NUMBER(i64, width), NUMBER(i64, heads), READ(float, g), READ(float, q), NUMBER(i64, q_row), READ(float, k),
+       NUMBER(i64, k_row), READ(float, v), NUMBER(i64, v_row), READ(float, weights), WRITTEN(float, dq), WRITTEN(float, dk),
+       WRITTEN(float, dv), THREADS(threads))
 KERNEL(sgd, NEVER_FAILS, NUMBER(i64, size), CHANGED(float, w), READ(float, g), SCALAR(double, lr), THREADS(threads))
 KERNEL(momentum, NEVER_FAILS, NUMBER(i64, size), CHANGED(float, w), READ(float, g), CHANGED(float, v),
        NUMBER(float, momentum), SCALAR(double, lr), THREADS(threads))

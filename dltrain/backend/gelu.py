@@ -1,5 +1,6 @@
-"""The error function, which neither numpy nor CuPy's core has."""
+"""What gelu computes, in plain array code, with the error function, which neither numpy nor CuPy's core has."""
 
+from math import pi, sqrt
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,19 @@ FAR = (
 )  # fmt: skip
 BORDER = 0.46875
 END = 6.0  # from here on erf is 1 in float64
+
+
+def gelu(xp: ModuleType, x: Array, approximate: bool) -> tuple[Array, Array]:
+    """x · Φ(x) and its derivative; approximate: with tanh in place of Φ, see ops/activation.py."""
+    z = xp.maximum(xp.minimum(x, 40), -40)  # beyond, Φ is 0 or 1 anyway, and x³ might overflow
+    if approximate:
+        inner = xp.tanh(sqrt(2 / pi) * (z + 0.044715 * (z * z * z)))
+        share = 0.5 * (1 + inner)  # Φ, and its derivative
+        density = 0.5 * (1 - inner * inner) * sqrt(2 / pi) * (1 + 3 * 0.044715 * (z * z))
+    else:
+        share = 0.5 * (1 + erf(xp, z * sqrt(0.5)))
+        density = xp.exp(-0.5 * (z * z)) * (1 / sqrt(2 * pi))
+    return x * share, share + x * density
 
 
 def erf(xp: ModuleType, x: Array) -> Array:
