@@ -7,9 +7,9 @@ from dltrain.report.advice import RULES
 HEAD = """# Advice
 
 At the end of `fit`, in the live view and in every report, dltrain says what it has reason to say. Each rule compares a
-number from `metrics.jsonl` or `layers.jsonl` with a limit. Where the source names no number, the limit is ours, set so
-that the shipped configs stay well clear of it. The rules are functions in `dltrain/report/advice.py`; this page is
-generated from them.
+number from `metrics.jsonl`, `layers.jsonl` or `played.json` with a limit. Where the source names no number, the limit
+is ours, set so that the shipped configs stay well clear of it. The rules are functions in `dltrain/report/faults.py`
+and `games.py`; this page is generated from them.
 
 | rule | limit | what is compared with it | what to do | source |
 |---|---|---|---|---|

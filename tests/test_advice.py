@@ -47,6 +47,10 @@ def game(*right: float) -> list[Row]:
     return [{"epoch": i + 1, "step": 10 * (i + 1), "train": {"loss/a": 1.0, "right/a": r}} for i, r in enumerate(right)]
 
 
+def over(what: str, row: Row) -> Seen:
+    return Seen([{"epoch": 9, "step": 200, "train": {"loss/a": 1.0}}], [], played={what: [row]})
+
+
 def updates(first: float, second: float) -> Seen:
     return Seen(epochs(0.5, 0.4), [layer(update_ratio=first), layer("dense2", update_ratio=second)])
 
@@ -77,6 +81,11 @@ MEASURED: dict[str, tuple[Callable[[float], Seen], int]] = {
     "class_imbalance": (lambda value: Seen([], [], None, {"a": round(1000 * value), "b": 1000}), 1),
     "judge_never_wrong": (lambda value: Seen(game(0.7, 0.9, value), []), 1),
     "judge_knows_nothing": (lambda value: Seen(game(0.7, 0.5, value), []), -1),
+    "mode_collapse": (
+        lambda value: over("made", {"value": "fake", "real": "image", "spread": 2 * value, "real_spread": 2.0}),
+        -1,
+    ),
+    "ignored_input": (lambda value: over("heeded", {"network": "maker", "input": "noise", "share": value}), -1),
 }
 
 # rule -> (model, overrides) of a training that has the fault
@@ -93,6 +102,17 @@ updates:
     - binary_cross_entropy: {of: {judge: image}, target: 1}
     - binary_cross_entropy: {of: {judge: fake}, target: 0}
   maker: [binary_cross_entropy: {of: {judge: fake}, target: 1}]
+"""
+
+
+NOISY = """
+networks:
+  maker:
+    inputs: [picture, chance]
+    layers: [flatten, concat: chance, dense: 64, dense: {units: 64, activation: none}, reshape: [8, 8, 1]]
+values: {noise: {normal: 4}, again: {maker: [image, noise]}}
+updates: {maker: [mse: {of: again, target: image}]}
+schedule: cosine
 """
 
 
@@ -127,6 +147,16 @@ SICK: dict[str, tuple[str, list[str]]] = {
     "class_imbalance": (PLAIN.replace("10", "3"), ["data={type: npz, path: FOLDER/data.npz}", "train.epochs=1"]),
     "judge_never_wrong": (GAME, ["updates.maker.optimizer.lr=1e-6", "optimizer.lr=1e-2", "train.epochs=8"]),
     "judge_knows_nothing": (GAME, ["updates.judge.optimizer.lr=1e-7", "networks.judge.layers.dense1.init=zeros"]),
+    "mode_collapse": (
+        GAME,
+        [
+            "+updates.maker.minimise.1={mse: {of: fake, target: image, weight: 100}}",
+            "values.noise.normal.std=0.1",
+            "updates.maker.optimizer.lr=1e-2",
+            "train={batch_size: 32, epochs: 40}",
+        ],
+    ),
+    "ignored_input": (NOISY, ["optimizer.lr=5e-3", "train={batch_size: 32, epochs: 60}"]),
 }
 
 
@@ -152,7 +182,7 @@ def test_a_training_with_the_fault_is_told(name: str, tmp_path: Path) -> None:
     config = tmp_path / "sick.yaml"
     config.write_text(
         "data: {type: digits, validation: 3300}\ntrain: {batch_size: 64, epochs: 3}\n"
-        + (model if model == GAME else f"model: {{{model}}}\n")
+        + (model if "networks:" in model else f"model: {{{model}}}\n")
     )
     words = [word.replace("FOLDER", str(tmp_path)) for word in overrides]
     said = dltrain("fit", config, *words, "--runs-dir", tmp_path / "runs", "--threads", 1)
@@ -182,7 +212,7 @@ TOLD = {
     "mnist_judge": {"dead_units"},
 }
 # to their end: each takes many minutes, or begins where another one ended
-UNTRAINED = {"cifar_resnet20", "mnist_photographs_cyclegan", "cifar_five", "cifar_finetune"}
+UNTRAINED = {"cifar_five", "cifar_finetune"}
 
 
 def test_the_shipped_configs_were_told_what_is_wrong_with_them_and_nothing_else() -> None:

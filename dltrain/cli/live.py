@@ -120,7 +120,8 @@ class LiveView(Lines):
         from rich.table import Table
         from rich.text import Text
 
-        from dltrain.report.advice import WARM, Seen, advise
+        from dltrain.report.advice import Seen, advise
+        from dltrain.report.faults import WARM
 
         seen = self._row["step"] - (self._epochs[-1]["step"] if self._epochs else 0)
         layers = [*self._layers, *(running if seen >= WARM else [])]  # units look dead until enough has been seen

@@ -129,7 +129,7 @@ Check = Literal[
 Rule = Literal[
     "diverged", "start_loss", "dead_units", "vanishing_gradients", "exploding_gradients", "saturated", "large_updates",
     "small_updates", "loss_grew", "learns_nothing", "behind_linear", "underfitting", "overfitting", "penalty_dominates",
-    "class_imbalance", "judge_never_wrong", "judge_knows_nothing",
+    "class_imbalance", "judge_never_wrong", "judge_knows_nothing", "mode_collapse", "ignored_input",
 ]  # fmt: skip
 
 

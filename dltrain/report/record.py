@@ -11,6 +11,7 @@ import numpy as np
 
 from dltrain.errors import RunError
 from dltrain.evaluation.error_analysis import load_analysis
+from dltrain.evaluation.game import PLAYED
 from dltrain.report.advice import Advice, Seen, advise
 from dltrain.report.headline import Headline, headline_of
 from dltrain.run.checkpoint import Checkpoint
@@ -102,7 +103,17 @@ class Record:
         counts = None if data.get("class_weights") else data.get("splits", {}).get("train", {}).get("class_counts")
         muted = self.description.get("muted", ())
         return advise(
-            Seen(self.epochs, self.layers, start, counts, guessing, self.status["status"], muted, self.headline)
+            Seen(
+                self.epochs,
+                self.layers,
+                start,
+                counts,
+                guessing,
+                self.status["status"],
+                muted,
+                self.headline,
+                _json(self.run.path / PLAYED, SMALL_FILE),
+            )
         )
 
     @cached_property

@@ -1,7 +1,7 @@
-"""What rules look at and what they say; the rules themselves are in advice.py and games.py."""
+"""What rules look at and what they say; the rules themselves are in faults.py and games.py."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dltrain.report.headline import Headline
@@ -16,7 +16,8 @@ class Seen:
     epochs, layers: the rows of whole epochs, oldest first. start: the row of step 1, where it was logged.
     class_counts: training examples of each class by name, where they count the same; empty in regression. guessing: the
     loss of answers that know only how frequent these are, None where it is no entropy. status: as in status.json.
-    muted: rules that are not to speak. headline: of the last analysis of errors.
+    muted: rules that are not to speak. headline: of the last analysis of errors. played: what a training of several
+    networks has come to, as in played.json; empty before its end.
     """
 
     epochs: Sequence[Row]
@@ -27,6 +28,7 @@ class Seen:
     status: str = "running"
     muted: Collection[str] = ()
     headline: Headline | None = None
+    played: Row = field(default_factory=dict)
 
     @property
     def is_game(self) -> bool:

@@ -17,13 +17,14 @@ from dltrain.errors import DeviceError, DivergedError, Interrupted
 from dltrain.evaluation.baseline import known_baselines
 from dltrain.evaluation.error_analysis import test
 from dltrain.evaluation.evaluate import validate
+from dltrain.evaluation.game import PLAYED, played
 from dltrain.evaluation.picture_figures import decide, judge
 from dltrain.evaluation.pictures import pictures_of
 from dltrain.evaluation.writing import write_texts
 from dltrain.job.job import Job
 from dltrain.job.loader import StepKey
 from dltrain.job.parallel import ThreadPool
-from dltrain.nn import Network
+from dltrain.nn import Network, Networks
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.files import to_json
 from dltrain.run.progress import Position
@@ -94,6 +95,9 @@ def fit(job: Job, sink: Sink, threads: int | None, callback: Callback, checkpoin
                 answering = with_average(job, state.average)
                 tested = test(answering, sink, pool, stop)
                 figures = judge(answering, sink, stop)
+                if isinstance(job.model, Networks):
+                    seen = played(job.updates, job.loaders[job.held_out or "train"], job.device)
+                    sink.keep(PLAYED, to_json(seen))
                 if job.write is not None and isinstance(job.model, Network):
                     texts = write_texts(answering.network, job.preprocessing, job.write, job.device, job.seed)
                     sink.keep(WRITTEN, to_json({"prompt": job.write.prompt, "texts": texts}))
