@@ -54,6 +54,11 @@ def test_the_code_of_the_tutorial_prints_what_it_says(capsys: pytest.CaptureFixt
         assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", code)
 
 
+def test_the_glossary_leads_to_files_that_are_there() -> None:
+    rows = re.findall(r"^\| .* \| `(\S+)` \|$", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.M)
+    assert len(rows) > 40 and [row for row in rows if not (ROOT / "dltrain" / row).exists()] == []
+
+
 def test_the_op_and_the_layer_of_the_architecture_page_work(tmp_path: Path) -> None:
     op, layer = blocks(DOCS / "architecture.md", "python")
     plugin = f"""
