@@ -1,6 +1,7 @@
 """Networks that say what they see: how words are chosen, how right they are beside what needs no insight, and what the
 commands say of it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dltrain.evaluation.sentence_figures import judge_sentences
 from dltrain.evaluation.sentences import GREEDY, Speaker, told_by
 from dltrain.job.settings import WriteSettings
 from dltrain.job.values import compute_values
+from dltrain.report.sentences import marked
 from dltrain.spec import build_job, loads, settle
 from dltrain.spec.job import open_device
 
@@ -143,6 +145,34 @@ def test_predict_says_what_it_sees(run: Path, tmp_path: Path) -> None:
     assert lines[0] == "input,text" and [line.split(",")[1] for line in lines[1:]] == [row["text"] for row in found]
     warm = [done("predict", run, tmp_path / "0.png", "--temperature", 2, "--seed", s).out for s in (1, 1, 2, 3)]
     assert warm[0] == warm[1] and len(set(warm)) > 1
+
+
+def test_the_report_marks_wrong_words(run: Path) -> None:
+    page = Path(done("report", run).out.strip().splitlines()[-1]).read_text()
+    assert page.count('<img src="data:image/png') >= 24 and "<mark>" in page and "test sentences right" in page
+    shutil.move(run / "eval" / "test-sentences.safetensors", run / "moved")
+    try:
+        assert "<mark>" in Path(done("report", run).out.strip().splitlines()[-1]).read_text(), "without its pictures"
+    finally:
+        shutil.move(run / "moved", run / "eval" / "test-sentences.safetensors")
+
+
+def test_marked_words() -> None:
+    found = marked(["a", "sad", "face", "with", "a", "hat"], ["a", "happy", "face", "with", "hat", "hat"])
+    assert [word for word, wrong in found["said"] if wrong] == ["happy", "hat"]
+    assert [word for word, missed in found["wanted"] if missed] == ["sad", "a"]
+    assert marked(["a"], ["a"]) == {"said": [("a", False)], "wanted": None}
+
+
+def test_the_same_bits_after_a_kill_and_again(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    common = ("--runs-dir", tmp_path, "--json")
+    whole = done("fit", path, *common, "--name", "whole").json
+    first = done("fit", path, *common, "--name", "parts", "--max-steps", 3).json
+    again = done("fit", "--resume", first["run"], "train.max_steps=6", "--json").json
+    assert again["weights_sha256"] == whole["weights_sha256"] and again["pictures"] == whole["pictures"]
+    assert "equal, bit for bit" in done("verify", whole["run"]).out
 
 
 WRONG = {

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from dltrain import __version__
 from dltrain.nn import shape_text
-from dltrain.report import answers, drawing, picture_table, sections, strip
+from dltrain.report import answers, drawing, picture_table, sections, sentences, strip
 from dltrain.report.advice import RULES
 from dltrain.report.palette import DEPTHS, cell_classes, stylesheet_colours
 from dltrain.report.record import Record, believed
@@ -36,12 +36,13 @@ def report_page(record: Record) -> str:
         "report.html",
         title=record.name,
         record=record,
-        headline=sections.headline(record),
+        headline=[*sentences.headline(record), *sections.headline(record)],
         learning=sections.learning(record),
         frames=strip.frames(record.run),
         pictures=picture_table.figure_table(kept) if (kept := picture_table.kept_figures(record.run)) else None,
         picture_notes=picture_table.notes(kept) if kept else [],
         written=record.written,
+        sentences=sentences.sentences(record),
         layer_charts=sections.layer_charts(record),
         dead=sections.dead_map(record),
         spreads=sections.spreads(record),
