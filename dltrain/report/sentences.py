@@ -27,7 +27,8 @@ def sentences(record: Record) -> list[Row]:
     told = kept.get("sentences", [])
     pixels = Pixels.described(record.description.get("data", {}))
     try:
-        inputs = load(read_bytes(record.run.path / told_file(str(kept.get("split"))), MOST_BYTES))["inputs"]
+        file = record.run.path / told_file(str(kept.get("split")))
+        inputs: list[Any] = [*load(read_bytes(file, MOST_BYTES))["inputs"]]
     except (RunError, OSError, ValueError, KeyError, SafetensorError):
         inputs = []
     pictures = [image_uri(each, pixels) for each in inputs] if len(inputs) == len(told) else [None] * len(told)
