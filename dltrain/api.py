@@ -8,18 +8,20 @@
 The same configs, the same run directories and, for the same config, the same bits as from the command line.
 """
 
+import logging
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dltrain.backend import choose_kernels, open_device
+from dltrain.backend import Ranks, choose_kernels, open_device
 from dltrain.backend.process import hold_blas_to_one_thread
+from dltrain.backend.ranks import Failure
 from dltrain.data import default_data_dir
 from dltrain.errors import ConfigError, DataError, DltrainError, RunError
 from dltrain.evaluation.evaluate import predict
@@ -47,12 +49,15 @@ from dltrain.spec import (
     stretched,
 )
 from dltrain.spec import load as load_spec
+from dltrain.spec.order import order_for
+from dltrain.spec.shards import require_shards
 from dltrain.train.callbacks import Callback, CallbackList
 from dltrain.train.loop import fit
 
 Row = dict[str, Any]
 Overrides = Iterable[str | Override]
 RUNS = Path("runs")
+error = logging.getLogger("dltrain").error
 
 
 def load(config: str | Path, overrides: Overrides = ()) -> "Experiment":
@@ -95,9 +100,15 @@ class Training:
     schedule: str | None = None
     device_auto: bool = False
 
-    def fit(self, callback: Callback | None = None) -> "Run":
-        """Train, test and keep everything. Raises what the command would say, all of them DltrainError."""
+    def fit(self, callback: Callback | None = None, ranks: Ranks | None = None) -> "Run":
+        """Train, test and keep everything. Raises what the command would say, all of them DltrainError.
+
+        ranks: that train together; this one leads, the others take its orders.
+        """
         if self.job is not None:
+            ranks = ranks or Ranks()
+            if ranks.size > 1:
+                self._lead(self.job, ranks)
             callbacks = [callback] if callback else []
             if self.job.logging.tensorboard:
                 callbacks.append(TensorBoard(self.directory.tensorboard))
@@ -105,8 +116,21 @@ class Training:
                 from dltrain.report.strip import Film  # to draw takes a library
 
                 callbacks.append(Film(self.directory))
-            fit(self.job, self.directory, self.threads, CallbackList(*callbacks), self.checkpoint)
+            fit(self.job, self.directory, self.threads, CallbackList(*callbacks), self.checkpoint, ranks)
         return Run(self.directory)
+
+    def _lead(self, job: Job, ranks: Ranks) -> None:
+        """Tell the others, and keep who they are; should one fail, its reason."""
+        smoke = self.directory.last_status().get("smoke") is True
+
+        def keep(failure: Failure) -> None:
+            self.directory.update_status(status="failed", ended_by=asdict(failure))
+            self.directory.note(str(failure))
+            error(str(failure))
+
+        self.directory.update_status(ranks=ranks.hosts)
+        ranks.told = keep
+        ranks.order(order_for(job, self.directory.path, smoke, self.threads, self.checkpoint))
 
 
 class Experiment:
@@ -142,20 +166,21 @@ class Experiment:
         resume: bool = False,
         smoke: bool = False,
         kernels: str = "auto",
+        ranks: Ranks | None = None,
     ) -> Training:
         """What `fit` runs, with its directory. smoke: of two batches only, made up where the data are not here.
 
-        kernels: of a run that goes on, see `Run.training`.
+        kernels: of a run that goes on, see `Run.training`. ranks: that will train together.
         """
         hold_blas_to_one_thread()
         runs = Path(runs_dir)
         if resume and (unfinished := _unfinished(settle(self.spec, open_device(self.spec.device)), runs, smoke)):
-            return Run(unfinished).training(data_dir=data_dir, threads=threads, kernels=kernels)
+            return Run(unfinished).training(data_dir=data_dir, threads=threads, kernels=kernels, ranks=ranks)
         if self.spec.logging.tensorboard:
             required()
         data = Path(data_dir) if data_dir else default_data_dir()
         judges = find_judges(self.spec, runs, self.spec.device, smoke)
-        job, directory = new_run(self.spec, name or self.name, runs, data, threads, smoke, judges)
+        job, directory = new_run(self.spec, name or self.name, runs, data, threads, smoke, judges, ranks)
         return Training(directory, job, threads, device_auto=self.spec.device == "auto")
 
 
@@ -225,6 +250,7 @@ class Run:
         data_dir: str | Path | None = None,
         threads: int | None = None,
         kernels: str = "auto",
+        ranks: Ranks | None = None,
     ) -> Training:
         """What `resume` runs: the run is brought back to its newest checkpoint, or to its start where it has none.
 
@@ -234,12 +260,15 @@ class Run:
         hold_blas_to_one_thread()
         self._directory.hold()
         try:
-            return self._training(overrides, Path(data_dir) if data_dir else default_data_dir(), threads, kernels)
+            data = Path(data_dir) if data_dir else default_data_dir()
+            return self._training(overrides, data, threads, kernels, ranks or Ranks())
         except BaseException:
             self._directory.release()
             raise
 
-    def _training(self, overrides: Overrides, data_dir: Path, threads: int | None, kernels: str) -> Training:
+    def _training(
+        self, overrides: Overrides, data_dir: Path, threads: int | None, kernels: str, ranks: Ranks
+    ) -> Training:
         run = self._directory
         checkpoint = run.checkpoint("last") if run.has_checkpoint() else None
         spec, changed = resumed(run, checkpoint, _changes(overrides))
@@ -256,6 +285,7 @@ class Run:
         smoke = status.get("smoke") is True
         judges = find_judges(spec, run.path.parent, spec.device, smoke)
         job = build_job(spec, device, data_dir, smoke, checkpoint, checkpoint is None, judges)
+        require_shards(job, ranks)
         step = checkpoint.position.step if checkpoint else 0
         if job.total_steps < step:
             raise ConfigError(f"{run.path} has taken {step:,} steps, more than the {job.total_steps:,} asked for")

@@ -74,6 +74,13 @@ class Interrupted(DltrainError):
         self.exit_code = exit_code
 
 
+class RankError(DltrainError):
+    """Processes that train together have come to different weights."""
+
+
+AGREED = (DivergedError, Interrupted, RankError)  # all that train together come to these at the same point
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'kernel'?` where something known is close."""
     close = get_close_matches(word, list(known), 1)

@@ -11,10 +11,11 @@ from dltrain.backend.device import (
     open_device,
     to_host,
 )
+from dltrain.backend.ranks import Ranks
 from dltrain.backend.reference import Activation, Reference
 from dltrain.backend.share import Idle, idle
 
 __all__ = [
-    "Activation", "Device", "GraphCache", "Idle", "Reference", "Replay", "StepScalars", "all_to_host", "array_module",
-    "choose_kernels", "eager", "idle", "is_array", "kernels", "open_device", "to_host",
+    "Activation", "Device", "GraphCache", "Idle", "Ranks", "Reference", "Replay", "StepScalars", "all_to_host",
+    "array_module", "choose_kernels", "eager", "idle", "is_array", "kernels", "open_device", "to_host",
 ]  # fmt: skip

@@ -18,9 +18,13 @@ HUGE_PAGE_BYTES = 1 << 21
 HEAP_BYTES = 1 << 30  # of addresses, which are no memory before somebody writes there
 
 
+def cores() -> set[int]:
+    """By number. Fewer than the machine has where a container, a batch system or taskset says so."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
 def available_cores() -> int:
-    """Fewer than the machine has where a container, a batch system or taskset says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(cores())
 
 
 def available_memory() -> int | None:

@@ -121,7 +121,7 @@ def _train(job: Job, pool: ThreadPool, rates: list[float]) -> list[float]:
         for step, rate in enumerate(rates, start=1):
             if not len(order):
                 epoch += 1
-                order = loader.order(job.seed, epoch)
+                loader.expect(order := loader.order(job.seed, epoch))
             batch, order = order[:size], order[size:]
             try:
                 figures = train_step(job, pool, replay, batch, StepKey(job.seed, epoch, step), {"": rate}, state, False)

@@ -3,7 +3,7 @@
 import io
 import sys
 
-from dltrain.cli.app import app
+from dltrain.cli.app import app, endings
 from dltrain.cli.check import check
 from dltrain.cli.compare import compare
 from dltrain.cli.data import app as data
@@ -58,6 +58,8 @@ def main() -> None:
     code = 1  # of an error that has none of its own; a success leaves by SystemExit
     try:
         app(prog_name="dltrain")
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except DltrainError as error:
         console.error(str(error))
         code = error.exit_code
@@ -68,4 +70,6 @@ def main() -> None:
     except Exception as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         console.error(f"this is a bug in dltrain: {what}; --debug shows where")
+    for end in endings:
+        end(code)
     sys.exit(code)

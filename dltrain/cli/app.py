@@ -1,5 +1,6 @@
 """The typer app, and the options that several commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+endings: list[Callable[[int], None]] = []  # called with the exit code when all has been said
 
 
 def _show_version(wanted: bool) -> None:

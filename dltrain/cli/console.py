@@ -32,6 +32,10 @@ def show_tracebacks() -> None:
     _tracebacks = True
 
 
+def shows_tracebacks() -> bool:
+    return _tracebacks
+
+
 @cache
 def _err() -> Console:
     from rich.console import Console
@@ -73,7 +77,7 @@ def show_remarks() -> None:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            say = warning if record.levelno >= logging.WARNING else info
+            say = error if record.levelno >= logging.ERROR else warning if record.levelno >= logging.WARNING else info
             say(record.getMessage())
 
     logger = logging.getLogger("dltrain")

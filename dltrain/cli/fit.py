@@ -21,6 +21,7 @@ from dltrain.cli.app import (
     Quiet,
     RunsDir,
     Threads,
+    endings,
 )
 from dltrain.cli.group import new_group, train_group
 from dltrain.cli.live import ProgressStyle, callback_for
@@ -28,7 +29,7 @@ from dltrain.cli.starts import show_starts
 
 if TYPE_CHECKING:
     from dltrain.api import Training
-    from dltrain.backend import Device
+    from dltrain.backend import Device, Ranks
     from dltrain.job.job import Job
     from dltrain.run.rundir import RunDir
 
@@ -64,6 +65,10 @@ def fit(
     device: DeviceName = None,
     kernels: KernelsName = "auto",
     threads: Threads = None,
+    ranks: Annotated[
+        int | None,
+        typer.Option("--ranks", metavar="N", min=1, help="So many processes train together, over MPI; same bits."),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Override the seed.")] = None,
     max_steps: Annotated[
         int | None, typer.Option("--max-steps", metavar="N", min=1, help="Stop after N steps.")
@@ -105,7 +110,9 @@ def fit(
     """
     from dltrain import api
     from dltrain.backend.process import settle
+    from dltrain.backend.ranks import world
     from dltrain.cli.figures import show_figures
+    from dltrain.cli.ranks import follow, launch
     from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError
     from dltrain.report.picture_table import kept_figures
@@ -116,6 +123,15 @@ def fit(
     from dltrain.weights.files import is_weights_file
 
     settle()
+    together = world()
+    if ranks is not None and ranks != together.size:
+        if together.size > 1:
+            raise ConfigError(f"--ranks {ranks}, but MPI has started {together.size}")
+        raise typer.Exit(launch(ranks))
+    if not together.leads:
+        raise typer.Exit(follow(together, data_dir, threads))
+    endings.append(together.end)
+    threads = threads or together.threads
     words = [*(overrides or [])]
     flags = {"device": ("--device", device), "seed": ("--seed", seed), "train.max_steps": ("--max-steps", max_steps)}
     changes: list[Any] = [Override(f"{key}={value}", flag) for key, (flag, value) in flags.items() if value is not None]
@@ -138,7 +154,7 @@ def fit(
             group = new_group(
                 config, words, *varied, runs_dir, data, called, smoke, look_for_unfinished=resume == "auto"
             )
-        train_group(group, data_dir, threads, kernels, partial(_train_member, progress), json)
+        train_group(group, data_dir, threads, kernels, partial(_train_member, progress, together), json, together)
         return
     if resume is not None and resume != "auto":
         for flag, given in (("--name", name), ("--smoke", smoke)):
@@ -152,7 +168,7 @@ def fit(
                 f"may change, and --resume auto looks for the newest unfinished run of {config}"
             )
         run = api.load_run(resume, runs_dir=runs_dir)
-        training = run.training([*words, *changes], data_dir=data_dir, threads=threads, kernels=kernels)
+        training = run.training([*words, *changes], data_dir=data_dir, threads=threads, kernels=kernels, ranks=together)
     elif config is None:
         wanted = "--resume auto wants the CONFIG as well" if resume else "Missing argument 'CONFIG'"
         raise ConfigError(f"{wanted}; `dltrain fit --help` shows how")
@@ -165,8 +181,9 @@ def fit(
             resume=resume == "auto",
             smoke=smoke,
             kernels=kernels,
+            ranks=together,
         )
-    result = _train(training, profile, progress, json)
+    result = _train(training, together, profile, progress, json)
     if json:
         console.result_json(result)
     else:
@@ -177,15 +194,21 @@ def fit(
     _report(training.directory)
 
 
-def _train_member(progress: ProgressStyle, training: "Training", is_first: bool) -> None:
-    _train(training, False, progress, False, is_first)
+def _train_member(progress: ProgressStyle, ranks: "Ranks", training: "Training", is_first: bool) -> None:
+    _train(training, ranks, False, progress, False, is_first)
     _report(training.directory)
 
 
 def _train(
-    training: "Training", profile: bool, progress: ProgressStyle, json: bool, is_first: bool = True
+    training: "Training",
+    ranks: "Ranks",
+    profile: bool,
+    progress: ProgressStyle,
+    json: bool,
+    is_first: bool = True,
 ) -> dict[str, Any]:
     """A whole run, to its result."""
+    from dltrain.cli.ranks import say_where
     from dltrain.train.profile import Profile
 
     run, job = training.directory, training.job
@@ -196,9 +219,12 @@ def _train(
     callback = callback_for(progress, run.path.name[16:], counts, job.guessing, job.muted)
     timed = Profile()
     try:
+        say_where(run.path)
         _announce(training, job, is_first)
+        if ranks.size > 1:
+            console.info(f"{ranks.size} ranks of {training.threads} threads: {_hosts(ranks.hosts)}")
         with timed.watching(job) if profile else nullcontext():
-            return training.fit(callback).result
+            return training.fit(callback, ranks).result
     except BaseException as error:
         if json:
             console.result_json(run.result())
@@ -244,6 +270,11 @@ def _announce(training: "Training", job: "Job", is_first: bool) -> None:
             console.info("no examples to validate or test on; data.validation: 0.1 and data.test: 0.2 would cut some")
         for finding in quick_checks(job):
             console.warning(f"{finding.found}; {finding.advice}  [{finding.check}]")
+
+
+def _hosts(hosts: list[str]) -> str:
+    """`a 4, b 4`"""
+    return ", ".join(f"{host} {hosts.count(host)}" for host in dict.fromkeys(hosts))
 
 
 def _chosen(device: "Device") -> str:

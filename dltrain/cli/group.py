@@ -10,6 +10,7 @@ from dltrain.cli import console
 
 if TYPE_CHECKING:
     from dltrain.api import Training
+    from dltrain.backend import Ranks
     from dltrain.report.comparison import Comparison
     from dltrain.run.group import Group
     from dltrain.spec import RunSpec
@@ -81,6 +82,7 @@ def train_group(
     kernels: str,
     train: Callable[["Training", bool], None],
     json: bool,
+    ranks: "Ranks",
 ) -> None:
     """Train what has not ended yet, each member in its own run. One that diverges does not stop the others.
 
@@ -100,9 +102,11 @@ def train_group(
             try:
                 if run is None:
                     place: dict[str, Any] = {"runs_dir": group.path, "name": member.label, "smoke": group.smoke}
-                    training = load(group.source, member.changes).training(**place, data_dir=data_dir, threads=threads)
+                    training = load(group.source, member.changes).training(
+                        **place, data_dir=data_dir, threads=threads, ranks=ranks
+                    )
                 else:
-                    training = Run(run).training(data_dir=data_dir, threads=threads, kernels=kernels)
+                    training = Run(run).training(data_dir=data_dir, threads=threads, kernels=kernels, ranks=ranks)
                 trained += 1
                 train(training, trained == 1)
             except DivergedError as error:

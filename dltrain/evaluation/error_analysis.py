@@ -96,13 +96,17 @@ def analyse_errors(
     second = 1 if asked is None or classes is None else list(classes).index(asked)
     scores: Array = np.zeros(loader.size)
 
+    seen: dict[int, tuple[Array, ...]] = {}
+
     def see(indices: Array, output: Array, wanted: Array) -> None:
-        """Each shard fills in its own examples."""
-        if loss.classification and output.shape[1] == 2:
-            scores[indices] = to_host(output[:, second] - output[:, 1 - second])
-        answers[indices] = _judged(to_host(softmax(output).data), wanted) if loss.classification else to_host(output)
+        asked = output.shape[1] == 2 and loss.classification
+        score = to_host(output[:, second] - output[:, 1 - second]) if asked else np.zeros(len(indices))
+        answer = _judged(to_host(softmax(output).data), wanted) if loss.classification else to_host(output)
+        seen[int(indices[0])] = indices, answer, score
 
     found = evaluate(model, loss, loader, pool, batch_size, shard_size, settings, names, between, see)
+    for indices, answer, score in pool.everyones(seen).values():
+        answers[indices], scores[indices] = answer, score
     if not loss.classification:
         step = -(-loader.size // PAIRS)
         for row in found.get("per_class", ()):

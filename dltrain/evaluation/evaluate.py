@@ -45,7 +45,7 @@ def evaluate(
     The loss is the data loss, a mean over examples, by the weights of their classes where there are such. between:
     called before each batch; may raise to end it.
     Raises DivergedError when the loss is not finite.
-    see: called by every shard, on its own thread, with (indices, outputs, targets) of its examples.
+    see: called by every shard of this rank, on its own thread, with (indices, outputs, targets) of its examples.
     """
     losses: list[Array] = []
     confusion: Array = 0
@@ -67,7 +67,7 @@ def evaluate(
             sums["confusion"] = kernels(logits).confusion(wanted, logits.argmax(axis=1), logits.shape[1])
         return sums
 
-    loader.expect(np.arange(loader.size))
+    loader.expect(pool.own(np.arange(loader.size), batch_size, shard_size))
     with no_grad():
         for start in range(0, loader.size, batch_size):
             between()
@@ -87,7 +87,7 @@ def evaluate(
     if loss.classification:
         result |= from_confusion(to_host(confusion).reshape(isqrt(confusion.size), -1))
     if names:
-        parts = zip(*(answers[i] for i in sorted(answers)), strict=True)
+        parts = zip(*pool.everyones(answers).values(), strict=True)
         scores, targets = (np.concatenate(all_to_host(part)) for part in parts)
         if not loss.classification:
             scores, targets = loader.in_units(scores), loader.in_units(targets)
@@ -135,7 +135,7 @@ def evaluate_updates(
                 sums[update.called("accuracy")] = count_right(update.answer, found)
         return sums
 
-    loader.expect(loader.rows(0, loader.size))
+    loader.expect(pool.own(loader.rows(0, loader.size), settings.batch_size, size))
     with no_grad():
         for start in range(0, loader.size, settings.batch_size):
             between()

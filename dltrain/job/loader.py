@@ -119,9 +119,7 @@ class DataLoader:
         """A new order of all examples for each epoch, on the host. What is beside them goes on where the epoch before
         ended, and begins again in a new order when it is through."""
         columns = [loader._places(seed, (epoch - 1) * self.size, self.size) for loader in (self, *self.beside)]
-        order = np.stack(columns, axis=1) if self.beside else columns[0]
-        self.expect(order)
-        return order
+        return np.stack(columns, axis=1) if self.beside else columns[0]
 
     def _places(self, seed: int, start: int, count: int) -> Array:
         """So many examples in the order in which they come, of which `start` came before."""
@@ -133,7 +131,7 @@ class DataLoader:
         return found
 
     def expect(self, order: Array) -> None:
-        """All examples will be asked for in about this order: what is not in memory can be made ahead."""
+        """These examples will be asked for in about this order: what is not in memory can be made ahead."""
         if self._ahead is not None:
             coming = self._own(order)
             _, first_times = np.unique(coming, return_index=True)

@@ -71,6 +71,10 @@ class Checkpoint:
 
     def write(self, path: Path) -> None:
         """Raises OSError; a checkpoint that was there under this name then remains."""
+        write_atomically(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What is written."""
         arrays = {f"{part}/{name}": _plain(a) for part in PARTS for name, a in getattr(self, part).items()}
         about = {
             "format": FORMAT,
@@ -83,7 +87,7 @@ class Checkpoint:
             "data_sha256": self.data_sha256,
         }
         text = _canonical(about)
-        write_atomically(path, save(arrays, {"dltrain": text, "sha256": sha256(text.encode()).hexdigest()}))
+        return save(arrays, {"dltrain": text, "sha256": sha256(text.encode()).hexdigest()})
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":

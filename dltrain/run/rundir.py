@@ -155,7 +155,7 @@ class RunDir:
         best = self._checkpoint_path(checkpoint.progress.best_step or 0) if checkpoint else None
         self.update_status(
             **{"status": "running", **_here()},
-            **dict.fromkeys(before.keys() & {*RESULTS}),
+            **dict.fromkeys(before.keys() & {*RESULTS, "ranks", "ended_by"}),
             **dict.fromkeys(key for key in before if key.startswith("best_")),
             last=self._checkpoint_path(step).name if checkpoint else None,
             best=best.name if best and best.exists() else None,

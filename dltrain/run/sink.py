@@ -1,5 +1,6 @@
 """Where a training says what it has found and keeps what it has made."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,3 +39,34 @@ class Sink(Protocol):
 
     def end(self, **facts: Any) -> None:
         """The training is over, however it ended; nothing follows. facts: for status.json, None for what is not."""
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Keeps nothing. path: where another process keeps the training."""
+
+    path: Path
+
+    def log_step(self, row: Row) -> None:
+        pass
+
+    def log_epoch(self, row: Row, layers: list[Row]) -> None:
+        pass
+
+    def log_lengths(self) -> dict[str, int]:
+        return {}
+
+    def note(self, line: str) -> None:
+        pass
+
+    def keep(self, name: str, content: bytes) -> None:
+        pass
+
+    def save(self, checkpoint: Checkpoint, best: bool, keep: int) -> None:
+        pass
+
+    def saved_steps(self) -> list[int]:
+        return []
+
+    def end(self, **facts: Any) -> None:
+        pass

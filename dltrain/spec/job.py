@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dltrain.backend import Device, open_device
+from dltrain.backend import Device, Ranks, open_device
 from dltrain.data import MissingData
 from dltrain.errors import ConfigError, RunError, SettingError
 from dltrain.job.job import Job
@@ -30,6 +30,7 @@ from dltrain.spec.load import load, loads, replace
 from dltrain.spec.memory import require_memory
 from dltrain.spec.network import build_network
 from dltrain.spec.runspec import RunSpec
+from dltrain.spec.shards import require_shards
 from dltrain.spec.shipped import find_config
 from dltrain.spec.updates import build_updates, values_of
 from dltrain.spec.weights import NothingThere, loads_of, start_of, start_values
@@ -145,12 +146,14 @@ def new_run(
     threads: int | None,
     smoke: bool = False,
     judges: dict[str, Judge] | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[Job, RunDir]:
     """What a training needs, and a new directory that keeps it. Raises RunError where no run can be kept, and what
-    `build_job` raises."""
+    `build_job` and `require_shards` raise."""
     device = open_device(spec.device)
     spec = settle(spec, device)
     job = build_job(spec, device, data_dir, smoke, judges=judges)
+    require_shards(job, ranks or Ranks())
     facts = environment(device, threads, sys.argv)
     try:
         return job, RunDir.create(runs_dir, name, spec.to_yaml(), spec.text, facts, smoke)

@@ -4,15 +4,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from dltrain.backend import Replay
-from dltrain.backend.process import available_cores, hold_blas_to_one_thread
+from dltrain.backend import Ranks, Replay
+from dltrain.backend.process import hold_blas_to_one_thread
 from dltrain.errors import DeviceError, DivergedError, Interrupted
 from dltrain.evaluation.baseline import known_baselines
 from dltrain.evaluation.error_analysis import test
@@ -41,6 +41,7 @@ from dltrain.train.state import (
     initial_state,
     is_save_due,
     not_finite,
+    require_same_weights,
     restored_state,
     save,
 )
@@ -72,52 +73,79 @@ class EpochEnded:
     whole: bool
 
 
-def fit(job: Job, sink: Sink, threads: int | None, callback: Callback, checkpoint: Checkpoint | None = None) -> None:
+def fit(
+    job: Job,
+    sink: Sink,
+    threads: int | None,
+    callback: Callback,
+    checkpoint: Checkpoint | None = None,
+    ranks: Ranks | None = None,
+) -> None:
     """Train to the end, test, and let the sink keep all of it.
 
     threads: as many as there are cores, unless given; changes no bits.
     checkpoint: where an earlier training of this run is continued.
+    ranks: all that train together, each with this job; what only rank 0 has is a sink that keeps. They change no bits.
     Raises DivergedError, Interrupted, or what went wrong otherwise, after the sink was told.
     """
     hold_blas_to_one_thread()
-    most = (threads or available_cores()) if job.device.is_cpu else 1  # a GPU and its memory are shared by all threads
+    ranks = ranks or Ranks()
+    most = (threads or ranks.threads) if job.device.is_cpu else 1  # a GPU and its memory are shared by all threads
     with ExitStack() as ending:
         ending.callback(callback.ended)
-        pool = ending.enter_context(closing(ThreadPool(most)))
+        pool = ending.enter_context(closing(ThreadPool(most, ranks)))
         state: TrainState | None = None
         status, tested, figures = "failed", None, None
         try:
-            state = restored_state(job, checkpoint, sink.path) if checkpoint else initial_state(job)
-            with interruptible() as signals, np.errstate(all="ignore"):  # infinities are looked for, not warned of
-                sink.keep(DESCRIPTION, to_json(job.describe() | {"baselines": known_baselines(job, sink.path)}))
+            # what is not finite is looked for, not warned of
+            with ranks.training(), interruptible(ranks) as signals, np.errstate(all="ignore"):
+                state = restored_state(job, checkpoint, sink.path) if checkpoint else initial_state(job)
+                alone = partial(signals.alone, sink.path)
+                alone(partial(describe, job, sink))
                 train(job, state, sink, pool, callback, signals)
                 stop = partial(stop_if_asked, job, state, sink, signals)
                 answering = with_average(job, state.average)
                 tested = test(answering, sink, pool, stop)
-                figures = judge(answering, sink, stop)
+                figures = alone(partial(judge, answering, sink, stop))
                 if isinstance(job.model, Networks):
-                    seen = played(job.updates, job.loaders[job.held_out or "train"], job.device)
-                    sink.keep(PLAYED, to_json(seen))
+                    alone(partial(look_at_game, job, sink))
                 if job.write is not None and isinstance(job.model, Network):
-                    texts = write_texts(answering.network, job.preprocessing, job.write, job.device, job.seed)
-                    sink.keep(WRITTEN, to_json({"prompt": job.write.prompt, "texts": texts}))
+                    alone(partial(write, answering, sink))
             status = "done"
         except DivergedError as error:
             status = "diverged"
             assert state
             if state.unsaved and not not_finite(job, state):
                 save(job, state, sink)
-            sink.keep(DIVERGED, to_json(postmortem(job, state, sink, error)))
+            if ranks.leads:
+                sink.keep(DIVERGED, to_json(postmortem(job, state, sink, error)))
             raise
         except (Interrupted, KeyboardInterrupt):
             status = "interrupted"
             raise
         finally:
-            if status != "done":
+            facts = facts_of(job, state) if state else {}
+            if (cause := sys.exception()) is not None:
+                facts |= {"ended_by": asdict(ranks.failure(cause))} if ranks.size > 1 else {}
                 with suppress(OSError):  # what went wrong before matters more
-                    sink.note(f"ended by {type(sys.exception()).__name__}: {sys.exception()}")
+                    sink.note(f"ended by {type(cause).__name__}: {cause}")
             with nullcontext() if status == "done" else suppress(OSError):
-                sink.end(status=status, **(facts_of(job, state) if state else {}), test=tested, pictures=figures)
+                sink.end(status=status, **facts, test=tested, pictures=figures)
+
+
+def describe(job: Job, sink: Sink) -> None:
+    sink.keep(DESCRIPTION, to_json(job.describe() | {"baselines": known_baselines(job, sink.path)}))
+
+
+def look_at_game(job: Job, sink: Sink) -> None:
+    sink.keep(PLAYED, to_json(played(job.updates, job.loaders[job.held_out or "train"], job.device)))
+
+
+def write(job: Job, sink: Sink) -> None:
+    """What the config lets the network write."""
+    assert job.write
+    texts = write_texts(job.network, job.preprocessing, job.write, job.device, job.seed)
+    sink.keep(WRITTEN, to_json({"prompt": job.write.prompt, "texts": texts}))
 
 
 def train(job: Job, state: TrainState, sink: Sink, pool: ThreadPool, callback: Callback, signals: Signals) -> None:
@@ -126,18 +154,19 @@ def train(job: Job, state: TrainState, sink: Sink, pool: ThreadPool, callback: C
 
     def wanted(step: int) -> bool:
         due = step % job.logging.every == 0 or job.show.is_due(step) or is_save_due(job, state, step)
-        return due or signals.number is not None
+        return due or signals.caught is not None
 
     callback.started(job.total_steps, job.total_epochs)
     if job.show.is_due(state.position.step):
         show(job, state, callback)
     for event in steps(job, state, pool, wanted):
         if isinstance(event, EpochEnded):
+            require_same_weights(job, state, pool.ranks)
             answering = with_average(job, state.average)
             validation = validate(answering, pool, stop)
             if validation is not None:
-                validation |= decide(answering)
-            finish_epoch(job, state, sink, callback, validation, event.whole)
+                validation |= pool.ranks.from_first(partial(decide, answering))
+            finish_epoch(job, state, sink, callback, pool.ranks, validation, event.whole)
             stop()
             continue
         with part_of_step(LOG):
@@ -178,6 +207,7 @@ def steps(
             state.epoch = EpochMetrics(job.model, job.updates)
             state.position = Position(state.position.step, state.position.epoch + 1, done=0)
         order = loader.order(job.seed, state.position.epoch)
+        loader.expect(pool.own(order, size, job.shard_size))
         position = state.position
         unread: list[Unread] = []
         began = time.perf_counter()
@@ -190,7 +220,7 @@ def steps(
                 raise
             position = Position(position.step + 1, position.epoch, position.done + 1)
             unread.append((position, metrics))
-            state.look_at_clock()
+            state.look_at_clock(pool.ranks)
             if guard is None or len(unread) == MOST_UNREAD or wanted(position.step):
                 yield from read(job, state, unread, began)
                 unread, began = [], time.perf_counter()
@@ -211,6 +241,7 @@ def take_step(
 ) -> StepMetrics:
     """The step that follows a position, on these examples."""
     key = StepKey(job.seed, after.epoch, after.step + 1)
+    pool.ranks.step = key.step
     rates = job.learning_rates(after.step, state.progress.losses)
     for lr in rates.values():
         if not isfinite(lr):
@@ -254,7 +285,7 @@ def log_step(job: Job, state: TrainState, sink: Sink, callback: Callback, event:
 
 
 def finish_epoch(
-    job: Job, state: TrainState, sink: Sink, callback: Callback, validation: Row | None, whole: bool
+    job: Job, state: TrainState, sink: Sink, callback: Callback, ranks: Ranks, validation: Row | None, whole: bool
 ) -> None:
     """Log the epoch and what it means for the best one, and save where the config wants it."""
     assert state.epoch
@@ -263,7 +294,7 @@ def finish_epoch(
     row |= {} if validation is None else {"validation": validation}
     row["seconds"] = round(state.epoch.seconds, 3)
     layers = layer_rows(state)
-    state.look_at_clock()
+    state.look_at_clock(ranks)
     # max_steps may end in the middle of an epoch: a longer training goes on as if this row had never been.
     unfinished = None if whole else checkpoint_of(job, state, sink)
     sink.log_epoch(row, layers)
@@ -284,7 +315,8 @@ def layer_rows(state: TrainState) -> list[Row]:
 
 
 def stop_if_asked(job: Job, state: TrainState, sink: Sink, signals: Signals) -> None:
-    """Raise Interrupted, once all is saved, where a signal has come."""
+    """Raise Interrupted, once all is saved, where a signal has come to any rank. All come here at the same points."""
+    signals.meet()
     if signals.number is not None and state.unsaved:
         save(job, state, sink)
     signals.check(sink.path)

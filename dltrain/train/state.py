@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dltrain.backend import all_to_host, to_host
-from dltrain.errors import DivergedError, RunError
+from dltrain.backend import Ranks, all_to_host, to_host
+from dltrain.errors import DivergedError, RankError, RunError
 from dltrain.job.job import Job
 from dltrain.metrics.settings import is_higher_better
 from dltrain.run.checkpoint import Checkpoint, weights_sha256
@@ -40,9 +40,10 @@ class TrainState:
     saved_at: float = field(default_factory=lambda: time.monotonic())
     started: float = field(default_factory=lambda: time.perf_counter())
 
-    def look_at_clock(self) -> None:
-        """Between steps alone: whoever asks twice in between whether the time is over hears the same."""
-        self.progress.seconds = time.perf_counter() - self.started
+    def look_at_clock(self, ranks: Ranks) -> None:
+        """Between steps alone: whoever asks twice in between whether the time is over hears the same, on all ranks."""
+        told = ranks.everyone(time.perf_counter() - self.started)
+        self.progress.seconds = max(seconds for (seconds,) in told)
 
 
 def initial_state(job: Job) -> TrainState:
@@ -118,6 +119,19 @@ def not_finite(job: Job, state: TrainState) -> str | None:
     arrays: dict[str, Any] = job.model.weights() | state.optimizer
     finite = all_to_host([job.device.xp.isfinite(array).all() for array in arrays.values()])
     return next((name for name, good in zip(arrays, finite, strict=True) if not good), None)
+
+
+def require_same_weights(job: Job, state: TrainState, ranks: Ranks) -> None:
+    """Raise RankError where a rank has come to others than rank 0."""
+    if ranks.size == 1:
+        return
+    digest = weights_sha256({name: to_host(array) for name, array in job.model.weights().items()})
+    told = [number for (number,) in ranks.everyone(int(digest[:12], 16))]  # 48 bits
+    if others := [f"rank {rank} on {ranks.hosts[rank]}" for rank, number in enumerate(told) if number != told[0]]:
+        raise RankError(
+            f"after step {state.position.step} the weights of {', '.join(others)} are not those of rank 0 on "
+            f"{ranks.hosts[0]}: a machine computes otherwise, or wrongly; what was saved before is good"
+        )
 
 
 def facts_of(job: Job, state: TrainState) -> dict[str, Any]:

@@ -3,16 +3,19 @@
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from dltrain.backend import Ranks
 from dltrain.errors import Interrupted
 from dltrain.job.job import Job
 from dltrain.metrics.scores import WORST, deciding
 from dltrain.run.progress import Position, Progress
 
+T = TypeVar("T")
+ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))  # not on Windows
 warn = logging.getLogger("dltrain").warning
 
 
@@ -52,29 +55,56 @@ def note_epoch(job: Job, progress: Progress, row: dict[str, Any]) -> bool:
 
 
 class Signals:
-    """number: of the first signal that asked the training to end; None until then."""
+    """caught: the first signal that asked this process to end the training; None until then. number: the same of all
+    ranks, since they met."""
 
-    number: int | None = None
+    def __init__(self, ranks: Ranks):
+        self._ranks = ranks
+        self.caught: int | None = None
+        self.number: int | None = None
+        self.rank = 0
+
+    def meet(self, released: bool = False) -> bool:
+        """All ranks tell each other of their signals, at the same point of the training. released: see `alone`; whether
+        rank 0 says so."""
+        told = self._ranks.everyone(self.caught or 0, released)
+        if self.number is None and (got := [(rank, int(number)) for rank, (number, _) in enumerate(told) if number]):
+            self.rank, self.number = got[0]
+        return bool(told[0][1])
 
     def check(self, where: Path) -> None:
         """Raise Interrupted where there was one. where: the training so far is saved there."""
         if self.number is not None:
-            what = "interrupted" if self.number == signal.SIGINT else "stopped by SIGTERM"
+            what = "interrupted" if self.number == signal.SIGINT else f"stopped by {signal.Signals(self.number).name}"
+            what += f" (rank {self.rank} on {self._ranks.hosts[self.rank]})" if self._ranks.size > 1 else ""
             raise Interrupted(f"{what}; the training so far is saved in {where}", 128 + self.number)
+
+    def alone(self, where: Path, work: Callable[[], T]) -> T | None:
+        """What rank 0 does by itself, while the others listen for signals. where: as in `check`."""
+        if self._ranks.leads:
+            found = work()
+            self.meet(released=True)
+            return found
+        while not self.meet():
+            self.check(where)
+        return None
 
 
 @contextmanager
-def interruptible() -> Iterator[Signals]:
-    """The first Ctrl-C or SIGTERM lets the running step end and is noted; a second one acts as it always does."""
-    signals = Signals()
+def interruptible(ranks: Ranks) -> Iterator[Signals]:
+    """The first Ctrl-C, SIGTERM or SIGUSR1 lets the running step end and is noted; a second one acts as it always does.
+
+    SIGUSR1 is what a batch system can be asked to send some time before it ends a job.
+    """
+    signals = Signals(ranks)
     if threading.current_thread() is not threading.main_thread():
         yield signals  # signals belong to the main thread
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in ENDING}
 
     def note(number: int, frame: object) -> None:
-        if signals.number is None:
-            signals.number = number
+        if signals.caught is None:
+            signals.caught = number
             return
         restore()  # only now: Python drops a signal whose handler is gone when its turn comes
         signal.raise_signal(number)
