@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -127,7 +128,7 @@ class World(Ranks):
         self._sent: list[Any] = []
         self._ticks = 0
         self._closed = Event()
-        self._watching = Thread(target=self._watch, name="ranks", daemon=True)
+        self._watching = Thread(target=self._watched, name="ranks", daemon=True)
         self._watching.start()
         own = {"host": np.frombuffer(self.hosts[0].encode(), np.uint8), "cores": np.array(sorted(cores()))}
         told = self.gather(own)
@@ -199,7 +200,7 @@ class World(Ranks):
             self._in_training = False
 
     def order(self, arrays: Arrays) -> None:
-        self._settle()
+        self._settle(0)
         self.broadcast(arrays)
 
     def await_order(self, failure: Failure | None) -> Arrays:
@@ -233,8 +234,9 @@ class World(Ranks):
         told = {"failure": failure and asdict(failure), "ready": ready}
         self._tell(json.dumps(told).encode(), 0, REPORT)
 
-    def _settle(self, code: int = 1) -> None:
-        """Rank 0: wait until all others await an order. Where one does not, all end."""
+    def _settle(self, code: int) -> None:
+        """Rank 0: wait until all others await an order. Where one does not, all end, after rank 0 has failed (code) or
+        has told why."""
         until = time.monotonic() + SETTLING * TICK
         while not self._broken and time.monotonic() < until:
             if len(self._reports) == self.size - 1 and all(ready for _, ready, _ in self._reports.values()):
@@ -242,9 +244,20 @@ class World(Ranks):
                 return
             self._broken = not all(ready for _, ready, _ in self._reports.values())
             time.sleep(TICK / 20)
-        self.abort(code or 1)
+        if code == 0:
+            failures = [failure for failure, _, _ in self._reports.values() if failure is not None]
+            away = next(other for other in range(1, self.size) if failures or other not in self._reports)
+            self._give_up(*failures[:1] or [Failure(away, self.hosts[away], self.step, "does not answer")])
+        self.abort(code)
 
     # --- watching ---------------------------------------------------------------------------------------------
+
+    def _watched(self) -> None:
+        try:
+            self._watch()
+        except BaseException:
+            traceback.print_exc()
+            self.abort(1)  # with nobody to watch, a wait might have no end
 
     def _watch(self) -> None:
         """Time is counted in ticks of its own: who was stopped, and is woken, has missed nothing."""

@@ -38,6 +38,7 @@ class Place:
     """A folder with a config, its data and room for runs. expected: what an unbroken training leaves."""
 
     folder: Path
+    shard_size: int = 16
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,8 @@ class Place:
         np.savez(self.folder / "data.npz", x_train=inputs[:80], y_train=targets[:80], x_test=inputs[80:],
                  y_test=targets[80:])  # fmt: skip
         self.config = self.folder / "tiny.yaml"
-        self.config.write_text(CONFIG.replace("data.npz", str(self.folder / "data.npz")))
+        text = CONFIG.replace("data.npz", str(self.folder / "data.npz"))
+        self.config.write_text(text.replace("shard_size: 16", f"shard_size: {self.shard_size}"))
         self.runs = self.folder / "runs"
         self.begin()
         self.expected = remains(self.only_run())
@@ -98,7 +100,7 @@ def remains(run: RunDir) -> dict[str, Any]:
     arrays = kept.weights | kept.optimizer | {name: a for name, a in kept.epoch.items() if name != "seconds"}
     arrays |= {f"average of {name}": a for name, a in kept.average.items()}
     progress = {key: value for key, value in vars(kept.progress).items() if key != "seconds"}
-    lost = ("pid", "host", "started", "resumed")
+    lost = ("pid", "host", "started", "resumed", "ranks")
     return {
         "arrays": {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()},
         "position": (kept.position, progress),

@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / "tests")]
 
 from dltrain import __version__  # noqa: E402
-from endurance import damage, death, disk, net, payloads  # noqa: E402
+from endurance import damage, death, disk, net, payloads, ranks  # noqa: E402
 
 
 class Part(NamedTuple):
@@ -33,6 +33,7 @@ class Part(NamedTuple):
 PARTS = {
     "kills": Part(death.kills, 1000, 8),
     "signals": Part(death.signals, 100, 4),
+    "ranks": Part(ranks.failures, 100, 0),
     "failures": Part(disk.failures, 1, 15),
     "power": Part(disk.power, 2000, 60),
     "limits": Part(disk.limits, 50, 3),
