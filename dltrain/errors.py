@@ -67,15 +67,19 @@ class DivergedError(DltrainError):
 
 
 class Interrupted(DltrainError):
-    """Ctrl-C (130) or SIGTERM (143), raised once the run is saved."""
+    """Ctrl-C (130), SIGTERM (143) or SIGUSR1 (138), raised once the run is saved. rank: of several, which got it."""
 
-    def __init__(self, message: str, exit_code: int):
+    def __init__(self, message: str, exit_code: int, rank: int = 0):
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code, self.rank = exit_code, rank
 
 
 class RankError(DltrainError):
-    """Processes that train together have come to different weights."""
+    """Processes that train together have come to different weights. rank: the first one with others than rank 0."""
+
+    def __init__(self, message: str, rank: int):
+        super().__init__(message)
+        self.rank = rank
 
 
 AGREED = (DivergedError, Interrupted, RankError)  # all that train together come to these at the same point

@@ -73,9 +73,10 @@ class Ranks:
         return available_cores()
 
     def failure(self, error: BaseException) -> Failure:
-        """Of this rank."""
+        """Of this rank, unless the error names another one."""
         reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-        return Failure(self.rank, self.hosts[self.rank], self.step, reason, getattr(error, "exit_code", 1))
+        rank = getattr(error, "rank", self.rank)
+        return Failure(rank, self.hosts[rank], self.step, reason, getattr(error, "exit_code", 1))
 
     def everyone(self, *numbers: float) -> list[tuple[float, ...]]:
         """What each rank has said here, by rank. Exact to 2^53."""

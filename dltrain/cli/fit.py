@@ -67,7 +67,7 @@ def fit(
     threads: Threads = None,
     ranks: Annotated[
         int | None,
-        typer.Option("--ranks", metavar="N", min=1, help="So many processes train together, over MPI; same bits."),
+        typer.Option("--ranks", metavar="N", min=1, help="Train on N processes over MPI, to the same bits."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Override the seed.")] = None,
     max_steps: Annotated[

@@ -27,7 +27,7 @@ TOLD_IN = "RUN_OF_RANKS"  # the variable with the file in which rank 0 says wher
 
 def launch(ranks: int) -> int:
     """This very command on so many ranks of this machine. The exit code."""
-    mpiexec = _mpiexec()
+    mpiexec = find_mpiexec()
     with TemporaryDirectory() as folder:
         told = Path(folder) / "run"
         command = [mpiexec, "-n", str(ranks), sys.executable, "-m", "dltrain", *_without_ranks(sys.argv[1:])]
@@ -58,7 +58,7 @@ def say_where(run: Path) -> None:
         Path(os.environ[TOLD_IN]).write_text(str(run.absolute()))
 
 
-def _mpiexec() -> str:
+def find_mpiexec() -> str:
     """That of the environment first. Raises DeviceError."""
     found = which("mpiexec", path=os.path.dirname(sys.executable)) or which("mpiexec")
     if found is None:

@@ -127,10 +127,12 @@ def require_same_weights(job: Job, state: TrainState, ranks: Ranks) -> None:
         return
     digest = weights_sha256({name: to_host(array) for name, array in job.model.weights().items()})
     told = [number for (number,) in ranks.everyone(int(digest[:12], 16))]  # 48 bits
-    if others := [f"rank {rank} on {ranks.hosts[rank]}" for rank, number in enumerate(told) if number != told[0]]:
+    if others := [rank for rank, number in enumerate(told) if number != told[0]]:
+        named = ", ".join(f"rank {rank} on {ranks.hosts[rank]}" for rank in others)
         raise RankError(
-            f"after step {state.position.step} the weights of {', '.join(others)} are not those of rank 0 on "
-            f"{ranks.hosts[0]}: a machine computes otherwise, or wrongly; what was saved before is good"
+            f"after step {state.position.step} the weights of {named} are not those of rank 0 on {ranks.hosts[0]}: a "
+            f"machine computes otherwise, or wrongly; what was saved up to the epoch before is good",
+            others[0],
         )
 
 

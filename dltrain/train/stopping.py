@@ -77,7 +77,7 @@ class Signals:
         if self.number is not None:
             what = "interrupted" if self.number == signal.SIGINT else f"stopped by {signal.Signals(self.number).name}"
             what += f" (rank {self.rank} on {self._ranks.hosts[self.rank]})" if self._ranks.size > 1 else ""
-            raise Interrupted(f"{what}; the training so far is saved in {where}", 128 + self.number)
+            raise Interrupted(f"{what}; the training so far is saved in {where}", 128 + self.number, self.rank)
 
     def alone(self, where: Path, work: Callable[[], T]) -> T | None:
         """What rank 0 does by itself, while the others listen for signals. where: as in `check`."""

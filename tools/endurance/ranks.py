@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from shutil import which
 
+from dltrain.cli.ranks import find_mpiexec
+from dltrain.errors import DeviceError
 from endurance.harness import Place, remains
 
 HANGS = 60.0  # seconds after which nobody waits any longer
@@ -63,17 +64,19 @@ if rank and "FAIL" in os.environ:
 @cache
 def why_not() -> str:
     """Why there are no ranks here; empty where there are."""
-    if which("mpiexec") is None:
-        return "no mpiexec"
     try:
         told = subprocess.run(
-            ["mpiexec", "-n", "2", sys.executable, "-c", "from mpi4py import MPI; print(MPI.COMM_WORLD.size)"],
+            [find_mpiexec(), "-n", "2", sys.executable, "-c", "from mpi4py import MPI; print(MPI.COMM_WORLD.size)"],
             capture_output=True,
             timeout=60,
         )
+    except DeviceError as error:
+        return str(error)
     except subprocess.TimeoutExpired:
         return "mpiexec hangs"
-    return "" if b"".join(told.stdout.split()) == b"22" else f"no mpi4py for this mpiexec: {told.stderr.decode()[-200:]}"
+    if b"".join(told.stdout.split()) == b"22":
+        return ""
+    return f"no mpi4py for this mpiexec: {told.stderr.decode()[-200:]}"
 
 
 class Ranks:
@@ -92,9 +95,9 @@ class Ranks:
         program = [sys.executable, "-m", "dltrain"]
         if ranks == 1:
             return [*program, *words]
-        return (
-            [*program, *words, "--ranks", f"{ranks}"] if launched else ["mpiexec", "-n", f"{ranks}", *program, *words]
-        )
+        if launched:
+            return [*program, *words, "--ranks", f"{ranks}"]
+        return [find_mpiexec(), "-n", f"{ranks}", *program, *words]
 
     def fail(
         self, kind: str, ranks: int, rank: int, step: int, launched: bool, then: Callable[[int], None]
@@ -133,8 +136,7 @@ class Ranks:
 
 def failures(count: int, seed: int, folder: Path) -> dict[str, object]:
     """A random failure of a random rank at a random step; then the training goes on under another number of ranks."""
-    if reason := why_not():
-        raise AssertionError(reason)
+    assert not why_not(), why_not()
     rng = random.Random(seed)
     place = Place(folder, shard_size=4)
     ranks = Ranks(place)
