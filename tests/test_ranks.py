@@ -17,7 +17,7 @@ from together import Meeting, Thread, together, train_together
 
 from dltrain.backend import Ranks
 from dltrain.backend.packed import pack, unpack
-from dltrain.data.image_folder import ImageFiles
+from dltrain.data.pictures.image_folder import ImageFiles
 from dltrain.errors import ConfigError, DivergedError, Interrupted, RankError
 from dltrain.job import parallel
 from dltrain.job.job import Job
@@ -225,7 +225,7 @@ def test_a_signal_to_any_rank_ends_all_at_the_same_point() -> None:
         return "never"
 
     (told,) = {*together(3, hear)}
-    assert told.startswith("3 143 asked to end (rank 2 on ") and told.endswith(
+    assert told.startswith("3 143 stopped by SIGTERM (rank 2 on ") and told.endswith(
         "; the training so far is saved in there"
     )
 
