@@ -23,7 +23,7 @@ Array = Any
 SHARED = {
     "conv", "conv_grad", "conv_transpose", "dense", "dense_grad", "max_pool", "max_pool_grad", "average_pool",
     "average_pool_grad", "standardise", "standardise_grad", "combine", "sum_middle", "assign",
-    "recurrent", "recurrent_grad", "attention", "attention_grad", "gelu",
+    "recurrent", "recurrent_grad", "attention", "attention_grad", "gelu", "cross_entropy",
     "activate", "activate_grad", "philox", "observe", "square_sum", "sgd", "momentum", "nesterov", "adam",
 }  # fmt: skip
 

@@ -51,7 +51,7 @@ KERNEL(dropout, NEVER_FAILS, NUMBER(i64, rows), NUMBER(i64, columns), READ(float
 KERNEL(normalise, MAY_FAIL, NUMBER(i64, rows), NUMBER(i64, columns), NUMBER(i64, size), READ(uint8_t, images),
        READ(i64, index), READ(float, scale), READ(float, shift), WRITTEN(float, y))
 KERNEL(cross_entropy, MAY_FAIL, NUMBER(i64, examples), NUMBER(i64, classes), READ(float, logits), READ(i64, targets),
-       NUMBER(double, smoothing), NUMBER(i64, count), WRITTEN(float, loss), WRITTEN(float, dx))
+       NUMBER(double, smoothing), NUMBER(i64, count), WRITTEN(float, loss), WRITTEN(float, dx), THREADS(threads))
 KERNEL(number_loss, NEVER_FAILS, NUMBER(int, kind), NUMBER(i64, size), READ(float, prediction), READ(float, targets),
        NUMBER(i64, target_step), NUMBER(double, scale), NUMBER(float, delta), WRITTEN(float, loss), WRITTEN(float, dx))
 KERNEL(gelu, NEVER_FAILS, NUMBER(int, approximate), NUMBER(i64, size), READ(float, x), WRITTEN(float, y),
