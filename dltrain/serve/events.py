@@ -37,6 +37,7 @@ class Events:
     def run(self) -> None:
         """Until `stop`."""
         swept = sampled = 0.0
+        self._watch.sweep()  # while the browser starts
         while not self._ended.wait(LOGS):
             with self._watch.changed:
                 if not self._pages:

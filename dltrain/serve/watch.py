@@ -78,9 +78,9 @@ class Watch:
         settings: dict[Path, dict[str, dict[str, str]]] = {}
         known: dict[str, Listed] = {}
         for run in found:
-            inside = run.path.parent != self.folder and not single
-            key = f"{run.path.parent.name}/{run.path.name}" if inside else run.path.resolve().name
             parent = run.path.parent
+            inside = parent != self.folder and not single
+            key = f"{parent.name}/{run.path.name}" if inside else self._name_of(run)
             if parent not in settings:
                 settings[parent] = settings_of(parent) if is_group(parent) else {}
             label = run.path.name[16:]  # behind the date
@@ -93,8 +93,11 @@ class Watch:
         self.runs = known
         self._folders = self._stamps_of_folders()
 
+    def _name_of(self, run: RunDir) -> str:
+        return run.path.resolve().name if run.path == self.folder else run.path.name  # the folder may be `.`
+
     def _read_row(self, listed: Listed) -> None:
-        row: Row = {"id": listed.id, "name": listed.run.path.resolve().name, "group": listed.group}
+        row: Row = {"id": listed.id, "name": self._name_of(listed.run), "group": listed.group}
         row |= {"settings": listed.settings, "tags": [], "note": ""}
         try:
             if not listed.status or listed.status.get("status") != "running":

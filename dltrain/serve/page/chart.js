@@ -1,6 +1,7 @@
 // A chart of lines over numbers: uPlot draws, all charts share cursor and zoom, and the keyboard does what a mouse does.
 
 import { colour, h, logTicks, short } from "./dom.js";
+import { joined } from "./lines.js";
 import { state, tell } from "./store.js";
 
 const FONT = '11px ui-sans-serif, system-ui, "Segoe UI", Inter, Roboto, "Noto Sans", Helvetica, Arial, sans-serif';
@@ -29,12 +30,16 @@ export class Chart {
     this.box.addEventListener("blur", () => { this.told.hidden = true; });
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.box);
+    this.visible = false; // a chart out of sight is drawn when it comes into it
+    this.sight = new IntersectionObserver(entries => { this.visible = entries.at(-1).isIntersecting; if (this.visible) this.draw(); }, { rootMargin: "150px" });
+    this.sight.observe(this.root);
     charts.add(this);
   }
 
   end() {
     charts.delete(this);
     this.observer.disconnect();
+    this.sight.disconnect();
     this.plot?.destroy();
   }
 
@@ -53,19 +58,24 @@ export class Chart {
 
   // lines: [{label, look, xs, ys, kind}] where kind is line, dashed, faint, points or edge; bands: [[high, low, look]] by
   // the numbers of lines.
-  show({ lines, bands = [], xName = "step", xFormat = short, format = short, log = false, logx = false, range = null }) {
+  show(content) {
+    this.due = content;
+    if (this.visible) this.draw();
+  }
+
+  draw() {
+    if (!this.due) return;
+    const content = this.due;
+    this.due = null;
+    this.render(content);
+  }
+
+  render({ lines, bands = [], xName = "step", xFormat = short, format = short, log = false, logx = false, range = null }) {
     this.lines = lines;
     this.format = format;
     this.xFormat = xFormat;
     this.xName = xName;
-    const keep = log ? y => (y > 0 ? y : null) : y => y;
-    const tables = lines.map(({ xs, ys }) => {
-      const places = [], values = [];
-      for (let i = 0; i < xs.length; i++) if (!(logx && xs[i] <= 0)) { places.push(xs[i]); values.push(ys[i] === null || ys[i] === undefined ? null : keep(ys[i])); }
-      return [places, values];
-    });
-    const alike = tables.every(([xs]) => xs.length === tables[0][0].length && xs.every((x, i) => x === tables[0][0][i]));
-    const data = !lines.length ? [[]] : alike ? [tables[0][0], ...tables.map(([, ys]) => ys)] : uPlot.join(tables);
+    const data = !lines.length ? [[]] : joined(lines.map(({ xs, ys }) => [xs, log ? ys.map(y => (y > 0 ? y : null)) : ys]));
     const shape = JSON.stringify([lines.map(({ label, look, kind }) => [label, look, kind]), bands, xName, log, logx, range]);
     if (this.plot && shape === this.shape) {
       this.plot.setData(data, !(this.zooms && state.zoom));
@@ -84,14 +94,14 @@ export class Chart {
     const logAxis = { splits: (u, i, low, high) => logTicks(low, high), filter: (u, splits) => splits };
     const logScale = { distr: 3, range: (u, low, high) => low > 0 ? [low * 0.9, high * 1.1] : [0.1, 1] };
     return {
-      width: this.box.clientWidth || 320, height: this.tall(), padding: [10, 12, 0, 0], legend: { show: false },
+      width: this.box.clientWidth || 320, height: this.tall(), padding: [10, 20, 0, 0], legend: { show: false },
       scales: {
         x: { time: false, ...(logx ? { distr: 3 } : {}) },
         y: log ? logScale : range ? { range } : { range: (u, low, high) => padded(low, high) },
       },
       axes: [
-        { ...axis, grid: { show: false }, size: 34, space: 64, values: (u, ticks) => ticks.map(tick => this.xFormat(tick)), ...(logx ? logAxis : {}) },
-        { ...axis, size: 54, space: 36, values: (u, ticks) => ticks.map(tick => this.format(tick).replace(" %", "%")), ...(log ? logAxis : {}) },
+        { ...axis, grid: { show: false }, size: 28, space: 64, values: (u, ticks) => ticks.map(tick => this.xFormat(tick)), ...(logx ? logAxis : {}) },
+        { ...axis, size: 54, space: 36, values: (u, ticks) => ticks.map(tick => this.format(tick).replace(/(\.0)? %/, " %")), ...(log ? logAxis : {}) },
       ],
       series: [{}, ...this.lines.map(({ look, kind }) => style(look, kind))],
       bands: bands.map(([high, low, look]) => ({ series: [high + 1, low + 1], fill: faded(colour(look), 0.16) })),
@@ -135,7 +145,7 @@ export class Chart {
       h("b", {}, `${this.xName} ${this.xFormat(u.data[0][idx] ?? x)}`),
       h("table", {}, told.map(row => h(`tr${row === near && rows.length > 1 ? ".near" : ""}`, {},
         h("td", {}, h(`span.swatch.${row.kind}`, { style: { "--look": `var(--${row.look})` } })), h("td", {}, row.label), h("td.number", {}, this.format(row.y, 5))))),
-      rows.length > told.length ? h("p", {}, `and ${rows.length - told.length} more`) : null);
+      rows.length > told.length ? h("p", {}, `and ${rows.length - told.length} more`) : "");
     this.told.hidden = false;
     const over = u.over.getBoundingClientRect(), root = this.root.getBoundingClientRect();
     const wide = this.told.offsetWidth;

@@ -58,7 +58,7 @@ export function compareView(root) {
 
   function draw() {
     const width = Math.max(chart.clientWidth - 2, axes.length * 110);
-    if (!rows.length || !axes.length || width < 40) {
+    if (rows.length < 2 || width < 40) {
       chart.replaceChildren(empty("Nothing to compare", "Tick several runs, or choose a group."));
       table.replaceChildren();
       return;

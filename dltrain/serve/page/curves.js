@@ -2,7 +2,7 @@
 
 import { LOOKS, empty, formatOf, h, undated } from "./dom.js";
 import { Chart, zoomTo } from "./chart.js";
-import { bandOf, changed as moved, smoothed } from "./lines.js";
+import { bandOf, changed as moved, scaled, smoothed } from "./lines.js";
 import { focusOn, set, state } from "./store.js";
 
 const NAMES = {
@@ -53,7 +53,8 @@ function isDull(series, key, values) {
 function nameIn(run) {
   if (!state.bands || !run.group) return undated(run.name);
   const settings = Object.entries(run.settings).map(([k, v]) => `${k.split(".").pop()} ${v}`).join(", ");
-  return `${undated(run.group)}${settings ? `, ${settings}` : ""}`;
+  const alone = new Set([...state.on.keys()].map(id => state.runs.get(id)?.group).filter(Boolean)).size === 1;
+  return settings && alone ? settings : `${undated(run.group)}${settings ? `, ${settings}` : ""}`;
 }
 
 // The key to the colours; a click looks at the run.
@@ -81,8 +82,8 @@ export function linesOf(key) {
     const steps = series.steps.figures[key];
     const train = steps ? [series.steps.x, steps] : series.epochs.figures[`train ${key}`] ? [series.epochs.x, series.epochs.figures[`train ${key}`]] : null;
     const validation = series.epochs.figures[`validation ${key}`];
-    if (train) sets.get(name).train.push({ xs: train[0].map(at), ...train[1] });
-    if (validation) sets.get(name).validation.push({ xs: series.epochs.x.map(at), ...validation });
+    if (train) sets.get(name).train.push({ xs: at(train[0]), ...train[1] });
+    if (validation) sets.get(name).validation.push({ xs: at(series.epochs.x), ...validation });
   }
   for (const { label, look, train, validation } of sets.values()) {
     for (const [part, kind] of [[train, "line"], [validation, "dashed"]]) {
@@ -93,7 +94,7 @@ export function linesOf(key) {
         const { xs, mean, low, high } = bandOf(part.map(({ xs, mean }) => ({ xs, ys: smoothed(mean, weight) })));
         bands.push([lines.length + 1, lines.length, look]);
         lines.push({ label: said, look, xs, ys: low, kind: "edge" }, { label: said, look, xs, ys: high, kind: "edge" },
-          { label: `${said} (${part.length} runs)`, look, xs, ys: mean, kind });
+          { label: said, look, xs, ys: mean, kind });
         continue;
       }
       for (const { xs, mean, low, high } of part) {
@@ -109,14 +110,14 @@ export function linesOf(key) {
 }
 
 function place(series) {
-  return state.x === "epoch" && series.per_epoch ? step => step / series.per_epoch : step => step;
+  return state.x === "epoch" && series.per_epoch ? xs => scaled(xs, series.per_epoch) : xs => xs;
 }
 
 export function curvesView(root) {
   const known = new Map();
   const grid = h(".charts");
   const notes = h(".notes"), legend = h(".keys");
-  root.append(controls(), notes, legend, grid);
+  root.append(h("h2.hidden", {}, "Curves"), controls(), notes, legend, grid);
 
   function show() {
     const ids = [...state.on.keys()];
@@ -141,7 +142,7 @@ export function curvesView(root) {
 
   show();
   return {
-    changed: changes => { if (moved(changes, ["series", "on", "settings", "runs"])) show(); if (changes.has("zoom")) toggleReset(root); },
+    changed: changes => { if (moved(changes, ["series", "on", "settings"])) show(); if (changes.has("zoom")) toggleReset(root); },
     end: () => known.forEach(chart => chart.end()),
   };
 }

@@ -2,8 +2,19 @@
 
 export const changed = (changes, names) => names.some(name => changes.has(name));
 
+// What was made of an array the last time, while it is the same array: of many curves few change at once.
+function remembering(make) {
+  const known = new WeakMap();
+  return (values, setting) => {
+    if (known.get(values)?.setting !== setting) known.set(values, { setting, made: make(values, setting) });
+    return known.get(values).made;
+  };
+}
+
+export const scaled = remembering((xs, by) => xs.map(x => x / by));
+
 // Exponential moving average that starts where the curve does (bias-corrected, as in Adam: Kingma and Ba, 2015).
-export function smoothed(values, weight) {
+export const smoothed = remembering((values, weight) => {
   if (!weight) return values;
   let mean = 0, total = 0;
   return values.map(y => {
@@ -12,7 +23,24 @@ export function smoothed(values, weight) {
     total = weight * total + (1 - weight);
     return mean / total;
   });
+});
+
+// One column of places for all curves, and for each its values there; most curves share their places.
+export function joined(tables) {
+  const kinds = [];
+  for (const [xs] of tables) if (!kinds.some(other => same(other, xs))) kinds.push(xs);
+  if (kinds.length === 1) return [kinds[0], ...tables.map(([, ys]) => ys)];
+  const all = [...new Set(kinds.flat())].sort((a, b) => a - b);
+  const at = new Map(all.map((x, i) => [x, i]));
+  const places = kinds.map(xs => xs.map(x => at.get(x)));
+  return [all, ...tables.map(([xs, ys]) => {
+    const column = Array(all.length).fill(null);
+    places[kinds.findIndex(other => same(other, xs))].forEach((place, i) => { column[place] = ys[i] ?? null; });
+    return column;
+  })];
 }
+
+const same = (a, b) => a === b || (a.length === b.length && a[0] === b[0] && a.at(-1) === b.at(-1) && a.every((x, i) => x === b[i]));
 
 // Mean and mean ± sample standard deviation of several curves, at the places of the one with the most.
 export function bandOf(curves) {

@@ -58,6 +58,7 @@ function connect() {
     const first = !state.runs.size;
     for (const run of runs) state.runs.set(run.id, run);
     for (const id of gone) { state.runs.delete(id); state.on.delete(id); state.series.delete(id); }
+    if (gone.length) tell("on");
     if (first && runs.length) { state.focus = runs[0].id; tickMany([state.focus], true); }
     tell("runs", new Set(runs.map(run => run.id)));
   });

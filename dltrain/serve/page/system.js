@@ -15,7 +15,7 @@ export function systemView(root) {
     speed: new Chart({ title: "Speed", unit: "examples per second, as logged", height: 200 }),
   };
   const grid = h(".charts", {}, Object.values(charts).map(chart => chart.root));
-  root.append(now, note, grid);
+  root.append(h("h2.hidden", {}, "System"), now, note, grid);
 
   function show() {
     const samples = state.system, last = samples.at(-1);
