@@ -176,6 +176,7 @@ def test_the_same_bits_after_a_kill_and_again(tmp_path: Path) -> None:
 
 
 WRONG = {
+    "--beam": (("--beam", 2, "--top-k", 3), "--beam leaves nothing to chance: leave out --temperature and --top-k"),
     "--length": (("--length", 3), "--length is for --prompt; a sentence ends by itself"),
     "--prompt": (("--prompt", "a"), "this run trained several networks"),
 }
@@ -186,7 +187,7 @@ def test_what_predict_cannot_do_with_it(run: Path, tmp_path: Path, case: str) ->
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "a.png")
     flags, message = WRONG[case]
     said = dltrain("predict", run, *([tmp_path / "a.png"] if case != "--prompt" else []), *flags)
-    assert said.code == 1 and message in said.err
+    assert said.code == (2 if case == "--beam" else 1) and message in said.err
 
 
 MISTAKES = {
@@ -198,6 +199,8 @@ MISTAKES = {
     "networks.mouth.layers.gru1.units=13": "seen has shape (12,), but the state that the layer begins with is (13,)",
     "data.hold_out=words": "data.hold_out",
     "data.target=name": "data.target",
+    "write={beam: 3, top_k: 2}": "write.top_k: a beam search leaves nothing to chance; keep `beam` or this",
+    "metrics.report=[exact_match]": "an update has no exact_match; this one has loss, accuracy, perplexity",
     "values.said={mouth: [label.before, seen]}": "there is no value 'label.before'",
 }
 

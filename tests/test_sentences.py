@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import device_of
 
+from dltrain import ops
 from dltrain.api import load
 from dltrain.data import SOURCES, Split
 from dltrain.data.pictures.face_sentences import pair
@@ -16,6 +18,7 @@ from dltrain.engine import Tensor, distinct, gradients
 from dltrain.errors import DataError, SettingError
 from dltrain.job.inputs import StepInputs
 from dltrain.job.loader import StepKey, before
+from dltrain.nn import LAYERS, Context, Network
 from dltrain.ops import cross_entropy
 from dltrain.spec import build_job, loads, settle
 from dltrain.spec.job import open_device
@@ -175,3 +178,73 @@ def test_a_network_may_tell_all_words_at_once(tmp_path: Path) -> None:
         "{reshape: [20, 27]}]}\ntrain: {max_steps: 3, batch_size: 64}"
     )
     assert {"loss", "accuracy", "perplexity"} == load(path).fit(runs_dir=tmp_path).result["test"].keys() - {"examples"}
+
+
+# --- what takes them --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_a_recurrent_layer_begins_with_what_start_names(kind: str) -> None:
+    """As its op does with this start; and a gradient goes back to it."""
+    layer = LAYERS[kind]((6, 3), (4,), units=4, start="seen")
+    Network([layer], (6, 3), {"": ("input",)}).initialise(0, device_of(np.float64))
+    x, start = Tensor(distinct(2, 6, 3)), Tensor(distinct(2, 4))
+    y = layer(x, start, context=Context())
+    extra = (None,) if kind == "lstm" else ()
+    weights = layer.weight, layer.recurrent_weight, layer.bias, layer.recurrent_bias
+    wanted = getattr(ops, kind)(x, *weights, start, *extra)
+    np.testing.assert_array_equal(y.data, (wanted[0] if kind == "lstm" else wanted).data)
+    (gradient,) = gradients(ops.sum(y), [start])
+    assert np.abs(gradient).min() > 0
+
+
+def test_a_row_stands_beside_every_position() -> None:
+    row, x = Tensor(distinct(2, 3)), Tensor(distinct(2, 4, 5, 6))
+    layer = LAYERS["concat"]((4, 5, 6), (3,), of="row")
+    y = layer(x, row, context=Context())
+    assert layer.out_shape == y.shape[1:] == (4, 5, 9)
+    assert (y.data[..., :6] == x.data).all() and (y.data[..., 6:] == row.data[:, None, None]).all()
+    (gradient,) = gradients(ops.sum(y), [row])
+    np.testing.assert_allclose(gradient, 20.0)
+
+
+# --- names of emojis --------------------------------------------------------------------------------------------------
+
+
+def emojis(path: Path, people: tuple[str, ...]) -> Path:
+    """Each in five tones, and once without."""
+    rows = [
+        (f"{i}-{tone}", "people-body", "", f"{name}: tone {tone}" if tone else name, str(tone or ""), str(i))
+        for i, name in enumerate(people)
+        for tone in range(6)
+    ]
+    size = (len(rows), 32, 32)
+    np.savez(path, color=np.full((*size, 3), 7, np.uint8), black=np.zeros((*size, 1), np.uint8), meta=np.array(rows))
+    return path
+
+
+def test_of_each_emoji_one_tone_is_held_out(tmp_path: Path) -> None:
+    path = str(emojis(tmp_path / "emojis.npz", tuple(f"sign {letter}" for letter in "abcdefgh")))
+    source = SOURCES["openmoji"](path=path, target="name", skin_tones=True, vocabulary=20)
+    assert source.values[1].count == 20, "before it is read"
+    splits = source.load(tmp_path)
+    said = {
+        name: [" ".join(sentence_words(row, source.classes)) for row in split.targets.tolist()]
+        for name, split in splits.items()
+    }
+    assert len(said["test"]) == 8 and len({text.split()[1] for text in said["test"]}) == 8
+    assert len({text.split()[-1] for text in said["test"]}) == 5, "every tone"
+    assert len(said["train"]) == 32 and set(said["train"]).isdisjoint(said["test"])
+    assert source.values[1].count == 20 and source.classes[-1].startswith("<") and "tone" in source.classes
+    again = SOURCES["openmoji"](path=path, target="name", skin_tones=True, vocabulary=20)
+    again.recall(None, (END, UNKNOWN, "sign", *source.classes[3:]))
+    assert (again.load(tmp_path)["test"].targets == 1).any(), "with the words that it knew"
+
+
+def test_emojis_without_tones_and_what_is_wrong_with_them(tmp_path: Path) -> None:
+    path = str(emojis(tmp_path / "emojis.npz", tuple(f"sign {i}" for i in range(9))))
+    assert len(SOURCES["openmoji"](path=path).load(tmp_path)["train"]) == 8
+    with pytest.raises(SettingError, match=r"data\.length: .* has 2 words; with its end that is 3"):
+        SOURCES["openmoji"](path=path, target="name", length=2).load(tmp_path)
+    with pytest.raises(SettingError, match=r"data\.skin_tones: .* is a folder"):
+        SOURCES["openmoji"](path=str(tmp_path), skin_tones=True).load(tmp_path)

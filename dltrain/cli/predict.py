@@ -102,13 +102,15 @@ def predict(
     from dltrain.data import default_data_dir
     from dltrain.data.given import Unlike, find_given, in_batches
     from dltrain.data.tables.cells import listed
-    from dltrain.errors import DataError
+    from dltrain.errors import ConfigError, DataError
     from dltrain.evaluation.evaluate import predict as ask
     from dltrain.spec import restore
 
     settle()
     writing = {"length": length, "temperature": temperature, "top_k": top_k, "beam": beam}
     writing = {key: setting for key, setting in writing.items() if setting is not None}
+    if beam and (temperature or top_k):
+        raise ConfigError("--beam leaves nothing to chance: leave out --temperature and --top-k")
     if value:
         directory = _only_run(arguments, runs_dir)
         restored, data = restore(directory, checkpoint, device), data_dir or default_data_dir()

@@ -12,7 +12,7 @@ from dltrain.errors import ConfigError, SettingError
 from dltrain.evaluation.sentences import told_by
 from dltrain.metrics.figures import is_figure
 from dltrain.metrics.settings import CLASSES, LABELS, NUMBERS, TEXTS
-from dltrain.nn import Loss, Network, Networks
+from dltrain.nn import Loss, Network, Networks, Term
 from dltrain.spec.data import build_source, build_sources
 from dltrain.spec.figures import build_figures
 from dltrain.spec.game import Game, build_game
@@ -57,6 +57,7 @@ def build_model(spec: RunSpec, source: Source | None = None) -> Network | Networ
         return build_networks(spec, build_sources(spec)).model
     source = source or build_source(spec)
     _check_write(spec, source)
+    _check_choice(spec)
     _check_mixup(spec, source)
     assert spec.model
     words = vocabulary_of(source.values) if source else None
@@ -70,6 +71,25 @@ def _check_write(spec: RunSpec, source: Source | None) -> None:
     if spec.write and not (source and source.values[0].is_text and source.values[1].is_text):
         what = "is for a network that tells what follows every position of a text: data: {type: text, targets: every}"
         raise ConfigError(f"{spec.position('write')}  write: {what}")
+
+
+def _check_choice(spec: RunSpec) -> None:
+    """That not two ways to choose words are named."""
+    for key in ("temperature", "top_k") if spec.write and spec.write.beam else ():
+        if getattr(spec.write, key):
+            what = "a beam search leaves nothing to chance; keep `beam` or this"
+            raise ConfigError(f"{spec.position(f'write.{key}')}  write.{key}: {what}")
+
+
+def _check_report(spec: RunSpec, terms: tuple[Term, ...]) -> None:
+    """That the figures that a lone update is judged by are some that it has."""
+    known = ["loss", *(["accuracy"] if any(term.loss.classification for term in terms) else [])]
+    known += ["perplexity"] if terms and terms[0].is_sequence else []
+    for key, names in (("best", (spec.metrics.best,)), ("report", spec.metrics.report)):
+        for name in names:
+            if name not in known and not is_figure(name):
+                what = f"an update has no {name}; this one has {', '.join(known)}"
+                raise ConfigError(f"{spec.position(f'metrics.{key}')}  metrics.{key}: {what}")
 
 
 def _check_told(spec: RunSpec, game: Game) -> None:
@@ -107,6 +127,9 @@ def build_networks(spec: RunSpec, sources: dict[str, Source]) -> Game:
     game = build_game(spec, given.values())
     build_figures(spec, game.values)  # for what is wrong with them
     _check_told(spec, game)
+    _check_choice(spec)
+    if len(game.updates) == 1:
+        _check_report(spec, *(terms for terms, _ in game.updates.values()))
     if len(game.updates) > 1:
         several, decides = "updates that play against each other have no such figure", is_figure(spec.metrics.best)
         if spec.metrics.report:
