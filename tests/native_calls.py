@@ -283,6 +283,8 @@ def pointwise() -> Iterator[Call]:
         targets[0], targets[-1] = 0, classes - 1
         yield Call("cross_entropy", f"{n} of {classes}, {smoothing}", (logits, targets, 2 * n, smoothing), n * classes)
         yield Call("count_right", f"{n} of {classes}", (np.round(logits) if smoothing else logits, targets))
+    alike = (values(40, 5) > 0).astype(np.float32)  # several that are largest, before the target and after it
+    yield Call("count_right", "alike", (alike, np.arange(40) % 5))
 
 
 def calls() -> list[Call]:
