@@ -10,7 +10,7 @@ from commands import dltrain, done
 from dltrain.spec import build_model, load, loads, shipped_configs
 
 CONFIGS = shipped_configs()
-WITHOUT_DATA = {"vgg16", "lecture_conv_exercise", "weight_sharing"}
+WITHOUT_DATA = {"efficientnet_lite0", "vgg16", "lecture_conv_exercise", "weight_sharing"}
 EXPERIMENTS = {
     "circle_by_hand", "deep_sigmoid", "digits_svm", "dying_relu", "few_digits_dropout", "mnist_pooling",
     "noisy_digits_blur", "penguins_mlp", "playground_circle_l1", "playground_circle_l2", "signals_conv", "valley",
@@ -56,6 +56,9 @@ def test_what_is_shipped() -> None:
         "char_gru",
         "char_lstm",
         "char_transformer",
+        "digit_codes",
+        "digit_codes_lexicon",
+        "digit_codes_reader",
         "digits_cnn",
         "digits_gan",
         "faces_attributes",
@@ -71,6 +74,7 @@ def test_what_is_shipped() -> None:
         "openmoji_captions",
         "openmoji_colour",
         "smoke",
+        "style_picture",
     }
     assert set(CONFIGS) == nets | EXPERIMENTS | WITHOUT_DATA
     assert {name for name, path in CONFIGS.items() if load(path).data is None} == WITHOUT_DATA

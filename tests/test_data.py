@@ -67,6 +67,8 @@ FACTS: dict[str, tuple[list[str], Any]] = {
     "penguins": (["missing"], None),
     "faces": (["pairs", "target", "only"], None),
     "openmoji": (["path"], None),
+    "digit_codes": (["codes", "length", "noise", "examples", "digits"], None),
+    "pictures": (["content", "style", "size", "crops", "times", "test_content"], None),
     "mnist_photographs": (["background"], None),
     "fashion_mnist": ([], None),
     "text": (["path", "length", "stride", "held_out", "targets", "unit", "vocabulary"], None),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import plain
 import plain_sequences
+import plain_style
 import pytest
 from cases import CASES, Case, cases_of, outputs_of, rng
 from conftest import device_of
@@ -56,6 +57,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "binary_cross_entropy": plain.binary_cross_entropy,
     "clip": lambda x, min=None, max=None: np.clip(x, min, max),
     "concatenate": lambda *parts, axis=0: np.concatenate(parts, axis),
+    "content": plain_style.content,
     "conv": conv,
     "conv_transpose": conv_transpose,
     "cos": np.cos,
@@ -72,6 +74,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "spectral_norm": lambda w, u, v, axis: w / np.einsum("i,io,o", v, as_matrix(w, axis), u),
     "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "hinge": plain.hinge,
+    "gram": plain_style.gram,
     "huber": plain.huber,
     "index": lambda x, key: x[key],
     "layer_norm": plain.layer_norm,
@@ -111,6 +114,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "subtract": np.subtract,
     "sum": np.sum,
     "tanh": plain.ACTIVATIONS["tanh"],
+    "total_variation": plain_style.total_variation,
     "transpose": np.transpose,
     "upsample": plain.upsample,
     "weigh": lambda *outputs, weights: sum((w * y).sum() for w, y in zip(weights, outputs, strict=True)),

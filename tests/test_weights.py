@@ -95,9 +95,9 @@ def test_a_dict_in_itself_ends(tmp_path: Path) -> None:
     [
         (torch_files.pth(torch_files.described(b"N"), {}, zipfile.ZIP_DEFLATED), "compressed"),
         (torch_files.pth(torch_files.described(b"N"), {}, byteorder=b"big"), "little-endian"),
-        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "torch.load and torch.save renew it"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "damaged at byte"),
         (b"PK nonsense", "no PyTorch checkpoint that can be read"),
-        (b"", "no zip"),
+        (b"", "it begins otherwise"),
     ],
 )
 def test_another_zip_is_refused(content: bytes, what: str, tmp_path: Path) -> None:
@@ -294,3 +294,41 @@ def test_without_strict_the_rest_starts_as_drawn_unless_nothing_fits() -> None:
     )
     with pytest.raises(SettingError, match="nothing fits"):
         matched({"other.weight": np.zeros(3)}, strict=False)
+
+
+# --- what PyTorch wrote before 1.6 --------------------------------------------------------------------------------
+
+
+def old_file(value: bytes, numbers: dict[str, bytes], system: bytes = b"\x88") -> bytes:
+    """Pickles of magic, protocol, the system, `{'a': value}` and the keys, then the numbers of each storage."""
+    begin = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+    protocol, about = b"\x80\x02M\xe9\x03.", b"\x80\x02}" + torch_files.text("little_endian") + system + b"s."
+    keys = b"\x80\x02](" + b"".join(map(torch_files.text, numbers)) + b"e."
+    stored = b"".join((len(raw) // 4).to_bytes(8, "little") + raw for raw in numbers.values())
+    return begin + protocol + about + torch_files.described(value) + keys + stored
+
+
+def test_a_file_of_the_time_before_zips(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    path.write_bytes(whole := old_file(torch_files.tensor((2, 3), (3, 1), 6), {"0": NUMBERS}))
+    assert read_weights(path)["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    wrong = [
+        old_file(torch_files.tensor((7,), (1,), 7), {"0": NUMBERS}),
+        old_file(torch_files.tensor((6,), (1,), 6), {"1": NUMBERS}),
+        old_file(torch_files.tensor((6,), (1,), 6), {"0": NUMBERS}, system=b"\x89"),
+        old_file(b"cos\nsystem\n(" + torch_files.text("touch x") + b"tR", {}),
+        *(whole[:end] for end in range(len(whole))),
+    ]
+    for content in wrong:
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"x\.pth"):
+            read_weights(path)
+    rng = np.random.default_rng(0)
+    for _ in range(2000):  # damaged bytes: numbers, or one clear error
+        damaged = bytearray(whole)
+        damaged[int(rng.integers(len(whole)))] = int(rng.integers(256))
+        path.write_bytes(bytes(damaged))
+        try:
+            read_weights(path)
+        except DataError as error:
+            assert "x.pth" in str(error)

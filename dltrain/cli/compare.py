@@ -9,7 +9,7 @@ from dltrain.cli import console
 from dltrain.cli.app import RUNS, Debug, Json, Quiet, RunsDir
 
 if TYPE_CHECKING:
-    from dltrain.report.comparison import Comparison
+    from dltrain.report.comparison import Comparison, Reused
 
 KEYS = 6  # columns of settings in the table
 
@@ -96,6 +96,10 @@ def show(comparison: "Comparison") -> None:
             ]
         )
     console.result_table(columns, rows)
+    if comparison.reused:
+        told = ["alone", "chained", "tuned together"]
+        console.result_text("")
+        console.result_table([f"validation {comparison.of_reused}", *told], list(map(_apart, comparison.reused)))
     if not alone:
         console.result_text("")
         _show_runs(comparison)
@@ -115,6 +119,13 @@ def _show_runs(comparison: "Comparison") -> None:
     console.result_table(["run", *variant_of, "status", *comparison.results], rows)
 
 
+def _apart(reused: "Reused") -> list[str]:
+    from dltrain.metrics.row import figure_text
+
+    alone = ", ".join(f"{network} {figure_text(value)}" for network, value in reused.alone.items())
+    return [reused.label, alone, *(str(part or "") for part in (reused.chained, reused.tuned))]
+
+
 def content(comparison: "Comparison") -> dict[str, Any]:
     """The same for programs."""
     from dataclasses import asdict
@@ -130,4 +141,5 @@ def content(comparison: "Comparison") -> dict[str, Any]:
     ]
     test = {name: asdict(spread) for name, spread in comparison.test.items()}
     found = {"differs": comparison.differs, "judged": comparison.judged, "variants": variants}
+    found["reused"] = [asdict(each) for each in comparison.reused]
     return found | {"test": test, "answer": comparison.answer}

@@ -8,6 +8,7 @@ from dltrain.data.files import MissingData, MissingPath, default_data_dir
 from dltrain.data.npz import Npz, read_inputs
 from dltrain.data.pictures import (  # noqa: F401
     cifar10,
+    digit_codes,
     distort,
     faces,
     fashion_mnist,
@@ -16,6 +17,7 @@ from dltrain.data.pictures import (  # noqa: F401
     mnist_photographs,
     occlude,
     openmoji,
+    painting,
 )
 from dltrain.data.pictures.augment import AUGMENTATIONS, Augmentation
 from dltrain.data.pictures.digits import Digits

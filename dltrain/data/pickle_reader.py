@@ -141,8 +141,13 @@ def read_pickle(data: bytes, name: str, opcodes: Opcodes = OPCODES, most: int = 
     name: the file, for messages. opcodes: what may be in it, at most `most` of them. Raises DataError, naming the
     opcode and its offset.
     """
-    machine = Machine(data)
-    start = 0
+    return read_next(Machine(data), name, opcodes, most)
+
+
+def read_next(machine: Machine, name: str, opcodes: Opcodes, most: int = MOST_OPCODES) -> Any:
+    """The same of the pickle that begins where the machine is, which is then behind it."""
+    machine.stack, machine.below, machine.memo = [], [], {}
+    data, start = machine.data, machine.at
     try:
         for _ in range(most):
             start = machine.at

@@ -24,6 +24,7 @@ from dltrain.nn.networks import (
 from dltrain.nn.norm import NORMS, BatchNorm, GroupNorm, InstanceNorm, LayerNorm, NormSettings
 from dltrain.nn.parameter import Buffer, Parameter, shape_text
 from dltrain.nn.penalty import Penalty
+from dltrain.nn.picture import Picture
 from dltrain.nn.pool import AveragePool, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool
 from dltrain.nn.recurrent import Gru, Lstm, Recurrent, Rnn
 from dltrain.nn.resize import Pad, Reshape, Upsample
@@ -36,6 +37,6 @@ __all__ = [
     "Dense", "DepthwiseConv", "Distribution", "Drawn", "Dropout", "Embedding", "Expression", "Flatten", "Given",
     "GlobalAveragePool", "GlobalMaxPool", "GroupNorm", "Gru", "Initializer", "Inside", "InstanceNorm", "Join",
     "Layer", "LayerNorm", "Loss", "Lstm", "MaxPool", "Network", "Networks", "NormSettings", "Pad", "Parameter",
-    "Penalty", "Positional", "Recurrent", "Reshape", "Rnn", "Term", "Upsample", "Value", "in_order", "shape_text",
-    "side_by_side", "taken_whole",
+    "Penalty", "Picture", "Positional", "Recurrent", "Reshape", "Rnn", "Term", "Upsample", "Value", "in_order",
+    "shape_text", "side_by_side", "taken_whole",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ class Loss:
     entropy: the loss is -log of a probability, so that whoever knows only how frequent the classes are has their
     entropy as loss.
     weighable: whether an example can count more than another: whether `weights` is made use of.
+    of_pictures: whether it judges (H, W, C), in an update. has_target: whether it compares them with something.
     class_weights: how much an example of each class counts, (C,) on the device; None where all count the same.
     """
 
@@ -27,6 +28,8 @@ class Loss:
     multilabel = False
     entropy = False
     weighable = False
+    of_pictures = False
+    has_target = True
     class_weights: Array | None = None
 
     def __init__(self) -> None:
@@ -167,3 +170,38 @@ class Huber(_Regression):
 
     def __init__(self, *, delta: Positive = 1.0):
         self.settings = {"delta": delta}
+
+
+@LOSSES.register("gram")
+class Gram(_Regression):
+    """How far the texture is from the target's: ‖G - G'‖² / ‖G'‖² of the Gram matrices, which say what channels are
+    active together, wherever that is. Of what a trained network sees with `at` it is the style of a picture.
+
+    Gatys, Ecker, Bethge, "Image Style Transfer Using Convolutional Neural Networks", 2016.
+    """
+
+    of_pictures = True
+    function = staticmethod(ops.gram)
+
+
+@LOSSES.register("content")
+class Content(_Regression):
+    """How far it is from the target, ‖x - t‖² / ‖t‖²; of what a trained network sees with `at`: how much of what a
+    picture shows has changed. The same paper.
+    """
+
+    of_pictures = True
+    function = staticmethod(ops.content)
+
+
+@LOSSES.register("total_variation")
+class TotalVariation(Loss):
+    """How rough a picture is: the mean squared difference of neighbouring pixels. It takes no target."""
+
+    classification = False
+    of_pictures = True
+    has_target = False
+
+    def __call__(self, output: Tensor, targets: Array, count: Array) -> Tensor:
+        y: Tensor = ops.total_variation(output, count=count)
+        return y

@@ -71,7 +71,7 @@ def _fields(model: Network | Networks) -> dict[str, Field | None]:
 def _field(layer: Layer, taken: list[Field | None]) -> Field | None:
     """None once every position sees everything, or there are none that one could say it of."""
     known = [field for field in taken if field]
-    if len(known) < len(taken) or len(layer.out_shape) <= len(known[0]) or layer.mixes:
+    if not known or len(known) < len(taken) or len(layer.out_shape) <= len(known[0]) or layer.mixes:
         return None
     widest = tuple(max(column, key=_seen) for column in zip(*known, strict=True))
     if layer.enlarges:

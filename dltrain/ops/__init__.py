@@ -62,15 +62,17 @@ from dltrain.ops.resize import pad, upsample
 from dltrain.ops.sequence import attention, embedding, gru, lstm, rnn
 from dltrain.ops.shape import concatenate, reshape, split, stack, transpose
 from dltrain.ops.spectral import spectral_norm
+from dltrain.ops.style import content, gram, total_variation
 
 __all__ = [
-    "FUSED", "abs", "absolute_sum", "add", "attention", "average_pool", "batch_norm", "binary_cross_entropy", "clip",
-    "concatenate", "conv", "conv_transpose", "cos", "cross_entropy", "dense", "divide", "dropout", "dropout_words",
-    "elu", "embedding", "exp", "gelu", "group_norm", "gru", "hard_swish", "hinge", "huber", "index",
-    "labels_cross_entropy", "layer_norm", "leaky_relu", "log", "log_sigmoid", "lstm", "mae", "matmul", "max",
-    "max_pool", "maximum", "mean", "minimum", "mse", "multiply", "negative", "p_norm", "pad", "power", "prelu",
-    "relu", "relu6", "reshape", "rnn", "selu", "sigmoid", "silu", "sin", "softmax", "softplus", "spectral_norm",
-    "split", "sqrt", "square_sum", "stack", "subtract", "sum", "tanh", "transpose", "upsample", "where",
+    "FUSED", "abs", "absolute_sum", "add", "attention", "average_pool", "batch_norm", "binary_cross_entropy",
+    "clip", "concatenate", "content", "conv", "conv_transpose", "cos", "cross_entropy", "dense", "divide",
+    "dropout", "dropout_words", "elu", "embedding", "exp", "gelu", "gram", "group_norm", "gru", "hard_swish",
+    "hinge", "huber", "index", "labels_cross_entropy", "layer_norm", "leaky_relu", "log", "log_sigmoid", "lstm",
+    "mae", "matmul", "max", "max_pool", "maximum", "mean", "minimum", "mse", "multiply", "negative", "p_norm",
+    "pad", "power", "prelu", "relu", "relu6", "reshape", "rnn", "selu", "sigmoid", "silu", "sin", "softmax",
+    "softplus", "spectral_norm", "split", "sqrt", "square_sum", "stack", "subtract", "sum", "tanh",
+    "total_variation", "transpose", "upsample", "where",
 ]  # fmt: skip
 
 

@@ -63,10 +63,23 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Reused:
+    """Networks that were trained apart, of one variant. label: of the variant. alone: of each network its figure where
+    it was trained. chained: of all of it before its training, tuned: after it; on validation examples, None where
+    nothing was loaded."""
+
+    label: str
+    alone: dict[str, float]
+    chained: Spread | None
+    tuned: Spread | None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """differs: the keys in which the configs differ, but for seed and number of the fold. judged: the result that
     decides, such as "validation loss"; None where the runs cannot be ranked. note: why not, or why by this one.
-    results: those to show, without test. curves: of which loss, "validation" or "train".
+    results: those to show, without test. curves: of which loss, "validation" or "train". reused: of all variants, where
+    one began with what others had learned; nothing else. of_reused: which figure that is.
     """
 
     differs: list[str]
@@ -75,6 +88,8 @@ class Comparison:
     results: list[str]
     variants: list[Variant]
     curves: str
+    reused: list[Reused]
+    of_reused: str
 
     @property
     def chosen(self) -> Variant | None:
@@ -131,7 +146,20 @@ def compare(records: Sequence[Record], configs: Sequence[Any]) -> Comparison:
         best = variants[0].results[judged]
         verdicts: list[Verdict] = [judge(best, variant.results.get(judged)) for variant in variants[1:]]
         variants = [replace(v, verdict=verdict) for v, verdict in zip(variants, ["best", *verdicts], strict=True)]
-    return Comparison(list(settings[0]), judged, note, results, variants, curves)
+    of_reused = "accuracy" if "validation accuracy" in known else "loss"
+    reused = [_reused(variant, of_reused) for variant in variants]
+    reused = reused if any(each.alone or each.chained for each in reused) else []
+    return Comparison(list(settings[0]), judged, note, results, variants, curves, reused, of_reused)
+
+
+def _reused(variant: Variant, figure: str) -> Reused:
+    starts = [record.description["start"] for record in variant.records if record.description.get("start")]
+    parts = starts[0]["parts"] if starts else []
+    alone = {p["network"]: value for p in parts if (value := (p.get("validation") or {}).get(figure)) is not None}
+    before = [value for start in starts if (value := (start["validation"] or {}).get(figure)) is not None]
+    return Reused(
+        variant.label, alone, Spread.of(before) if before else None, variant.results.get(f"validation {figure}")
+    )
 
 
 def judge(best: Spread, other: Spread | None) -> Verdict:

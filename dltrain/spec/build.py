@@ -150,6 +150,8 @@ def _check_outputs(spec: RunSpec, source: Source, shape: tuple[int, ...]) -> Non
     kind = "numbers to predict" if source.classes is None else "labels" if source.multilabel else "classes"
     what = f"{data} has {source.outputs} {kind}"
     assert built
+    if built.of_pictures:
+        raise ConfigError(f"{spec.position('loss')}  loss: {loss} is for pictures, a part of what `updates` minimise")
     suits = built.classification == (source.classes is not None)
     if source.multilabel:
         built = built.for_labels()

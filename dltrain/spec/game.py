@@ -174,7 +174,9 @@ class _Builder:
             self.uses[name] = component.path
             self.networks[name] = None
             try:
-                self.networks[name] = build_named(self.spec, name, shapes, paths, vocabulary_of(self.data))
+                self.networks[name] = build_named(
+                    self.spec, name, shapes, paths, vocabulary_of(self.data), {v.name: v.shape for v in self.data}
+                )
             except ConfigError as error:
                 self.lines += error.problems
         network = self.networks[name]
@@ -206,10 +208,12 @@ class _Builder:
         of, target = component.settings["of"], component.settings["target"]
         loss: Loss = component.build()
         judged = self._value(of)
-        if target is None:
-            self._wrong(component.path, f"{component.type} needs a `target`")
+        if (target is None) == loss.has_target:
+            what = "needs a `target`" if loss.has_target else "takes no `target`"
+            self._wrong(component.path, f"{component.type} {what}")
             return None
-        wanted: Value | float | None = target.settings["value"] if target.type == "number" else self._value(target)
+        numeric = target is None or target.type == "number"
+        wanted: Value | float | None = (target.settings["value"] if target else 0.0) if numeric else self._value(target)
         if judged is None or wanted is None:
             return None
         fitting, pairs = self._fitting(component, loss, wanted), [(judged, wanted)]
@@ -253,6 +257,9 @@ class _Builder:
             must = f"it must have shape {wanted}" if outputs else "this loss is for two classes; use cross_entropy"
             what = f"tokens of {target.classes}" if target.shape else f"one of {target.classes}"
             self._wrong(where, f"{of.name} has shape {of.shape}, but {target.name} is {what}; {must}")
+        elif loss.of_pictures and (len(of.shape) != 3 or (loss.has_target and not isinstance(target, Value))):
+            than = " with those of another one" if loss.has_target else ""
+            self._wrong(where, f"{component.type} compares positions of a picture (H, W, C){than}, not {of.shape}")
         elif isinstance(target, Value) and of.shape != target.shape:
             what = f"{of.name} has shape {of.shape}, but its target {target.name} {target.shape}"
             self._wrong(where, f"{what}; {component.type} compares them number by number")

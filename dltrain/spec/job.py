@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dltrain.backend import Device, Ranks, open_device
+from dltrain.backend import Device, Ranks, open_device, to_host
 from dltrain.data import MissingData
 from dltrain.errors import ConfigError, RunError, SettingError
 from dltrain.job.job import Job
@@ -15,7 +16,7 @@ from dltrain.job.judge import Judge
 from dltrain.job.loader import DataLoader
 from dltrain.job.parallel import auto_shard_size
 from dltrain.job.update import Update
-from dltrain.nn import Loss, Network, Networks, Value
+from dltrain.nn import Loss, Network, Networks, Picture, Value
 from dltrain.registry import PLUGINS
 from dltrain.run.checkpoint import Checkpoint, weights_sha256
 from dltrain.run.environment import environment
@@ -98,6 +99,9 @@ def build_job(
     examples = prepare_examples(spec, sources, data_dir, smoke)
     for note in examples.notes:
         warn(note)
+    loaders = examples.loaders(device)
+    if from_start:
+        model.start_values.update(pictures_at_first(model, loaders["train"]))
     learned, best = examples.preprocessing, spec.metrics.best
     if "validation" not in examples.splits and best not in ("loss", "accuracy"):
         raise ConfigError(
@@ -116,7 +120,7 @@ def build_job(
         asked=build_figures(spec, values, judges),
         judges=judges or {},
         show=spec.show,
-        loaders=examples.loaders(device),
+        loaders=loaders,
         preprocessing=learned,
         notes=examples.notes,
         starts=tuple(start_of(loads[at].path, at, found, model, factors) for at, found in starts.items()),
@@ -136,6 +140,13 @@ def build_job(
         often, enough = job.total_steps // job.show.every, -(-job.total_steps // MOST_SHOWN)
         raise SettingError("show.every", f"pictures would be kept {often:,} times; {enough:,} steps or more are enough")
     return job
+
+
+def pictures_at_first(model: Network | Networks, loader: DataLoader) -> dict[str, Any]:
+    """The start values of what is a picture of the first training example at first."""
+    layers = [layer for layer in model.layers if isinstance(layer, Picture)]
+    first = loader.values(loader.rows(0, 1)) if layers else {}
+    return {f"{layer.name}.weight": to_host(first[layer.start])[0] for layer in layers}
 
 
 def new_run(

@@ -1,18 +1,20 @@
 """The layers of a config -> a Network: what each takes, their shapes, and containers written out, all in this place."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dltrain.errors import ConfigError, SettingError, ShapeError
-from dltrain.nn import INPUT, LAYERS, Container, Join, Layer, Network
+from dltrain.nn import INPUT, LAYERS, Container, Join, Layer, Network, Picture
 from dltrain.nn.parameter import Shape
 from dltrain.registry import VOCABULARY
-from dltrain.spec.nodes import Mapping, allowed
+from dltrain.spec.nodes import Mapping as Node
+from dltrain.spec.nodes import allowed
 from dltrain.spec.paths import join
 from dltrain.spec.runspec import Component, RunSpec
 from dltrain.spec.weights import freeze
 
 Vocabulary = Sequence[str] | None
+EMPTY: Mapping[str, Shape] = {}
 
 
 @dataclass
@@ -35,13 +37,18 @@ def build_network(spec: RunSpec, in_shape: Shape, vocabulary: Vocabulary = None)
 
 
 def build_named(
-    spec: RunSpec, name: str, shapes: dict[str, Shape], paths: dict[str, str], vocabulary: Vocabulary = None
+    spec: RunSpec,
+    name: str,
+    shapes: dict[str, Shape],
+    paths: dict[str, str],
+    vocabulary: Vocabulary = None,
+    data: Mapping[str, Shape] = EMPTY,
 ) -> Network:
     """One of several networks, whose layers are called `NAME.LAYER`. shapes: of its inputs. paths: of what it takes
-    for them. Raises ConfigError."""
+    for them. data: the shapes of the values of the data set. Raises ConfigError."""
     assert spec.networks
     settings = spec.networks[name]
-    network = _Builder(spec, shapes, paths, vocabulary).network(settings.layers, f"{name}.")
+    network = _Builder(spec, shapes, paths, vocabulary, data).network(settings.layers, f"{name}.")
     freeze(network, settings.trainable, f"networks.{name}.trainable", f"{name}.")
     return network
 
@@ -49,8 +56,15 @@ def build_named(
 class _Builder:
     """layers, sources: as in Network. shapes, paths: of all values, by name."""
 
-    def __init__(self, spec: RunSpec, shapes: dict[str, Shape], paths: dict[str, str], vocabulary: Vocabulary):
-        self.spec, self.tokens = spec, None if vocabulary is None else len(vocabulary)
+    def __init__(
+        self,
+        spec: RunSpec,
+        shapes: dict[str, Shape],
+        paths: dict[str, str],
+        vocabulary: Vocabulary,
+        data: Mapping[str, Shape] = EMPTY,
+    ):
+        self.spec, self.tokens, self.data = spec, None if vocabulary is None else len(vocabulary), data
         self.layers: list[Layer] = []
         self.sources: dict[str, tuple[str, ...]] = {}
         self.inputs, self.shapes, self.paths = shapes, dict(shapes), dict(paths)
@@ -106,12 +120,22 @@ class _Builder:
             raise self._error(name, f"{component.type} joins two outputs or more; a list must name them all", "of")
         try:
             sizes = {key: self.tokens for key, value in component.own.items() if value == VOCABULARY and self.tokens}
-            layer: Layer = component.build(*(self.shapes[source] for source in sources), **sizes)
+            shapes = [self.shapes[source] for source in sources]
+            if _is(component, Picture):
+                shapes = [self._shape_of_data(component.own["start"], name)]
+            layer: Layer = component.build(*shapes, **sizes)
         except ShapeError as error:
+            if not sources:
+                raise self._error(name, str(error)) from None
             one = f"does not fit its input {self.shapes[sources[0]]}"
             what = f"{self._given(sources)} do not join" if _is(component, Join) else one
             raise self._error(name, f"{what}: {error}") from None
         return self._put(layer, name, component.type, sources)
+
+    def _shape_of_data(self, wanted: str, name: str) -> Shape:
+        if wanted not in self.data:
+            raise self._error(name, f"there is no value {wanted!r} in the data{allowed(wanted, self.data)}", "start")
+        return self.data[wanted]
 
     def _put(self, layer: Layer, name: str, kind: str, sources: tuple[str, ...]) -> str:
         layer.name, layer.kind = name, kind
@@ -167,9 +191,9 @@ class _Builder:
         places = {name: self.spec.position(self.paths[name]) for name in sources}
         return " and ".join(f"{self.shapes[name]} from {name} ({place})" for name, place in places.items())
 
-    def _block_of(self, path: str, within: bool = False) -> Mapping | None:
+    def _block_of(self, path: str, within: bool = False) -> Node | None:
         """The chain at this path, or the innermost one around it, where it was written out from a block."""
-        nodes = [node for node in self.spec.way(path) if isinstance(node, Mapping)]
+        nodes = [node for node in self.spec.way(path) if isinstance(node, Node)]
         return next((node for node in reversed(nodes if within else nodes[-1:]) if node.of_block), None)
 
 

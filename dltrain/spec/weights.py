@@ -7,6 +7,7 @@ from typing import Any
 
 from dltrain.errors import RunError, SettingError
 from dltrain.job.start import Start
+from dltrain.metrics.row import figures_in
 from dltrain.nn import Layer, Network, Networks
 from dltrain.run.checkpoint import weights_sha256
 from dltrain.run.find import find_run
@@ -48,22 +49,22 @@ def start_from(network: Network, load: LoadSettings, setting: str, prefix: str =
     setting: where the config says so. prefix: of all its layers, which the config and the file do not write. Raises
     SettingError where there is nothing to load or it does not fit, DataError and RunError for what is damaged.
     """
-    arrays, is_theirs, load = _read(load, setting, prefix)
+    arrays, is_theirs, load, figures = _read(load, setting, prefix)
     torch = load.layout == "torch" or (load.layout == "auto" and is_theirs)
-    found = match(network, arrays, load, setting, torch, prefix)
+    found = replace(match(network, arrays, load, setting, torch, prefix), figures=figures)
     if load.sha256 is not None and (now := weights_sha256(found.arrays)) != load.sha256:
         what = f"the values in {load.path} have SHA-256 {now[:16]}…, not what is written here: they have changed"
         raise SettingError(f"{setting}.sha256", what)
     return found
 
 
-def _read(load: LoadSettings, setting: str, prefix: str) -> tuple[dict[str, Any], bool, LoadSettings]:
-    """The arrays, whether they are PyTorch's, and how they are to be read."""
+def _read(load: LoadSettings, setting: str, prefix: str) -> tuple[dict[str, Any], bool, LoadSettings, dict[str, Any]]:
+    """The arrays, whether they are PyTorch's, how they are to be read, and the figures of the run they are from."""
     path = file_of(load.path)
     if is_weights_file(path):
         if not path.exists():
             raise NothingThere(f"{setting}.path", _missing_file(load.path, path))
-        return read_weights(path), is_torch(path), load
+        return read_weights(path), is_torch(path), load, {}
     try:
         run = find_run(load.path, RUNS)
     except RunError as error:
@@ -79,7 +80,9 @@ def _read(load: LoadSettings, setting: str, prefix: str) -> tuple[dict[str, Any]
     arrays = run.checkpoint(load.checkpoint).answering
     if own := {name: array for name, array in arrays.items() if prefix and name.startswith(prefix)}:
         arrays = {name.removeprefix(prefix): array for name, array in own.items()}
-    return arrays, False, load
+    status = run.status()
+    figures = {split: figures_in(status[split]) for split in ("validation", "test") if status.get(split)}
+    return arrays, False, load, figures
 
 
 def _missing_file(text: str, path: Path) -> str:
@@ -92,14 +95,14 @@ def start_of(
     path: str, setting: str, found: Match, model: Network | Networks, lr_factors: Mapping[str, float]
 ) -> Start:
     """path: what was loaded. setting: `model.load` or `networks.NAME.load`. lr_factors: of all updates."""
-    network, prefix = model, ""
+    network, name, prefix = model, "model", ""
     if isinstance(model, Networks):
         name = setting.split(".")[1]
         network, prefix = model.networks[name], f"{name}."
     assert isinstance(network, Network)
     layers = {layer.name: layer for layer in network.layers}
     rows = [(*row, _training(layers[row[0]], lr_factors)) for row in found.rows(network, prefix)]
-    return Start(f"start values from {path}: {found}", tuple(rows))
+    return Start(name, path, found.figures, f"start values from {path}: {found}", tuple(rows))
 
 
 def _training(layer: Layer, lr_factors: Mapping[str, float]) -> str:

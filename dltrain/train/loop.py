@@ -20,6 +20,7 @@ from dltrain.evaluation.evaluate import validate
 from dltrain.evaluation.game import PLAYED, played
 from dltrain.evaluation.picture_figures import decide, judge
 from dltrain.evaluation.pictures import pictures_of
+from dltrain.evaluation.start import start_figures
 from dltrain.evaluation.writing import write_texts
 from dltrain.job.job import Job
 from dltrain.job.loader import StepKey
@@ -101,7 +102,8 @@ def fit(
             with ranks.training(), interruptible(ranks) as signals, np.errstate(all="ignore"):
                 state = restored_state(job, checkpoint, sink.path) if checkpoint else initial_state(job)
                 alone = partial(signals.alone, sink.path)
-                alone(partial(describe, job, sink))
+                begun = start_figures(job, sink.path, pool, partial(stop_if_asked, job, state, sink, signals))
+                alone(partial(describe, job, sink, begun))
                 train(job, state, sink, pool, callback, signals)
                 stop = partial(stop_if_asked, job, state, sink, signals)
                 answering = with_average(job, state.average)
@@ -133,8 +135,8 @@ def fit(
                 sink.end(status=status, **facts, test=tested, pictures=figures)
 
 
-def describe(job: Job, sink: Sink) -> None:
-    sink.keep(DESCRIPTION, to_json(job.describe() | {"baselines": known_baselines(job, sink.path)}))
+def describe(job: Job, sink: Sink, begun: Row) -> None:
+    sink.keep(DESCRIPTION, to_json(job.describe() | {"baselines": known_baselines(job, sink.path)} | begun))
 
 
 def look_at_game(job: Job, sink: Sink) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -43,12 +43,14 @@ class LoadSettings:
 @dataclass(frozen=True)
 class Match:
     """arrays: by the names of the network's state, in our layout. sources: our name -> the file's. own: the names of
-    ours that start as they would, and why. left: what nothing takes of the file's arrays of floats."""
+    ours that start as they would, and why. left: what nothing takes of the file's arrays of floats. figures: of the run
+    that they are from, by split."""
 
     arrays: dict[str, Array]
     sources: dict[str, str]
     own: dict[str, str]
     left: tuple[str, ...]
+    figures: dict[str, Any] = field(default_factory=dict)
 
     def rows(self, network: Network, prefix: str = "") -> list[tuple[str, str, str]]:
         """A row for each layer that holds something: its name, what it holds, and where that is from. prefix: as in

@@ -1,11 +1,11 @@
-"""PyTorch's checkpoints (.pth, .pt): a zip of raw numbers and a small pickle that says what they are. Nothing is
+"""PyTorch's checkpoints (.pth, .pt): raw numbers and a small pickle that says what they are, in a zip. Nothing is
 unpickled: `data.pickle_reader` follows the few opcodes of a state dict, and names what it refuses.
 
 Source: torch/serialization.py, `_save`, and torch/_utils.py, `_rebuild_tensor_v2`, PyTorch 2.
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from dltrain.data.npz_file import READ_ERRORS, ListedFile
-from dltrain.data.pickle_reader import OPCODES, Call, Global, Machine, Opcodes, read_pickle
+from dltrain.data.pickle_reader import OPCODES, Call, Global, Machine, Opcodes, read_next, read_pickle
 from dltrain.errors import DataError
 
 Array = Any
@@ -33,6 +33,8 @@ STORAGES = {
     b"torch BFloat16Storage": "bfloat16", b"torch LongStorage": "<i8", b"torch IntStorage": "<i4",
     b"torch ShortStorage": "<i2", b"torch CharStorage": "i1", b"torch ByteStorage": "u1", b"torch BoolStorage": "?",
 }  # fmt: skip
+SIZES = {"bfloat16": 2}  # of what numpy has no name for
+MAGIC = 0x1950A86A20F9469CFC6C  # with which files of the time before 1.6 begin
 ALLOWED = {ORDERED_DICT, REBUILD, REBUILD_PARAMETER, *STORAGES}
 
 
@@ -71,21 +73,25 @@ class Archive:
     def tensor(self, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
         """In C order. bfloat16, which numpy does not have, as float32."""
         kind = np.dtype("<u2" if storage.dtype == "bfloat16" else storage.dtype)
-        member = self._members.get(f"{self._folder}data/{storage.key}")
-        if member is None or member.file_size != storage.count * kind.itemsize:
-            raise ValueError(f"the numbers {storage.key!r} are missing, or more or less than their type and count say")
         sizes = (*shape, *strides, offset)
         if len(shape) != len(strides) or len(shape) > 10 or not all(type(n) is int and n >= 0 for n in sizes):
             raise ValueError("a tensor's shape and strides are not whole numbers, as many of each")
         last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
         if 0 in shape or last >= storage.count or prod(shape) > storage.count:
             raise ValueError(f"a tensor of shape {shape} is empty, or not inside of its {storage.count} numbers")
-        numbers = np.frombuffer(self._read(member, member.file_size), kind)
+        numbers = np.frombuffer(self._numbers(storage, kind.itemsize), kind)
         steps = [stride * kind.itemsize for stride in strides]
         array = np.ascontiguousarray(as_strided(numbers[offset:], shape, steps, writeable=False))
         if storage.dtype == "bfloat16":
             array = (array.astype("<u4") << 16).view("<f4")
         return array.reshape(shape)
+
+    def _numbers(self, storage: Storage, each: int) -> Any:
+        """The bytes of so many numbers, of so many bytes each."""
+        member = self._members.get(f"{self._folder}data/{storage.key}")
+        if member is None or member.file_size != storage.count * each:
+            raise ValueError(f"the numbers {storage.key!r} are missing, or more or less than their type and count say")
+        return self._read(member, member.file_size)
 
     def _read(self, member: ZipInfo, most: int) -> bytes:
         if member.file_size > most:
@@ -93,33 +99,75 @@ class Archive:
         return self._zip.read(member)
 
 
+class OldFile(Archive):
+    """What PyTorch wrote before 1.6: pickles one after the other, then for each storage how many numbers it has, 8
+    bytes, and the numbers. Source: torch/serialization.py, `_legacy_save`."""
+
+    def __init__(self, path: Path):
+        self._machine, name = Machine(path.read_bytes()), str(path)
+        magic, protocol, system, self._said, keys = (
+            read_next(self._machine, name, TORCH, MOST_OPCODES) for _ in range(5)
+        )
+        match magic, protocol, system:
+            case (value, 1001, {"little_endian": True}) if value == MAGIC:
+                pass
+            case _:
+                raise ValueError("it is no state dict of PyTorch in little-endian order")
+        self._keys = keys if isinstance(keys, list) else []
+        self._stored: dict[str, Any] = {}
+
+    def description(self, name: str) -> Any:
+        return self._said
+
+    def take_numbers(self, sizes: Mapping[str, int]) -> None:
+        """sizes: how many bytes a number takes, of each storage by its key. To be called before a tensor is asked
+        for: only the tensors say how long a storage is."""
+        for key in self._keys:
+            if key not in sizes:
+                raise ValueError(f"no tensor says of which type the numbers {key!r} are")
+            self._stored[key] = self._machine.take(self._machine.number(8) * sizes[key])
+
+    def _numbers(self, storage: Storage, each: int) -> Any:
+        found = self._stored.get(storage.key)
+        if found is None or len(found) != storage.count * each:
+            raise ValueError(f"the numbers {storage.key!r} are missing, or more or less than their type and count say")
+        return found
+
+
 def read_pth(path: Path) -> dict[str, Array]:
     """All tensors by name. Dicts in dicts give names with dots: `state_dict.conv1.weight`.
 
-    Raises DataError for a file that is damaged, older than PyTorch 1.6 or holds more than tensors, dicts and plain
-    values, OSError where it cannot be opened.
+    Raises DataError for a file that is damaged or holds more than tensors, dicts and plain values, OSError where it
+    cannot be opened.
     """
     with open(path, "rb") as file:
         start = file.read(2)
-    if start != b"PK":
-        raise DataError(f"{path}: no zip, as PyTorch writes since 1.6; in PyTorch, torch.load and torch.save renew it")
     try:
+        if start == b"\x80\x02":
+            return _read(OldFile(path), path)
+        if start != b"PK":
+            raise ValueError("it begins otherwise")
         with ListedFile(path, LONGEST_LIST) as listed, ZipFile(listed) as zipped:
             listed.opening = False
-            archive = Archive(path, zipped)
-            tensors = list(islice(_tensors(archive.description(str(path))), MOST_TENSORS + 1))
-            if len(tensors) > MOST_TENSORS:
-                raise ValueError(f"more than {MOST_TENSORS:,} tensors")
-            used = {storage.key: storage for _, (storage, *_) in tensors}
-            found, left = {}, 4 * sum(storage.count for storage in used.values())
-            for name, place in tensors:
-                found[name] = archive.tensor(*place)
-                left -= found[name].size
-                if left < 0:
-                    raise ValueError("its tensors share their numbers too often")
-            return found
+            return _read(Archive(path, zipped), path)
     except (*READ_ERRORS, IndexError, TypeError, struct.error) as error:
         raise DataError(f"{path}: no PyTorch checkpoint that can be read: {error}") from None
+
+
+def _read(archive: Archive, path: Path) -> dict[str, Array]:
+    tensors = list(islice(_tensors(archive.description(str(path))), MOST_TENSORS + 1))
+    if len(tensors) > MOST_TENSORS:
+        raise ValueError(f"more than {MOST_TENSORS:,} tensors")
+    used = {storage.key: storage for _, (storage, *_) in tensors}
+    if isinstance(archive, OldFile):
+        archive.take_numbers({key: SIZES.get(s.dtype) or np.dtype(s.dtype).itemsize for key, s in used.items()})
+    found, left = {}, 4 * sum(storage.count for storage in used.values())
+    for name, place in tensors:
+        found[name] = archive.tensor(*place)
+        left -= found[name].size
+        if left < 0:
+            raise ValueError("its tensors share their numbers too often")
+    return found
 
 
 Place = tuple[Storage, int, tuple[int, ...], tuple[int, ...]]
@@ -173,7 +221,9 @@ def _reduce(m: Machine) -> None:
 
 def _persistent(m: Machine) -> None:
     match m.popped(1)[0]:
-        case ("storage", Global(name=kind), str(key), str(), int(count)) if kind in STORAGES and count >= 0:
+        case ("storage", Global(name=kind), str(key), str(), int(count), *rest) if (
+            kind in STORAGES and count >= 0 and rest in ([], [None])
+        ):
             m.push(Storage(key, STORAGES[kind], count))
         case _:
             raise IndexError("no numbers of a known type")
