@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from cases_of_sequences import Tokens, cases_of_sequences
+from cases_of_style import cases_of_style
 
 from dltrain.backend import Device
 from dltrain.engine import OPS, Tensor, distinct
@@ -339,8 +340,7 @@ def dropout() -> Iterator[Case]:
 
 
 def sequences() -> Iterator[Case]:
-    for op, name, inputs, *settings in cases_of_sequences():
-        yield Case(op, name, inputs, *settings)
+    yield from (Case(*case) for case in (*cases_of_sequences(), *cases_of_style()))
 
 
 def losses() -> Iterator[Case]:
@@ -371,14 +371,6 @@ def losses() -> Iterator[Case]:
     for op in ("mse", "mae", "huber"):
         yield Case(op, "the mean", (distinct(4, 2), distinct(4, 2, seed=5)))
         yield Case(op, "whole numbers", (distinct(4, 2), rng(4).integers(-3, 4, (4, 2))))
-    for shape, share in product([(1, 2, 2, 1), (2, 3, 4, 3)], (1, 3)):
-        for op in ("gram", "content"):
-            settings = {"targets": distinct(*shape, seed=5), "count": shape[0] * share}
-            yield Case(op, f"{shape}, 1/{share} of a batch", (distinct(*shape),), settings)
-        yield Case("total_variation", f"{shape}, 1/{share}", (distinct(*shape),), {"count": shape[0] * share})
-    yield Case("gram", "of another size", (distinct(2, 3, 2, 3),), {"targets": distinct(2, 4, 5, 3, seed=5)})
-    yield Case("content", "the mean", (distinct(2, 3, 2, 3),), {"targets": distinct(2, 3, 2, 3, seed=5)})
-    yield Case("total_variation", "the mean", (distinct(2, 3, 2, 3),))
     yield Case("huber", "delta 0.3", (distinct(6, 4), distinct(6, 4, seed=5)), {"count": 6, "delta": 0.3})
 
 
