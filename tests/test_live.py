@@ -45,7 +45,7 @@ def epoch(number: int) -> Row:
 
 def shown(view: LiveView, width: int = 100, running: list[Row] | None = None) -> str:
     out = Console(file=io.StringIO(), width=width, force_terminal=False)
-    out.print(view._view(running or []))
+    out.print(view._view(running or [], width))
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue()
 
@@ -57,13 +57,14 @@ def test_lines_are_those_of_epochs_and_of_long_silence(clock: Clock) -> None:
     for number in range(1, 11):
         clock.now += 7
         lines.stepped(step(number), list)
-    lines.finished_epoch(epoch(1), [layer(dead_units=3, dead_share=0.05)])
+    lines.finished_epoch(epoch(1), [layer(dead_units=24, dead_share=0.375),
+                                    layer("few", dead_units=8, dead_share=0.1)])  # fmt: skip
     lines.ended()
     assert said == [
         "epoch 1/10 · step 5/100 · loss 0.5000 accuracy 0.7500 · 11:05 left",
         "epoch 1/10 · step 10/100 · loss 0.5000 accuracy 0.7500 · 10:30 left",
         "epoch 1/10 · train loss 0.5000 accuracy 0.8000 · validation loss 0.4000 accuracy 0.9000 · "
-        "dead units dense1 3/64 · 2.0 s",
+        "dead units dense1 24/64 · 2.0 s",
     ]
 
 
@@ -98,14 +99,14 @@ def view(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> LiveView:
 
 
 def test_the_live_view_says_how_far_how_well_and_what_is_sick(view: LiveView) -> None:
-    text = shown(view)
+    text = shown(view, 120)
     lines = [line.rstrip() for line in text.splitlines()]
     assert lines[1].startswith("digits  epoch 2/3  ━") and lines[1].endswith("20/30  0:01 left")
     assert lines[2].split()[:2] == ["loss", "0.1000"] and "█" in lines[2] and "validation 0.4000" in lines[2]
     assert "lr 0.003  1,234 examples/s" in lines[2] and lines[3].split()[:2] == ["accuracy", "0.7500"]
     conv, dense = (next(line for line in lines if line.startswith(name)) for name in ("conv1", "dense1"))
-    assert conv.split() == ["conv1", "50%", "▁█", "1.0e+00", "▁▁", "2.0e-03", "▁▁"]
-    assert dense.split() == ["dense1", "–", "5.0e+00", "▁█", "1.0e-03", "▁▁"]
+    assert conv.split() == ["conv1", "50%", "▁█", "2.0e-03", "▁▁", "1.0e+00", "▁▁"]
+    assert dense.split() == ["dense1", "–", "1.0e-03", "▁▁", "5.0e+00", "▁█"]
     told = " ".join(" ".join(lines[lines.index(dense) + 1 :]).split())
     assert told.startswith("▲ conv1: 50 % of its 64 units are dead in epoch 2; try a lower optimizer.lr")
     assert "[" not in text, "no markup is shown as it is written"
@@ -139,6 +140,33 @@ def test_the_layers_are_shown_from_the_first_picture_on(clock: Clock, monkeypatc
     assert first == last == ["conv1", "75%", "▁", "1.0e+00", "▁"], "no column without a number in it"
     judged = [number for number, page in enumerate(pictures) if "▲ conv1: 75 % of its 64 units are dead in epo" in page]
     assert judged == list(range(7, 14)), "step 22 is the first one drawn after step 20"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_columns_stay_where_they_are(view: LiveView, width: int) -> None:
+    """From the first step to the last, whole titles and whole numbers, while figures and their courses grow."""
+    def places() -> list[list[int]]:
+        lines = shown(view, width).splitlines()
+        head, figures = next(line for line in lines if line.startswith("layer ")), lines[2]
+        assert all(title in head for title in ("dead units", "update ratio", "gradient")) and "…" not in head + figures
+        return [[head.index(title) for title in ("dead", "update", "gradient")], [figures.index("validation"),
+                figures.index("lr 0.0")]]  # fmt: skip
+
+    before = places()
+    view._row |= {"loss": 123.25, "lr": 0.0001}
+    for number in range(3, 40):
+        view._layers.append(layer("conv1", number, dead_share=1.0, dead_units=64, update_ratio=2e-3 * number))
+        view._losses["loss"] += [float(number)] * 10
+    assert places() == before
+
+
+def test_dead_units_are_shown_where_advice_speaks_of_them(view: LiveView) -> None:
+    assert "dead units" in shown(view)
+    view._muted = ["dead_units"]
+    assert "dead units" not in shown(view)
+    view._muted = []
+    view._layers = [layer("conv1", 1, dead_share=0.2)]
+    assert "dead units" not in shown(view) and "update ratio" in shown(view)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 
+from dltrain import progress
 from dltrain.check import examples, leaks, start
 from dltrain.check.finding import Finding, skipped
 from dltrain.check.learn import one_batch_by_heart
@@ -73,7 +74,7 @@ def check_without_data(model: Network, loss: Loss, muted: Collection[str]) -> li
 def run_checks(subject: Subject) -> Iterator[Finding]:
     """Each finding as soon as it is known. Every check starts from the same weights, which none of them changes."""
     subject.initialised()
-    for check in CHECKS:
+    for check in progress.over(CHECKS, "checks"):
         with np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
             looked = subject.job.is_examined or check not in OF_ANSWERS
             finding = check(subject) if looked else skipped(check.__name__, "it is for one answer to each example")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dltrain import progress
 from dltrain.backend import to_host
 from dltrain.check.finding import WEIGHTS, Finding, judged
 from dltrain.check.subject import Subject, without_dropout
@@ -66,7 +67,7 @@ def memorise(subject: Subject, optimizer: Optimizer, goal: float) -> Attempt:
     weights = {name: p.data for name, p in parameters.items()}
     state = optimizer.new_state(weights)
     start = best = float("inf")
-    for step in range(1, STEPS + 1):
+    for step in progress.over(range(1, STEPS + 1), "learning by heart"):
         output = model(Tensor(x), Context(training=True, words=words))
         loss = job.loss(output, targets, job.loss.count(targets))
         if not np.isfinite(float(to_host(loss.data))):

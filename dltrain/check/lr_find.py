@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dltrain import progress
 from dltrain.errors import DivergedError
 from dltrain.job.job import Job
 from dltrain.job.loader import StepKey
@@ -72,7 +73,7 @@ class Sweep:
 def find_rate(job: Job, pool: ThreadPool) -> Sweep:
     """Everything starts from the job's own initial weights, which are drawn again afterwards."""
     rates = [LOWEST * exp(log(HIGHEST / LOWEST) * i / (STEPS - 1)) for i in range(STEPS)]
-    losses = _train(job, pool, rates)
+    losses = _train(job, pool, rates, "growing rate")
     smooth = _smooth(losses)
     lowest, why_not = lowest_of(rates, smooth)
     curve = rates[: len(losses)], losses, smooth.tolist()
@@ -100,7 +101,7 @@ def _climb(job: Job, pool: ThreadPool, rate: float) -> list[Trial]:
     shape = [job.update.schedule(planned * step / steps, planned, [], planned / steps) for step in range(steps)]
     trials: list[Trial] = []
     while not trials or (rate <= HIGHEST and not trials[-1].is_worse_than(min(trials, key=lambda trial: trial.loss))):
-        losses = np.array(_train(job, pool, [rate * height for height in shape]))
+        losses = np.array(_train(job, pool, [rate * height for height in shape], f"short training at {rate:.1e}"))
         trials.append(Trial(rate, losses[steps * 3 // 4 :] if len(losses) == steps else losses[:0]))
         rate *= FACTOR
     return trials
@@ -110,7 +111,7 @@ def _steps(job: Job) -> int:
     return min(STEPS, job.total_steps)
 
 
-def _train(job: Job, pool: ThreadPool, rates: list[float]) -> list[float]:
+def _train(job: Job, pool: ThreadPool, rates: list[float], what: str) -> list[float]:
     """The losses of a training from the start, a step at each of the rates; fewer where it breaks down."""
     loader, size = job.loaders["train"], job.train.step_size
     losses: list[float] = []
@@ -118,7 +119,7 @@ def _train(job: Job, pool: ThreadPool, rates: list[float]) -> list[float]:
     state, replay = job.new_optimizer_state(), replay_for(job)
     probes, epoch, order = Probes(job.model), 0, np.empty(0, np.intp)
     with np.errstate(all="ignore"):  # what is not finite ends it
-        for step, rate in enumerate(rates, start=1):
+        for step, rate in enumerate(progress.over(rates, what), start=1):
             if not len(order):
                 epoch += 1
                 loader.expect(order := loader.order(job.seed, epoch))

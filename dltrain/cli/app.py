@@ -15,7 +15,6 @@ app = typer.Typer(
     help="Train small networks from YAML and see what happens inside them.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: quicker, the same in a pipe, and `[default: …]` is no markup
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

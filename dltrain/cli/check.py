@@ -59,10 +59,11 @@ def check(
     subject = Subject(job)
     console.warn_of_missing_kernels(subject.job.device.kernels.note)
     findings = []
-    for finding in run_checks(subject):
-        findings.append(finding)
-        if not json:
-            console.result_finding(finding.check, finding.status, finding.found, finding.advice)
+    with console.progress("checks"):
+        for finding in run_checks(subject):
+            findings.append(finding)
+            if not json:
+                console.result_finding(finding.check, finding.status, finding.found, finding.advice)
     if samples:
         from dltrain.report.grid import write_picture
         from dltrain.report.samples import sample_grid

@@ -30,6 +30,7 @@ def compare(
     in seed or fold become one row with mean ± standard deviation. A difference of less than two standard
     errors is "no clear difference"; with fewer than three runs on either side it is "unknown".
     """
+    from dltrain import progress
     from dltrain.errors import DltrainError
     from dltrain.report.comparison import compare as put_beside
     from dltrain.report.overview import write_comparison
@@ -41,12 +42,13 @@ def compare(
     require_ending(html, ".html", ".htm")
     found = {run.path.resolve(): run for name in runs for run in find_runs(name, runs_dir)}
     records, problems = [], []
-    for run in found.values():
-        try:
-            with believed(run):
-                records.append((Record.read(run), look(run.config)))
-        except DltrainError as error:
-            problems.append((run, error))
+    with console.progress("runs"):
+        for run in progress.over(found.values(), "runs"):
+            try:
+                with believed(run):
+                    records.append((Record.read(run), look(run.config)))
+            except DltrainError as error:
+                problems.append((run, error))
     for run, problem in problems:
         if len(records) < 2:
             raise problem
@@ -71,14 +73,8 @@ def show(comparison: "Comparison") -> None:
         console.info("the configs differ only in seed or fold")
     alone = all(len(variant.records) == 1 for variant in comparison.variants)
     status = ["status"] if alone else []
-    columns = [
-        "run" if alone else "runs",
-        *shown,
-        *status,
-        *comparison.results,
-        f"{comparison.curves} loss over epochs",
-        "",
-    ]
+    course = f"{comparison.curves} loss over epochs"
+    columns = ["run" if alone else "runs", *shown, *status, *comparison.results, course, ""]
     rows = []
     for variant in comparison.variants:
         results = [variant.results.get(name) for name in comparison.results]
@@ -95,7 +91,8 @@ def show(comparison: "Comparison") -> None:
                 variant.verdict,
             ]
         )
-    console.result_table(columns, rows)
+    expendable = [course, *status, *reversed(comparison.results[1:]), *reversed(shown)]
+    console.result_table(columns, rows, expendable)
     if comparison.reused:
         told = ["alone", "chained", "tuned together"]
         console.result_text("")

@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
+import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from dltrain import progress as loops
+
 if TYPE_CHECKING:  # rich is imported where something is shown, so that `--help` comes without it
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.live import Live
 
 FINDING_INDENT = 25  # columns before what a check has found
 BLOCKS = "▁▂▃▄▅▆▇█"
 NUMBER = re.compile(r"([-–\d][-–+.,\d e%=×·±/()]*([kKMG]?i?B|m?s)?)?")  # with a unit or a few signs; or nothing
 WIDEST = 10_000  # columns of a table in a pipe
+BETWEEN = 2  # spaces between columns of a table
+PATIENCE = 2.0  # seconds after which a bar is shown
+_bar: _Bar | None = None  # while one may be
 _quiet = False
 _tracebacks = False
 
@@ -113,23 +121,53 @@ def result_text(text: str) -> None:
     print(printable(text), flush=True)
 
 
-def result_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on stdout: numbers to the right, as wide as it needs in a pipe."""
+def result_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], expendable: Sequence[str] = ()) -> None:
+    """A table on stdout: numbers to the right, as wide as it needs in a pipe.
+
+    Where a terminal is too narrow, texts are broken between words, then columns are left out, which a line on stderr
+    names: those in `expendable` first, in this order, then from the right; never the first one.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    rows = [[show(cell) for cell in row] for row in rows]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, column in enumerate(map(show, columns)):
-        numeric = all(NUMBER.fullmatch(row[i]) for row in rows) and bool(rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
+    titles, rows = [show(column) for column in columns], [[show(cell) for cell in row] for row in rows]
+    cells = [[title, *(row[i] for row in rows)] for i, title in enumerate(titles)]
+    numeric = [all(NUMBER.fullmatch(cell) for cell in column[1:]) and bool(rows) for column in cells]
     out = Console(highlight=False)
+    width = out.width if out.is_terminal else WIDEST
+    widths = _fitting(cells, numeric, width, [titles.index(title) for title in expendable if title in titles])
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, chosen in widths.items():
+        table.add_column(titles[i], justify="right" if numeric[i] else "left", overflow="fold", width=chosen)
+    for row in rows:
+        table.add_row(*(Text(row[i]) for i in widths))
     if not out.is_terminal:
-        out.width = out.measure(table, options=out.options.update(width=WIDEST)).maximum
+        out.width = max(1, sum(widths.values()) + BETWEEN * len(widths))
     out.print(table)
+    if left_out := [titles[i] for i in range(len(titles)) if i not in widths]:
+        info(f"left out at {width} columns: {', '.join(left_out)}; a wider terminal or --json shows all")
+
+
+def _fitting(cells: list[list[str]], numeric: list[bool], width: int, expendable: Collection[int]) -> dict[int, int]:
+    """Column -> its width, of those that stay."""
+    from rich.cells import cell_len
+
+    whole = [max(map(cell_len, column)) for column in cells]
+    least = [
+        whole[i] if numeric[i] else max((cell_len(word) for cell in column for word in cell.split()), default=0)
+        for i, column in enumerate(cells)
+    ]
+    first_to_go = [*expendable, *(i for i in reversed(range(1, len(cells))) if i not in expendable)]
+    stay = [*range(len(cells))]
+    while len(stay) > 1 and sum(least[i] for i in stay) + BETWEEN * (len(stay) - 1) > width:
+        stay.remove(first_to_go.pop(0))
+    room = width - BETWEEN * (len(stay) - 1) - sum(least[i] for i in stay)
+    chosen = {i: least[i] for i in stay}
+    for i in sorted(stay, key=lambda i: whole[i] - least[i]):  # those that want little get all of it
+        chosen[i] += max(0, min(whole[i] - least[i], room))
+        room -= chosen[i] - least[i]
+    return {i: min(chosen[i], width) for i in stay}
 
 
 def info_table(columns: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> None:
@@ -155,14 +193,15 @@ def result_finding(name: str, status: str, found: str, advice: str) -> None:
     out = Console(highlight=False, soft_wrap=True)
     width = max(40, out.width - FINDING_INDENT) if out.is_terminal else WIDEST
     between, found, advice = "\n" + " " * FINDING_INDENT, printable(found), printable(advice)
-    out.print(
-        Text.assemble(
-            (f"{status:<8}", MARKS[status]),
-            (f"{name:<{FINDING_INDENT - 8}}", "bold"),
-            between.join(wrap(found, width)),
-            (between + between.join(wrap(f"→ {advice}", width)) if advice else "", MARKS[status]),
-        )
+    text = Text.assemble(
+        (f"{status:<8}", MARKS[status]),
+        (f"{name:<{FINDING_INDENT - 8}}", "bold"),
+        between.join(wrap(found, width)),
+        (between + between.join(wrap(f"→ {advice}", width)) if advice else "", MARKS[status]),
     )
+    if _bar is not None:
+        _bar.hide()  # the next loop shows it again, below this line
+    out.print(text)
 
 
 def show(value: Any) -> str:
@@ -192,6 +231,89 @@ def sparkline(values: list[float], width: int) -> str:
 def at_terminal() -> bool:
     """Whether what is on its way is shown to a person who looks at it now."""
     return _err().is_terminal and not _quiet
+
+
+def width() -> int:
+    """Of the terminal, in columns."""
+    return _err().width
+
+
+def clock(seconds: float) -> str:
+    """`1:05`, `2:03:09`"""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Inside, at a terminal, a bar on stderr shows how far the loops of `dltrain.progress` have come, once the work has
+    taken 2 s. what: is done, until a loop says more."""
+    global _bar
+    if not at_terminal():
+        yield
+        return
+    _bar = bar = _Bar(what)
+    try:
+        with loops.watched(bar.tell):
+            yield
+    finally:
+        bar.end()
+        _bar = None
+
+
+class _Bar:
+    """A line that is drawn four times a second by a thread of rich's, for some of what takes long is no loop."""
+
+    def __init__(self, what: str):
+        self._what, self._share, self._began = what, 0.0, time.monotonic()
+        self._lock = threading.Lock()
+        self._live: Live | None = None
+        self._wait()
+
+    def _wait(self) -> None:
+        self._timer = threading.Timer(PATIENCE, self._show)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _show(self) -> None:
+        from rich.live import Live
+
+        with self._lock:
+            if not self._timer.finished.is_set() and self._live is None:
+                self._live = Live(console=_err(), transient=True, redirect_stdout=False, get_renderable=self._view)
+                self._live.start(refresh=True)
+
+    def _view(self) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        taken = time.monotonic() - self._began
+        left = f"{clock(taken / self._share - taken)} left" if self._share > 0 else f"{clock(taken)} so far"
+        grid = Table.grid(padding=(0, 2), expand=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(ratio=1)
+        grid.add_column(no_wrap=True)
+        total = 1.0 if self._share > 0 else None
+        grid.add_row(self._what, ProgressBar(total=total, completed=self._share), left)
+        return grid
+
+    def tell(self, what: str, share: float) -> None:
+        if what and what != self._what:
+            self._what, self._began = what, time.monotonic()
+        self._share = share
+
+    def hide(self) -> None:
+        """Until it is due again."""
+        self.end()
+        self._wait()
+
+    def end(self) -> None:
+        self._timer.cancel()
+        with self._lock:
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
 
 
 def live() -> Live:

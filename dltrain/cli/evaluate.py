@@ -76,7 +76,7 @@ def evaluate(
         mixed = f"; cut anew from them, the {split} part may now hold examples of the training" if cut else ""
         console.warning(f"the {split} data changed since {directory.path} was trained{mixed}")
     pool = ThreadPool(threads or available_cores())
-    with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
+    with console.progress("examples"), np.errstate(all="ignore"):  # what is not finite is reported, not warned of
         sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
         if isinstance(restored.model, Network) and not restored.updates[0].terms[0].is_sequence:
             looked = analyse_errors(restored.model, restored.loss, loader, pool, *sizes, spec.metrics, METRICS, classes)
@@ -92,7 +92,8 @@ def evaluate(
                 looked = looked.with_threshold(analyse_errors(*arguments))
     pool.close()
     save_analysis(looked, directory, split, checkpoint, same_data=same)
-    kept = measure_figures(restored, directory, checkpoint, split, loader, data_dir or default_data_dir(), same)
+    with console.progress("figures"):
+        kept = measure_figures(restored, directory, checkpoint, split, loader, data_dir or default_data_dir(), same)
     found = looked.found | {"split": split, "same_data": same}
     if same:
         with believed(directory):
@@ -125,5 +126,6 @@ def evaluate(
         rows = [[*row.values(), *counts] for row, counts in zip(found["per_class"], found["confusion"], strict=True)]
         taken_for = [f"→{row['class']}" for row in found["per_class"]]
         console.result_text("\nper class, with predicted classes:")
-        console.result_table(["class", "examples", "recall", "precision", "f1", *taken_for], rows)
+        shares = ["recall", "precision", "f1"]  # follow from the counts beside them
+        console.result_table(["class", "examples", *shares, *taken_for], rows, [*reversed(shares)])
     show_figures(kept)

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from functools import partial
 from json import loads
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -114,7 +115,7 @@ def fit(
     from dltrain.cli.figures import show_figures
     from dltrain.cli.ranks import follow, launch
     from dltrain.data import default_data_dir
-    from dltrain.errors import ConfigError
+    from dltrain.errors import ConfigError, Interrupted
     from dltrain.report.picture_table import kept_figures
     from dltrain.run.find import find_group, find_run
     from dltrain.run.names import name_of
@@ -183,7 +184,11 @@ def fit(
             kernels=kernels,
             ranks=together,
         )
-    result = _train(training, together, profile, progress, json)
+    try:
+        result = _train(training, together, profile, progress, json)
+    except (Interrupted, KeyboardInterrupt):
+        console.info(f"resume with: dltrain fit --resume {quote(str(training.directory.path))}")
+        raise
     if json:
         console.result_json(result)
     else:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from shutil import rmtree
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from dltrain.cli import console
@@ -94,11 +96,13 @@ def train_group(
     from dltrain.run.rundir import ENDED, all_runs
 
     results: dict[str, dict[str, Any]] = {}
-    trained = 0  # by this process
+    trained, began = 0, monotonic()  # by this process
     for number, member in enumerate(group.members, start=1):
         run = group.run_of(member)
         if run is None or run.status()["status"] not in ENDED:
-            console.info(f"{number} of {len(group.members)}: {member.label}")
+            left = (monotonic() - began) / trained * (len(group.members) - number + 1) if trained else 0
+            left_text = f" · about {console.clock(left)} left for all" if trained else ""
+            console.info(f"{number} of {len(group.members)}: {member.label}{left_text}")
             try:
                 if run is None:
                     place: dict[str, Any] = {"runs_dir": group.path, "name": member.label, "smoke": group.smoke}
@@ -115,7 +119,8 @@ def train_group(
                 if isinstance(error, ConfigError) and group.is_new and not all_runs(group.path):
                     rmtree(group.path)  # a plan that can never begin
                     raise
-                console.info(f"finished runs are kept; resume with: dltrain fit --resume {group.path}")
+                where = quote(str(group.path))
+                console.info(f"finished runs are kept; resume with: dltrain fit --resume {where}")
                 raise
             run = group.run_of(member)
         assert run is not None

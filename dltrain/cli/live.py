@@ -19,12 +19,14 @@ if TYPE_CHECKING:  # as in console.py
 ProgressStyle = Literal["auto", "live", "lines", "none"]
 REDRAW = 0.25  # seconds between two pictures, at least
 SILENCE = 30.0  # seconds after which a line says that the training goes on
+COURSE = 4  # characters of the course of a figure, at least
+FIGURE = 8  # characters of one
 LAYERS = 16  # of a deep network; the sick ones come first
-COLUMNS = (  # of the table of layers, where there is anything to show: (title, key of a row, form)
+COLUMNS = (  # of the table of layers, where there is anything to show, and room: (title, key of a row, form)
     ("dead units", "dead_share", "{:.0%}"),
-    ("saturated", "saturated_share", "{:.0%}"),
-    ("gradient", "gradient_norm", "{:.1e}"),
     ("update ratio", "update_ratio", "{:.1e}"),
+    ("gradient", "gradient_norm", "{:.1e}"),
+    ("saturated", "saturated_share", "{:.0%}"),
 )
 
 
@@ -35,14 +37,22 @@ def callback_for(
     that are not to speak."""
     if style == "live" or (style == "auto" and console.at_terminal()):
         return LiveView(name, counts, guessing, muted)
-    return Callback() if style == "none" else Lines(console.info)
+    return Callback() if style == "none" else Lines(console.info, muted)
+
+
+def _worth_telling(rows: list[Row], muted: Collection[str]) -> list[Row]:
+    """The layers of whose dead units advice would speak."""
+    from dltrain.report.advice import RULES
+
+    rule = RULES["dead_units"]
+    return [row for row in rows if rule.name not in muted and (row["dead_share"] or 0) >= rule.limit]
 
 
 class Lines(Callback):
     """One line for each epoch, and one after 30 s of silence, so that nobody wonders."""
 
-    def __init__(self, say: Callable[[str], None]):
-        self._say = say
+    def __init__(self, say: Callable[[str], None], muted: Collection[str] = ()):
+        self._say, self._muted = say, muted
 
     def started(self, steps: int, epochs: int) -> None:
         self.steps, self.epochs = steps, epochs
@@ -58,7 +68,7 @@ class Lines(Callback):
             self._say(f"{where} · {' '.join(scores(row))} · {self._left(row['step'])} left")
 
     def finished_epoch(self, row: Row, layers: list[Row]) -> None:
-        self._say(epoch_line(row, layers, self.epochs))
+        self._say(epoch_line(row, _worth_telling(layers, self._muted), self.epochs))
         self._spoke = time.monotonic()
 
     def _left(self, step: int) -> str:
@@ -66,9 +76,7 @@ class Lines(Callback):
         taken = step - (self._first or step)
         if not taken:
             return "–:––"
-        seconds = round((time.monotonic() - self._began) / (taken + 1) * (self.steps - step))
-        hours, minutes = seconds // 3600, seconds // 60 % 60
-        return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+        return console.clock((time.monotonic() - self._began) / (taken + 1) * (self.steps - step))
 
 
 class LiveView(Lines):
@@ -78,8 +86,8 @@ class LiveView(Lines):
     """
 
     def __init__(self, name: str, counts: dict[str, int] | None, guessing: float | None, muted: Collection[str] = ()):
-        super().__init__(console.info)
-        self._name, self._counts, self._guessing, self._muted = name, counts, guessing, muted
+        super().__init__(console.info, muted)
+        self._name, self._counts, self._guessing = name, counts, guessing
         self._live: Live | None = None
         self._drawn = 0.0
         self._start: Row | None = None
@@ -102,7 +110,7 @@ class LiveView(Lines):
         now = time.monotonic()
         if self._live is not None and now - self._drawn >= REDRAW:
             self._drawn = now
-            self._live.update(self._view(layer_rows()), refresh=True)
+            self._live.update(self._view(layer_rows(), console.width()), refresh=True)
 
     def finished_epoch(self, row: Row, layers: list[Row]) -> None:
         self._epochs.append(row)
@@ -114,7 +122,7 @@ class LiveView(Lines):
             self._live.stop()
             self._live = None
 
-    def _view(self, running: list[Row]) -> RenderableType:
+    def _view(self, running: list[Row], width: int) -> RenderableType:
         """running: the layers in the epoch that is under way."""
         from rich.console import Group
         from rich.table import Table
@@ -131,7 +139,7 @@ class LiveView(Lines):
         for advice in found[:2]:
             mark = Text("▲", "red" if advice.serious else "yellow")
             told.add_row(mark, Text.assemble(advice.text, ("; " + advice.remedy, "dim")))
-        return Group(Text(), self._bar(), self._figures(), Text(), self._table(running, marked), told)
+        return Group(Text(), self._bar(), self._figures(width), Text(), self._table(running, marked, width), told)
 
     def _bar(self) -> Table:
         from rich.progress_bar import ProgressBar
@@ -148,22 +156,30 @@ class LiveView(Lines):
         grid.add_row(epoch, bar, f"{row['step']:,}/{self.steps:,}  {self._left(row['step'])} left")
         return grid
 
-    def _figures(self) -> Table:
+    def _figures(self, width: int) -> Table:
+        """Columns that stay where they are while the figures change; the rate of examples and then the courses give
+        way where there is no room."""
         from rich.table import Table
         from rich.text import Text
 
         row = self._row
+        told = [(key, value, key.partition("/")) for key, value in map(str.split, scores(row))]
+        first = max((len(key) for key, *_ in told), default=0)
+        rates = [f"lr {row[f'lr{slash}{update}']:.3g}" if head == "loss" else "" for *_, (head, slash, update) in told]
+        speed = f"  {row['examples_per_second']:,.0f} examples/s"
+        watched = len("validation 0.0000") if self._epochs and "validation" in self._epochs[-1] else 0
+        fixed = first + FIGURE + watched + len("lr 0.000123") + 2 * 4
+        speed = speed if width - fixed - len(speed) >= COURSE else ""
+        course = min(16, width - fixed - len(speed))
         grid = Table.grid(padding=(0, 2))
-        for _ in range(4):
-            grid.add_column(no_wrap=True)
-        for number, text in enumerate(scores(row)):
-            key, value = text.split()
+        for least in (first, FIGURE, *([course] if course >= COURSE else []), watched, 0):
+            grid.add_column(no_wrap=True, min_width=least)
+        for number, (key, value, _) in enumerate(told):
             each_epoch = [epoch["train"].get(key, 0) for epoch in self._epochs]
-            course = Text(console.sparkline(self._losses.get(key, each_epoch), 16), "cyan")
-            _, slash, update = key.partition("/")
-            rate = f"lr {row[f'lr{slash}{update}']:.3g}" if key.startswith("loss") else ""
-            speed = f"  {row['examples_per_second']:,.0f} examples/s" if number == 0 else ""
-            grid.add_row(key, Text(value, "bold"), course, self._watched(key), rate + speed)
+            cells: list[RenderableType] = [key, Text(value, "bold")]
+            if course >= COURSE:
+                cells.append(Text(console.sparkline(self._losses.get(key, each_epoch), course), "cyan"))
+            grid.add_row(*cells, self._watched(key), rates[number] + (speed if number == 0 else ""))
         return grid
 
     def _watched(self, key: str) -> Text:
@@ -173,7 +189,8 @@ class LiveView(Lines):
         value = self._epochs[-1].get("validation", {}).get(key) if self._epochs else None
         return Text() if value is None else Text.assemble("validation ", (f"{value:.4f}", "bold"))
 
-    def _table(self, running: list[Row], marked: set[str | None]) -> Table:
+    def _table(self, running: list[Row], marked: set[str | None], width: int) -> Table:
+        """Columns that stay where they are; what does not fit is left out, courses before numbers."""
         from rich.table import Table
         from rich.text import Text
 
@@ -182,17 +199,27 @@ class LiveView(Lines):
         for row in every:
             history.setdefault(row["layer"], []).append(row)
         shown = sorted(history, key=lambda name: name not in marked)[:LAYERS]
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        table.add_column("layer")
+        first = min(max([len("layer"), *map(len, shown)]), max(8, width // 3))
         columns = [column for column in COLUMNS if any(row[column[1]] is not None for row in every)]
+        if not _worth_telling([rows[-1] for rows in history.values()], self._muted):
+            columns = [column for column in columns if column[1] != "dead_share"]
+        while columns and first + sum(len(title) + 2 for title, *_ in columns) > width:
+            columns.pop()
+        room = width - first - 2 - sum(len(title) + 4 for title, *_ in columns)
+        course = min(10, room // max(1, len(columns)))
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        table.add_column("layer", no_wrap=True, width=first)
         for title, _, _ in columns:
-            table.add_column(title, justify="right", no_wrap=True)
-            table.add_column("", no_wrap=True)
+            table.add_column(title, justify="right", no_wrap=True, width=len(title))
+            if course >= COURSE:
+                table.add_column("", no_wrap=True, width=course)
         for name in (name for name in history if name in shown):
             rows = history[name]
             cells: list[Any] = [Text(name, "bold red" if name in marked else "")]
             for _, key, form in columns:
                 values = [row[key] for row in rows if row[key] is not None]
-                cells += [form.format(values[-1]), Text(console.sparkline(values, 10), "cyan")] if values else ["–", ""]
+                cells.append(form.format(values[-1]) if values else "–")
+                if course >= COURSE:
+                    cells.append(Text(console.sparkline(values, course), "cyan"))
             table.add_row(*cells)
         return table

@@ -43,7 +43,8 @@ def lr_find(
         raise ConfigError("lr-find is for a `model` and its `loss`; `updates` have a learning rate and a loss each")
     pool = ThreadPool(threads or available_cores())
     try:
-        found = find_rate(job, pool)
+        with console.progress("learning rates"):
+            found = find_rate(job, pool)
     finally:
         pool.close()
     if svg and not found.rates:

@@ -134,25 +134,26 @@ def predict(
         for note in notes:
             console.warning(note)
         threshold = None if tell else _threshold(restored, directory, checkpoint)
-        for given in in_batches(_read(files, learned, keep or [], unlike, failed), size):
-            with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
-                x = learned.ready(given.examples, restored.device.dtype)
-                outputs: Any = (
-                    tell(x, asked)
-                    if tell
-                    else ask(restored.network, restored.loss, x, restored.device, size, first=asked)
-                )
-            asked += len(x)
-            for name, kept, found in zip(given.names, given.kept, outputs, strict=True):
-                if not tell and not np.isfinite(found).all():
-                    problem = "the network's output is not finite; is this in the units of its training data?"
-                    failed.add(DataError(f"{name}: {problem}"))
-                    continue
-                row = {"input": name, "kept": dict(zip(keep or [], kept, strict=True))}
-                row |= {"text": found} if tell else _answer(found, learned, targets, threshold)
-                answered += 1
-                for place in answers:
-                    place.add(row)
+        with console.progress("inputs"):
+            for given in in_batches(_read(files, learned, keep or [], unlike, failed), size):
+                with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
+                    x = learned.ready(given.examples, restored.device.dtype)
+                    outputs: Any = (
+                        tell(x, asked)
+                        if tell
+                        else ask(restored.network, restored.loss, x, restored.device, size, first=asked)
+                    )
+                asked += len(x)
+                for name, kept, found in zip(given.names, given.kept, outputs, strict=True):
+                    if not tell and not np.isfinite(found).all():
+                        problem = "the network's output is not finite; is this in the units of its training data?"
+                        failed.add(DataError(f"{name}: {problem}"))
+                        continue
+                    row = {"input": name, "kept": dict(zip(keep or [], kept, strict=True))}
+                    row |= {"text": found} if tell else _answer(found, learned, targets, threshold)
+                    answered += 1
+                    for place in answers:
+                        place.add(row)
         failed.count += unlike.skipped
         if failed.count and not answered:
             raise DataError("no input could be answered")
@@ -186,10 +187,11 @@ class Failed:
 def _read(
     files: list[Path], learned: "Preprocessing", keep: list[str], unlike: "Unlike", failed: Failed
 ) -> "Iterator[Given]":
+    from dltrain import progress
     from dltrain.data.given import read_given
     from dltrain.errors import DataError
 
-    for path in files:
+    for path in progress.over(files, "inputs"):
         try:
             given = read_given(path, learned, keep, unlike, skip_bad=failed.go_on)
         except DataError as error:

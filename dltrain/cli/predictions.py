@@ -45,7 +45,9 @@ class Shown(Answers):
             rows = [row if row["kept"] else {key: row[key] for key in row if key != "kept"} for row in self.rows]
             console.result_json({"predictions": rows})
         elif self.rows:
-            console.result_table(_head(self.rows[0], ["probability"]), (self._cells(row) for row in self.rows))
+            kept = [*reversed(self.rows[0]["kept"])]
+            head = _head(self.rows[0], ["probability"])
+            console.result_table(head, (self._cells(row) for row in self.rows), kept)
 
     def give_up(self) -> None:
         self.rows = []

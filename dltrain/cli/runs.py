@@ -60,4 +60,5 @@ def runs(
         for row in rows:
             row["status"] += " (smoke)" if row.get("smoke") else ""
         table = [[*(row.get(key) for key in keys), row.get("validation", {}).get("accuracy")] for row in rows]
-        console.result_table([*(key.replace("_", " ") for key in keys), "validation accuracy"], table)
+        columns = [key.replace("_", " ") for key in keys]
+        console.result_table([*columns, "validation accuracy"], table, ["steps", "epochs", *reversed(columns[4:])])

@@ -83,7 +83,8 @@ def visualize(
     console.info(f"run {directory.path}: {checkpoint} checkpoint, searching {loader.size:,} training examples")
     workers = threads or available_cores()
     model, seed = restored.network, restored.spec.seed
-    found = visualise(model, layers[layer], loader, restored.device, seed, workers, unit or None, minimize)
+    with console.progress("examples"):
+        found = visualise(model, layers[layer], loader, restored.device, seed, workers, unit or None, minimize)
     what = "least" if minimize else "most"
     title = f"{layer}: synthetic input that excites a unit {what} (framed), and top examples"
     path = output or directory.path / "visualize" / f"{layer}{'-least' if minimize else ''}.png"

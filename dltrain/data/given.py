@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dltrain import progress
 from dltrain.data.npz import read_inputs
 from dltrain.data.pictures.image_folder import is_hidden
 from dltrain.data.pictures.images import ENDINGS, REMARKS, read_picture
@@ -163,7 +164,7 @@ def in_batches(given: Iterator[Given], size: int) -> Iterator[Given]:
         waiting.append(some)
         if (number := sum(map(len, waiting))) >= size:
             together, whole = _joined(waiting), number - number % size
-            yield from (together[start : start + size] for start in range(0, whole, size))
+            yield from (together[at : at + size] for at in progress.over(range(0, whole, size), "inputs"))
             waiting = [together[whole:]] if number % size else []
     if waiting:
         yield _joined(waiting)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dltrain import progress
 from dltrain.backend import Device, all_to_host, kernels, to_host
 from dltrain.engine import no_grad
 from dltrain.errors import DivergedError
@@ -69,7 +70,7 @@ def evaluate(
 
     loader.expect(pool.own(np.arange(loader.size), batch_size, shard_size))
     with no_grad():
-        for start in range(0, loader.size, batch_size):
+        for start in progress.over(range(0, loader.size, batch_size), "examples"):
             between()
             batch = np.arange(start, min(loader.size, start + batch_size))
             sums = pool.tree_sum(-(-len(batch) // shard_size), partial(shard_sums, batch))
@@ -137,7 +138,7 @@ def evaluate_updates(
 
     loader.expect(pool.own(loader.rows(0, loader.size), settings.batch_size, size))
     with no_grad():
-        for start in range(0, loader.size, settings.batch_size):
+        for start in progress.over(range(0, loader.size, settings.batch_size), "examples"):
             between()
             batch = loader.rows(start, start + settings.batch_size)
             sums = pool.tree_sum(-(-len(batch) // size), partial(shard_sums, batch, start))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dltrain import progress
 from dltrain.backend import Device, to_host
 from dltrain.data import Preprocessing
 from dltrain.engine import Tensor, gradients, no_grad
@@ -146,7 +147,7 @@ class Climb:
         wanted = self.device.asarray(mask)
         shifts = generator(self.seed, "visualise", "jitter").integers(-2, 3, (STEPS, 2)).tolist()
         best, reached = x, np.full(len(units), -np.inf)
-        for step in range(STEPS + 1):
+        for step in progress.over(range(STEPS + 1), "inputs made"):
             shift = tuple(shifts[step]) if regularised and step < STEPS else (0, 0)
             moved = Tensor(self.device.asarray(np.roll(x, shift, axis=(1, 2))))
             values = multiply(self.probe(moved), wanted)
@@ -188,7 +189,9 @@ def _look(probe: Probe, loader: DataLoader, threads: int) -> tuple[list[Array], 
 
     loader.expect(np.arange(loader.size))
     with ThreadPoolExecutor(threads) as pool:
-        answers, low, high = zip(*pool.map(one, range(0, loader.size, BATCH)), strict=True)
+        starts = range(0, loader.size, BATCH)
+        found = progress.over(pool.map(one, starts), "examples", len(starts))
+        answers, low, high = zip(*found, strict=True)
     return list(answers), list(low), list(high)
 
 
