@@ -3,12 +3,12 @@
 from typing import Any
 
 __version__ = "0.2.0"
-__all__ = ["Tensor", "__version__", "gradcheck", "gradients", "load", "load_run", "no_grad", "op", "ops"]
+__all__ = ["Tensor", "__version__", "gradcheck", "gradients", "graph", "load", "load_run", "no_grad", "op", "ops"]
 
 
 def __getattr__(name: str) -> Any:
     """The rest of these names, imported when somebody asks for one: `dltrain --help` needs no numpy."""
-    if name in ("load", "load_run"):
+    if name in ("graph", "load", "load_run"):
         from dltrain import api
 
         return getattr(api, name)

@@ -26,6 +26,7 @@ from dltrain.data import default_data_dir
 from dltrain.errors import ConfigError, DataError, DltrainError, RunError
 from dltrain.evaluation.evaluate import predict
 from dltrain.job.job import Job
+from dltrain.report.of_tensor import graph as graph
 from dltrain.report.tensorboard import TensorBoard, required
 from dltrain.run.checkpoint import Checkpoint
 from dltrain.run.environment import differences as environment_differences

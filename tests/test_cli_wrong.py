@@ -185,6 +185,7 @@ USAGE: dict[str, tuple[list[object], int, str]] = {
     "nothing to export": (["export-metrics", "x"], 2, "export-metrics: nothing to do"),
     "a file to serve": (["serve", "/dev/null"], 2, "/dev/null: is a file; name a directory of runs"),
     "no port": (["serve", "--port", 0], 2, "--port"),
+    "no such weights": (["weights", "x"], 2, "no run 'x' in runs; `dltrain runs` lists"),
     "no graph": (["graph", "x"], 2, f"x: no such config file; {NOT_THERE}; no run 'x' in runs"),
     "no run to look into": (["visualize", "x", "--layer", "conv1"], 2, "no run 'x' in runs; `dltrain runs` lists"),
     "a folder that is no run": (["eval", "/"], 2, "/ is no run directory: it has no config.yaml"),
@@ -352,6 +353,7 @@ OUTPUTS: dict[str, tuple[list[str], str]] = {
     "graph": (["smoke", "--output"], ".svg"),
     "lr-find": (["smoke", "--svg"], ".svg"),
     "check": (["smoke", "--samples"], ".png"),
+    "weights": (["RUN", "--output"], ".png"),
     "visualize": (["RUN", "--layer", "conv1", "--unit", "0", "--output"], ".png"),
     "export": (["RUN", "--output"], ".safetensors"),
 }

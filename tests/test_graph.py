@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from builders import build
 from commands import dltrain, done
+from PIL import ImageFont
 
+import dltrain as dltrain_package
 from dltrain.engine import Tensor
 from dltrain.nn import Context, Layer, Network
 from dltrain.nn.graph import capture
@@ -76,12 +78,13 @@ def test_a_run_that_was_tried_without_its_data(tmp_path: Path, monkeypatch: pyte
 
 def test_the_forms(tmp_path: Path) -> None:
     table = done("graph", "smoke").out.splitlines()
-    assert table[0].split() == ["layer", "op", "of", "shape", "parameters"] and len(table) == 7
+    assert table[0].split() == ["layer", "op", "of", "shape", "parameters"] and len(table) == 8
     assert " ".join(table[2].split()) == "1 conv1 conv 0 N×8×8×8 weight 3×3×1×8, bias 8"
+    assert " ".join(table[3].split()) == "2 conv1 relu 1 N×8×8×8", "an activation is an op of its own"
     dot = done("graph", "smoke", "--output", tmp_path / "smoke.dot")
     text = (tmp_path / "smoke.dot").read_text()
     assert dot.err.startswith("wrote ") and text == done("graph", "smoke", "--format", "dot").out.rstrip("\n")
-    assert len(re.findall(" -> ", text)) == 9 and text.count("{") == text.count("}")
+    assert len(re.findall(" -> ", text)) == 10 and text.count("{") == text.count("}")
     done("graph", "smoke", "--output", tmp_path / "smoke.svg")
     assert ElementTree.parse(tmp_path / "smoke.svg").getroot().tag.endswith("svg")
     before = (tmp_path / "smoke.svg").read_text()
@@ -90,6 +93,52 @@ def test_the_forms(tmp_path: Path) -> None:
     assert said.json["vertices"] and (tmp_path / "smoke.svg").read_text() == before
     wrong = dltrain("graph", "smoke", "--output", tmp_path / "nowhere" / "smoke.svg")
     assert wrong.code == 1 and "cannot be written" in wrong.errors[0]
+
+
+def labels_outside(svg: str) -> list[str]:
+    """Of a drawing: the labels that are wider than the box before them."""
+    root, box, found = ElementTree.fromstring(svg), None, []
+    for node in root.iter():
+        if (node.get("class") or "").split()[:1] in (["op"], ["leaf"]):
+            box = node
+        elif node.tag.endswith("text") and "mid" in (node.get("class") or "") and box is not None:
+            size = 11 if "small" in (node.get("class") or "") else 13
+            width = ImageFont.load_default(size).getlength(node.text or "")
+            if width > float(box.get("width", 0)):
+                found.append(node.text or "")
+    return found
+
+
+@pytest.mark.parametrize("detail", ["ops", "layers"])
+@pytest.mark.parametrize("name", ["digits_cnn", "lecture_conv_exercise", "cifar_resnet20"])
+def test_no_label_is_outside_its_box(name: str, detail: str) -> None:
+    svg = done("graph", name, "--format", "svg", "--detail", detail).out
+    assert labels_outside(svg) == []
+    assert labels_outside(re.sub(r'width="[\d.]+"', 'width="9"', svg))
+
+
+def test_one_node_for_each_layer() -> None:
+    model = build_model(load("digits_cnn"))
+    vertices = done("graph", "digits_cnn", "--json", "--detail", "layers").json["vertices"]
+    assert [v["layer"] for v in vertices] == ["input", *(layer.name for layer in model.layers), "loss"]
+    assert sum(v["size"] for v in vertices) == sum(p.size for p in model.parameters.values())
+    assert all(v["inputs"] == ([i - 1] if i else []) for i, v in enumerate(vertices))
+
+
+def test_mermaid_and_what_is_made_by_hand(tmp_path: Path) -> None:
+    x, w = dltrain_package.Tensor(3.0), dltrain_package.Tensor(-2.0)
+    loss = (w * x + 1.0) * (w * x + 1.0)
+    drawn = dltrain_package.graph(loss, x=x, w=w)
+    named = {v.name: v.gradient for v in drawn.vertices if v.name}
+    assert named == {"x": 20.0, "w": 30.0}, "2 (wx + 1) w and 2 (wx + 1) x"
+    loss.backward()
+    assert float(w.grad) == -30.0  # type: ignore[arg-type]
+    lines = drawn.mermaid().splitlines()
+    assert lines[0] == "flowchart TD" and sum("-->" in line for line in lines) == 8
+    assert sum("style v" in line for line in lines) == len(drawn.vertices) and drawn.dot().count("fillcolor") == 7
+    assert labels_outside(drawn.svg()) == [] and drawn._repr_svg_() == drawn.svg()
+    done("graph", "smoke", "--output", tmp_path / "smoke.mmd")
+    assert (tmp_path / "smoke.mmd").read_text().startswith("flowchart TD\n  subgraph s0")
 
 
 GRAPH = """

@@ -22,11 +22,13 @@ from dltrain.cli.show_env import env
 from dltrain.cli.validate import validate
 from dltrain.cli.verify import verify
 from dltrain.cli.visualize import visualize
+from dltrain.cli.weights import weights
 
 app.command("fit")(fit)
 app.command("eval")(evaluate)
 app.command("predict")(predict)
 app.command("visualize")(visualize)
+app.command("weights")(weights)
 app.command("inspect-params")(inspect_params)
 app.command("check")(check)
 app.command("lr-find")(lr_find)

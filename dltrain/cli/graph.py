@@ -8,13 +8,18 @@ import typer
 from dltrain.cli import console
 from dltrain.cli.app import RUNS, ConfigOrRun, DataDir, Debug, Json, Overrides, Plugins, Quiet, RunsDir
 
+Form = Literal["text", "dot", "svg", "mermaid"]
+
 
 def graph(
     config: ConfigOrRun,
     overrides: Overrides = None,
-    form: Annotated[Literal["text", "dot", "svg"], typer.Option("--format", help="Output format.")] = "text",
+    form: Annotated[Form, typer.Option("--format", help="Output format.")] = "text",
+    detail: Annotated[
+        Literal["ops", "layers"], typer.Option("--detail", help="Every op, or one node for each layer.")
+    ] = "ops",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write to FILE.svg or FILE.dot.")
+        Path | None, typer.Option("--output", metavar="FILE", help="Write to FILE.svg, FILE.dot or FILE.mmd.")
     ] = None,
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
@@ -29,14 +34,19 @@ def graph(
     weights and a batch of its training data.
     """
     from dltrain.report.drawing import svg_file
-    from dltrain.report.graph import graph_rows, to_dot
+    from dltrain.report.graph import by_layers, graph_rows, to_dot, to_mermaid
     from dltrain.run.files import require_ending, write_output
 
-    require_ending(output, ".svg", ".dot") if form == "text" else require_ending(output, f".{form}")
-    if output and form == "text":
-        form = "dot" if output.suffix.lower() == ".dot" else "svg"
+    endings: dict[str, Form] = {".svg": "svg", ".dot": "dot", ".mmd": "mermaid"}
+    wanted = [ending for ending, known in endings.items() if form in ("text", known)]
+    require_ending(output, *wanted)
+    if output:
+        form = endings[output.suffix.lower()]
     title, vertices = _capture(config, overrides or [], runs_dir, data_dir)
-    text = "" if form == "text" else svg_file(vertices, title) if form == "svg" else to_dot(vertices)
+    vertices = by_layers(vertices) if detail == "layers" else vertices
+    written = {"svg": lambda: svg_file(vertices, title), "dot": lambda: to_dot(vertices)}
+    written |= {"mermaid": lambda: to_mermaid(vertices), "text": str}
+    text = written[form]()
     if output:
         write_output(output, text.encode())
         console.info(f"wrote {output}")

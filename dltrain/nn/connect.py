@@ -78,6 +78,12 @@ class Connected(Layer):
     def mixes_examples(self) -> bool:
         return self.norm is not None and self.norm.mixes_examples
 
+    def with_activation_apart(self) -> "Connected":
+        """A layer with the same weights that applies the activation by an op of its own, to the same values."""
+        apart = copy(self)
+        apart.fused, apart.finish = fuse(self.activation, last=False)
+        return apart
+
     def without_activation(self) -> "Connected":
         """A layer with the same weights that gives what the activation would be applied to."""
         linear = copy(self)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from math import isfinite, prod
@@ -12,6 +12,7 @@ import numpy as np
 
 from dltrain.backend import Device, to_host
 from dltrain.engine import Tensor, ancestors, gradients
+from dltrain.nn.connect import Connected
 from dltrain.nn.layer import Context
 from dltrain.nn.loss import Loss
 from dltrain.nn.network import Network
@@ -75,6 +76,7 @@ def capture(
 
     backward: also go back and measure the gradients, which needs a loss.
     """
+    model = _activations_apart(model)
     start = Tensor(x)
     end, ends = start, []  # (the newest node when a layer was done, the layer's name)
     for layer, end in model.outputs(start, context):
@@ -82,6 +84,13 @@ def capture(
     if loss is not None:
         end = loss(end)
     return below(end, {INPUT: start}, ends, model.parameters, len(x), backward)
+
+
+def _activations_apart(model: Network) -> Network:
+    """The same with an op for each activation, as one draws it; layers compute most of them inside another op."""
+    apart = copy(model)
+    apart.layers = [x.with_activation_apart() if isinstance(x, Connected) else x for x in model.layers]
+    return apart
 
 
 def outline_together(losses: Mapping[str, Sequence[Term]], device: Device) -> list[Vertex]:
@@ -119,6 +128,7 @@ def _of_terms(terms: Sequence[Term], device: Device, times: Counter[str]) -> lis
 
     for value in in_order(v for term in terms for pair in term.pairs for v in pair if isinstance(v, Value)):
         if isinstance(value, Applied):
+            value.network.layers = _activations_apart(value.network).layers
             for part in value.network.state.values():
                 part.data = device.xp.zeros(part.shape, device.dtype)
             parameters |= value.network.parameters
@@ -144,7 +154,7 @@ def below(
     end: Tensor,
     starts: Mapping[str, Tensor],
     ends: Sequence[tuple[int, str]],
-    parameters: Mapping[str, Parameter],
+    parameters: Mapping[str, Tensor],
     examples: int,
     backward: bool = False,
 ) -> list[Vertex]:

@@ -8,22 +8,25 @@ from math import log10
 from xml.sax.saxutils import escape, quoteattr
 
 from dltrain.nn.graph import Vertex
-from dltrain.report.graph import LEAVES, Vertices, short_name, size_text
+from dltrain.report.graph import LEAVES, Vertices, gradient_steps, short_name, size_text
 from dltrain.report.lanes import arrange
-from dltrain.report.palette import DARK, LIGHT, Theme, colours
+from dltrain.report.palette import DARK, LIGHT, STEPS, Theme, colours
 
 # In pixels. Ops run down beside their layer's name, what they take besides stands to their right.
-ROW, BOX, OP_WIDTH, BAR_WIDTH, GAP, BETWEEN, MARGIN = 46, 34, 130, 110, 32, 12, 12
+ROW, BOX, OP_WIDTH, BAR_WIDTH, GAP, BETWEEN, MARGIN = 46, 34, 110, 110, 32, 12, 12  # OP_WIDTH: at least
 CROSSING = 26  # above a row that edges from other lanes lead to
 BOW = 10  # how far an edge around others stands off from the next one
 NAME_WIDTH = 112  # at least, beside the ops
-LETTER, STRONG_LETTER = 6.4, 7.6  # the width of a small letter and of one of a name, on average
+LETTER, STRONG_LETTER = 7.6, 8.4  # the width of a letter of 13 px and of a name, in the widest usual fonts
 STYLE = """
 .graph{font:13px system-ui,sans-serif}.graph text{fill:var(--ink)}.graph .small{font-size:11px;fill:var(--muted)}
 .graph .paper{fill:var(--paper)}.graph .layer{fill:var(--panel)}.graph .op{fill:var(--good1);stroke:var(--first)}
 .graph .leaf{fill:var(--paper);stroke:var(--muted)}.graph .edge{fill:none;stroke:var(--muted);stroke-width:1.3}
 .graph .bar{fill:var(--second)}.graph .mid{text-anchor:middle}.graph .strong{font-weight:600}
 """
+STYLE += "".join(
+    f".graph rect.g{i}{{fill:var(--good{i})}}.graph text.g{i}{{fill:var(--on-good{i})}}\n" for i in range(STEPS)
+)
 
 
 def svg_file(vertices: Vertices, title: str) -> str:
@@ -35,7 +38,7 @@ def svg_file(vertices: Vertices, title: str) -> str:
 def _coloured(theme: Theme) -> str:
     """STYLE for programs that know no variables."""
     named = colours(theme)
-    return re.sub(r"var\(--(\w+)\)", lambda name: named[name[1]], STYLE)
+    return re.sub(r"var\(--([\w-]+)\)", lambda name: named[name[1]], STYLE)
 
 
 def svg_figure(vertices: Vertices, title: str, style: str = "") -> str:
@@ -68,7 +71,10 @@ class _Drawing:
             self.members.setdefault(vertices[i].layer, []).append(i)
         self.spots = arrange({name: self._taken(name) for name in self.members})
         self.norms = [vertices[i].gradient or 0.0 for i in self.ops[:-1] if vertices[i].gradient]  # the last one's is 1
+        self.steps = gradient_steps(vertices)
         self.top = top + (20 if self.norms else 0)
+        labels = [line for i in self.ops for line in (vertices[i].op, vertices[i].shape_text)]
+        self.op_width = max(OP_WIDTH, *(round(LETTER * len(line)) + BOX for line in labels))
         self._find_heights()
         self.around = self._edges_around()
         self.lanes = self._find_lanes()
@@ -131,8 +137,8 @@ class _Drawing:
             texts = [width for name in names for width in _name_widths(name)]
             bows = [n for (start, _), n in self.around.items() if self._lane_of(start) == number]
             op = x + MARGIN + max(NAME_WIDTH, *texts) + (BOW * max(bows) if bows else 0)
-            bars = op + OP_WIDTH + GAP + sum(widths) + BETWEEN * max(len(widths) - 1, 0) + (GAP if widths else 0)
-            end = bars + (BAR_WIDTH + 90 if self.norms else MARGIN - (GAP if widths else 0))
+            bars = op + self.op_width + GAP + sum(widths) + BETWEEN * max(len(widths) - 1, 0) + (GAP if widths else 0)
+            end = bars + (BAR_WIDTH + 140 if self.norms else MARGIN - (GAP if widths else 0))
             lanes.append(_Lane(x, op, widths, bars, round(end) - x))
             x = round(end) + 8.0
         return lanes
@@ -175,14 +181,15 @@ class _Drawing:
 
     def _op(self, place: int) -> Iterator[str]:
         v, middle, lane = self.vertices[place], self.y[place], self.lanes[self._lane_of(place)]
-        end = lane.op + OP_WIDTH
+        end = lane.op + self.op_width
         for number, (leaf, width) in enumerate(zip(self._leaves(place), lane.widths, strict=False)):
             x = end + (BETWEEN if number else GAP)
             tip = "" if number else ' marker-end="url(#tip)"'
             yield f'<path class="edge"{tip} d="M{x:.1f},{middle} H{end:.1f}"/>'
             yield _box("leaf", x, middle, width, _leaf_lines(leaf))
             end = x + width
-        yield _box("op", lane.op, middle, OP_WIDTH, [v.op, v.shape_text])
+        step = self.steps.get(place)
+        yield _box("op", lane.op, middle, self.op_width, [v.op, v.shape_text], "" if step is None else f" g{step}")
         if v.gradient and place != self.ops[-1]:
             lowest = min(*self.norms, max(self.norms) / 1e3)  # small differences are to look small
             share = log10(v.gradient / lowest) / log10(max(self.norms) / lowest)
@@ -196,7 +203,7 @@ class _Drawing:
         for source in self._inputs(place):
             start, end = self.lanes[self._lane_of(source)].op, self.lanes[self._lane_of(place)].op
             y, down = self.y[source], self.y[place] - BOX / 2
-            x, across = start + OP_WIDTH / 2, end + OP_WIDTH / 2
+            x, across = start + self.op_width / 2, end + self.op_width / 2
             if (source, place) in self.around:
                 left = start - GAP - BOW * self.around[source, place]
                 way = f"M{start},{y} C{left},{y} {left},{self.y[place]} {start},{self.y[place]}"
@@ -208,12 +215,13 @@ class _Drawing:
             yield f'<path class="edge" marker-end="url(#tip)" d="{way}"/>'
 
 
-def _box(kind: str, x: float, middle: float, width: float, lines: Sequence[str]) -> str:
+def _box(kind: str, x: float, middle: float, width: float, lines: Sequence[str], colour: str = "") -> str:
     corners = BOX / 2 if kind == "op" else 4
+    place = f'x="{x:.1f}" y="{middle - BOX / 2}" width="{width:.1f}" height="{BOX}"'
     return (
-        f'<rect class="{kind}" rx="{corners}" x="{x:.1f}" y="{middle - BOX / 2}" width="{width:.1f}" height="{BOX}"/>'
-        f'<text class="mid" x="{x + width / 2:.1f}" y="{middle - 2}">{escape(lines[0])}</text>'
-        f'<text class="small mid" x="{x + width / 2:.1f}" y="{middle + 11}">{escape(lines[1])}</text>'
+        f'<rect class="{kind}{colour}" rx="{corners}" {place}/>'
+        f'<text class="mid{colour}" x="{x + width / 2:.1f}" y="{middle - 2}">{escape(lines[0])}</text>'
+        f'<text class="small mid{colour}" x="{x + width / 2:.1f}" y="{middle + 11}">{escape(lines[1])}</text>'
     )
 
 

@@ -1,9 +1,12 @@
-"""A computation graph as text and as DOT for graphviz; drawing.py makes a picture of it."""
+"""A computation graph as text, as DOT for graphviz and as Mermaid for web pages; drawing.py makes a picture of it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
+from math import log10
 
 from dltrain.nn.graph import CONSTANT, INPUT, PARAMETER, Vertex
+from dltrain.report.palette import LIGHT, STEPS, scale
 
 LEAVES = (PARAMETER, CONSTANT)
 Vertices = Sequence[Vertex]
@@ -29,15 +32,68 @@ def graph_rows(vertices: Vertices) -> tuple[list[str], list[list[object]]]:
     return columns + (["‖gradient‖", "of parameters"] if measured else []), rows
 
 
+def by_layers(vertices: Vertices) -> list[Vertex]:
+    """One vertex for each layer, in place of its ops: what it takes and gives, and how many parameters it has."""
+    last = {v.layer: v for v in vertices if v.op not in LEAVES}
+    places = {layer: place for place, layer in enumerate(last)}
+    found = []
+    for layer, end in last.items():
+        own = [v for v in vertices if v.layer == layer]
+        taken = dict.fromkeys(places[vertices[i].layer] for v in own for i in v.inputs if vertices[i].op not in LEAVES)
+        inputs = tuple(place for place in taken if place != places[layer])
+        ops = " · ".join(dict.fromkeys(v.op for v in own if v.op not in LEAVES))
+        found.append(replace(end, op=ops, inputs=inputs, size=sum(v.size for v in own)))
+    return found
+
+
+def to_mermaid(vertices: Vertices) -> str:
+    """For web pages that draw Mermaid: a box for each layer, in it the ops, rounded, and what is stored, angular."""
+    lines, coloured = ["flowchart TD"], _colours(vertices)
+    for number, (layer, members) in enumerate(groupby(range(len(vertices)), key=lambda i: vertices[i].layer)):
+        lines.append(f'  subgraph s{number}["{_plain(layer)}"]')
+        for i in members:
+            label = "<br/>".join(map(_plain, _label(vertices[i])))
+            stored = vertices[i].op in (INPUT, *LEAVES)
+            lines.append(f'    v{i}["{label}"]' if stored else f'    v{i}(["{label}"])')
+        lines.append("  end")
+    lines += [f'  v{i} -->|"{vertices[i].shape_text}"| v{j}' for j, v in enumerate(vertices) for i in v.inputs]
+    lines += [f"  style v{i} fill:{back},color:{ink}" for i, (back, ink) in coloured.items()]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Mermaid knows no escapes but entities."""
+    return "".join(letter if letter.isalnum() or letter in " .,·×‖()_-=" else f"#{ord(letter)};" for letter in text)
+
+
+def gradient_steps(vertices: Vertices) -> dict[int, int]:
+    """Place -> how far on the colour scale the size of its gradient is, logarithmic, over a factor of 1000 at most."""
+    sizes = {i: v.gradient for i, v in enumerate(vertices) if v.gradient}
+    if not sizes:
+        return {}
+    highest = max(sizes.values())
+    factors = log10(highest / max(min(sizes.values()), highest / 1e3)) or 1.0
+    shares = {i: max(0.0, 1 + log10(size / highest) / factors) for i, size in sizes.items()}
+    return {i: round(share * (STEPS - 1)) for i, share in shares.items()}
+
+
+def _colours(vertices: Vertices) -> dict[int, tuple[str, str]]:
+    """Place -> (background, text)."""
+    return {i: scale(LIGHT, "good")[step] for i, step in gradient_steps(vertices).items()}
+
+
 def to_dot(vertices: Vertices) -> str:
     """For `dot -Tsvg`: a cluster for each layer, boxes for what is stored and ellipses for what is computed."""
+    coloured = _colours(vertices)
     lines = ["digraph network {", '  node [fontname="sans-serif"]; edge [fontname="sans-serif", fontsize=10];']
     for layer, members in groupby(range(len(vertices)), key=lambda i: vertices[i].layer):
         lines.append(f"  subgraph {_quoted(f'cluster_{layer}')} {{ label={_quoted(layer)};")
         for i in members:
             v = vertices[i]
             shape = "box" if v.op in (INPUT, *LEAVES) else "ellipse"
-            lines.append(f"    v{i} [shape={shape}, label={_quoted(chr(10).join(_label(v)))}];")
+            back, ink = coloured.get(i, ("", ""))
+            fill = f", style=filled, fillcolor={_quoted(back)}, fontcolor={_quoted(ink)}" if back else ""
+            lines.append(f"    v{i} [shape={shape}, label={_quoted(chr(10).join(_label(v)))}{fill}];")
         lines.append("  }")
     lines += [
         f"  v{i} -> v{j} [label={_quoted(vertices[i].shape_text)}];" for j, v in enumerate(vertices) for i in v.inputs
