@@ -117,6 +117,16 @@ def test_no_label_is_outside_its_box(name: str, detail: str) -> None:
     assert labels_outside(re.sub(r'width="[\d.]+"', 'width="9"', svg))
 
 
+def test_the_calls_of_a_captured_step() -> None:
+    found = done("graph", "smoke", "--captured", "--json").json
+    told = [(row["layer"], row["what"], row["phase"]) for row in found["calls"]]
+    forward, backward = told.index(("conv1", "conv", "forward")), told.index(("conv1", "conv", "backward"))
+    assert forward < told.index(("loss", "cross_entropy", "forward")) < backward
+    assert found["eager_ms"] > 0 and found["replayed_ms"] > 0 and found["reason"] == ""
+    eager = done("graph", "smoke", "train.shard_size=8", "--captured").out
+    assert eager == "nothing is captured: a batch is computed in several shards\n"
+
+
 def test_one_node_for_each_layer() -> None:
     model = build_model(load("digits_cnn"))
     vertices = done("graph", "digits_cnn", "--json", "--detail", "layers").json["vertices"]

@@ -116,6 +116,11 @@ class CapturedGraph:
             of = spans.label()
             self.reason = f"{reason}, for {of.layer} {of.what} {of.phase}".strip() if of.layer else reason
 
+    @property
+    def calls(self) -> list[spans.Label]:
+        """What each call is a part of, in order; known where spans were recorded."""
+        return self._labels
+
     def finish(self, results: Arrays) -> None:
         if self._library is None:
             self.fail("no kernel in C was called")

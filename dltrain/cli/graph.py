@@ -21,6 +21,10 @@ def graph(
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write to FILE.svg, FILE.dot or FILE.mmd.")
     ] = None,
+    captured: Annotated[
+        bool,
+        typer.Option("--captured", help="Instead, list the calls that a captured step repeats, and time both ways."),
+    ] = False,
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = None,
     plugin: Plugins = None,
@@ -37,6 +41,9 @@ def graph(
     from dltrain.report.graph import by_layers, graph_rows, to_dot, to_mermaid
     from dltrain.run.files import require_ending, write_output
 
+    if captured:
+        _show_captured(config, overrides, data_dir, json)
+        return
     endings: dict[str, Form] = {".svg": "svg", ".dot": "dot", ".mmd": "mermaid"}
     wanted = [ending for ending, known in endings.items() if form in ("text", known)]
     require_ending(output, *wanted)
@@ -90,3 +97,24 @@ def _capture(text: str, overrides: list[str], runs_dir: Path, data_dir: Path | N
     context = Context(training=True, words=subject.words(len(targets)))
     loss = partial(job.loss, targets=targets, count=len(targets))
     return f"{run.path.name}: gradients of one training batch", capture(job.network, x, context, loss, backward=True)
+
+
+def _show_captured(config: str, overrides: list[str] | None, data_dir: Path | None, json: bool) -> None:
+    """Of a config: Python's list of ops is run once, C's list of calls in every step after that."""
+    from itertools import groupby
+
+    from dltrain.check.captured import captured
+    from dltrain.cli.check import prepare
+
+    found = captured(prepare(config, overrides, data_dir, None))
+    calls = [(label, len([*same])) for label, same in groupby(found.calls)]
+    if json:
+        rows = [{**label._asdict(), "calls": count} for label, count in calls]
+        times = {"eager_ms": found.eager_ms, "replayed_ms": found.replayed_ms}
+        console.result_json({"calls": rows, "reason": found.reason, **times})
+    elif found.reason:
+        console.result_text(f"nothing is captured: {found.reason}")
+    else:
+        rows = [[label.layer, label.what, label.phase, count] for label, count in calls]
+        console.result_table(["layer", "part", "", "calls of C"], rows)
+        console.result_text(f"\na step: eager {found.eager_ms:.2f} ms, replayed {found.replayed_ms:.2f} ms")
