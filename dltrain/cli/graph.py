@@ -115,6 +115,6 @@ def _show_captured(config: str, overrides: list[str] | None, data_dir: Path | No
     elif found.reason:
         console.result_text(f"nothing is captured: {found.reason}")
     else:
-        rows = [[label.layer, label.what, label.phase, count] for label, count in calls]
-        console.result_table(["layer", "part", "", "calls of C"], rows)
+        table = [[label.layer, label.what, label.phase, count] for label, count in calls]
+        console.result_table(["layer", "part", "", "calls of C"], table)
         console.result_text(f"\na step: eager {found.eager_ms:.2f} ms, replayed {found.replayed_ms:.2f} ms")
