@@ -37,11 +37,14 @@ def graph(
     Taken from the engine's own graph after a forward pass. A run also shows the sizes of its gradients, from its last
     weights and a batch of its training data.
     """
+    from dltrain.errors import ConfigError
     from dltrain.report.drawing import svg_file
     from dltrain.report.graph import by_layers, graph_rows, to_dot, to_mermaid
     from dltrain.run.files import require_ending, write_output
 
     if captured:
+        if output or form != "text" or detail != "ops":
+            raise ConfigError("--captured prints a list; leave --output, --format and --detail out")
         _show_captured(config, overrides, data_dir, json)
         return
     endings: dict[str, Form] = {".svg": "svg", ".dot": "dot", ".mmd": "mermaid"}
