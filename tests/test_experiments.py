@@ -206,7 +206,7 @@ def test_features_made_by_hand(fit: Any) -> None:
 
 def test_every_experiment_is_told_of_tested_and_measured() -> None:
     tested = set(re.findall(r'(?:fit|load)\("(\w+)"', Path(__file__).read_text()))
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "parts.md").read_text(encoding="utf-8")
     told = re.search(r"\n## Experiments\n.*?\n## ", text, re.S)
     assert told is not None
     named = set(re.findall(r"`(\w+)`", told[0]))
