@@ -347,6 +347,9 @@ def test_commands_that_make_no_sense_of_a_game_say_so(tmp_path: Path) -> None:
     done("fit", config, "--smoke", "--runs-dir", tmp_path)
     said = done("eval", "--runs-dir", tmp_path, "--json").json
     assert {"loss/judge", "loss/maker"} <= said.keys()
+    assert "loss/judge" in done("fit", config, "--smoke", "--progress", "live", "--runs-dir", tmp_path / "live").err
+    (answer,) = dltrain("check", config, "--samples", "some.png").errors
+    assert answer == "check --samples is for a `model` and its `loss`"
     np.savez(tmp_path / "some.npz", x=np.zeros((2, 8, 8, 1), np.uint8))
     (answer,) = dltrain("predict", "--runs-dir", tmp_path, tmp_path / "some.npz").errors
     assert "several networks (maker, judge)" in answer

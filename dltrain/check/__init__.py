@@ -2,6 +2,7 @@
 
 from dltrain.check.checks import CHECKS, check_without_data, quick_checks, run_checks
 from dltrain.check.finding import Finding
+from dltrain.check.game import check_game
 from dltrain.check.subject import Subject
 
-__all__ = ["CHECKS", "Finding", "Subject", "check_without_data", "quick_checks", "run_checks"]
+__all__ = ["CHECKS", "Finding", "Subject", "check_game", "check_without_data", "quick_checks", "run_checks"]

@@ -36,10 +36,10 @@ def check(
 ) -> None:
     """Check for problems before training.
 
-    Data, state of the network at the start, gradients, and whether it can learn a few examples. Saves nothing.
-    Exit code 1 if anything failed.
+    Data, state of the network at the start, gradients, and whether it can learn a few examples; of several networks
+    the last three, update by update. Saves nothing. Exit code 1 if anything failed.
     """
-    from dltrain.check import Subject, run_checks
+    from dltrain.check import Subject, check_game, run_checks
     from dltrain.check.finding import Status
     from dltrain.errors import ConfigError
     from dltrain.nn import Network
@@ -53,14 +53,14 @@ def check(
         _compare(config, overrides, data_dir, backends, json)
         return
     job = prepare(config, overrides, data_dir, device)
-    if not isinstance(job.model, Network):
-        raise ConfigError(f"check is {FOR_ONE}; of several networks, try `dltrain fit CONFIG --smoke`")
+    alone = isinstance(job.model, Network)
+    if samples and not alone:
+        raise ConfigError(f"check --samples is {FOR_ONE}")
     show_starts(job)
-    subject = Subject(job)
-    console.warn_of_missing_kernels(subject.job.device.kernels.note)
+    console.warn_of_missing_kernels(job.device.kernels.note)
     findings = []
     with console.progress("checks"):
-        for finding in run_checks(subject):
+        for finding in run_checks(Subject(job)) if alone else check_game(job):
             findings.append(finding)
             if not json:
                 console.result_finding(finding.check, finding.status, finding.found, finding.advice)
@@ -68,7 +68,7 @@ def check(
         from dltrain.report.grid import write_picture
         from dltrain.report.samples import sample_grid
 
-        write_picture(samples, sample_grid(subject.job, subject.step_key))
+        write_picture(samples, sample_grid(job, Subject(job).step_key))
         console.info(f"wrote {samples}")
     count = {status: sum(f.status == status for f in findings) for status in get_args(Status)}
     if json:

@@ -43,7 +43,8 @@ def measure_figures(
     spec = restored.spec
     if not spec.metrics.pictures and not told_by(term for update in restored.updates for term in update.terms):
         return {}
-    judges = find_judges(spec, directory.path.parent, restored.device.name)
+    smoke = directory.last_status().get("smoke") is True  # which did without judges that there are not
+    judges = find_judges(spec, directory.path.parent, restored.device.name, smoke)
     asked = build_figures(spec, restored.values, judges)
     made_by = Pictures(restored.values, restored.checkpoint.preprocessing, restored.device, spec.train.batch_size)
     train = loader if split == "train" else examples_of(restored, "train", data_dir)[0]

@@ -33,7 +33,8 @@ class Seen:
     @property
     def is_game(self) -> bool:
         """Whether several updates have a loss each, which may grow because another one's falls."""
-        return bool(self.epochs) and "loss" not in self.epochs[-1]["train"]
+        rows = [*([self.start] if self.start else []), *(row["train"] for row in self.epochs[-1:])]
+        return any("loss" not in row for row in rows)
 
     @property
     def last(self) -> list[Row]:
