@@ -346,6 +346,8 @@ def test_for_people(tmp_path: Path) -> None:
 SICK = {
     "deep_sigmoid": {"activations", "gradient_depth", "learns_by_heart"},
     "dying_relu": {"first_update"},
+    "digit_codes_reader": {"dead_units"},  # a sixth of its units see nothing in 64 noisy digits
+    "digit_codes_lexicon": {"duplicates"},  # a lexicon is known by heart: its codes are those of the test
 }
 
 

@@ -32,7 +32,7 @@ from dltrain.train.loop import fit
 from dltrain.train.step_metrics import FiniteGuard, UpdateMetrics, fetch, fetch_steps
 
 cp: Any = standin.cupy
-WITHOUT_DATA = {"vgg16", "lecture_conv_exercise", "weight_sharing"}
+WITHOUT_DATA = {"efficientnet_lite0", "vgg16", "lecture_conv_exercise", "weight_sharing"}
 
 
 @pytest.fixture(params=GPUS)

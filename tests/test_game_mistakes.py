@@ -226,7 +226,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     ),
     "term without loss": (
         GAN.replace("- binary_cross_entropy: {of: {judge: image}, target: 0.9}", "- {of: {judge: image}, target: 0.9}"),
-        "10:7  updates.judge.minimise[0]: 'type' is missing; write `type: NAME`; allowed: cross_entropy, binary_cross_entropy, hinge, mse, mae, huber",
+        "10:7  updates.judge.minimise[0]: 'type' is missing; write `type: NAME`; allowed: cross_entropy, binary_cross_entropy, hinge, mse, mae, huber, gram, content, total_variation",
     ),
     "weight": (
         GAN.replace("target: 0.9}", "target: 0.9, weight: -1}"),

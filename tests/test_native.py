@@ -181,7 +181,8 @@ def test_what_only_moves_or_masks_numbers_equals_plain_numpy_to_the_bit(kernels:
 def test_what_is_not_finite_shows(number: float, kernels: NativeKernels, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it shows by the formula, it does in C and in plain numpy. One number of one argument at a time."""
     shown, by_formula = set(), Reference(np)
-    for i, call in enumerate([*table()[::5], *pointwise()]):
+    tokens = [call for call in table() if call.method.startswith("embedding")]
+    for i, call in enumerate([*table()[::5], *tokens, *pointwise()]):
         floats = [a for a in call.arguments if isinstance(a, np.ndarray) and a.dtype == np.float32 and a.size]
         if call.method.startswith("embedding"):  # tokens are places
             floats = floats[:1]

@@ -216,9 +216,9 @@ def test_eval_measures_the_same_and_shows_it(folder: Path) -> None:
     assert ["figure", "value", "real", "noise", "mean", "picture", "better"] in lines
     row = before["spread/fake"]
     assert [row["name"], f"{row['value']:.4f}", f"{row['baselines']['real']:.4f}"] in [line[:3] for line in lines]
-    assert "not with anybody else's" in shown.err
+    assert "not with published values" in shown.err
     page = (run.path / "report.html").read_text()
-    assert "spread/fake" in page and "not with anybody else" in page and "reader is" in page
+    assert "spread/fake" in page and "not with published values" in page and "reader is" in page
 
 
 def test_the_training_part_is_halved_where_nothing_is_held_out(folder: Path) -> None:

@@ -253,7 +253,7 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
         ({"color": np.zeros((64, 64, 64, 3), np.float32)}, "must be bytes"),
         ({"color": np.zeros((64, 60, 60, 3), np.uint8)}, "must be bytes"),
         ({"color": np.zeros((60, 64, 64, 3), np.uint8)}, "must be bytes"),
-        ({"meta": np.zeros((64, 6), "U4")}, "holds 0 pictures; at least 8 are needed"),
+        ({"meta": np.zeros((64, 6), "U4")}, "holds 0 such pictures; at least 8 are needed"),
         ({"meta": np.zeros((64, 6))}, "must be bytes"),
         ({"color": np.array([{}], object)}, "not an npz file that can be read"),
     ],

@@ -60,7 +60,7 @@ def test_the_example_from_its_gradient_to_its_predictions(tmp_path: Path) -> Non
 
 
 def test_every_command_takes_one_that_builds_a_network() -> None:
-    reads_only = {"report", "compare", "runs", "export-metrics", "env"}
+    reads_only = {"report", "compare", "runs", "serve", "weights", "export-metrics", "env"}
     takes = {command.name: signature(command.callback).parameters for command in app.registered_commands}
     assert {name for name, parameters in takes.items() if "plugin" not in parameters} == reads_only
 

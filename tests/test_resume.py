@@ -216,7 +216,7 @@ def test_without_a_checkpoint_it_starts_again(tmp_path: Path) -> None:
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     _, whole = train(make_job(), tmp_path)
     others = {
-        "the training data changed since": {"splits": {"train": rows(70, seed=1)}},
+        "the training data have changed": {"splits": {"train": rows(70, seed=1)}},
         "dense2": {"layers": EVERY_LAYER["deep"][-1:]},
         "the sums of the running epoch are missing": {"batch_size": 10},
     }

@@ -75,7 +75,7 @@ SECTIONS = {
         "2:41  loss.label_smoothing: expected a number of at least 0 and below 1, got '1'"
     ),
     "loss: {type: [mse]}": (
-        "2:14  loss: unknown loss the list [mse]; allowed: cross_entropy, binary_cross_entropy, hinge, mse, mae, huber"
+        f"2:14  loss: unknown loss the list [mse]; allowed: {', '.join(LOSSES)}"
     ),
 }
 

@@ -34,9 +34,9 @@ CHANGES = [
     ("train.clip_norm=1e-1", "train.clip_norm", 0.1),
     ("train.early_stopping.patience=2", "train.early_stopping", {"patience": 2, "min_delta": 0.0}),
     ("train.early_stopping={}", "train.early_stopping", {"patience": 5, "min_delta": 0.0}),
-    ("optimizer=sgd", "optimizer", {"type": "sgd", "lr": 0.01}),
+    ("optimizer=sgd", "optimizer", {"type": "sgd", "lr": 0.01, "lr_factors": None}),
     ("optimizer.lr=2", "optimizer.lr", 2.0),
-    ("optimizer={momentum: {lr: 0.5}}", "optimizer", {"type": "momentum", "lr": 0.5, "momentum": 0.9}),
+    ("optimizer={momentum: {lr: 0.5}}", "optimizer.momentum", 0.9),
     ("loss={type: cross_entropy, label_smoothing: 0.1}", "loss.label_smoothing", 0.1),
     ("schedule={step: 2}", "schedule", {"type": "step", "every": 2, "factor": 0.1}),
     ("model.layers.0.channels=64", "model.layers.0.channels", 64),
@@ -83,7 +83,8 @@ def test_changes(override: str, path: str, value: object) -> None:
 def test_a_type_that_is_called_like_a_setting_of_its_own() -> None:
     first = "optimizer={momentum: {lr: 1}}"
     for path in ("optimizer.momentum", "optimizer.momentum.momentum"):
-        assert at(read(first, f"{path}=0.3"), "optimizer") == {"type": "momentum", "lr": 1.0, "momentum": 0.3}
+        found = at(read(first, f"{path}=0.3"), "optimizer")
+        assert found == {"type": "momentum", "lr": 1.0, "momentum": 0.3, "lr_factors": None}
     assert at(read(first, "optimizer.momentum.lr=0.5"), "optimizer.lr") == 0.5
 
 

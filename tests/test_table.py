@@ -101,7 +101,7 @@ def test_what_is_missing_is_filled_in_from_the_training_part(tmp_path):
 
 
 REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
-    "nothing": ("", {}, "must name every column"),
+    "nothing": ("", {}, "the file is empty"),
     "a name twice": ("a,a\n1,2\n", {}, "each differently"),
     "a nameless column": ("a,,kind\n1,2,3\n", {}, "must name every column"),
     "no rows": ("a,kind\n", {}, "no row below"),

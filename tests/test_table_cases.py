@@ -315,7 +315,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         rows("a", "1"), {"columns": {"b": "date"}}, ["data.columns: 'b' is no input column"],
     ),
     "another delimiter": (
-        rows("a;b", "1;2", sign=";"), {"delimiter": ","}, ["data.target", "it has a;b;cls; a comma between them"],
+        rows("a;b", "1;2", sign=";"), {"delimiter": ","}, ["data.target", "it has a;b;cls", "say data.delimiter"],
     ),
     "cells too many": (
         rows("a,b", "1,2", "3,4,5"), {}, ["a.csv:3: 4 cells, but the first line has 3, with a comma between them"],

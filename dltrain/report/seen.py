@@ -34,7 +34,7 @@ class Seen:
     def is_game(self) -> bool:
         """Whether several updates have a loss each, which may grow because another one's falls."""
         rows = [*([self.start] if self.start else []), *(row["train"] for row in self.epochs[-1:])]
-        return any("loss" not in row for row in rows)
+        return any(key.startswith("loss/") for row in rows for key in row)
 
     @property
     def last(self) -> list[Row]:

@@ -89,8 +89,9 @@ def _load(data: bytes, source: str, overrides: Iterable[str | Override], deep: i
         reuse.fill_in(root, Problems())  # an override may lead to another one
         for override in of_load:
             apply(root, override, settle, problems)
-    reuse.fill_in(root, problems)
-    problems.raise_any()
+    unknown = Problems()
+    reuse.fill_in(root, unknown)
+    unknown.raise_any()  # without its layers nothing else can be said of the config
     settle()
     later = []
     for override in changes:
