@@ -1,8 +1,9 @@
-"""Capture and replay: a short step does its work once, and from then on repeats the list of its calls of C.
+"""Capture and replay: a step does its work once, and from then on repeats the list of its calls of C.
 
 A small network's step is over in a few milliseconds, and Python takes a third of them to find out again what it found
-out before: which kernel, how large, where from and where to. So the calls of one step are captured, with the arrays
-that they write to as room for those of the later steps. Other examples, other bits of dropout, the same work.
+out before: which kernel, how large, where from and where to. So the calls of one step are captured. Its results stay
+where they are, to be overwritten; what comes and goes in between gets memory of its own (arena.py). Other examples,
+other bits of dropout, the same work.
 
 It is the same work only if nothing else happens between the calls. While they are captured it is seen to that
 - what a kernel reads is given to the step or was written by a kernel before,
@@ -18,16 +19,30 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from ctypes import addressof, c_int64
 from functools import cached_property
-from struct import pack
+from struct import pack, pack_into
 from time import perf_counter_ns
 from traceback import extract_tb
 from typing import Any, NamedTuple, Optional
+from weakref import ref
 
 import numpy as np
 
 from dltrain import spans
 from dltrain.backend import share
-from dltrain.backend.compiled import ARRAYS, READ, SCALAR, TABLE, THREADS, WINDOW, WRITTEN, Library, address
+from dltrain.backend.arena import Room, plan
+from dltrain.backend.compiled import (
+    ARRAYS,
+    FLOAT32,
+    READ,
+    SCALAR,
+    TABLE,
+    THREADS,
+    WINDOW,
+    WRITTEN,
+    Library,
+    address,
+    on_line,
+)
 from dltrain.backend.share import threads_for
 
 Array = Any
@@ -57,7 +72,9 @@ class CapturedGraph:
         self._given = [*given]  # as they were the last time
         self._memory = [(address(a), a.nbytes) for a in given]
         self._scalars: dict[str, float] = scalars._asdict()
-        self._written: dict[int, Array] = {}  # by id; of a view, whose memory it is
+        self._fixed: dict[int, Array] = {}  # by id: what stays where it is; of a view, whose memory it is
+        self._rooms: list[Room] = []
+        self._written: dict[int, tuple[ref[Array], Room]] = {}  # by id, as long as Python has it
         self._kept: list[Any] = []  # what calls point at besides
         self._changes = False  # what was given
         self._words = bytearray()  # the calls, see c/library.c
@@ -98,16 +115,32 @@ class CapturedGraph:
                 self._places[which].append((len(self._words) // WORD_BYTES, place - start))
                 self._changes |= kind != READ
                 return place
-        if kind == WRITTEN:
-            self.own(array)
-        if id(_owner(array)) not in self._written:
+        owner, call = _owner(array), len(self._labels) - 1
+        if kind == WRITTEN and not self._knows(owner):
+            self._found(owner, call)
+            array.flags.writeable = False
+        if id(owner) in self._written:
+            room = self._written[id(owner)][1]
+            room.last = call
+            room.places.append((len(self._words), place - address(owner)))
+        elif id(owner) not in self._fixed:
             self.fail(f"{name} takes {of} from numpy")
         return place
 
-    def own(self, array: Array) -> None:
-        """Kernels alone write to this array, or nobody: it may be read in every step."""
+    def _found(self, owner: Array, call: int) -> None:
+        """A kernel writes to this array, which may go when Python drops it."""
+        room, known = Room(owner.nbytes, call, call), id(owner)
+        self._rooms.append(room)
+        self._written[known] = ref(owner, lambda _: self._written.pop(known)), room
+        owner.flags.writeable = False
+
+    def _knows(self, owner: Array) -> bool:
+        return id(owner) in self._written or id(owner) in self._fixed
+
+    def fix(self, array: Array) -> None:
+        """The same in every step: it may be read, and stays where it is."""
         owner = _owner(array)
-        self._written[id(owner)] = owner
+        self._fixed[id(owner)] = owner
         array.flags.writeable = owner.flags.writeable = False
 
     def fail(self, reason: str) -> None:
@@ -124,10 +157,24 @@ class CapturedGraph:
     def finish(self, results: Arrays) -> None:
         if self._library is None:
             self.fail("no kernel in C was called")
+        stay: set[int] = set()
         for name, array in results.items():
-            if not isinstance(array, np.ndarray) or id(_owner(array)) not in self._written:
+            if not isinstance(array, np.ndarray) or not self._knows(_owner(array)):
                 self.fail(f"numpy gives {name}")
+            elif id(_owner(array)) in self._written:
+                stay.add(id(self._written[id(_owner(array))][1]))
         self.results = results
+        if not self.reason:
+            self._settle([room for room in self._rooms if id(room) not in stay])
+
+    def _settle(self, rooms: Sequence[Room]) -> None:
+        """Memory for what comes and goes."""
+        starts, size_bytes = plan(rooms)
+        memory = on_line((size_bytes // FLOAT32.itemsize,))
+        self._kept.append(memory)
+        for room, start in zip(rooms, starts, strict=True):
+            for at, offset in room.places:
+                pack_into("q", self._words, at, address(memory) + start + offset)
 
     # --- replay -----------------------------------------------------------------------------------------------
 

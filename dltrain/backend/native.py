@@ -11,7 +11,7 @@ import numpy as np
 
 from dltrain.backend.compiled import FLOAT32, address, fit, on_line
 from dltrain.backend.layout import described
-from dltrain.backend.native_arrays import POINT, constant
+from dltrain.backend.native_arrays import POINT, fixed
 from dltrain.backend.native_sequence import NativeSequences
 from dltrain.backend.reference import Activation, Observed
 from dltrain.random import BLOCK, label
@@ -208,7 +208,7 @@ class NativeKernels(NativeSequences):
         return y
 
     def one_like(self, x: Array) -> Array:
-        return constant(super().one_like(x))
+        return fixed(super().one_like(x))
 
     def normalise(self, images: Array, index: Array | None, scale: Array, shift: Array) -> Array:
         """Declines all but bytes."""
@@ -239,7 +239,7 @@ class NativeKernels(NativeSequences):
         self, name: str, prediction: Array, targets: Array, scale: float, delta: float = 1.0
     ) -> tuple[Array, Array]:
         one = isinstance(targets, float)
-        wanted = constant(np.full((), targets, FLOAT32)) if one else targets
+        wanted = fixed(np.full((), targets, FLOAT32)) if one else targets
         if not fit(prediction, wanted) or not (one or wanted.shape == prediction.shape):
             return super().number_loss(name, prediction, targets, scale, delta)
         loss, dx = np.empty((), FLOAT32), np.empty_like(prediction)

@@ -61,7 +61,7 @@ class NativeArrays(Im2colKernels):
     def _combine(self, operation: int, a: Array, b: Array) -> Array | None:
         """None where C cannot."""
         a, b = (
-            constant(np.full((), x, FLOAT32))
+            fixed(np.full((), x, FLOAT32))
             if type(x) in (int, float)
             else self.packed(x)
             if type(x) is np.ndarray
@@ -80,7 +80,7 @@ class NativeArrays(Im2colKernels):
         plan = broadcast(x.shape, shape) if fit(x) and count else None
         if plan is None:
             return super().spread(x, shape, count)
-        y, by = np.empty(shape, FLOAT32), constant(np.full((), 1 / count, FLOAT32))
+        y, by = np.empty(shape, FLOAT32), fixed(np.full((), 1 / count, FLOAT32))
         self._call("combine", y.size * POINT, MULTIPLY, *plan[1], x, *plan[2], by, 0, 0, 0, y)
         return y
 
@@ -89,7 +89,9 @@ class NativeArrays(Im2colKernels):
         plan = strided(y.shape, *(steps(a, y.shape) for a in (x, y)))
         if plan is None or not y.size:
             return super().assign(y, x)
-        self._call("assign", y.size * POINT, constant(np.array(plan)), x, y)
+        if y.base is not None:
+            fixed(y)  # numpy may have put something beside it
+        self._call("assign", y.size * POINT, fixed(np.array(plan)), x, y)
 
     def packed(self, x: Array) -> Array:
         if x.flags.c_contiguous:
@@ -118,9 +120,9 @@ class NativeArrays(Im2colKernels):
         return y
 
 
-def constant(array: Array) -> Array:
-    """The same in every step: a captured graph may read it."""
+def fixed(array: Array) -> Array:
+    """What numpy has put into it is the same in every step, and it stays where it is: a captured graph may read it."""
     graph = capturing.get()
     if graph is not None:
-        graph.own(array)
+        graph.fix(array)
     return array

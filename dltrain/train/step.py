@@ -21,7 +21,6 @@ from dltrain.train.step_metrics import FiniteGuard, StepMetrics, UpdateMetrics, 
 
 Array = Any
 Arrays = dict[str, Array]
-MAX_REPLAYED_MACS = 1_000_000_000  # forward; of a longer step Python is too small a part to keep its arrays for it
 
 
 def train_step(
@@ -156,19 +155,16 @@ def buffer_sums(update: Update) -> list[tuple[Buffer, str]]:
 
 
 def replay_for(job: Job) -> Replay:
-    """What runs the steps of this job: short ones are captured once and replayed."""
+    """What runs the steps of this job: where nothing speaks against it they are captured once and replayed."""
     return eager if why_eager(job) else GraphCache().replay
 
 
 def why_eager(job: Job) -> str:
     """Why Python goes through every step of this job; empty where it need not."""
-    macs = job.train.step_size * job.model.multiply_adds
     if not job.device.kernels.capturable:
         return f"{job.device.kernels.name} kernels cannot be replayed"
     if job.train.step_size > job.shard_size:
         return "a batch is computed in several shards"
-    if macs > MAX_REPLAYED_MACS:
-        return f"a step takes {macs:.1e} multiplications forward: Python is a small part of it"
     return job.why_not_captured
 
 
