@@ -61,6 +61,8 @@ def test_the_tails_in_single_precision(name: str, x: float) -> None:
     # 1 - σ(x) and 1 - tanh²(x) are read off a rounded y, as in every framework: right to its last place
     rough = 3e-7 if name in ("sigmoid", "silu", "tanh") else 0
     atol = 3e-45 * max(1, abs(x)) + rough * (abs(x) + 1) * (x > 0 or name == "tanh")
+    if name == "silu":  # σ(x) (1 + x σ(-x)) passes through 0 at -1.278: right to the last place of the 1
+        atol += rough * float(sigma(Long(x)))
     np.testing.assert_allclose(slope, [float(derivative)], rtol=1e-5, atol=atol)
 
 

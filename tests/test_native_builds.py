@@ -1,7 +1,6 @@
 """The C files with every compiler and level that a user may have: the same bits, and nothing read or written astray.
 
-Compiling is what takes the time, so all builds start at once in the background. gcc with -O3 is what has been installed
-on most machines.
+Compiling is what takes the time. gcc with -O3 is what has been installed on most machines.
 """
 
 import os
@@ -10,8 +9,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import native_calls
@@ -37,29 +36,28 @@ def build(folder: Path, compiler: str, *flags: str) -> Path:
     return path
 
 
-Builds = dict[tuple[str, ...], "Future[Path]"]
+Builds = Callable[[tuple[str, ...]], Path]
 Bits = dict[str, dict[str, list[str]]]
 
 
 @pytest.fixture(scope="module")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Builds:
     folder = tmp_path_factory.mktemp("builds")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        wanted = [key for key in (WATCHED, *OPTIMISED) if shutil.which(key[0])]
-        yield {key: pool.submit(build, folder, *key) for key in wanted}
 
+    @cache
+    def of(key: tuple[str, ...]) -> Path:
+        if not shutil.which(key[0]):
+            pytest.skip(f"{key[0]} is not installed")
+        return build(folder, *key)
 
-def built(builds: Builds, key: tuple[str, ...]) -> Path:
-    if key not in builds:
-        pytest.skip(f"{key[0]} is not installed")
-    return builds[key].result()
+    return of
 
 
 @pytest.fixture(scope="module")
-def bits(builds: Builds) -> Bits:
+def bits(built: Builds) -> Bits:
     """For each instruction set, and within for each build, the hash of every call."""
     table, found = some_calls(), Bits()
-    paths = {" ".join(key): future.result() for key, future in builds.items() if key in OPTIMISED}
+    paths = {" ".join(key): built(key) for key in OPTIMISED if shutil.which(key[0])}
     if LIBRARY.exists():
         paths["the installed library"] = LIBRARY
     for name, path in paths.items():
@@ -83,11 +81,9 @@ def same(found: dict[str, list[str]]) -> None:
 
 
 @pytest.mark.parametrize("compiler", ["gcc", pytest.param("clang", marks=pytest.mark.outside)])
-def test_the_files_are_compiled_as_they_stand(compiler: str, builds: Builds) -> None:
+def test_the_files_are_compiled_as_they_stand(compiler: str, built: Builds) -> None:
     """Without an error. The tests below compare what they compute with the installed library."""
-    if not shutil.which(compiler):
-        pytest.skip(f"no {compiler} here")
-    assert all(builds[key].result().exists() for key in OPTIMISED if key[0] == compiler)
+    assert all(built(key).exists() for key in OPTIMISED if key[0] == compiler)
 
 
 def test_builds_for_any_machine_give_the_same_bits(bits: Bits) -> None:
@@ -114,13 +110,15 @@ def watched(library: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 @LINUX
-def test_nothing_is_read_or_written_where_it_does_not_belong(builds: Builds) -> None:
-    said = watched(built(builds, WATCHED))
+@pytest.mark.slow
+def test_nothing_is_read_or_written_where_it_does_not_belong(built: Builds) -> None:
+    said = watched(built(WATCHED))
     assert said.returncode == 0 and not said.stderr, said.stderr[-5000:]
     assert said.stdout.split()[0] == "baseline"
 
 
 @LINUX
-def test_one_number_too_many_would_be_reported(builds: Builds) -> None:
-    said = watched(built(builds, WATCHED), "beyond")
+@pytest.mark.slow
+def test_one_number_too_many_would_be_reported(built: Builds) -> None:
+    said = watched(built(WATCHED), "beyond")
     assert said.returncode != 0 and "heap-buffer-overflow" in said.stderr
