@@ -1,6 +1,7 @@
 """`dltrain eval [RUN]`"""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +20,12 @@ from dltrain.cli.app import (
     Threads,
     Which,
 )
+
+if TYPE_CHECKING:
+    from dltrain.evaluation.error_analysis import ErrorAnalysis
+    from dltrain.job.loader import DataLoader
+    from dltrain.job.parallel import ThreadPool
+    from dltrain.spec import Restored
 
 CURVES = ("positive", "curves", "threshold")  # of two classes
 
@@ -42,59 +49,38 @@ def evaluate(
     All metrics, with recall, precision, F1 and confusions per class. The run keeps them for `report`, with the most
     confident mistakes.
     """
-    from contextlib import suppress
-
-    import numpy as np
-
     from dltrain.backend.process import available_cores, settle
     from dltrain.cli.figures import measure_figures, show_figures
     from dltrain.data import default_data_dir
-    from dltrain.errors import DataError
-    from dltrain.evaluation.error_analysis import ErrorAnalysis, analyse_errors, save_analysis
-    from dltrain.evaluation.evaluate import evaluate_updates
+    from dltrain.evaluation.error_analysis import save_analysis
     from dltrain.job.parallel import ThreadPool
-    from dltrain.metrics.row import figures_in, scores
-    from dltrain.metrics.settings import METRICS
-    from dltrain.nn import Network
-    from dltrain.report.headline import headline_of
+    from dltrain.metrics.row import figures_in
     from dltrain.report.record import believed, description_of
     from dltrain.run.find import find_run
     from dltrain.spec import cuts_of, examples_of, restore
 
     settle()
+    data_dir = data_dir or default_data_dir()
     directory = find_run(run, runs_dir)
     restored = restore(directory, checkpoint, device)
-    spec, classes = restored.spec, restored.checkpoint.preprocessing.classes
-    loader, same = examples_of(restored, split, data_dir or default_data_dir())
+    loader, same = examples_of(restored, split, data_dir)
     averaged = ", averaged weights" if restored.checkpoint.average else ""
     console.info(
         f"run {directory.path}: {checkpoint} checkpoint{averaged} on the {split} split, {loader.size:,} examples"
     )
     if not same:
-        taken = {cuts_of(data).needs(split) for data in spec.sources.values()}
+        taken = {cuts_of(data).needs(split) for data in restored.spec.sources.values()}
         cut = split != "train" and "train" in taken
         mixed = f"; cut anew from them, the {split} part may now hold examples of the training" if cut else ""
         console.warning(f"the {split} data changed since {directory.path} was trained{mixed}")
     pool = ThreadPool(threads or available_cores())
-    with console.progress("examples"), np.errstate(all="ignore"):  # what is not finite is reported, not warned of
-        sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
-        if isinstance(restored.model, Network) and not restored.updates[0].terms[0].is_sequence:
-            looked = analyse_errors(restored.model, restored.loss, loader, pool, *sizes, spec.metrics, METRICS, classes)
-        else:
-            losses = evaluate_updates(restored.updates, loader, pool, restored.device, spec.train)
-            looked = ErrorAnalysis(losses, np.empty(0))
-        if looked.question and split == "validation":
-            looked = looked.with_threshold(looked)
-        if looked.question and split == "test":
-            with suppress(DataError):  # without validation examples nothing chooses a threshold
-                validation, _ = examples_of(restored, "validation", data_dir or default_data_dir())
-                arguments = (restored.network, restored.loss, validation, pool, *sizes, spec.metrics, (), classes)
-                looked = looked.with_threshold(analyse_errors(*arguments))
+    with console.progress("examples"):
+        analysis = _analyse(restored, loader, split, data_dir, pool)
     pool.close()
-    save_analysis(looked, directory, split, checkpoint, same_data=same)
+    save_analysis(analysis, directory, split, checkpoint, same_data=same)
     with console.progress("figures"):
-        kept = measure_figures(restored, directory, checkpoint, split, loader, data_dir or default_data_dir(), same)
-    found = looked.found | {"split": split, "same_data": same}
+        kept = measure_figures(restored, directory, checkpoint, split, loader, data_dir, same)
+    found = analysis.found | {"split": split, "same_data": same}
     if same:
         with believed(directory):
             found["baselines"] = description_of(directory).get("baselines", {}).get(split, {})
@@ -106,6 +92,47 @@ def evaluate(
     if json:
         console.result_json(result)
         return
+    _show(found, split)
+    show_figures(kept)
+
+
+def _analyse(
+    restored: "Restored", loader: "DataLoader", split: str, data_dir: Path, pool: "ThreadPool"
+) -> "ErrorAnalysis":
+    """All that can be found out about the answers; the losses alone where they are no classes, labels or numbers."""
+    from contextlib import suppress
+
+    import numpy as np
+
+    from dltrain.errors import DataError
+    from dltrain.evaluation.error_analysis import ErrorAnalysis, analyse_errors
+    from dltrain.evaluation.evaluate import evaluate_updates
+    from dltrain.metrics.settings import METRICS
+    from dltrain.nn import Network
+    from dltrain.spec import examples_of
+
+    spec, classes = restored.spec, restored.checkpoint.preprocessing.classes
+    sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
+    with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
+        if not isinstance(restored.model, Network) or restored.updates[0].terms[0].is_sequence:
+            losses = evaluate_updates(restored.updates, loader, pool, restored.device, spec.train)
+            return ErrorAnalysis(losses, np.empty(0))
+        asked = restored.model, restored.loss
+        analysis = analyse_errors(*asked, loader, pool, *sizes, spec.metrics, METRICS, classes)
+        if analysis.question and split == "validation":
+            analysis = analysis.with_threshold(analysis)
+        if analysis.question and split == "test":
+            with suppress(DataError):  # without validation examples nothing chooses a threshold
+                validation, _ = examples_of(restored, "validation", data_dir)
+                chosen_on = analyse_errors(*asked, validation, pool, *sizes, spec.metrics, (), classes)
+                analysis = analysis.with_threshold(chosen_on)
+    return analysis
+
+
+def _show(found: dict[str, Any], split: str) -> None:
+    from dltrain.metrics.row import scores
+    from dltrain.report.headline import headline_of
+
     console.result_text(f"{split}  {'  '.join(scores(found))}  ({found['examples']:,} examples)")
     if headline := headline_of(found, found.get("baselines", {})):
         console.result_text(f"{split}  {headline}")
@@ -128,4 +155,3 @@ def evaluate(
         console.result_text("\nper class, with predicted classes:")
         shares = ["recall", "precision", "f1"]  # follow from the counts beside them
         console.result_table(["class", "examples", *shares, *taken_for], rows, [*reversed(shares)])
-    show_figures(kept)

@@ -36,6 +36,7 @@ MISTAKES = 24  # that are listed and kept with their inputs, the most confident 
 PAIRS = 300  # examples of a regression that are kept as target and output
 LARGE = 1 << 16  # numbers in an input that is too large to be kept
 MOST_BYTES = 10 * MISTAKES * LARGE  # of a file with the inputs of mistakes
+NONE = np.arange(0)  # of the examples
 
 
 @dataclass(frozen=True)
@@ -107,24 +108,38 @@ def analyse_errors(
     found = evaluate(model, loss, loader, pool, batch_size, shard_size, settings, names, between, see)
     for indices, answer, score in pool.everyones(seen).values():
         answers[indices], scores[indices] = answer, score
+    called = [str(i) for i in range(len(found.get("per_class", ())))] if classes is None else classes
+    for row in found.get("per_class", ()):
+        row["class"] = called[row["class"]]
+    if loss.multilabel:
+        return ErrorAnalysis(found | {"intervals": of_labels(targets > 0.5, answers > 0)}, loader.originals(NONE))
     if not loss.classification:
-        step = -(-loader.size // PAIRS)
-        for row in found.get("per_class", ()):
-            row["class"] = row["class"] if classes is None else classes[row["class"]]
-        if loss.multilabel:
-            found |= {"intervals": of_labels(targets > 0.5, answers > 0)}
-            return ErrorAnalysis(found, loader.originals(np.arange(0)))
-        outputs = loader.in_units(answers)
-        sample = {"targets": targets[::step].tolist(), "outputs": outputs[::step].tolist()}
-        found |= {"intervals": of_numbers(targets, outputs)}
-        return ErrorAnalysis(found | {"answers": sample}, loader.originals(np.arange(0)))
+        return ErrorAnalysis(found | _of_numbers(loader.in_units(answers), targets), loader.originals(NONE))
+    more, worst = _of_classes(answers, targets, called, settings)
+    confusion = np.array(found["confusion"])
+    more["intervals"] = {"accuracy": wilson(int(np.trace(confusion)), loader.size), **of_confusion(confusion)}
+    question = Question(scores, targets == second) if len(confusion) == 2 else None
+    if question and (drawn := curves(question.scores, question.positive)):
+        more |= {"positive": called[second], "curves": drawn}
+    inputs = loader.originals(worst if prod(model.in_shape) < LARGE else NONE)
+    return ErrorAnalysis(found | more, inputs, question)
+
+
+def _of_numbers(outputs: Array, targets: Array) -> dict[str, Any]:
+    """Of a regression, in the units of the targets (N, outputs)."""
+    step = -(-len(targets) // PAIRS)
+    sample = {"targets": targets[::step].tolist(), "outputs": outputs[::step].tolist()}
+    return {"intervals": of_numbers(targets, outputs), "answers": sample}
+
+
+def _of_classes(
+    answers: Array, targets: Array, called: Sequence[str], settings: MetricsSettings
+) -> tuple[dict[str, Any], Array]:
+    """Of a classification, and the indices of the mistakes in it. answers: see `_judged`."""
     taken_for, confidence, of_class = answers.T
     right = taken_for == targets
     wrong = np.flatnonzero(~right)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
-    called = [str(i) for i in range(len(found["per_class"]))] if classes is None else classes
-    for row in found["per_class"]:
-        row["class"] = called[row["class"]]
     mistakes = [
         {
             "index": int(i),
@@ -135,15 +150,7 @@ def analyse_errors(
         }
         for i in worst
     ]
-    confusion = np.array(found["confusion"])
-    intervals = {"accuracy": wilson(int(np.trace(confusion)), loader.size), **of_confusion(confusion)}
-    more: dict[str, Any] = {"calibration": calibration(confidence, right, settings.calibration_bins)}
-    more |= {"mistakes": mistakes, "intervals": intervals}
-    question = Question(scores, targets == second) if len(confusion) == 2 else None
-    if question and (drawn := curves(question.scores, question.positive)):
-        more |= {"positive": called[second], "curves": drawn}
-    inputs = loader.originals(worst if prod(model.in_shape) < LARGE else worst[:0])
-    return ErrorAnalysis(found | more, inputs, question)
+    return {"calibration": calibration(confidence, right, settings.calibration_bins), "mistakes": mistakes}, worst
 
 
 def _judged(probabilities: Array, targets: Array) -> Array:

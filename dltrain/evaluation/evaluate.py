@@ -50,8 +50,7 @@ def evaluate(
     """
     losses: list[Array] = []
     confusion: Array = 0
-    exist = CLASSES if loss.classification else LABELS if loss.multilabel else NUMBERS
-    names = FROM_SCORES.keys() & names & set(exist)
+    names = FROM_SCORES.keys() & names & set(CLASSES if loss.classification else LABELS if loss.multilabel else NUMBERS)
     answers: dict[int, tuple[Array, Array]] = {}  # first example of a shard -> its outputs and targets
 
     def shard_sums(batch: Array, shard: int) -> Sums:
@@ -77,14 +76,7 @@ def evaluate(
             losses.append(sums["loss"])
             if loss.classification:
                 confusion = sums["confusion"] + confusion
-    total = sum(map(float, all_to_host(losses)), 0.0)  # waits for a GPU once, not after every batch
-    if not isfinite(total):
-        raise DivergedError(
-            f"the loss over these {loader.size:,} examples is {total}: the weights have grown too large"
-        )
-    weighed = loss.class_weights is not None
-    count = float(to_host(loss.count(loader.targets_of(np.arange(loader.size))))) if weighed else loader.size
-    result: dict[str, Any] = {"loss": total / count, "examples": loader.size}
+    result: dict[str, Any] = {"loss": _mean_loss(losses, loss, loader), "examples": loader.size}
     if loss.classification:
         result |= from_confusion(to_host(confusion).reshape(isqrt(confusion.size), -1))
     if names:
@@ -92,11 +84,20 @@ def evaluate(
         scores, targets = (np.concatenate(all_to_host(part)) for part in parts)
         if not loss.classification:
             scores, targets = loader.in_units(scores), loader.in_units(targets)
-        answers_given = Answers(scores.astype(np.float64), targets, settings)
-        result |= from_scores(answers_given, names)
-        if loss.multilabel:
-            result["per_class"] = per_label(answers_given)
+        given = Answers(scores.astype(np.float64), targets, settings)
+        result |= from_scores(given, names) | ({"per_class": per_label(given)} if loss.multilabel else {})
     return result
+
+
+def _mean_loss(sums: list[Array], loss: Loss, loader: DataLoader) -> float:
+    """Of all examples, from the sum of each batch. Raises DivergedError when it is not finite."""
+    total = sum(map(float, all_to_host(sums)), 0.0)  # waits for a GPU once, not after every batch
+    if not isfinite(total):
+        raise DivergedError(
+            f"the loss over these {loader.size:,} examples is {total}: the weights have grown too large"
+        )
+    weighed = loss.class_weights is not None
+    return total / (float(to_host(loss.count(loader.targets_of(np.arange(loader.size))))) if weighed else loader.size)
 
 
 def validate(job: Job, pool: ThreadPool, between: Callable[[], None]) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.backend import Device, Ranks, open_device, to_host
-from dltrain.data import MissingData
+from dltrain.data import MissingData, Source
 from dltrain.errors import ConfigError, RunError, SettingError
 from dltrain.job.job import Job
 from dltrain.job.judge import Judge
@@ -24,7 +24,7 @@ from dltrain.run.find import find_run
 from dltrain.run.reader import read_json
 from dltrain.run.rundir import RunDir
 from dltrain.spec.build import build_model, build_networks, placed
-from dltrain.spec.data import build_source, build_sources, load_examples, prepare_examples
+from dltrain.spec.data import Examples, build_source, build_sources, load_examples, prepare_examples
 from dltrain.spec.figures import build_figures
 from dltrain.spec.game import build_game
 from dltrain.spec.load import load, loads, replace
@@ -35,7 +35,7 @@ from dltrain.spec.shards import require_shards
 from dltrain.spec.shipped import find_config
 from dltrain.spec.updates import build_updates, values_of
 from dltrain.spec.weights import NothingThere, loads_of, start_of, start_values
-from dltrain.weights.match import Match
+from dltrain.weights.match import LoadSettings, Match
 
 warn = logging.getLogger("dltrain").warning
 MOST_SHOWN = 1000  # times that pictures are kept of a training
@@ -76,39 +76,20 @@ def build_job(
     smoke: only so many examples that an epoch is two training batches and one of validation and test; generated
     ones where the data set's files are absent.
     """
-    sources = build_sources(spec)
-    if not sources:
-        raise ConfigError(f"{spec.position('')}  data: this config has no data to train on; it can be inspected only")
-    if checkpoint is not None:
-        known = checkpoint.preprocessing
-        for source, learned in zip(sources.values(), (known, *known.beside), strict=False):
-            source.recall(learned.columns, learned.classes)
+    sources = _sources(spec, checkpoint)
     game = build_networks(spec, sources) if spec.networks is not None else None
     model = game.model if game else build_model(spec, build_source(spec) if len(sources) > 1 else sources.get(""))
     require_memory(spec, model, sources, device)
     loads = loads_of(spec) if from_start else {}
-    starts: dict[str, Match] = {}
-    try:
-        starts = start_values(model, loads)
-    except NothingThere as error:
-        if not smoke:
-            raise
-        warn(f"{error}; --smoke starts with drawn values")
-    for found in starts.values():
-        model.start_values.update(found.arrays)
+    starts = _start_values(model, loads, smoke)
     examples = prepare_examples(spec, sources, data_dir, smoke)
     for note in examples.notes:
         warn(note)
     loaders = examples.loaders(device)
     if from_start:
         model.start_values.update(pictures_at_first(model, loaders["train"]))
-    learned, best = examples.preprocessing, spec.metrics.best
-    if "validation" not in examples.splits and best not in ("loss", "accuracy"):
-        raise ConfigError(
-            f"{spec.position('metrics.best')}  metrics.best: {best} is measured on validation examples, of which there "
-            f"are none; cut some with data.validation"
-        )
-    updates = build_updates(spec, game or model, learned, device)
+    _require_validation(spec, examples)
+    updates = build_updates(spec, game or model, examples.preprocessing, device)
     values = game.values if game else values_of(updates)
     factors = {name: factor for update in updates for name, factor in update.lr_factors.items()}
     job = Job(
@@ -121,7 +102,7 @@ def build_job(
         judges=judges or {},
         show=spec.show,
         loaders=loaders,
-        preprocessing=learned,
+        preprocessing=examples.preprocessing,
         notes=examples.notes,
         starts=tuple(start_of(loads[at].path, at, found, model, factors) for at, found in starts.items()),
         column_facts=examples.column_facts,
@@ -136,10 +117,47 @@ def build_job(
         muted=spec.advice.mute,
         write=spec.write,
     )
+    _require_few_pictures(job)
+    return job
+
+
+def _sources(spec: RunSpec, checkpoint: Checkpoint | None) -> dict[str, Source]:
+    sources = build_sources(spec)
+    if not sources:
+        raise ConfigError(f"{spec.position('')}  data: this config has no data to train on; it can be inspected only")
+    if checkpoint is not None:
+        known = checkpoint.preprocessing
+        for source, learned in zip(sources.values(), (known, *known.beside), strict=False):
+            source.recall(learned.columns, learned.classes)
+    return sources
+
+
+def _require_validation(spec: RunSpec, examples: Examples) -> None:
+    if "validation" not in examples.splits and spec.metrics.best not in ("loss", "accuracy"):
+        raise ConfigError(
+            f"{spec.position('metrics.best')}  metrics.best: {spec.metrics.best} is measured on validation examples, "
+            "of which there are none; cut some with data.validation"
+        )
+
+
+def _require_few_pictures(job: Job) -> None:
     if job.show.pictures and job.total_steps > MOST_SHOWN * job.show.every:
         often, enough = job.total_steps // job.show.every, -(-job.total_steps // MOST_SHOWN)
         raise SettingError("show.every", f"pictures would be kept {often:,} times; {enough:,} steps or more are enough")
-    return job
+
+
+def _start_values(model: Network | Networks, loads: dict[str, LoadSettings], smoke: bool) -> dict[str, Match]:
+    """What is loaded, given to the model, by the setting that asks for it."""
+    try:
+        starts = start_values(model, loads)
+    except NothingThere as error:
+        if not smoke:
+            raise
+        warn(f"{error}; --smoke starts with drawn values")
+        return {}
+    for found in starts.values():
+        model.start_values.update(found.arrays)
+    return starts
 
 
 def pictures_at_first(model: Network | Networks, loader: DataLoader) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def take_update(
     guard: FiniteGuard | None,
 ) -> UpdateMetrics:
     """Forward and backward, the sum, the penalty, the check, the change of the weights."""
-    key, batch, parameters, own = inputs.key, inputs.batch, update.parameters, update.own_state(state)
+    key, batch, parameters = inputs.key, inputs.batch, update.parameters
     weights = {name: p.data for name, p in parameters.items()}
     counts = [inputs.count(term) for term in update.terms]
     scalars = StepScalars(key.step, key.epoch, lr)
@@ -98,11 +98,7 @@ def take_update(
             reads=grads.values(),
             scalars=scalars,
         )
-    terms = list(zip(update.terms, counts, strict=True))
-    weighed = [count for term, count in terms if term.loss.class_weights is not None or term.ends]
-    asked = [count for term, count in terms if term is update.answer and term.ends]
-    seen = sums | ({"weight": weighed[0]} if weighed else {}) | ({"answers": asked[0]} if asked else {})
-    metrics = UpdateMetrics(update, key, batch, lr, seen, penalty, squares, update_norms={})
+    metrics = UpdateMetrics(update, key, batch, lr, sums | counted(update, counts), penalty, squares, update_norms={})
 
     if guard is None:
         (metrics,) = fetch([metrics], job.device)
@@ -113,35 +109,56 @@ def take_update(
     if update.clip_norm is not None:
         grads = clipped(job.device, grads, norm, update.clip_norm)
     before = {name: w.copy() for name, w in weights.items() if measure_update and parameters[name].kind == "weight"}
-    taken = update.taken(key.step)
-
-    @timed("update")
-    def change(names: list[str], rate: float) -> Arrays:
-        update.optimizer.update({name: weights[name] for name in names}, grads, own, rate, taken)
-        return {}
-
-    with pool.intra_op():
-        for factor, names in update.by_rate.items():
-            slots = [own[f"{name}/{slot}"] for name in names for slot in update.optimizer.slots]
-            replay(
-                (update.called("update"), factor),
-                partial(change, names, lr * factor),
-                reads=[grads[name] for name in names],
-                changes=[*(weights[name] for name in names), *slots],
-                scalars=scalars._replace(step=taken, lr=lr * factor),
-            )
-
-    def rate_of(name: str) -> Array:
-        slots = [own[f"{name}/{slot}"] for slot in update.optimizer.slots]
-        return update.optimizer.rate(slots, lr * update.lr_factors.get(name, 1.0), taken)
-
-    for rule, layers in update.penalties:
-        rule.after_update(parameters_of(layers), rate_of)
+    change_weights(update, weights, grads, update.own_state(state), pool, replay, scalars)
     for buffer, seen_now in moves:
         buffer.data += buffer.momentum * (seen_now - buffer.data)
     for name, old in before.items():
         metrics.update_norms[name] = (_square(old), _square(weights[name] - old))
     return metrics
+
+
+def counted(update: Update, counts: list[Array]) -> Arrays:
+    """What losses and right answers are shares of, where it is not the number of examples."""
+    terms = list(zip(update.terms, counts, strict=True))
+    weighed = [count for term, count in terms if term.loss.class_weights is not None or term.ends]
+    asked = [count for term, count in terms if term is update.answer and term.ends]
+    return ({"weight": weighed[0]} if weighed else {}) | ({"answers": asked[0]} if asked else {})
+
+
+def change_weights(
+    update: Update,
+    weights: Arrays,
+    grads: Arrays,
+    state: Arrays,
+    pool: ThreadPool,
+    replay: Replay,
+    scalars: StepScalars,
+) -> None:
+    """By the optimizer, and by penalties that act afterwards. state: of this update's optimizer."""
+    taken = update.taken(scalars.step)
+
+    @timed("update")
+    def change(names: list[str], rate: float) -> Arrays:
+        update.optimizer.update({name: weights[name] for name in names}, grads, state, rate, taken)
+        return {}
+
+    with pool.intra_op():
+        for factor, names in update.by_rate.items():
+            slots = [state[f"{name}/{slot}"] for name in names for slot in update.optimizer.slots]
+            replay(
+                (update.called("update"), factor),
+                partial(change, names, scalars.lr * factor),
+                reads=[grads[name] for name in names],
+                changes=[*(weights[name] for name in names), *slots],
+                scalars=scalars._replace(step=taken, lr=scalars.lr * factor),
+            )
+
+    def rate_of(name: str) -> Array:
+        slots = [state[f"{name}/{slot}"] for slot in update.optimizer.slots]
+        return update.optimizer.rate(slots, scalars.lr * update.lr_factors.get(name, 1.0), taken)
+
+    for rule, layers in update.penalties:
+        rule.after_update(parameters_of(layers), rate_of)
 
 
 def buffer_sums(update: Update) -> list[tuple[Buffer, str]]:
