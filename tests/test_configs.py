@@ -60,6 +60,7 @@ def test_what_is_shipped() -> None:
         "digit_codes_lexicon",
         "digit_codes_reader",
         "digits_cnn",
+        "digits_conditional_gan",
         "digits_gan",
         "faces_attributes",
         "faces_gan",

@@ -92,7 +92,23 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     ),
     "label into net": (
         GAN.replace("{judge: image}", "{judge: label}"),
-        "10:42  updates.judge.minimise[0].of.of[0]: label is the number of a class; networks take what has a size",
+        "10:42  updates.judge.minimise[0].of.of[0]: label is the number of a class; networks take `{one_hot: label}`",
+    ),
+    "one_hot of a picture": (
+        GAN.replace("{maker: noise}", "{maker: [noise, {one_hot: image}]}"),
+        "7:35  values.fake.of[1].of: image is not the number of a class; classes here: label",
+    ),
+    "one_hot of an unknown value": (
+        GAN.replace("  fake:", "  digit: {one_hot: labels}\n  fake:"),
+        "7:20  values.digit.of: there is no value 'labels'; did you mean 'label'? allowed: image, label, noise, digit, fake",
+    ),
+    "one_hot judged": (
+        GAN.replace("{judge: image}, target: 0.9", "{one_hot: label}, target: 0.9"),
+        "10:7  updates.judge.minimise[0]: one_hot(label) is made by nothing that judge trains, so this term teaches nothing",
+    ),
+    "term of others": (
+        GAN.replace("{judge: image}, target: 0.9", "fake, target: 0.9"),
+        "10:7  updates.judge.minimise[0]: fake is made by nothing that judge trains, so this term teaches nothing",
     ),
     "nobody trains": (
         GAN.split("  maker:\n    - bin")[0] + "train: {epochs: 1}\n",
@@ -144,7 +160,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     ),
     "list as value": (
         GAN.replace("fake: {maker: noise}", "fake: [noise]"),
-        "7:9  values.fake: expected a value, got the list [noise]; allowed: value, number, network, normal, uniform",
+        "7:9  values.fake: expected a value, got the list [noise]; allowed: value, number, network, one_hot, normal, uniform",
     ),
     "layer error": (
         GAN.replace("reshape: [8, 8, 1]", "reshape: [8, 8, 2]"),
@@ -214,7 +230,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     ),
     "null value": (
         GAN.replace("noise: {normal: 4}", "noise:"),
-        "6:9  values.noise: expected a value, got nothing; allowed: value, number, network, normal, uniform",
+        "6:9  values.noise: expected a value, got nothing; allowed: value, number, network, one_hot, normal, uniform",
     ),
     "null updates": (
         GAN.replace("  maker:\n    - binary_cross_entropy: {of: {judge: fake}, target: 1}\n", "  maker:\n"),

@@ -12,6 +12,7 @@ from dltrain import ops
 from dltrain.backend import open_device
 from dltrain.engine import Tensor, gradients
 from dltrain.errors import DivergedError
+from dltrain.evaluation.evaluate import validate
 from dltrain.job.inputs import StepInputs
 from dltrain.job.job import Job
 from dltrain.job.loader import StepKey, random_words
@@ -226,6 +227,23 @@ def asked(job: Job, given: dict[str, Array], first: int = 0) -> dict[str, Any]:
     return compute_values(values, given, job.device, first, len(given["image"]))
 
 
+def test_a_class_is_told_as_a_one_among_zeros() -> None:
+    """In training as when one only asks; and what the network learns of it are rows, one for each class."""
+    text = GAN.replace("fake: {maker: noise}", "digit: {one_hot: label}\n  fake: {maker: [noise, digit]}")
+    job = job_of(text)
+    few = BATCH[:5]
+    given = job.loaders["train"].values(few)
+    expected = np.eye(10)[given["label"]]
+    assert (StepInputs(job, few, KEY).of(0).values["digit"] == expected).all()
+    assert (asked(job, given)["digit"] == expected).all()
+    weight = networks(job)["maker"].parameters["maker.dense1.weight"]
+    assert weight.shape == (4 + 10, 12)
+    before = weight.data.copy()
+    step(job, few)
+    told = np.isin(np.arange(10), given["label"])
+    assert ((weight.data != before)[4:].any(axis=1) == told).all() and not told.all()
+
+
 def test_noise_is_normal_and_the_same_for_all_updates_of_a_step() -> None:
     job = job_of(GAN, "train.batch_size=3000", "values.noise.normal.size=7")
     inputs = StepInputs(job, np.arange(3000), KEY)
@@ -239,6 +257,21 @@ def test_noise_is_normal_and_the_same_for_all_updates_of_a_step() -> None:
     assert np.concatenate(parts).tobytes() == noise.tobytes()
     other = StepInputs(job, np.arange(3000), StepKey(0, 1, 2)).of(0).values["noise"]
     assert np.abs(np.corrcoef(noise[:, 0], other[:, 0])[0, 1]) < 0.1
+
+
+def test_a_validation_runs_a_network_as_deep_as_its_layers_are_compared() -> None:
+    text = """
+    data: {type: digits, validation: 0.1}
+    networks:
+      eye: {trainable: false, layers: [{conv: 3}, {conv: 2}]}
+      maker: [{conv: {channels: 1, padding: same, activation: none}}]
+    updates:
+      maker: [mse: {of: {eye: {maker: image}}, target: {eye: image}, at: [conv1]}]
+    """
+    job = job_of(text)
+    expected = validate(job, ThreadPool(1), lambda: None)
+    job.model.parameters["eye.conv2.weight"].data = None  # what nobody needs
+    assert validate(job, ThreadPool(1), lambda: None) == expected and expected["loss"] > 0
 
 
 def test_layers_within_a_value_are_compared() -> None:

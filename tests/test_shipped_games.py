@@ -9,7 +9,7 @@ from commands import done, start
 from dltrain.backend import choose_kernels
 from dltrain.errors import DeviceError
 
-GAMES = ("digits_gan", "faces_gan", "mnist_gan")
+GAMES = ("digits_gan", "digits_conditional_gan", "faces_gan", "mnist_gan")
 SMALL = (
     "networks.generator.layers.dense1.units=64",
     "networks.generator.layers.reshape1.shape=[4, 4, 4]",

@@ -57,12 +57,17 @@ QUICK: tuple[Check, ...] = (start.output, examples.classes, examples.layout)
 
 def quick_checks(job: Job) -> list[Finding]:
     """What is not as it should be, as far as a short look shows."""
-    if not job.is_examined:
+    if not _has_answers(job):
         return []
     subject = Subject(job)
     with np.errstate(all="ignore"):
         found = [check(subject) for check in QUICK]
     return [finding for finding in found if finding.status in ("warning", "failed") and finding.check not in job.muted]
+
+
+def _has_answers(job: Job) -> bool:
+    """Whether one network gives each example one answer."""
+    return isinstance(job.answering, Network)
 
 
 def check_without_data(model: Network, loss: Loss, muted: Collection[str]) -> list[Finding]:
@@ -76,7 +81,7 @@ def run_checks(subject: Subject) -> Iterator[Finding]:
     subject.initialised()
     for check in progress.over(CHECKS, "checks"):
         with np.errstate(all="ignore"):  # what is not finite is looked for, not warned of
-            looked = subject.job.is_examined or check not in OF_ANSWERS
+            looked = _has_answers(subject.job) or check not in OF_ANSWERS
             finding = check(subject) if looked else skipped(check.__name__, "it is for one answer to each example")
         if finding.check not in subject.job.muted:
             yield finding

@@ -108,16 +108,15 @@ def _analyse(
     from dltrain.evaluation.error_analysis import ErrorAnalysis, analyse_errors
     from dltrain.evaluation.evaluate import evaluate_updates
     from dltrain.metrics.settings import METRICS
-    from dltrain.nn import Network
     from dltrain.spec import examples_of
 
     spec, classes = restored.spec, restored.checkpoint.preprocessing.classes
     sizes = spec.train.batch_size, spec.train.shard_size_on(restored.device.is_cpu)
     with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
-        if not isinstance(restored.model, Network) or restored.updates[0].terms[0].is_sequence:
+        if restored.answering is None:
             losses = evaluate_updates(restored.updates, loader, pool, restored.device, spec.train)
             return ErrorAnalysis(losses, np.empty(0))
-        asked = restored.model, restored.loss
+        asked = restored.answering, restored.loss
         analysis = analyse_errors(*asked, loader, pool, *sizes, spec.metrics, METRICS, classes)
         if analysis.question and split == "validation":
             analysis = analysis.with_threshold(analysis)

@@ -69,8 +69,8 @@ def baselines(job: Job) -> Row:
 
 
 def _splits(job: Job) -> list[str]:
-    """None where several networks have an answer between them, or one has several to an example."""
-    return [name for name in ("validation", "test") if name in job.loaders and job.is_examined]
+    """None where examples have not one answer each."""
+    return [name for name in ("validation", "test") if name in job.loaders and job.answering]
 
 
 def _always(job: Job, wanted: Array, classes: int) -> Array:
@@ -114,7 +114,8 @@ class _Linear:
     @classmethod
     def fit(cls, job: Job, targets: Array, classes: int) -> "_Linear | str":
         """Or why there is none."""
-        loader, size = job.loaders["train"], int(np.prod(job.network.in_shape))
+        assert job.answering is not None
+        loader, size = job.loaders["train"], int(np.prod(job.answering.in_shape))
         number = min(loader.size, MOST_EXAMPLES, MOST_NUMBERS // size)
         if loader.is_on_demand:
             return "the inputs are read while the training goes on"

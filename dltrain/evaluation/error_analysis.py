@@ -16,6 +16,7 @@ from safetensors.numpy import load, save
 from dltrain.backend import to_host
 from dltrain.errors import RunError
 from dltrain.evaluation.evaluate import evaluate, evaluate_updates
+from dltrain.job.answering import Answering
 from dltrain.job.job import Job
 from dltrain.job.loader import DataLoader
 from dltrain.job.parallel import ThreadPool
@@ -75,7 +76,7 @@ class Question:
 
 
 def analyse_errors(
-    model: Network,
+    model: Network | Answering,
     loss: Loss,
     loader: DataLoader,
     pool: ThreadPool,
@@ -168,17 +169,17 @@ def test(job: Job, sink: Sink, pool: ThreadPool, between: Callable[[], None]) ->
     split = "test" if "test" in job.loaders else "validation"
     if split not in job.loaders:
         return None
-    if not job.is_examined:
+    if job.answering is None:
         found = evaluate_updates(job.updates, job.loaders[split], pool, job.device, job.train, between)
         save_analysis(ErrorAnalysis(found, np.empty(0)), sink, split, "last", same_data=True)
         return figures_in(found) if split == "test" else None
     sizes, names = (job.train.batch_size, job.shard_size), job.metrics.named
     measured, classes = (job.metrics, (*names, "calibration_error")), job.preprocessing.classes
-    analysis = analyse_errors(job.network, job.loss, job.loaders[split], pool, *sizes, *measured, classes, between)
+    analysis = analyse_errors(job.answering, job.loss, job.loaders[split], pool, *sizes, *measured, classes, between)
     if analysis.question and "validation" in job.loaders:
         validation = job.loaders["validation"]
         analysis = analysis.with_threshold(
-            analyse_errors(job.network, job.loss, validation, pool, *sizes, job.metrics, (), classes, between)
+            analyse_errors(job.answering, job.loss, validation, pool, *sizes, job.metrics, (), classes, between)
             if split == "test"
             else analysis
         )

@@ -11,11 +11,12 @@ from dltrain import progress
 from dltrain.backend import Device, all_to_host, kernels, to_host
 from dltrain.engine import no_grad
 from dltrain.errors import DivergedError
+from dltrain.job.answering import Answering
 from dltrain.job.job import Job
 from dltrain.job.loader import DataLoader
 from dltrain.job.parallel import Sums, ThreadPool
 from dltrain.job.settings import TrainSettings
-from dltrain.job.update import Update, all_values
+from dltrain.job.update import Update
 from dltrain.job.values import compute_values, count_right, loss_of
 from dltrain.metrics.row import figures_in
 from dltrain.metrics.scores import FROM_SCORES, Answers, from_confusion, from_scores, per_label
@@ -29,7 +30,7 @@ LARGEST_EXPONENT = 700.0  # e to the 710 is no float any more
 
 
 def evaluate(
-    model: Network,
+    model: Network | Answering,
     loss: Loss,
     loader: DataLoader,
     pool: ThreadPool,
@@ -104,11 +105,11 @@ def validate(job: Job, pool: ThreadPool, between: Callable[[], None]) -> dict[st
     """The figures of the validation examples that the config names; None where there are none of these."""
     if "validation" not in job.loaders:
         return None
-    if not job.is_examined:
+    if job.answering is None:
         found = evaluate_updates(job.updates, job.loaders["validation"], pool, job.device, job.train, between)
         return figures_in(found)
     sizes, names = (job.train.batch_size, job.shard_size), job.metrics.named
-    found = evaluate(job.network, job.loss, job.loaders["validation"], pool, *sizes, job.metrics, names, between)
+    found = evaluate(job.answering, job.loss, job.loaders["validation"], pool, *sizes, job.metrics, names, between)
     return {key: found[key] for key in names if key in found}
 
 
@@ -124,7 +125,7 @@ def evaluate_updates(
     it is about classes. Raises DivergedError when one is not finite."""
     losses: dict[str, Array] = {}
     size = settings.shard_size_on(device.is_cpu)
-    wanted = all_values(updates)
+    wanted = [value for update in updates for value in update.compared]
 
     def shard_sums(batch: Array, start: int, shard: int) -> Sums:
         first, here = start + shard * size, batch[shard * size : (shard + 1) * size]

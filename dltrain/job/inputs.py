@@ -1,12 +1,14 @@
 """What a step is given: the values of its examples from the data set, and what is drawn by chance beside them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dltrain.backend import Reference
-from dltrain.job.job import Job
 from dltrain.job.loader import StepKey, mixed_examples, random_words
 from dltrain.nn import Term
+
+if TYPE_CHECKING:
+    from dltrain.job.job import Job
 
 Array = Any
 Arrays = dict[str, Array]
@@ -31,7 +33,7 @@ class Shard:
 class StepInputs:
     """Of a batch, the same for every update of the step. batch: indices into the training split."""
 
-    def __init__(self, job: Job, batch: Array, key: StepKey):
+    def __init__(self, job: "Job", batch: Array, key: StepKey):
         self.job, self.batch, self.key = job, batch, key
         self._made: dict[int, Shard] = {}  # for a later update of this step
 
@@ -65,4 +67,6 @@ class StepInputs:
         for drawn in job.drawn:
             words = random_words(kernels, key, "value", drawn.name, first, size, drawn.distribution.words_each)
             values[drawn.name] = drawn.distribution.draw(words, job.device.dtype)
+        for coded in job.coded:
+            values[coded.name] = coded(values[coded.of.name], job.device.dtype)
         return Shard(kernels, values, first, size)

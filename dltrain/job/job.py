@@ -11,6 +11,7 @@ import numpy as np
 
 from dltrain.backend import Device
 from dltrain.data import Preprocessing
+from dltrain.job.answering import Answering, answering
 from dltrain.job.judge import Judge
 from dltrain.job.loader import DataLoader
 from dltrain.job.settings import (
@@ -25,7 +26,7 @@ from dltrain.job.start import Start
 from dltrain.job.update import Update, all_values
 from dltrain.metrics.figures import Asked
 from dltrain.metrics.settings import MetricsSettings
-from dltrain.nn import Drawn, Loss, Network, Networks, Value
+from dltrain.nn import Drawn, Loss, Network, Networks, OneHot, Value
 from dltrain.nn.graph import Vertex, outline, outline_together
 from dltrain.nn.summary import summarise
 from dltrain.optim import Optimizer
@@ -126,10 +127,15 @@ class Job:
         """The values that are drawn by chance."""
         return [value for value in all_values(self.updates) if isinstance(value, Drawn)]
 
-    @property
-    def is_examined(self) -> bool:
-        """Whether its single answers are looked at: those of one network, one for each example."""
-        return isinstance(self.model, Network) and not self.update.terms[0].is_sequence
+    @cached_property
+    def coded(self) -> list[OneHot]:
+        """The values that are classes, made numbers."""
+        return [value for value in all_values(self.updates) if isinstance(value, OneHot)]
+
+    @cached_property
+    def answering(self) -> Network | Answering | None:
+        """What gives each example one answer, which is looked at; None where nothing does."""
+        return answering(self.model, self.updates, [*self.preprocessing.named], self.device)
 
     def learning_rate(self, step: int, losses: list[float], update: Update | None = None) -> float:
         """Of the step that follows so many. losses: the figure that decides, of each epoch so far."""
@@ -172,7 +178,7 @@ class Job:
     def class_counts(self, split: str) -> dict[str, int] | None:
         """The examples of each class by name, None where numbers are predicted."""
         classes = self.preprocessing.classes
-        if not self.is_examined or not self.loss.classification or not classes:
+        if not self.answering or not self.loss.classification or not classes:
             return None
         counts = np.bincount(self.loaders[split].targets(), minlength=len(classes)).tolist()
         return dict(zip(classes, counts, strict=True))

@@ -14,6 +14,7 @@ from dltrain.nn import (
     Layer,
     Loss,
     Network,
+    OneHot,
     Parameter,
     Penalty,
     Term,
@@ -91,14 +92,19 @@ class Update:
     # --- what it computes -------------------------------------------------------------------------------------
 
     @cached_property
-    def values(self) -> list[Value]:
-        """All that its loss is computed from, each after what is below it."""
-        return in_order(v for term in self.terms for pair in term.pairs for v in pair if isinstance(v, Value))
+    def compared(self) -> list[Value]:
+        """Those that its losses judge, and what they compare them with."""
+        return [v for term in self.terms for pair in term.pairs for v in pair if isinstance(v, Value)]
 
     @cached_property
-    def given(self) -> list[Given | Drawn]:
+    def values(self) -> list[Value]:
+        """All that its loss is computed from, each after what is below it."""
+        return in_order(self.compared)
+
+    @cached_property
+    def given(self) -> list[Value]:
         """What it takes from the data and from chance."""
-        return [value for value in self.values if isinstance(value, Given | Drawn)]
+        return [value for value in self.values if isinstance(value, Given | Drawn | OneHot)]
 
     @cached_property
     def applied(self) -> list[Applied]:
@@ -117,8 +123,7 @@ class Update:
     def whole(self) -> set[str]:
         """The names of the values that are computed to the end: those that it trains, or of which more is taken than
         layers within."""
-        wanted = (v for term in self.terms for pair in term.pairs for v in pair if isinstance(v, Value))
-        return taken_whole(wanted) | self.passes.keys()
+        return taken_whole(self.compared) | self.passes.keys()
 
     @cached_property
     def trained(self) -> set[str]:

@@ -10,7 +10,7 @@ from dltrain.engine import Tensor, no_grad
 from dltrain.job.inputs import Shard
 from dltrain.job.loader import StepKey, random_words
 from dltrain.job.update import Pass, Update
-from dltrain.nn import Applied, Context, Drawn, Inside, Layer, Term, Value, in_order, taken_whole
+from dltrain.nn import Applied, Context, Drawn, Inside, Layer, OneHot, Term, Value, in_order, taken_whole
 from dltrain.ops import add, multiply
 
 Array = Any
@@ -111,6 +111,8 @@ def compute_values(
             if isinstance(value, Drawn):
                 drawn = words("", 1, "value", value.name, value.distribution.words_each)
                 found[value.name] = value.distribution.draw(drawn, device.dtype)
+            elif isinstance(value, OneHot):
+                found[value.name] = value(found[value.of.name], device.dtype)
             elif isinstance(value, Applied):
                 parts = value.over or 1
                 context = Context(

@@ -15,6 +15,7 @@ from dltrain.nn.networks import (
     Given,
     Inside,
     Networks,
+    OneHot,
     Term,
     Value,
     in_order,
@@ -36,7 +37,7 @@ __all__ = [
     "Attention", "AveragePool", "BatchNorm", "Buffer", "Connected", "Container", "Context", "Conv", "ConvTranspose",
     "Dense", "DepthwiseConv", "Distribution", "Drawn", "Dropout", "Embedding", "Expression", "Flatten", "Given",
     "GlobalAveragePool", "GlobalMaxPool", "GroupNorm", "Gru", "Initializer", "Inside", "InstanceNorm", "Join",
-    "Layer", "LayerNorm", "Loss", "Lstm", "MaxPool", "Network", "Networks", "NormSettings", "Pad", "Parameter",
-    "Penalty", "Picture", "Positional", "Recurrent", "Reshape", "Rnn", "Term", "Upsample", "Value", "in_order",
-    "shape_text", "side_by_side", "taken_whole",
+    "Layer", "LayerNorm", "Loss", "Lstm", "MaxPool", "Network", "Networks", "NormSettings", "OneHot", "Pad",
+    "Parameter", "Penalty", "Picture", "Positional", "Recurrent", "Reshape", "Rnn", "Term", "Upsample", "Value",
+    "in_order", "shape_text", "side_by_side", "taken_whole",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from dltrain import ops
+from dltrain.backend import array_module
 from dltrain.engine import Tensor
 from dltrain.nn.activation import ActivationName
 from dltrain.nn.layer import Context
@@ -52,6 +53,21 @@ class Drawn(Value):
     """Random numbers: others in every step, the same for every update of a step."""
 
     distribution: Distribution
+
+
+@dataclass(frozen=True, eq=False)
+class OneHot(Value):
+    """Of the number of a class: 1 at its place, 0 at those of the others."""
+
+    of: Given
+
+    @property
+    def below(self) -> tuple[Value, ...]:
+        return (self.of,)
+
+    def __call__(self, classes: Array, dtype: Any) -> Array:
+        """classes: (N,) -> (N, *shape)"""
+        return array_module(classes).eye(*self.shape, dtype=dtype)[classes]
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,6 +59,14 @@ def applied(
     return network
 
 
+@VALUES.register("one_hot")
+def one_hot(*, of: Expression) -> None:
+    """The number of a class as numbers that networks take: 1 at the place of the class, 0 at those of the others.
+
+    of: a value of the data set that is a class, such as `label`. A `dense` layer on it learns a row for each class.
+    """
+
+
 class Distribution:
     """Random numbers of which a value is drawn. size: how many, or their shape with the channels last."""
 

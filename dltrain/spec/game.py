@@ -8,7 +8,20 @@ from dltrain.data import Value as DataValue
 from dltrain.data import vocabulary_of
 from dltrain.data.values import BEFORE
 from dltrain.errors import ConfigError
-from dltrain.nn import Applied, Distribution, Drawn, Given, Inside, Loss, Network, Networks, Term, Value, side_by_side
+from dltrain.nn import (
+    Applied,
+    Distribution,
+    Drawn,
+    Given,
+    Inside,
+    Loss,
+    Network,
+    Networks,
+    OneHot,
+    Term,
+    Value,
+    side_by_side,
+)
 from dltrain.nn.parameter import Shape
 from dltrain.spec.network import build_named, takes_input
 from dltrain.spec.nodes import allowed
@@ -106,12 +119,24 @@ class _Builder:
         value: Value | None
         if component.type == "network":
             value = self._applied(component, called)
+        elif component.type == "one_hot":
+            value = self._one_hot(component, called)
         else:
             distribution: Distribution = component.build()
             value = Drawn(called, distribution.shape, distribution)
         if name is None and value is not None:
             self.unnamed[called] = value
         return value
+
+    def _one_hot(self, component: Component, called: str) -> Value | None:
+        of = self._value(component.settings["of"])
+        if isinstance(of, Given) and of.classes is not None and not of.shape:
+            return OneHot(called, (of.classes,), of)
+        if of is not None:
+            classes = [v.name for v in self.named.values() if isinstance(v, Given) and v.classes and not v.shape]
+            what = f"classes here: {', '.join(classes)}" if classes else "the data set gives none"
+            self._wrong(join(component.path, "of"), f"{of.name} is not the number of a class; {what}")
+        return None
 
     def _applied(self, component: Component, called: str) -> Value | None:
         settings, path = component.settings, component.path
@@ -144,7 +169,7 @@ class _Builder:
                 what = (
                     f"a sentence, which networks tell; they take {value.name}{BEFORE}"
                     if value.ends
-                    else ("the number of a class; networks take what has a size")
+                    else f"the number of a class; networks take `{{one_hot: {value.name}}}`"
                 )
                 self._wrong(where, f"{value.name} is {what}")
                 return None
@@ -314,6 +339,16 @@ class _Builder:
                 if (network := self.networks.get(name)) and not depends(updates[key][0], network):
                     path = f"updates.{key}.networks[{number}]"
                     self._wrong(path, f"nothing that {key} minimises depends on {name}, so it cannot learn")
+            if not self.lines:
+                self._check_terms(key, *updates[key])
+
+    def _check_terms(self, key: str, terms: tuple[Term, ...], trained: Parts) -> None:
+        """That each depends on something that the update trains."""
+        assert self.spec.updates is not None
+        for term, component in zip(terms, self.spec.updates[key].minimise, strict=True):
+            if not any(depends([term], network) for network in trained):
+                made = f"{term.pairs[0][0].name} is made by nothing that {key} trains"
+                self._wrong(component.path, f"{made}, so this term teaches nothing")
 
 
 def depends(terms: Iterable[Term], network: Network) -> bool:
@@ -336,6 +371,8 @@ def text(component: Component) -> str:
     settings = component.settings
     if component.type == "value":
         return str(settings["name"])
+    if component.type == "one_hot":
+        return f"one_hot({text(settings['of'])})"
     if component.type != "network":
         own = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "size")
         return f"{component.type}({settings.get('size')}{', ' if own else ''}{own})"

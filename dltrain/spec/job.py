@@ -11,6 +11,7 @@ from typing import Any
 from dltrain.backend import Device, Ranks, open_device, to_host
 from dltrain.data import MissingData, Source
 from dltrain.errors import ConfigError, RunError, SettingError
+from dltrain.job.answering import Answering, answering
 from dltrain.job.job import Job
 from dltrain.job.judge import Judge
 from dltrain.job.loader import DataLoader
@@ -212,6 +213,11 @@ class Restored:
                 "`dltrain predict RUN --value NAME --output FILE.png`"
             )
         return self.model
+
+    @property
+    def answering(self) -> Network | Answering | None:
+        """What gives each example one answer; None where nothing does."""
+        return answering(self.model, self.updates, [*self.checkpoint.preprocessing.named], self.device)
 
     @property
     def loss(self) -> Loss:
