@@ -110,6 +110,30 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         GAN.replace("{judge: image}, target: 0.9", "fake, target: 0.9"),
         "10:7  updates.judge.minimise[0]: fake is made by nothing that judge trains, so this term teaches nothing",
     ),
+    "one_hot spelt otherwise": (
+        GAN.replace("  fake:", "  digit: {onehot: label}\n  fake:"),
+        "7:11  values.digit.network: there is no network 'onehot'; here it is `one_hot`",
+    ),
+    "at a picture": (
+        GAN.replace("{of: {judge: fake}, target: 1}", "{of: fake, target: image, at: [dense1]}"),
+        "13:60  updates.maker.minimise[0].at[0]: image is made by no network, so it has no layer 'dense1'",
+    ),
+    "minimise spelt otherwise": (
+        GAN.replace(
+            "  maker:\n    - binary_cross_entropy: {of: {judge: fake}, target: 1}",
+            "  maker: {minimize: [mse: {of: fake, target: 1}]}",
+        ),
+        "12:10  updates.maker: 'minimise' is missing; expected a list (each a loss)",
+        "12:11  updates.maker.minimize: unknown key; did you mean 'minimise'? allowed: networks, minimise, penalty, optimizer, schedule, clip_norm, every",
+    ),
+    "an input that no layer takes": (
+        GAN.replace(
+            JUDGE, "  judge: {inputs: [a, b], layers: [{flatten: {from: a}}, {dense: {units: 1, activation: none}}]}"
+        )
+        .replace("{judge: image}", "{judge: [image, noise]}")
+        .replace("{judge: fake}", "{judge: [fake, noise]}"),
+        "4:23  networks.judge.inputs[1]: no layer takes b; name it in one, as in `concat: b`, or leave it out",
+    ),
     "nobody trains": (
         GAN.split("  maker:\n    - bin")[0] + "train: {epochs: 1}\n",
         "3:10  networks.maker: no update trains it; name it in one, or say `trainable: false`",

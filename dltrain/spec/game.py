@@ -9,6 +9,7 @@ from dltrain.data import vocabulary_of
 from dltrain.data.values import BEFORE
 from dltrain.errors import ConfigError
 from dltrain.nn import (
+    VALUES,
     Applied,
     Distribution,
     Drawn,
@@ -23,6 +24,7 @@ from dltrain.nn import (
     side_by_side,
 )
 from dltrain.nn.parameter import Shape
+from dltrain.spec.foreign import our_word
 from dltrain.spec.network import build_named, takes_input
 from dltrain.spec.nodes import allowed
 from dltrain.spec.paths import join
@@ -143,8 +145,9 @@ class _Builder:
         name, over = settings["network"], settings["over"]
         assert self.spec.networks is not None
         if name not in self.spec.networks:
-            known = [*self.spec.networks]
-            self._wrong(join(path, "network"), f"there is no network {name!r}{allowed(name, known)}")
+            kind = our_word(name, VALUES)
+            other = f"; here it is `{kind}`" if kind else allowed(name, self.spec.networks)
+            self._wrong(join(path, "network"), f"there is no network {name!r}{other}")
             return None
         of = [self._value(each) for each in settings["of"]]
         taken = [value for value in of if value is not None]
@@ -301,19 +304,19 @@ class _Builder:
             for place, value in enumerate(ends):
                 if isinstance(value, float):
                     continue
+                if not isinstance(value, Applied):
+                    self._wrong(where, f"{value.name} is made by no network, so it has no layer {name!r}")
+                    return []
                 layers = self._layers_of(value)
                 if name not in layers:
                     self._wrong(where, f"{value.name} is made by no layer {name!r}{allowed(name, layers)}")
                     return []
-                assert isinstance(value, Applied)
                 layer = f"{self._name_of(value.network)}.{name}"
                 ends[place] = Inside(f"{value.name}@{layer}", layers[name], value, layer)
             pairs.append((ends[0], ends[1]))
         return pairs
 
-    def _layers_of(self, value: Value) -> dict[str, Shape]:
-        if not isinstance(value, Applied):
-            return {}
+    def _layers_of(self, value: Applied) -> dict[str, Shape]:
         start = len(self._name_of(value.network)) + 1
         return {layer.name[start:]: layer.out_shape for layer in value.network.layers}
 

@@ -49,6 +49,12 @@ def build_named(
     assert spec.networks
     settings = spec.networks[name]
     network = _Builder(spec, shapes, paths, vocabulary, data).network(settings.layers, f"{name}.")
+    taken = {source for sources in network.sources.values() for source in sources}
+    for number, each in enumerate(settings.inputs):
+        if each not in taken:
+            advice = f"no layer takes {each}; name it in one, as in `concat: {each}`, or leave it out"
+            path = f"networks.{name}.inputs[{number}]"
+            raise ConfigError(f"{spec.position(path)}  {path}: {advice}")
     freeze(network, settings.trainable, f"networks.{name}.trainable", f"{name}.")
     return network
 

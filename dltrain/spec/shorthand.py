@@ -8,7 +8,8 @@ value goes to the main setting; and `relu` alone. What cannot be read as one of 
 from dataclasses import replace
 from typing import Any, get_args, get_origin
 
-from dltrain.nn import VALUES
+from dltrain.errors import did_you_mean
+from dltrain.nn import TERMS, VALUES
 from dltrain.registry import REQUIRED, Registry, Setting, settings_of
 from dltrain.spec.nodes import Mapping, Node, Scalar, Sequence
 from dltrain.spec.runspec import NetworkSpec, UpdateSpec
@@ -25,7 +26,7 @@ def expand(node: Node, annotation: Any, layers: Registry) -> Node:
     if registry := registry_of(annotation):
         return _component(node, layers if registry.kind == layers.kind else registry, layers)
     if is_section(annotation):
-        node = _valued(_listed(node, annotation), settings_of(annotation))
+        node = _valued(_listed(node, annotation, layers), settings_of(annotation))
         if isinstance(node, Mapping):
             _expand_entries(node, settings_of(annotation), layers)
         return node
@@ -74,13 +75,16 @@ def _is_component(node: Node, registry: Registry) -> bool:
     return isinstance(node, Scalar) and node.text in registry
 
 
-def _listed(node: Node, section: type) -> Node:
+def _listed(node: Node, section: type, layers: Registry) -> Node:
     """A section of which a list may stand alone: the list, or a single entry of it, in its place."""
     key = LISTS.get(section)
     if key is None or (isinstance(node, Scalar) and node.is_null):
         return node
-    if isinstance(node, Mapping) and (len(node.entries) != 1 or node.entries.keys() & settings_of(section).keys()):
-        return node
+    if isinstance(node, Mapping):
+        name = next(iter(node.entries), "")
+        slip = name not in (*layers, *TERMS) and did_you_mean(name, settings_of(section))  # `{minimize: […]}`
+        if slip or len(node.entries) != 1 or name in settings_of(section):
+            return node
     long = Mapping(node.place)
     long.put(key, node.place, node if isinstance(node, Sequence) else Sequence(node.place, [node]))
     return long
