@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,43 @@ def test_a_group_of_runs(tmp_path: Path) -> None:
     assert [r["weights_sha256"] for r in two["runs"]] == [r["weights_sha256"] for r in one["runs"]]
 
 
+WHOLE = {
+    "images": ["cifar_cnn", "train.max_steps=40", "train.shard_size=16"],
+    "text": ["char_gru", "train.max_steps=40", "train.shard_size=8"],
+    "a game with batch norms": ["digits_gan", "train.max_steps=120", "train.shard_size=16"],
+    "batch norms": ["cifar_resnet20", "train.max_steps=6", "train.batch_size=48", "train.shard_size=16"],
+}
+
+
+@pytest.mark.slow
+@needs_mpi
+@pytest.mark.parametrize("words", WHOLE.values(), ids=WHOLE)
+def test_whole_trainings_come_to_the_same_bits(words: list[str], tmp_path: Path) -> None:
+    found = {}
+    for number, threads in product((1, 2, 3), (1, 2)):
+        said = ranks(number, "fit", *words, "--threads", threads, "--runs-dir", tmp_path, "--json")
+        assert said.code == 0, said.err
+        found[number, threads] = {**said.json, "run": ""}
+    print(found[1, 1]["weights_sha256"])
+    assert [key for key, result in found.items() if result != found[1, 1]] == []
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
 def test_mpi_is_not_loaded_where_it_has_started_nobody(tmp_path: Path) -> None:
     program = "import sys; from dltrain.backend.ranks import world; print(world().size, 'mpi4py' in sys.modules)"
     assert run([sys.executable, "-c", program]).out == "1 False\n"
+
+
+@pytest.mark.parametrize("tasks", ["1", "4"])
+def test_srun_without_mpi_is_noticed(tasks: str) -> None:
+    """It starts so many trainings that know nothing of each other."""
+    said = run([sys.executable, "-m", "dltrain", "fit", "nothing"], env=os.environ | {"SLURM_STEP_NUM_TASKS": tasks})
+    told = (
+        "warning: srun has started this 4 times, each by itself; for one training of 4 ranks: srun --mpi=pmi2, or what"
+    )
+    assert (told in said.err) == (tasks == "4")
 
 
 @pytest.mark.parametrize("missing", ["mpiexec", "mpi4py"])
@@ -113,10 +145,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @needs_mpi
 @pytest.mark.parametrize(
-    ("kind", "rank", "code"),
-    [("error", 1, 1), ("disk", 0, 1), ("diverge", 1, 3), (signal.SIGTERM, 1, 143), (signal.SIGKILL, 1, 137)],
-)
-def test_a_rank_that_fails_ends_all_and_others_go_on(kind: Any, rank: int, code: int, place: Place) -> None:
+    ("kind", "number", "rank", "code"),
+    [("error", 3, 1, 1), ("disk", 2, 0, 1), ("diverge", 2, 1, 3), (signal.SIGTERM, 2, 1, 143),
+     (signal.SIGKILL, 2, 1, 137)],
+)  # fmt: skip
+def test_a_rank_that_fails_ends_all_and_one_less_goes_on(
+    kind: Any, number: int, rank: int, code: int, place: Place
+) -> None:
     """The seconds are for a machine that has other things to do; `tools/endurance` measures them."""
     place.clear()
     together = Ranks(place)
@@ -125,7 +160,7 @@ def test_a_rank_that_fails_ends_all_and_others_go_on(kind: Any, rank: int, code:
         (place.folder / "at").write_text(repr(time.time()))
         os.kill(pid, kind)
 
-    got, said, seconds = together.fail("signal" if kind in OUTSIDE else kind, 3, rank, 8, True, send)
+    got, said, seconds = together.fail("signal" if kind in OUTSIDE else kind, number, rank, 8, True, send)
     assert got == code and 0 < seconds < 30, said
     status = place.only_run().status()
     told = status["ended_by"]
@@ -139,8 +174,11 @@ def test_a_rank_that_fails_ends_all_and_others_go_on(kind: Any, rank: int, code:
         assert status["status"] == {3: "diverged", 143: "interrupted"}.get(code, "failed")
     if kind == "error":
         assert f"rank 1 on {told['host']} failed at step 8: ValueError: boom" in said
-    again = run(together.command(2, True))
-    assert again.code == 0, again.err
+    if number == 2:
+        done(*together.command(1, True)[3:])
+    else:
+        again = run(together.command(number - 1, True))
+        assert again.code == 0, again.err
     assert remains(place.only_run()) == place.expected
 
 

@@ -6,6 +6,7 @@ without end: who fails tells rank 0, which says so and ends all; who is silent f
 """
 
 import json
+import logging
 import os
 import socket
 import sys
@@ -28,11 +29,15 @@ Array = Any
 Arrays = dict[str, Array]
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 STARTED = (*SIZES, "PMIX_RANK")  # variables that say that MPI started us
+SRUN = "SLURM_STEP_NUM_TASKS"  # set by srun, with MPI and without
+BY_SRUN = "srun --mpi=pmi2, or what `srun --mpi=list` has for the cluster's MPI"
 EXTRA = "pip install '.[mpi]' brings it"
+warn = logging.getLogger("dltrain").warning
 SPINS, PAUSE = 300, 5e-5  # looks without a pause, then seconds between two: a core is not burnt for long
 TICK, BEAT, LOST = 0.1, 10, 600  # seconds; ticks between two signs of life, and without one until a rank is lost
 GRACE, SETTLING = 5, 20  # ticks in which rank 0 may fail by itself, where another has failed; where it agrees on why
 PATIENCE = 1.5  # seconds in which rank 0 must have ended all, before who failed does it
+LISTENING = 0.1  # seconds in which the launcher takes what was said; at the end it drops what it has not taken
 REPORT, SIGN = 1, 2  # tags of messages
 
 
@@ -229,6 +234,7 @@ class World(Ranks):
         """End all, now."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+        time.sleep(LISTENING)
         self._mpi.COMM_WORLD.Abort(code)
 
     def _report(self, failure: Failure | None, ready: bool) -> None:
@@ -318,6 +324,8 @@ def world() -> Ranks:
     """
     by_mpi = [name for name in STARTED if name in os.environ]
     if not by_mpi:
+        if (tasks := int(os.environ.get(SRUN, 1))) > 1:
+            warn(f"srun has started this {tasks} times, each by itself; for one training of {tasks} ranks: {BY_SRUN}")
         return Ranks()
     try:
         from mpi4py import MPI
