@@ -188,7 +188,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     ),
     "layer error": (
         GAN.replace("reshape: [8, 8, 1]", "reshape: [8, 8, 2]"),
-        "3:24  networks.maker.layers[1] (maker.reshape1): does not fit its input (64,): the input has 64 = 64 numbers, which do not go into shape [8, 8, 2]: 8·8·2 = 128",
+        "3:24  networks.maker.layers[1] (maker.reshape1): does not fit its input (64,): the input has 64 numbers, which do not go into shape [8, 8, 2]: 8·8·2 = 128",
     ),
     "inputs": (
         GAN.replace(JUDGE, "  judge: {inputs: [a, b], layers: [flatten, {dense: {units: 1, activation: none}}]}"),
@@ -214,11 +214,11 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     ),
     "best of pictures": (
         GAN + "metrics: {best: psnr/fake, pictures: [{spread: {of: fake, to: image}}, {mae: {of: fake, to: image}}]}\n",
-        "14:17  metrics.best: metrics.pictures has no 'psnr/fake' of which less, or more, is better; allowed: mae/fake",
+        "14:17  metrics.best: metrics.pictures has no 'psnr/fake'; allowed: mae/fake",
     ),
     "best as real": (
         GAN + "metrics: {best: spread/fake, pictures: [{spread: {of: fake, to: image}}]}\n",
-        "14:17  metrics.best: metrics.pictures has no 'spread/fake' of which less, or more, is better; allowed: nothing",
+        "14:17  metrics.best: spread/fake should be that of real pictures, not less or more; add a figure of which less, or more, is better, such as `frechet`",
     ),
     "report": (
         GAN + "metrics: {report: [accuracy]}\n",

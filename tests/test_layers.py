@@ -254,7 +254,7 @@ MISFITS: list[tuple[str, Shape, dict[str, Any], str]] = [
     ("pad", (5, 3), {"padding": -1}, "padding [-1] must be at least 0"),
     ("reshape", (4, 4, 3), {"shape": (5, 10)},
      "the input has 4·4·3 = 48 numbers, which do not go into shape [5, 10]: 5·10 = 50"),
-    ("reshape", (4, 4, 3), {"shape": (5, -1)}, "which do not go into shape [5, -1]: 5 = 5"),
+    ("reshape", (4, 4, 3), {"shape": (5, -1)}, "which do not go into shape [5, -1]: 5"),
     ("reshape", (4,), {"shape": (-1, -1)}, "shape [-1, -1] must be of numbers above 0; one may be -1"),
     ("reshape", (4,), {"shape": (0, 4)}, "shape [0, 4] must be of numbers above 0; one may be -1"),
     ("softmax", (4, 3), {"axis": 2}, "axis 2 of an input of shape (4, 3): it goes from 0 to 1, or from -1 to -2"),

@@ -58,6 +58,11 @@ class Pad(Layer):
         return y
 
 
+def _product(shape: Shape) -> str:
+    """`8·8 = 64`; of one number, that one."""
+    return ("·".join(map(str, shape)) + " = " if len(shape) > 1 else "") + f"{prod(shape):,}"
+
+
 @LAYERS.register("reshape")
 class Reshape(Layer):
     """The same numbers of an example in another shape, in the same order; -1 in it stands for what is left over."""
@@ -70,11 +75,8 @@ class Reshape(Layer):
         if not wanted or any(n < 1 and n != -1 for n in wanted) or wanted.count(-1) > 1:
             raise ShapeError(f"shape {[*wanted]} must be of numbers above 0; one may be -1, for what is left over")
         if numbers % known if -1 in wanted else numbers != known:
-            inputs, outputs = ("·".join(str(n) for n in s if n != -1) or "1" for s in (in_shape, wanted))
-            raise ShapeError(
-                f"the input has {inputs} = {numbers:,} numbers, which do not go into shape {[*wanted]}: "
-                f"{outputs} = {known:,}"
-            )
+            given, fixed = _product(in_shape), _product(tuple(n for n in wanted if n != -1))
+            raise ShapeError(f"the input has {given} numbers, which do not go into shape {[*wanted]}: {fixed}")
         super().__init__(in_shape, tuple(numbers // known if n == -1 else n for n in wanted))
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:

@@ -41,8 +41,11 @@ class _Checked:
         best = self.spec.metrics.best
         decide = [asked.key for asked in found.values() if asked.figure.better != "as real"]
         if is_figure(best) and best not in decide and not self.lines:
-            what = f"metrics.pictures has no {best!r} of which less, or more, is better{allowed(best, decide)}"
-            self.wrong("metrics.best", what)
+            what = f"metrics.pictures has no {best!r}"
+            if best in [asked.key for asked in found.values()]:
+                what = f"{best} should be that of real pictures, not less or more"
+            add = "; add a figure of which less, or more, is better, such as `frechet`"
+            self.wrong("metrics.best", what + (allowed(best, decide) if decide else add))
         if self.lines:
             raise ConfigError(self.lines)
         return tuple(found.values())
