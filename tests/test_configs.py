@@ -75,6 +75,7 @@ def test_what_is_shipped() -> None:
         "openmoji_captions",
         "openmoji_colour",
         "smoke",
+        "style_network",
         "style_picture",
     }
     assert set(CONFIGS) == nets | EXPERIMENTS | WITHOUT_DATA

@@ -33,7 +33,10 @@ from dltrain.train.step_metrics import FiniteGuard, UpdateMetrics, fetch, fetch_
 
 cp: Any = standin.cupy
 WITHOUT_DATA = {"efficientnet_lite0", "vgg16", "lecture_conv_exercise", "weight_sharing"}
-SMALLER = {"style_picture": ["data.size=48"]}  # what takes a large network in double precision long
+SMALLER = {
+    "style_network": ["data.size=48"],
+    "style_picture": ["data.size=48"],
+}  # what takes a large network in double precision long
 
 
 @pytest.fixture(params=GPUS)

@@ -151,7 +151,7 @@ def test_pictures_are_in_the_units_of_the_data(folder: Path) -> None:
         (["--value", "fake", "--output", "a.csv"], "a.csv: the name must end in .png, which says how it is written"),
         (["--value", "fake", "--output"], None),
         (["x.png", "--value", "fake"],
-         "x.png: --value draws what is made of noise or held-out examples, and takes no INPUT"),
+         "--value with INPUT is for pictures that networks make of it; {run} makes none"),
     ],
 )  # fmt: skip
 def test_mistakes_of_predict(words: list[str], message: str | None, folder: Path) -> None:

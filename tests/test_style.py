@@ -1,5 +1,6 @@
 """Style: losses of pictures by their formulas, a picture that is trained, and an eye that is not."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from dltrain.data.pictures.painting import Pictures
 from dltrain.engine import Tensor
 from dltrain.errors import DataError
 from dltrain.nn import LOSSES
-from dltrain.run.rundir import RunDir
+from dltrain.run.rundir import RunDir, figures_file
 
 Array = Any
 SHAPE = (2, 3, 4, 5)
@@ -120,6 +121,65 @@ def test_a_photograph_takes_the_texture_of_a_painting(here: Path) -> None:
     assert half.status()["weights_sha256"] == run.status()["weights_sha256"]
     done("predict", run.path, "--value", "painting", "--count", 1, "--output", "p.png")
     assert pixels("p.png").shape[1] > 16
+
+
+JUDGE = """\
+data: {type: pictures, content: [photo.png, paint.png], style: paint.png, size: 8, times: 4}
+model: {layers: [conv: {channels: 4, name: first}, conv: {channels: 4, name: second}, flatten, dense: {units: 2}]}
+train: {epochs: 1, batch_size: 4}
+"""
+NETWORK = """\
+data:
+  {type: pictures, content: [photo.png], test_content: [paint.png], style: paint.png, size: 16, crops: 12,
+   normalize: signed}
+networks:
+  eye: {trainable: false, layers: [conv: {channels: 6, name: first}]}
+  painter:
+    - conv: {channels: 4, stride: 2, padding: 1, norm: instance_norm}
+    - upsample: 2
+    - conv: {channels: 3, padding: same, activation: tanh}
+values: {painting: {painter: content}}
+updates:
+  painter:
+    - gram: {of: {eye: painting}, target: {eye: style}, at: [first]}
+train: {epochs: 1, batch_size: 4}
+metrics:
+  pictures:
+    - gram: {of: painting, to: style, in: judge, at: [first, second]}
+    - content: {of: painting, to: content, in: judge, at: [second]}
+"""
+
+
+def test_a_network_paints_pictures_of_any_size_and_a_judge_of_another_size_looks_at_them(here: Path) -> None:
+    Path("judge.yaml").write_text(JUDGE)
+    Path("style.yaml").write_text(NETWORK)
+    done("fit", "judge.yaml")
+    run = fit()
+    rows = {row["figure"]: row for row in json.loads((run.path / figures_file("test")).read_text())["figures"]}
+    assert {*rows["gram"]["baselines"]} == {"noise", "copy", "colours matched", "histograms matched"}
+    assert rows["content"]["baselines"]["copy"] == 0 < rows["content"]["value"]
+    # the test picture is the painting itself
+    assert (
+        [rows["gram"]["baselines"][name] for name in ("copy", "histograms matched")] == [0, 0] < [rows["gram"]["value"]]
+    )
+    for height, width in ((16, 16), (31, 17)):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)).save("any.png")
+        said = done("predict", run.path, "any.png", "--output", "out.png", "--json").json
+        assert said["value"] == "painting" and pixels("out.png").shape == (height, width, 3)
+    for words, what in (
+        (("any.png",), "painting is a picture; --output FILE.png says where it goes"),
+        (("any.png", "--value", "content", "--output", "o.png"), "allowed: painting"),
+        (("any.png", "photo.png", "--output", "o.png"), "2 pictures are given; --output FILE.png is for one"),
+        (("any.png", "--output", "o.csv"), "the name must end in .png"),
+    ):
+        said_wrong = dltrain("predict", run.path, *words)
+        assert said_wrong.code == 2 and what in said_wrong.err, said_wrong.err
+    for at, what in (
+        ("third", "no such layer of positions 'third'"),
+        ("dense1", "no such layer of positions 'dense1'"),
+    ):
+        said_wrong = dltrain("fit", "style.yaml", f"metrics.pictures.1.at=[{at}]")
+        assert said_wrong.code == 2 and what in said_wrong.err, said_wrong.err
 
 
 @pytest.mark.parametrize(

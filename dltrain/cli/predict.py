@@ -36,7 +36,7 @@ def predict(
             "--output",
             metavar="FILE",
             help="Write FILE.csv or FILE.jsonl instead of printing; until it is complete it is called FILE.part. With "
-            "--value FILE.png.",
+            "pictures FILE.png.",
         ),
     ] = None,
     value: Annotated[
@@ -44,7 +44,7 @@ def predict(
         typer.Option(
             "--value",
             metavar="NAME",
-            help="Draw pictures of this value instead, from noise or held-out examples; repeat for more.",
+            help="Draw pictures of this value, from noise or held-out examples, repeat for more; or of one INPUT.",
         ),
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Number of pictures, with --value.")] = 64,
@@ -96,6 +96,7 @@ def predict(
     import numpy as np
 
     from dltrain.backend.process import settle
+    from dltrain.cli.painting import paint, painted_values
     from dltrain.cli.pictures import draw_pictures
     from dltrain.cli.predictions import Answers, Shown, Written
     from dltrain.cli.writing import teller, write
@@ -111,7 +112,7 @@ def predict(
     writing = {key: setting for key, setting in writing.items() if setting is not None}
     if beam and (temperature or top_k):
         raise ConfigError("--beam leaves nothing to chance: leave out --temperature and --top-k")
-    if value:
+    if value and not (arguments or [])[1:]:
         directory = _only_run(arguments, runs_dir)
         restored, data = restore(directory, checkpoint, device), data_dir or default_data_dir()
         draw_pictures(restored, directory, value, count, seed, output, data, json)
@@ -119,11 +120,14 @@ def predict(
     if prompt is not None:
         return write(prompt, writing, seed, arguments[0] if arguments else None, checkpoint, runs_dir, device, json)
     directory, words = _split_arguments(arguments or [], runs_dir)
+    if painted := painted_values(restored := restore(directory, checkpoint, device)):
+        return paint(restored, directory, painted, value, words, output, json)
+    if value:
+        raise ConfigError(f"--value with INPUT is for pictures that networks make of it; {directory.path} makes none")
     answers: list[Answers] = [Written(output)] if output else []
     answers += [Shown(json)] if json or not output else []
     failed, unlike, answered, asked = Failed(skip_bad), Unlike(), 0, 0
     try:
-        restored = restore(directory, checkpoint, device)
         tell = teller(restored, writing, seed)
         learned, size = restored.checkpoint.preprocessing, restored.spec.train.batch_size
         target = next((data.settings.get("target") for data in restored.spec.sources.values()), None)
@@ -237,12 +241,9 @@ def _answer(
 
 
 def _only_run(arguments: list[str] | None, runs_dir: Path) -> "RunDir":
-    from dltrain.errors import ConfigError
     from dltrain.run.find import find_run
 
-    first, *inputs = arguments or [""]
-    if inputs:
-        raise ConfigError(f"{inputs[0]}: --value draws what is made of noise or held-out examples, and takes no INPUT")
+    first, *_ = arguments or [""]
     return find_run(first or None, runs_dir)
 
 

@@ -15,7 +15,7 @@ from dltrain.evaluation.sentence_figures import Judged, judge_sentences
 from dltrain.job.job import Job
 from dltrain.job.judge import Judge
 from dltrain.job.loader import DataLoader
-from dltrain.metrics.figures import COPY, MEAN, NOISE, REAL, Asked
+from dltrain.metrics.figures import COPY, MATCHED, MEAN, NOISE, REAL, Asked
 from dltrain.metrics.figures import Pictures as Set
 from dltrain.random import generator
 from dltrain.run.files import to_json
@@ -157,11 +157,13 @@ class _Measurement:
 
     def baseline(self, name: str, made: Set) -> Set | None:
         """None where there can be none."""
-        if name == COPY:
+        if name == COPY or name in MATCHED:
             if self.copied is None:
                 return None
             copy = self.of_values(self.copied, self.held, self.count)
             pixels = np.broadcast_to(copy.pixels, made.pixels.shape)  # grey ones stand beside colours
+            if name in MATCHED:
+                pixels = MATCHED[name](pixels, self.real("held out").pixels)
             return Set(pixels, copy.where, copy.classes, self.judge)
         if name == NOISE:
             drawn = generator(0, "baseline", "noise").random(made.pixels.shape, np.float32)

@@ -11,7 +11,7 @@ from dltrain.data import Preprocessing
 from dltrain.job.job import Job
 from dltrain.job.loader import DataLoader
 from dltrain.job.values import compute_values
-from dltrain.nn import Given, Value, in_order
+from dltrain.nn import Applied, Given, Picture, Value, in_order
 
 Array = Any
 
@@ -34,12 +34,17 @@ class Pictures:
         return any(isinstance(below, Given) for below in in_order(self.values[name] for name in names))
 
     def source_of(self, name: str) -> str | None:
-        """The picture of the data that a value is made of and that could stand in its place, if there is one."""
+        """The picture of the data that a value is made of, or that it was at first, and that could stand in its place,
+        if there is one."""
         shape = self.values[name].shape
         for below in in_order([self.values[name]]):
             fits = below.shape[:2] == shape[:2] and below.shape[2:] in ((1,), shape[2:])
             if isinstance(below, Given) and below.name != name and is_picture(below.shape) and fits:
                 return below.name
+            if isinstance(below, Applied):
+                starts = [layer.start for layer in below.network.layers if isinstance(layer, Picture)]
+                if starts and below.shape == shape:
+                    return starts[0]
         return None
 
     def make(
@@ -59,6 +64,13 @@ class Pictures:
             for name in names:
                 found[name].append(self._shades(name, to_host(made[name])))
         return {name: np.concatenate(parts) for name, parts in found.items()}
+
+    def of_inputs(self, name: str, x: Array) -> Array:
+        """What is made of inputs that are ready, (N, H, W, C), in shades as those of `make`."""
+        inputs, *_ = self.learned.named
+        given = {inputs: self.device.asarray(x)}
+        made = compute_values([self.values[name]], given, self.device, 0, len(x))
+        return self._shades(name, to_host(made[name]))
 
     def _shades(self, name: str, x: Array) -> Array:
         """What networks get or give -> 0 to 1."""

@@ -10,6 +10,7 @@ import numpy as np
 from dltrain.backend import Device, to_host
 from dltrain.data import Preprocessing
 from dltrain.engine import no_grad
+from dltrain.errors import did_you_mean
 from dltrain.metrics.figures import Opinion
 from dltrain.nn import Context, Layer, Loss, Network
 from dltrain.ops import sigmoid, softmax
@@ -33,6 +34,21 @@ class Judge:
     device: Device
     batch_size: int
 
+    def problem_with_layers(self, shape: tuple[int, ...], at: tuple[str, ...]) -> str | None:
+        """Why these of its layers cannot look at pictures of this shape, (H, W, C), which may be of any size where all
+        layers below slide over it; None where they can."""
+        known = {layer.name: layer for layer in self.network.layers if len(layer.out_shape) == 3}
+        if len(self.network.in_shape) != 3 or shape[2] not in (1, self.network.in_shape[2]):
+            return f"the network of {self.run} takes {self.network.in_shape}, no pictures of {shape[2]} channels"
+        for name in at:
+            if name not in known:
+                there = f"{did_you_mean(name, known) or ';'} allowed: {', '.join(known)}"
+                return f"the network of {self.run} has no such layer of positions {name!r}{there}"
+            below = self.network.until(known[name]).layers
+            if shape[:2] != self.network.in_shape[:2] and any(len(x.out_shape) != 3 or x.mixes for x in below):
+                return f"below {name!r} the network of {self.run} takes {self.network.in_shape} only, not {shape}"
+        return None
+
     def problem_with(self, shape: tuple[int, ...]) -> str | None:
         """Why it cannot judge pictures of this shape, (H, W, C); None where it can."""
         height, width, channels = (*self.network.in_shape, 0, 0, 0)[:3]
@@ -43,9 +59,7 @@ class Judge:
         return None
 
     def __call__(self, pixels: Array) -> Opinion:
-        if pixels.shape[3] < self.network.in_shape[2]:  # grey, for who knows colours
-            pixels = np.broadcast_to(pixels, (*pixels.shape[:3], self.network.in_shape[2]))
-        x = self.learned.ready(self.learned.pixels.to_inputs(pixels * 255), self.device.dtype)
+        x = self._inputs(pixels)
         say = softmax if self.loss.classification else sigmoid
         features, probabilities = [], []
         with no_grad():
@@ -55,6 +69,22 @@ class Judge:
                 probabilities.append(to_host(say(self.loss.logits(output)).data))
         seen, said = (np.concatenate(part).astype(np.float64) for part in (features, probabilities))
         return Opinion(seen, said, exclusive=self.loss.classification)
+
+    def seen(self, pixels: Array, at: tuple[str, ...]) -> list[Array]:
+        """What some of its layers make of them, (N, H, W, C) each, in the order of `at`."""
+        found: dict[str, Array] = {}
+        with no_grad():
+            for layer, y in self.network.outputs(self.device.asarray(self._inputs(pixels)), Context()):
+                if layer.name in at:
+                    found[layer.name] = to_host(y.data)
+                if len(found) == len({*at}):
+                    break
+        return [found[name] for name in at]
+
+    def _inputs(self, pixels: Array) -> Array:
+        if pixels.shape[3] < self.network.in_shape[2]:  # grey, for who knows colours
+            pixels = np.broadcast_to(pixels, (*pixels.shape[:3], self.network.in_shape[2]))
+        return self.learned.ready(self.learned.pixels.to_inputs(pixels * 255), self.device.dtype)
 
     def _asked(self, x: Array, first: int) -> tuple[Array, Array]:
         """What its last layer gets, and what comes out."""

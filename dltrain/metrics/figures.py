@@ -5,10 +5,9 @@ says of them. The same is measured of what nobody had to make: `baselines`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from annotated_types import Interval
@@ -20,7 +19,11 @@ from dltrain.registry import Count, Rate, Registry
 Array = NDArray[Any]
 Shade = Annotated[int, Interval(ge=0, le=255)]
 Part = Literal["held out", "training"]
-BASELINES = REAL, NOISE, MEAN, COPY = ("real", "noise", "mean picture", "copy")
+BASELINES = REAL, NOISE, MEAN, COPY, COLOURS, HISTOGRAMS = (
+    "real", "noise", "mean picture", "copy", "colours matched", "histograms matched",
+)  # fmt: skip
+MATCHED = {COLOURS: pictures.match_colours, HISTOGRAMS: pictures.match_histograms}
+AT_ONCE = 16  # pictures of which a judge's layers are looked at together
 NEAR, SAME = 13.5, 0.5  # levels of 255 by which a pixel may differ from a region's colour, and from its like
 
 
@@ -34,6 +37,16 @@ class Opinion:
     exclusive: bool = True
 
 
+class Looks(Protocol):
+    """A judge. pixels: (N, H, W, C), 0 for black, 1 for white."""
+
+    def __call__(self, pixels: Array) -> Opinion:
+        """What it says of them."""
+
+    def seen(self, pixels: Array, at: tuple[str, ...]) -> list[Array]:
+        """What some of its layers make of them, (N, H, W, C) each, in the order of `at`."""
+
+
 class Pictures:
     """pixels: (N, H, W, C), 0 for black, 1 for white. where: those that count, (N, H, W) of bool; None for all.
     classes: what each shows, (N,), or all of them. judge: gives an opinion of pixels."""
@@ -43,7 +56,7 @@ class Pictures:
         pixels: Array,
         where: Array | None = None,
         classes: Array | int | None = None,
-        judge: Callable[[Array], Opinion] | None = None,
+        judge: Looks | None = None,
     ):
         self.pixels, self.where, self.classes, self.judge = pixels, where, classes, judge
 
@@ -262,3 +275,59 @@ class Ssim(Figure):
 
     def __call__(self, made: Pictures, real: Pictures) -> float | None:
         return pictures.ssim(made.pixels, real.pixels)
+
+
+class _Seen(Figure):
+    """Compares what layers of a judge make of a picture and of the real one of the same example."""
+
+    to: str
+    in_: str
+    at: tuple[str, ...]
+    against = "held out"
+
+    def __call__(self, made: Pictures, real: Pictures) -> float | None:
+        assert made.judge
+        total, count = 0.0, len(made.pixels)
+        for start in range(0, count, AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            seen = (made.judge.seen(pixels[some], self.at) for pixels in (made.pixels, real.pixels))
+            pairs = zip(*seen, strict=True)
+            total += sum(float(self.distances(*pair).sum()) for pair in pairs)
+        return total / (count * len(self.at))
+
+    def distances(self, made: Array, real: Array) -> Array:
+        """Of each example at one layer, (N,). made, real: (N, H, W, C)."""
+        raise NotImplementedError
+
+
+@FIGURES.register("gram")
+@dataclass(frozen=True, kw_only=True)
+class Gram(_Seen):
+    """How far the texture is from that of another picture, a painting say: ‖G - G'‖² / ‖G'‖² of the Gram matrices of a
+    judge's layers `at`, mean over these and the examples (Gatys, Ecker, Bethge, 2016, equation 3). The judge should
+    have had no part in the training. Beside it stand the picture as it was and, since colours are half of a style, with
+    the colours of the other: their means and deviations, and their whole histograms.
+    """
+
+    to: str
+    in_: str
+    at: tuple[str, ...]
+    baselines = (NOISE, COPY, COLOURS, HISTOGRAMS)
+
+    def distances(self, made: Array, real: Array) -> Array:
+        return pictures.gram_distances(made, real)
+
+
+@FIGURES.register("content")
+@dataclass(frozen=True, kw_only=True)
+class Content(_Seen):
+    """How far what a picture shows is from what another one shows: ‖x - x'‖² / ‖x'‖² of the outputs of a judge's layers
+    `at`, mean over these and the examples (Gatys, Ecker, Bethge, 2016, equation 1)."""
+
+    to: str
+    in_: str
+    at: tuple[str, ...]
+    baselines = PAIRED
+
+    def distances(self, made: Array, real: Array) -> Array:
+        return pictures.content_distances(made, real)

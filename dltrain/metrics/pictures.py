@@ -120,6 +120,42 @@ def nearest(pictures: Array, among: Array) -> float:
     return float(np.sqrt(((x - flat(among[which])) ** 2).mean(axis=1)).mean())  # exactly 0 of copies
 
 
+def gram_distances(a: Array, b: Array) -> Array:
+    """‖G - G'‖² / ‖G'‖² of each pair of (N, H, W, C), (N,); G = Xᵀ X / (H W), X the positions as rows."""
+    own, other = _gram(a), _gram(b)
+    off: Array = ((own - other) ** 2).sum(axis=(1, 2)) / np.maximum((other**2).sum(axis=(1, 2)), EXACT)
+    return off
+
+
+def _gram(x: Array) -> Array:
+    rows = x.reshape(len(x), -1, x.shape[-1]).astype(np.float64)
+    found: Array = rows.transpose(0, 2, 1) @ rows / rows.shape[1]
+    return found
+
+
+def content_distances(a: Array, b: Array) -> Array:
+    """‖x - x'‖² / ‖x'‖² of each pair of (N, H, W, C), (N,)."""
+    x, y = (some.reshape(len(some), -1).astype(np.float64) for some in (a, b))
+    off: Array = ((x - y) ** 2).sum(axis=1) / np.maximum((y**2).sum(axis=1), EXACT)
+    return off
+
+
+def match_colours(a: Array, b: Array) -> Array:
+    """`a` with each channel's mean and standard deviation as in `b`, picture by picture, cut off at 0 and 1."""
+    own, other = ((some.mean(axis=(1, 2), keepdims=True), some.std(axis=(1, 2), keepdims=True)) for some in (a, b))
+    return np.asarray(np.clip((a - own[0]) / np.maximum(own[1], EXACT) * other[1] + other[0], 0, 1))
+
+
+def match_histograms(a: Array, b: Array) -> Array:
+    """`a` with the shades of each channel of `b`, in the same order from dark to bright, picture by picture. Both have
+    the same size."""
+    n, channels = len(a), a.shape[3]
+    order = a.reshape(n, -1, channels).argsort(axis=1, kind="stable")
+    found = np.empty_like(a.reshape(n, -1, channels))
+    np.put_along_axis(found, order, np.sort(b.reshape(n, -1, channels), axis=1).astype(a.dtype), axis=1)
+    return found.reshape(a.shape)
+
+
 def _square_distances(a: Array, b: Array) -> Array:
     """The mean square difference of every two rows of (n, D) and (m, D): (n, m)."""
     squares: Array = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * a @ b.T

@@ -76,7 +76,10 @@ class _Checked:
     def judged(self, component: Component, of: Value, judge: Judge) -> None:
         settings, classes = component.settings, judge.learned.classes or ()
         wanted, where = settings.get("as"), join(component.path, "in")
-        if problem := judge.problem_with(of.shape):
+        if at := settings.get("at"):
+            if problem := judge.problem_with_layers(of.shape, at):
+                self.wrong(join(component.path, "at"), problem)
+        elif problem := judge.problem_with(of.shape):
             self.wrong(where, problem)
         elif wanted and wanted not in self.values and wanted not in classes:
             self.wrong(join(component.path, "as"), f"{judge.run} tells no {wanted!r}{allowed(wanted, classes)}")
