@@ -82,6 +82,10 @@ class RankError(DltrainError):
         self.rank = rank
 
 
+class Pruned(DltrainError):
+    """A trial of a sweep that was given up, raised once its last epoch is saved."""
+
+
 AGREED = (DivergedError, Interrupted, RankError)  # all that train together come to these at the same point
 
 

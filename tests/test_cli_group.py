@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from commands import dltrain, done
 
+from dltrain.run.group import Group
 from dltrain.run.rundir import RunDir
 from dltrain.train import loop
 
@@ -49,8 +50,8 @@ def test_an_interrupted_group_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     said = dltrain("fit", *SHORT, "--seeds", 3, "--runs-dir", tmp_path / "broken")
     (group,) = (tmp_path / "broken").iterdir()
     assert said.code == 143 and f"resume with: dltrain fit --resume {group}" in said.err
-    assert len([path for path in group.iterdir() if path.is_dir()]) == 2
-    first = next(path for path in group.iterdir() if path.name.endswith("seed0"))
+    assert len(Group.read(group).runs()) == 2
+    first = next(group.glob("*-seed0"))
     before = (first / "status.json").read_bytes()
     assert hashes(str(group)) == hashes(whole)
     assert len(calls) == 12 and (first / "status.json").read_bytes() == before

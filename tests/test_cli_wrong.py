@@ -180,6 +180,8 @@ USAGE: dict[str, tuple[list[object], int, str]] = {
     "neither config nor run": (["inspect-params", "x"], 2, f"x: no such config file; {NOT_THERE}; no run 'x' in runs"),
     "nothing to check": (["check", "vgg16"], 2, "data: this config has no data to train on; it can be inspected only"),
     "nothing to sweep": (["lr-find", "vgg16"], 2, "data: this config has no data to train on; it can be inspected"),
+    "no space": (["sweep", "smoke", "x.yaml"], 2, "x.yaml: cannot be read: No such file or directory"),
+    "no workers": (["sweep", "smoke", "x.yaml", "--workers", 0], 2, "'--workers': expected 1 or more"),
     "nothing to report": (["report", "x"], 2, "no run 'x' in runs"),
     "nothing to compare": (["compare", "x"], 2, "no run 'x' in runs"),
     "nothing to export": (["export-metrics", "x"], 2, "export-metrics: nothing to do"),

@@ -30,7 +30,8 @@ def commands(page: Path) -> list[list[str]]:
     lines = "\n".join(blocks(page, "sh")).replace(" && ", "\n").splitlines()
     ours = [line.removeprefix(".venv/bin/") for line in lines]
     found = [shlex.split(line)[1:] for line in ours if line.startswith("dltrain ")]
-    return [[*words, "--max-steps", "2"] if words[0] == "fit" else words for words in found]
+    short = {"fit": ["--max-steps", "2"], "sweep": ["train.max_steps=2"]}
+    return [[*words, *short.get(words[0], [])] for words in found]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

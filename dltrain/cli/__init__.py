@@ -19,12 +19,14 @@ from dltrain.cli.report import report
 from dltrain.cli.runs import runs
 from dltrain.cli.serve import serve
 from dltrain.cli.show_env import env
+from dltrain.cli.sweep import sweep
 from dltrain.cli.validate import validate
 from dltrain.cli.verify import verify
 from dltrain.cli.visualize import visualize
 from dltrain.cli.weights import weights
 
 app.command("fit")(fit)
+app.command("sweep")(sweep)
 app.command("eval")(evaluate)
 app.command("predict")(predict)
 app.command("visualize")(visualize)
@@ -52,7 +54,7 @@ def main() -> None:
     `head` does.
     """
     from dltrain.cli import console
-    from dltrain.errors import DltrainError
+    from dltrain.cli.faults import explained
 
     console.show_remarks()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -62,16 +64,9 @@ def main() -> None:
         app(prog_name="dltrain")
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except DltrainError as error:
-        console.error(str(error))
-        code = error.exit_code
-    except MemoryError as error:
-        console.error(f"out of memory ({error}); try a smaller train.batch_size or train.shard_size")
-    except OSError as error:
-        console.error(f"{error.filename or 'the system'}: {error.strerror or error}")
     except Exception as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        console.error(f"this is a bug in dltrain: {what}; --debug shows where")
+        text, code = explained(error)
+        console.error(text)
     for end in endings:
         end(code)
     sys.exit(code)

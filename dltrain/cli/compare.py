@@ -1,5 +1,6 @@
 """`dltrain compare RUN…`"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ from dltrain.cli import console
 from dltrain.cli.app import RUNS, Debug, Json, Quiet, RunsDir
 
 if TYPE_CHECKING:
-    from dltrain.report.comparison import Comparison, Reused
+    from dltrain.report.comparison import Comparison, Reused, Variant
 
 KEYS = 6  # columns of settings in the table
 
@@ -64,8 +65,9 @@ def compare(
         show(comparison)
 
 
-def show(comparison: "Comparison") -> None:
-    """The variants, the runs and the answer."""
+def show(comparison: "Comparison", most: int | None = None) -> None:
+    """The variants, the runs and the answer. most: only so many variants, the best ones."""
+    variants = comparison.variants[:most]
     shown = comparison.differs[:KEYS]
     if left_out := comparison.differs[KEYS:]:
         console.info(f"they also differ in {', '.join(left_out)}; --json lists all")
@@ -76,7 +78,7 @@ def show(comparison: "Comparison") -> None:
     course = f"{comparison.curves} loss over epochs"
     columns = ["run" if alone else "runs", *shown, *status, *comparison.results, course, ""]
     rows = []
-    for variant in comparison.variants:
+    for variant in variants:
         results = [variant.results.get(name) for name in comparison.results]
         curve = console.sparkline([loss for _, loss in variant.curve], 12)
         which = variant.records[0].name if alone else len(variant.records)
@@ -93,22 +95,31 @@ def show(comparison: "Comparison") -> None:
         )
     expendable = [course, *status, *reversed(comparison.results[1:]), *reversed(shown)]
     console.result_table(columns, rows, expendable)
+    if others := comparison.variants[len(variants) :]:
+        _say_of(others)
     if comparison.reused:
         told = ["alone", "chained", "tuned together"]
         console.result_text("")
         console.result_table([f"validation {comparison.of_reused}", *told], list(map(_apart, comparison.reused)))
     if not alone:
         console.result_text("")
-        _show_runs(comparison)
+        _show_runs(comparison, variants)
     console.result_text("".join(f"\n{line}" for line in comparison.answer))
 
 
-def _show_runs(comparison: "Comparison") -> None:
+def _say_of(variants: "Sequence[Variant]") -> None:
+    """Those that the table leaves out."""
+    statuses = [record.status["status"] for variant in variants for record in variant.records]
+    counts = ", ".join(f"{statuses.count(status):,} {status}" for status in dict.fromkeys(statuses))
+    console.result_text(f"… and {len(variants):,} more ({counts})")
+
+
+def _show_runs(comparison: "Comparison", variants: "Sequence[Variant]") -> None:
     from dltrain.metrics.row import figure_text
 
     variant_of = ["variant"] if comparison.differs else []
     rows = []
-    for variant in comparison.variants:
+    for variant in variants:
         for record in variant.records:
             found = [(record.status.get(split) or {}).get(key) for split, key in map(str.split, comparison.results)]
             figures = ["" if value is None else figure_text(value) for value in found]

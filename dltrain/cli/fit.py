@@ -89,15 +89,16 @@ def fit(
         ),
     ] = None,
     plugin: Plugins = None,
-    seeds: Annotated[
-        int | None, typer.Option("--seeds", metavar="N", min=2, help="A group of runs: N seeds, one after the other.")
-    ] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", metavar="N", min=2, help="A group of runs: N seeds.")] = None,
     vary: Annotated[
         list[str] | None,
         typer.Option(
             "--vary", metavar="KEY=A,B,…", help="A group of runs: one per value, and per combination with other --vary."
         ),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", metavar="N", min=1, max=256, help="Runs of a group to train at the same time.")
+    ] = 1,
     progress: Annotated[
         ProgressStyle, typer.Option("--progress", help="Progress display; auto: live at a terminal, else lines.")
     ] = "auto",
@@ -110,10 +111,11 @@ def fit(
     A new run directory keeps configs, logs and checkpoints. --resume continues a run that was interrupted or killed.
     """
     from dltrain import api
-    from dltrain.backend.process import settle
+    from dltrain.backend.process import available_cores, settle
     from dltrain.backend.ranks import world
     from dltrain.cli.figures import show_figures
     from dltrain.cli.ranks import follow, launch
+    from dltrain.cli.worker import How
     from dltrain.data import default_data_dir
     from dltrain.errors import ConfigError, Interrupted
     from dltrain.report.picture_table import kept_figures
@@ -155,8 +157,14 @@ def fit(
             group = new_group(
                 config, words, *varied, runs_dir, data, called, smoke, look_for_unfinished=resume == "auto"
             )
-        train_group(group, data_dir, threads, kernels, partial(_train_member, progress, together), json, together)
+        if jobs > 1 and together.size > 1:
+            raise ConfigError("--jobs trains runs side by side, each on one process; leave --ranks out")
+        shared = threads or max(1, available_cores() // jobs) if jobs > 1 else threads
+        how = How(data_dir, shared, kernels)
+        train_group(group, jobs, how, plugin or [], partial(_train_member, progress, together), json, together)
         return
+    if jobs > 1:
+        raise ConfigError("--jobs is for a group: --seeds, --vary, --folds, or --resume GROUP")
     if resume is not None and resume != "auto":
         for flag, given in (("--name", name), ("--smoke", smoke)):
             if given:

@@ -1,7 +1,7 @@
-"""`dltrain fit --seeds N --folds K --vary KEY=A,B,…`: several runs, one after the other, that can be continued."""
+"""`dltrain fit --seeds N --folds K --vary KEY=A,B,…` and `dltrain sweep`: several runs that can be continued."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from shutil import rmtree
@@ -13,9 +13,13 @@ from dltrain.cli import console
 if TYPE_CHECKING:
     from dltrain.api import Training
     from dltrain.backend import Ranks
+    from dltrain.cli.worker import How
     from dltrain.report.comparison import Comparison
-    from dltrain.run.group import Group
+    from dltrain.run.group import Group, Member
     from dltrain.spec import RunSpec
+    from dltrain.train.callbacks import Callback
+
+SHOWN = 10  # trials of a sweep, the best ones; the page and the table have all
 
 
 def new_group(
@@ -49,8 +53,17 @@ def new_group(
             group, same = Group.read(path), (spec.text.encode(), members, smoke)
             if (group.source.read_bytes(), group.members, group.smoke) == same and _is_waiting(group):
                 return group
-    try:
+    with told_where(runs_dir):
         return Group.create(runs_dir, name, spec.text, members, smoke)
+
+
+@contextmanager
+def told_where(runs_dir: Path) -> Iterator[None]:
+    """What cannot be written there is told with the folder's name. Raises RunError."""
+    from dltrain.errors import RunError
+
+    try:
+        yield
     except OSError as error:
         raise RunError(f"{runs_dir}: no group can be kept here ({error.strerror}); --runs-dir says where") from None
 
@@ -79,68 +92,88 @@ def _is_waiting(group: "Group") -> bool:
 
 def train_group(
     group: "Group",
-    data_dir: Path | None,
-    threads: int | None,
-    kernels: str,
+    jobs: int,
+    how: "How",
+    plugins: list[Path],
     train: Callable[["Training", bool], None],
     json: bool,
     ranks: "Ranks",
 ) -> None:
     """Train what has not ended yet, each member in its own run. One that diverges does not stop the others.
 
-    train: is told whether it is the first one that this process trains.
-    Raises DivergedError at the end where there was one, or whatever stopped the group.
+    jobs: workers that train at the same time, each in a process of its own; a single one of what is no sweep is this
+    process. train: what this process does with a training; it is told whether it is the first one.
+    Raises DivergedError at the end where there was one in what is no sweep, or whatever stopped the group.
     """
-    from dltrain.api import Run, load
-    from dltrain.errors import ConfigError, DivergedError
-    from dltrain.run.rundir import ENDED, all_runs
+    from dltrain.cli.worker import Worker, left_in
+    from dltrain.cli.workers import run_workers
+    from dltrain.errors import ConfigError, DivergedError, DltrainError
+    from dltrain.run.group import Group
+    from dltrain.run.rundir import all_runs
 
-    results: dict[str, dict[str, Any]] = {}
-    trained, began = 0, monotonic()  # by this process
-    for number, member in enumerate(group.members, start=1):
-        run = group.run_of(member)
-        if run is None or run.status()["status"] not in ENDED:
-            left = (monotonic() - began) / trained * (len(group.members) - number + 1) if trained else 0
-            left_text = f" · about {console.clock(left)} left for all" if trained else ""
-            console.info(f"{number} of {len(group.members)}: {member.label}{left_text}")
-            try:
-                if run is None:
-                    place: dict[str, Any] = {"runs_dir": group.path, "name": member.label, "smoke": group.smoke}
-                    training = load(group.source, member.changes).training(
-                        **place, data_dir=data_dir, threads=threads, ranks=ranks
-                    )
-                else:
-                    training = Run(run).training(data_dir=data_dir, threads=threads, kernels=kernels, ranks=ranks)
-                trained += 1
-                train(training, trained == 1)
-            except DivergedError as error:
-                console.error(str(error))
-            except BaseException as error:
-                if isinstance(error, ConfigError) and group.is_new and not all_runs(group.path):
-                    rmtree(group.path)  # a plan that can never begin
-                    raise
-                where = quote(str(group.path))
-                console.info(f"finished runs are kept; resume with: dltrain fit --resume {where}")
-                raise
-            run = group.run_of(member)
-        assert run is not None
-        results[member.label] = run.result()
+    try:
+        if group.sweep or jobs > 1:
+            run_workers(group, jobs, how, plugins)
+        else:
+            teller = _Teller(group, train)
+            Worker(group.path, how, teller.train, teller.ended, ranks).work()
+    except BaseException as error:
+        mistaken = isinstance(error, DltrainError) and error.exit_code == ConfigError.exit_code
+        if mistaken and group.is_new and not all_runs(group.path):
+            rmtree(group.path)  # a plan that can never begin
+            raise
+        again = quote(str(group.path)) + (f" --jobs {jobs}" if jobs > 1 else "")
+        console.info(f"finished runs are kept; resume with: dltrain fit --resume {again}")
+        raise
+    group = Group.read(group.path)
+    runs = group.runs()
+    results = {member.label: runs[member.label].result() for member in group.members if member.label in runs}
     _show(group, results, json)
-    if diverged := [label for label, result in results.items() if result["status"] == "diverged"]:
+    if failed := left_in(group):
+        raise DltrainError(f"{len(failed)} of {len(group.members)} runs failed: {', '.join(failed[:SHOWN])}")
+    diverged = [label for label, result in results.items() if result["status"] == "diverged"]
+    if diverged and not group.sweep:
         raise DivergedError(f"{len(diverged)} of {len(results)} runs diverged: {', '.join(diverged)}")
+
+
+class _Teller:
+    """Says of this process's trainings which one it is, how long all may take, and what was wrong."""
+
+    def __init__(self, group: "Group", train: Callable[["Training", bool], None]):
+        self._group, self._train_one = group, train
+        self._trained, self._began = 0, monotonic()
+
+    def train(self, training: "Training", member: "Member", callback: "Callback") -> None:
+        members = self._group.members
+        number = [m.label for m in members].index(member.label) + 1
+        left = (monotonic() - self._began) / self._trained * (len(members) - number + 1) if self._trained else 0
+        left_text = f" · about {console.clock(left)} left for all" if self._trained else ""
+        console.info(f"{number} of {len(members)}: {member.label}{left_text}")
+        self._trained += 1
+        self._train_one(training, self._trained == 1)
+
+    def ended(self, member: "Member", error: Exception | None, over: int) -> None:
+        if error is not None:
+            console.error(str(error))
 
 
 def _show(group: "Group", results: dict[str, dict[str, Any]], json: bool) -> None:
     from dltrain.cli.compare import content, show
 
     comparison = _compared(group)
+    files = []
+    if group.sweep and comparison:
+        from dltrain.sweep.results import write_results
+
+        files = write_results(group, comparison)
     if json:
         found = content(comparison) if comparison else {}
+        found |= {"files": files} if group.sweep else {}
         console.result_json({"group": str(group.path), "runs": list(results.values()), **found})
         return
     if comparison:
-        show(comparison)
-    console.result_text(f"\ngroup {group.path}")
+        show(comparison, SHOWN if group.sweep else None)
+    console.result_text(f"\ngroup {group.path}" + (f": {', '.join(files)}" if files else ""))
 
 
 def _compared(group: "Group") -> "Comparison | None":
@@ -150,7 +183,8 @@ def _compared(group: "Group") -> "Comparison | None":
     from dltrain.report.record import Record
     from dltrain.spec import look
 
-    runs = [run for member in group.members if (run := group.run_of(member))]
+    found = group.runs()
+    runs = [found[member.label] for member in group.members if member.label in found]
     try:
         return compare([Record.read(run) for run in runs], [look(run.config) for run in runs])
     except RunError as error:

@@ -20,6 +20,7 @@ from dltrain.report.record import Record
 Row = dict[str, Any]
 Verdict = Literal["best", "worse", "no clear difference", "unknown"]
 CHANGE_LOSSES = ("class_weights", "normalize_targets")  # of a data set
+GIVEN_UP = ("pruned", "diverged")  # statuses of runs whose figures are not those of a whole training
 SEEDS = 3  # runs without which a spread is not known
 ERRORS = 2.0  # standard errors that a difference must exceed
 
@@ -60,6 +61,11 @@ class Variant:
         keys = [key.removesuffix(".type").rpartition(".")[2] for key in self.settings]
         short = [f"{key} {value}" for key, value in zip(keys, self.settings.values(), strict=True)]
         return ", ".join(short) or self.records[0].name
+
+    @property
+    def given_up(self) -> bool:
+        """Whether any of its trainings has ended before its time; then it comes behind all others."""
+        return any(record.status["status"] in GIVEN_UP for record in self.records)
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ def compare(records: Sequence[Record], configs: Sequence[Any]) -> Comparison:
     if judged:
         results = [judged, *(name for name in results if name != judged)]
         sign = -1 if is_higher_better(str(figure)) else 1
-        variants.sort(key=lambda v: sign * v.results[judged].mean if judged in v.results else inf)
+        variants.sort(key=lambda v: (v.given_up, sign * v.results[judged].mean if judged in v.results else inf))
         best = variants[0].results[judged]
         verdicts: list[Verdict] = [judge(best, variant.results.get(judged)) for variant in variants[1:]]
         variants = [replace(v, verdict=verdict) for v, verdict in zip(variants, ["best", *verdicts], strict=True)]

@@ -12,6 +12,7 @@ from dltrain.report.charts import Line
 from dltrain.report.comparison import Comparison
 from dltrain.report.page import render
 from dltrain.report.palette import depth_class
+from dltrain.report.parallel import parallel_chart
 from dltrain.report.record import Record, believed
 from dltrain.report.sections import duration
 from dltrain.run.files import write_output
@@ -36,6 +37,7 @@ def write_comparison(comparison: Comparison, to: Path) -> None:
         "compare.html",
         title=f"{sum(len(v.records) for v in comparison.variants)} runs compared",
         comparison=comparison,
+        parallel=parallel_chart(comparison),
         charts=[charts.line_chart(lines, about=about, x_ticks=ticks, wide=wide) for wide in sizes],
         links={record.name: _link(record.run, to) for v in comparison.variants for record in v.records},
         looks=[depth_class(i, len(shown)) for i in range(len(shown))],

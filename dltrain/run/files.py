@@ -5,6 +5,8 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +123,13 @@ class BufferedWriter:
 
 
 class Lock:
-    """Held on a folder until `release`, the end of this object or that of the process."""
+    """Held on a folder or a file until `release`, the end of this object or that of the process."""
 
-    def __init__(self, folder: Path, *, shared: bool = False):
+    def __init__(self, path: Path, *, shared: bool = False, file: bool = False):
         """Raises BlockingIOError where another process holds it, OSError where the folder is gone.
+
+        file: a file, which is made where there is none. Network file systems lock files for all machines, but folders
+        on each machine by itself.
 
         known: False where there are no such locks (Windows, some network file systems) and everybody gets one.
         """
@@ -132,7 +137,7 @@ class Lock:
         self.known = False
         if fcntl is None:
             return
-        self._descriptor = os.open(folder, os.O_RDONLY)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT if file else os.O_RDONLY, 0o666)
         try:
             fcntl.flock(self._descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             self.known = True
@@ -143,12 +148,27 @@ class Lock:
             pass
 
     def release(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None  # first, for a signal may come in between
+        if descriptor is not None:
+            os.close(descriptor)
 
     def __del__(self) -> None:
         self.release()
+
+
+@contextmanager
+def alone_with(file: Path) -> Iterator[None]:
+    """Inside, no other process is inside with the same file; it is waited for."""
+    while True:
+        try:
+            lock = Lock(file, file=True)
+            break
+        except BlockingIOError:
+            time.sleep(0.02)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_held(folder: Path) -> bool | None:

@@ -24,8 +24,9 @@ from dltrain.run.status import read_status
 
 DESCRIPTION, DIVERGED, WRITTEN = "description.json", "diverged.json", "written.json"
 RESULTS = ("epochs", "steps", "train", "validation", "test", "pictures", "weights_sha256")  # of a status
-ENDED = ("done", "diverged")  # of a status: a run that has come to its end
-GROUP = "group.json"  # in a folder that holds the runs of a group
+ENDED = ("done", "diverged", "pruned")  # of a status: a run that has come to its end
+GROUP = "group.json"  # in a group's folder
+DRAFT = f".new-{socket.gethostname()}-"  # where runs are shared, another machine's locks may not be seen
 STEP = re.compile(r"step-([0-9]{8,16})\.(?:safetensors|png)")
 warn = logging.getLogger("dltrain").warning
 
@@ -94,7 +95,7 @@ class RunDir:
     def _draft(cls, runs: Path) -> "RunDir":
         """An empty folder, held before anybody else could take it for one that was left behind."""
         while True:
-            draft = cls(runs / f".new-{secrets.token_hex(6)}")
+            draft = cls(runs / f"{DRAFT}{secrets.token_hex(6)}")
             draft.path.mkdir()
             with suppress(FileNotFoundError, BlockingIOError):  # somebody was quicker: make another one
                 draft._lock = Lock(draft.path)
@@ -383,11 +384,10 @@ def all_runs(runs: Path) -> list[RunDir]:
 
 
 def _sweep_drafts(runs: Path) -> None:
-    """Remove directories that were being made when their process was killed."""
-    for draft in runs.glob(".new-*"):
+    """Remove directories that were being made on this machine when their process was killed."""
+    for draft in runs.glob(f"{DRAFT}*"):
         with suppress(OSError):
-            lock = Lock(draft)
-            if lock.known:
+            if (lock := Lock(draft)).known:
                 shutil.rmtree(draft, ignore_errors=True)
             lock.release()
 

@@ -22,8 +22,13 @@ TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 PlaceOf = Callable[[int, int], Place]
 
 
-def read_config(data: bytes, source: str, problems: Problems) -> Mapping:
-    """The tree of a config file. Raises ConfigError where there is no tree; lesser mistakes go to `problems`."""
+def read_config(
+    data: bytes, source: str, problems: Problems, least: str = "a config needs at least `model`"
+) -> Mapping:
+    """The tree of a config file. Raises ConfigError where there is no tree; lesser mistakes go to `problems`.
+
+    least: what an empty file lacks.
+    """
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{source}  is longer than {MAX_BYTES >> 20} MB; no config needs that much")
     try:
@@ -34,7 +39,7 @@ def read_config(data: bytes, source: str, problems: Problems) -> Mapping:
         raise ConfigError(f"{source}:{line}:{column}  is not UTF-8 text; save the file as UTF-8") from None
     root = read_value(text, lambda line, column: Place(source, line, column), problems)
     if isinstance(root, Scalar) and root.is_null:
-        raise ConfigError(f"{source}:1:1  the file is empty; a config needs at least `model`")
+        raise ConfigError(f"{source}:1:1  the file is empty; {least}")
     if not isinstance(root, Mapping):
         raise ConfigError(f"{root.place}  expected lines such as `seed: 0`, got {root}")
     return root

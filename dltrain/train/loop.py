@@ -13,7 +13,7 @@ import numpy as np
 
 from dltrain.backend import Ranks, Replay
 from dltrain.backend.process import hold_blas_to_one_thread
-from dltrain.errors import DeviceError, DivergedError, Interrupted
+from dltrain.errors import DeviceError, DivergedError, Interrupted, Pruned
 from dltrain.evaluation.baseline import known_baselines
 from dltrain.evaluation.error_analysis import test
 from dltrain.evaluation.evaluate import validate
@@ -125,10 +125,14 @@ def fit(
         except (Interrupted, KeyboardInterrupt):
             status = "interrupted"
             raise
+        except Pruned:
+            status = "pruned"
+            raise
         finally:
             facts = facts_of(job, state) if state else {}
             if (cause := sys.exception()) is not None:
                 facts |= {"ended_by": asdict(ranks.failure(cause))} if ranks.size > 1 else {}
+                facts |= {"ended_by": {"reason": str(cause)}} if isinstance(cause, Pruned) else {}
                 with suppress(OSError):  # what went wrong before matters more
                     sink.note(f"ended by {type(cause).__name__}: {cause}")
             with nullcontext() if status == "done" else suppress(OSError):

@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / "tests")]
 
 from dltrain import __version__  # noqa: E402
-from endurance import damage, death, disk, net, payloads, ranks  # noqa: E402
+from endurance import damage, death, disk, net, payloads, ranks, sweeps  # noqa: E402
 
 
 class Part(NamedTuple):
@@ -34,6 +34,7 @@ PARTS = {
     "kills": Part(death.kills, 1000, 8),
     "signals": Part(death.signals, 100, 4),
     "ranks": Part(ranks.failures, 100, 0),
+    "sweeps": Part(sweeps.kills, 500, 12),
     "failures": Part(disk.failures, 1, 15),
     "power": Part(disk.power, 2000, 60),
     "limits": Part(disk.limits, 50, 3),
