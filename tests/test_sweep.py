@@ -224,6 +224,13 @@ def test_a_bad_trial_is_given_up(place: Place) -> None:
     assert run.last_status()["status"] == "done"
 
 
+def test_what_was_given_up_counts_as_far_as_it_came(place: Place) -> None:
+    """Else only ever better ones would be left to be measured by: the third is worse than the first alone, yet better
+    than the median of both."""
+    done(*sweep_of(place, "strategy: grid\nprune: {median: 1}\nspace: {optimizer.lr: {choice: [0.1, 1e-7, 0.05]}}\n"))
+    assert [state for state, _ in results(place).values()] == ["done", "pruned", "done"]
+
+
 @pytest.mark.slow
 def test_what_was_given_up_before_a_kill_is_given_up_after_it(place: Place) -> None:
     """Killed between its last epoch and the word about it."""

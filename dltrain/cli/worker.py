@@ -150,8 +150,9 @@ class Worker:
 
         runs = group.runs()
         found = [runs[other.label] for other in others if other.label in runs]
-        whole = [other for other in found if other.last_status().get("status") == "done"]
-        return Pruning(run, whole, self._figure(group), plan.prune)
+        # also what was given up, as far as it came: else the median would be that of ever fewer, ever better ones
+        judges = [other for other in found if other.last_status().get("status") in ("done", "pruned")]
+        return Pruning(run, judges, self._figure(group), plan.prune)
 
     def _plan(self, group: Group) -> "Plan | None":
         """Of a sweep; it stays as it is."""

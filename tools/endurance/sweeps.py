@@ -63,10 +63,8 @@ class Progress:
 
     def look(self) -> tuple[int, list[RunDir]]:
         """How many trials have ended, and those that are being trained."""
-        if not self._runs.is_dir() or not any(self._runs.iterdir()):
-            return 0, []
         training = []
-        for path in next(self._runs.iterdir()).iterdir():
+        for path in self._runs.glob("[0-9]*/[0-9]*"):
             if path.name not in self._over and (path / "status.json").exists():
                 status = RunDir(path).last_status().get("status")
                 if status in ENDED:
@@ -109,7 +107,7 @@ def kills(count: int, seed: int, folder: Path) -> dict[str, Any]:
     codes = [process.wait() for process in commands.values()]
     assert 0 in codes, sweeps.said.read_text()
     group = group_in(runs)
-    folders = [path.name for path in group.path.iterdir() if path.is_dir()]
+    folders = [path.name for path in group.path.iterdir() if path.is_dir() and path.name != "claims"]
     assert len(group.members) == count and len(folders) == count, f"{len(folders)} runs of {count} trials: {folders}"
     found = group.runs()
     assert found.keys() == sweeps.undisturbed.keys(), found.keys() ^ sweeps.undisturbed.keys()
