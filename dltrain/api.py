@@ -61,11 +61,12 @@ RUNS = Path("runs")
 error = logging.getLogger("dltrain").error
 
 
-def load(config: str | Path, overrides: Overrides = ()) -> "Experiment":
-    """A config file, or a shipped config by its name, with changes such as ["train.epochs=5"]. Raises ConfigError."""
+def load(config: str | Path, overrides: Overrides = (), *, runs_dir: str | Path = RUNS) -> "Experiment":
+    """A config file, or a shipped config by its name, with changes such as ["train.epochs=5"]. runs_dir: of the runs
+    whose weights it loads by name. Raises ConfigError."""
     if not isinstance(config, str | Path):
         raise ConfigError(f"load takes the path of a config, or a shipped one's name, not {config!r}")
-    return Experiment(load_spec(config, _changes(overrides)), name_of(config))
+    return Experiment(load_spec(config, _changes(overrides), Path(runs_dir)), name_of(config))
 
 
 def _changes(overrides: Overrides) -> list[str | Override]:

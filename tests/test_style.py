@@ -182,6 +182,18 @@ def test_a_network_paints_pictures_of_any_size_and_a_judge_of_another_size_looks
         assert said_wrong.code == 2 and what in said_wrong.err, said_wrong.err
 
 
+def test_a_run_that_is_loaded_by_name_lies_in_runs_dir(here: Path) -> None:
+    Path("judge.yaml").write_text(JUDGE)
+    Path("again.yaml").write_text(JUDGE.replace("model: {", "model: {load: judge, "))
+    first = Path(done("fit", "judge.yaml", "--runs-dir", "else", "--json").json["run"])
+    said = done("fit", "again.yaml", "--runs-dir", "else", "--json", "optimizer.lr=1e-30")
+    assert "start values from else/" in said.err
+    weights = [RunDir(path).checkpoint("last").weights for path in (first, Path(said.json["run"]))]
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert dltrain("fit", "again.yaml").code == 2, "in `runs` there is none"
+    done("fit", "again.yaml", "--runs-dir", "else", "--seeds", "2")
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [

@@ -182,7 +182,7 @@ def fit(
         wanted = "--resume auto wants the CONFIG as well" if resume else "Missing argument 'CONFIG'"
         raise ConfigError(f"{wanted}; `dltrain fit --help` shows how")
     else:
-        training = api.load(config, [*words, *changes]).training(
+        training = api.load(config, [*words, *changes], runs_dir=runs_dir).training(
             runs_dir=runs_dir,
             data_dir=data_dir,
             threads=threads,

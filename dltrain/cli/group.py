@@ -41,13 +41,13 @@ def new_group(
     from dltrain.spec.vary import variants
 
     words = [*words, *(["data.validation=0"] if folds else [])]  # a fold is what validates
-    spec = load(config, words)
+    spec = load(config, words, runs_dir)
     if folds:
         _check_folds(spec, folds, data_dir)
     found = variants(varied, range(spec.seed, spec.seed + seeds) if seeds else (), folds or 0)
     members = [Member(variant.label, [*words, *variant.changes]) for variant in found]
     for member in members:
-        load(config, member.changes)
+        load(config, member.changes, runs_dir)
     for path in reversed(all_groups(runs_dir)) if look_for_unfinished else ():
         with suppress(RunError, OSError):
             group, same = Group.read(path), (spec.text.encode(), members, smoke)

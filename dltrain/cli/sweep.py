@@ -102,7 +102,7 @@ def _planned(
     from dltrain.sweep.tpe import require_optuna, require_storage
 
     plan = read_plan(space)
-    spec = load(config, words)
+    spec = load(config, words, runs_dir)
     require_name(name)
     check_in(plan, config, words)
     if plan.strategy == "tpe":

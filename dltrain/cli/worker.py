@@ -138,7 +138,7 @@ class Worker:
         how = self._how
         if run is not None:
             return Run(run).training(data_dir=how.data_dir, threads=how.threads, kernels=how.kernels, ranks=self._ranks)
-        return load(group.source, member.changes).training(
+        return load(group.source, member.changes, runs_dir=group.path.parent).training(
             runs_dir=group.path, name=member.label, smoke=group.smoke, data_dir=how.data_dir, threads=how.threads,
             ranks=self._ranks,
         )  # fmt: skip
@@ -168,7 +168,7 @@ class Worker:
             from dltrain.spec import load
 
             assert group.sweep
-            self._read_figure = str(load(group.source, group.sweep.words).metrics.best)
+            self._read_figure = str(load(group.source, group.sweep.words, group.path.parent).metrics.best)
         return self._read_figure
 
     def _do(self, group: Group, member: Member, training: "Training", pruning: Callback) -> None:

@@ -19,7 +19,7 @@ from dltrain.spec.nodes import DEFAULT, Mapping, Node, Place, Problems, Scalar, 
 from dltrain.spec.override import Override, apply
 from dltrain.spec.paths import join, layers_in
 from dltrain.spec.reader import MAX_BYTES, read_config, read_value
-from dltrain.spec.reuse import MOST_DEEP, Reuse, is_of_load
+from dltrain.spec.reuse import MOST_DEEP, RUNS, Reuse, is_of_load
 from dltrain.spec.runspec import (
     DEFAULTS,
     FORM_DEFAULTS,
@@ -40,10 +40,11 @@ KEPT = {  # the keys that every resolved config has, and hardly one that was wri
 }
 
 
-def load(config: str | Path, overrides: Iterable[str | Override] = ()) -> RunSpec:
-    """Read a config file, or a shipped config by its name. Raises ConfigError with a line for each mistake."""
+def load(config: str | Path, overrides: Iterable[str | Override] = (), runs: Path = RUNS) -> RunSpec:
+    """Read a config file, or a shipped config by its name. runs: where the runs are whose weights it loads by name.
+    Raises ConfigError with a line for each mistake."""
     path = find_config(config)
-    return _load(_read(path), str(path), overrides)
+    return _load(_read(path), str(path), overrides, runs=runs)
 
 
 def loads(text: str, filename: str = "config", overrides: Iterable[str | Override] = ()) -> RunSpec:
@@ -76,7 +77,7 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _load(data: bytes, source: str, overrides: Iterable[str | Override], deep: int = 0) -> RunSpec:
+def _load(data: bytes, source: str, overrides: Iterable[str | Override], deep: int = 0, runs: Path = RUNS) -> RunSpec:
     """deep: how many configs take their layers from this one, one from the other."""
     problems = Problems()
     root = read_config(data, source, problems)
@@ -84,7 +85,7 @@ def _load(data: bytes, source: str, overrides: Iterable[str | Override], deep: i
     settle = partial(_settle, root)
     settle()
     changes = [Override(override) if isinstance(override, str) else override for override in overrides]
-    reuse = Reuse(partial(_tree, deep=deep + 1))
+    reuse = Reuse(partial(_tree, deep=deep + 1, runs=runs), runs)
     if of_load := [override for override in changes if _is_of_load(override)]:
         reuse.fill_in(root, Problems())  # an override may lead to another one
         for override in of_load:
@@ -114,11 +115,11 @@ def _is_of_load(override: Override) -> bool:
     return is_of_load(override.text.partition("=")[0])
 
 
-def _tree(path: Path, deep: int) -> Mapping:
+def _tree(path: Path, deep: int, runs: Path) -> Mapping:
     """Of a config whose layers another one takes."""
     if deep > MOST_DEEP:
         raise ConfigError(f"more than {MOST_DEEP} configs take their layers from each other")
-    return _load(_read(path), str(path), (), deep).nodes
+    return _load(_read(path), str(path), (), deep, runs).nodes
 
 
 def _keep_as_it_was(root: Mapping) -> None:

@@ -1,13 +1,14 @@
 """`load` without `layers`: a network that is reused with the layers that it had, from a run or from another config."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 
 from dltrain.errors import ConfigError, DltrainError, RunError
 from dltrain.run.find import find_run
 from dltrain.spec.blocks import LIST, networks_in
-from dltrain.spec.nodes import Mapping, Place, Problems
+from dltrain.spec.nodes import Mapping, Place, Problems, Scalar
 from dltrain.spec.shipped import is_config, shipped_configs
 from dltrain.weights.files import is_weights_file
 
@@ -24,16 +25,19 @@ def is_of_load(path: str) -> bool:
 
 
 class Reuse:
-    """Puts the layers of what is loaded into networks that have none of their own. read: a config file -> its tree."""
+    """Puts the layers of what is loaded into networks that have none of their own. read: a config file -> its tree.
+    runs: the folder of the runs that names mean; where it is not the usual one, their paths take the place of names."""
 
-    def __init__(self, read: Read):
-        self.read = read
+    def __init__(self, read: Read, runs: Path):
+        self.read, self.runs = read, runs
         self.taken: dict[str, str] = {}  # network -> from where
 
     def fill_in(self, root: Mapping, problems: Problems) -> None:
         """Doing it again changes only what is loaded from elsewhere by now."""
         for path, network in networks_in(root).items():
             load = network.entries.get("load")
+            if isinstance(load, Mapping) and self.runs != RUNS:
+                self._find(load)
             text = load.word("path") if isinstance(load, Mapping) else None
             if text is None or (network.holds(LIST) and self.taken.get(path, text) == text):
                 continue
@@ -45,6 +49,14 @@ class Reuse:
                 problems.add(load.entries["path"].place, f"{path}.load.path", what)
                 continue
             self.taken[path] = text
+
+    def _find(self, load: Mapping) -> None:
+        text = load.word("path")
+        if text is None or is_weights_file(Path(text)):
+            return
+        with suppress(RunError):  # else it may be a config
+            place = load.entries["path"].place
+            load.entries["path"] = Scalar(place, str(find_run(text, self.runs).path))
 
     def _copy(self, text: str, path: str, network: Mapping, place: Place) -> None:
         file = origin(text)
