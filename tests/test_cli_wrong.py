@@ -188,6 +188,7 @@ USAGE: dict[str, tuple[list[object], int, str]] = {
     "a file to serve": (["serve", "/dev/null"], 2, "/dev/null: is a file; name a directory of runs"),
     "no port": (["serve", "--port", 0], 2, "--port"),
     "a list as svg": (["graph", "smoke", "--captured", "--format", "svg"], 2, "--captured prints a list; leave"),
+    "no such run to look into": (["look", "x"], 2, "no run 'x' in runs; `dltrain runs` lists"),
     "no such weights": (["weights", "x"], 2, "no run 'x' in runs; `dltrain runs` lists"),
     "no graph": (["graph", "x"], 2, f"x: no such config file; {NOT_THERE}; no run 'x' in runs"),
     "no run to look into": (["visualize", "x", "--layer", "conv1"], 2, "no run 'x' in runs; `dltrain runs` lists"),

@@ -103,7 +103,7 @@ class _Comparison(Callback):
     def __init__(self, job: Job, run: RunDir, found: Findings):
         self.job, self.run, self.found = job, run, found
         self.step = found.first
-        self.recorded = {_key(row): row for log in (run.metrics, run.layers) for row in run.rows(log)}
+        self.recorded = {key_of(row): row for log in (run.metrics, run.layers) for row in run.rows(log)}
 
     # what a training says and keeps
 
@@ -112,7 +112,7 @@ class _Comparison(Callback):
         return self.run.path
 
     def log_step(self, row: Row) -> None:
-        if (recorded := self.recorded.get(_key(row))) is not None:
+        if (recorded := self.recorded.get(key_of(row))) is not None:
             self._compare_rows(row, recorded)
 
     def log_epoch(self, row: Row, layers: list[Row]) -> None:
@@ -172,16 +172,23 @@ class _Comparison(Callback):
     def _compare_rows(self, ours: Row, theirs: Row) -> None:
         if self.found.tolerance is None:
             self.found.rows += 1
-            ours, theirs = _without_times(ours), _without_times(theirs)
-            for key in sorted(ours.keys() | theirs.keys()):
-                if json.dumps(ours.get(key)) != json.dumps(theirs.get(key)):
-                    at = " ".join(map(str, filter(None, _key(ours))))
-                    self.found.differences.append(f"{key} of {at}: was {theirs.get(key)}, is {ours.get(key)}")
+            self.found.differences += row_differences(ours, theirs)
 
 
-def _key(row: Row) -> tuple[Any, ...]:
+def key_of(row: Row) -> tuple[Any, ...]:
     """What tells a row of the logs from the others."""
     return tuple(None if row.get(key) is None else str(row[key]) for key in ("event", "layer", "epoch", "step"))
+
+
+def row_differences(ours: Row, theirs: Row) -> list[str]:
+    """In words, what two rows of a log do not have in common, bit for bit; how long it took does not count."""
+    ours, theirs = _without_times(ours), _without_times(theirs)
+    at = " ".join(map(str, filter(None, key_of(ours))))
+    return [
+        f"{key} of {at}: was {theirs.get(key)}, is {ours.get(key)}"
+        for key in sorted(ours.keys() | theirs.keys())
+        if json.dumps(ours.get(key)) != json.dumps(theirs.get(key))
+    ]
 
 
 def _without_times(row: Row) -> Row:

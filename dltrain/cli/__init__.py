@@ -13,6 +13,7 @@ from dltrain.cli.export_metrics import export_metrics
 from dltrain.cli.fit import fit
 from dltrain.cli.graph import graph
 from dltrain.cli.inspect_params import inspect_params
+from dltrain.cli.look import look
 from dltrain.cli.lr_find import lr_find
 from dltrain.cli.predict import predict
 from dltrain.cli.report import report
@@ -31,6 +32,7 @@ app.command("eval")(evaluate)
 app.command("predict")(predict)
 app.command("visualize")(visualize)
 app.command("weights")(weights)
+app.command("look")(look)
 app.command("inspect-params")(inspect_params)
 app.command("check")(check)
 app.command("lr-find")(lr_find)
