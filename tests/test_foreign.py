@@ -66,7 +66,7 @@ CHANGES = {
 COMMANDS = {
     ("train", "c.yaml"): "there is no command 'train'; here it is `dltrain fit`",
     ("evaluate",): "there is no command 'evaluate'; here it is `dltrain eval`",
-    ("sweep", "c.yaml"): "there is no command 'sweep'; here it is `dltrain fit --vary`",
+    ("tune", "c.yaml"): "there is no command 'tune'; here it is `dltrain sweep`",
     ("fit", "c.yaml", "--epochs", "5"): "`dltrain fit` has no option --epochs; write train.epochs=5 after the config",
     ("fit", "c.yaml", "--lr=0.1"): "`dltrain fit` has no option --lr; write optimizer.lr=0.1 after the config",
     ("fit", "c.yaml", "--batch-size", "8"): "write train.batch_size=8 after the config",

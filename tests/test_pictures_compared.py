@@ -12,6 +12,7 @@ from dltrain.evaluation.pictures import Pictures
 from dltrain.metrics.figures import FIGURES
 from dltrain.run.rundir import RunDir
 from dltrain.spec import examples_of, loads, restore
+from dltrain.spec.shipped import find_config
 
 PAINTER = """
 data: {type: npz, path: PATH, normalize: signed}
@@ -56,7 +57,8 @@ def test_a_copy_of_the_input_and_regions_stand_beside(tmp_path: Path) -> None:
 
 
 def test_every_figure_can_be_written_in_a_config() -> None:
-    assert {*FIGURES} == {name for name in FIGURES if f"{name}:" in METRICS + PAINTER}
+    written = METRICS + PAINTER + find_config("style_picture").read_text()
+    assert {*FIGURES} == {name for name in FIGURES if f" {name}:" in written}
 
 
 def test_a_lone_model_shows_its_examples(tmp_path: Path) -> None:

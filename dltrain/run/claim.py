@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dltrain.run.files import Lock
+from dltrain.run.names import require_name
 
 
 class Claim:
@@ -15,7 +16,9 @@ class Claim:
 
     @classmethod
     def take(cls, group: Path, label: str) -> "Claim | None":
-        """None where somebody else has it. Raises OSError where the group's folder cannot be written to."""
+        """None where somebody else has it. Raises OSError where the group's folder cannot be written to, ConfigError
+        for a label that no run may have: it may be a path to elsewhere."""
+        require_name(label)
         file = group / "claims" / label
         while True:
             file.parent.mkdir(exist_ok=True)

@@ -205,7 +205,7 @@ COMMANDS = {
     "report": "plot show view",
     "lr-find": "lr_find lrfind find-lr lr-finder",
     "export-metrics": "metrics",
-    "fit --vary": "sweep tune search grid grid-search hpo",
+    "sweep": "tune search grid grid-search hpo",
     "fit --folds": "cv cross-validate crossval cross-val cross_validate",
     "fit --resume": "resume continue restart",
 }  # fmt: skip
@@ -215,7 +215,7 @@ OPTIONS = {
     "device": "gpu gpus cuda use-cuda",
     "runs-dir": "output output-dir out out-dir log-dir logdir save-dir default-root-dir save-path",
     "data-dir": "data-root data-folder dataroot",
-    "threads": "workers num-workers n-jobs jobs num-threads",
+    "threads": "workers num-workers n-jobs num-threads",
     "folds": "cv k-fold kfold n-splits k",
     "seeds": "repeats n-seeds repeat trials n-runs",
     "vary": "sweep grid param-grid tune",
