@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 EXTENSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"][0]
 OPTIMISED = [("gcc", "-O2"), ("clang", "-O2"), ("clang", "-O3")]
 WATCHED = ("gcc", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")  # clang's takes 4 times as long
+pytestmark = pytest.mark.slow
 LINUX = pytest.mark.skipif(platform.system() != "Linux", reason="sanitizers are preloaded as on Linux")
 
 
@@ -110,7 +111,6 @@ def watched(library: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 @LINUX
-@pytest.mark.slow
 def test_nothing_is_read_or_written_where_it_does_not_belong(built: Builds) -> None:
     said = watched(built(WATCHED))
     assert said.returncode == 0 and not said.stderr, said.stderr[-5000:]
@@ -118,7 +118,6 @@ def test_nothing_is_read_or_written_where_it_does_not_belong(built: Builds) -> N
 
 
 @LINUX
-@pytest.mark.slow
 def test_one_number_too_many_would_be_reported(built: Builds) -> None:
     said = watched(built(WATCHED), "beyond")
     assert said.returncode != 0 and "heap-buffer-overflow" in said.stderr

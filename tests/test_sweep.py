@@ -95,7 +95,8 @@ def test_the_same_command_adds_and_leaves_what_is_there(place: Place) -> None:
     assert done(*other, "--name", "again", "--json").json["group"].endswith("-again")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sweep_goes_on(number: int, place: Place) -> None:
     words = [*sweep_of(place), "train.epochs=60", "--workers", 2]
     process = start(*words)
