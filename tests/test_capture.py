@@ -1,10 +1,12 @@
 """A step that is replayed is the step that Python would have gone through, to the last bit."""
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -310,6 +312,20 @@ def test_another_step_of_the_same_graph() -> None:
         found.append((graphs.replay("what", work, changes=[x], scalars=now)["words"].tobytes(), x.tobytes()))
     assert found == wanted
     assert len(set(wanted)) == 4
+
+
+def test_the_memory_of_a_training_goes_with_it() -> None:
+    """At once, not when Python looks for cycles: the next training of a group needs room for its own."""
+    graphs, x = GraphCache(), np.ones(2, np.float32)
+    graphs.replay("what", lambda: {"y": k().multiply(k().multiply(x, one()), one())}, reads=[x], scalars=NOW)
+    (graph,) = graphs.graphs.values()
+    gone = ref(graph)
+    gc.disable()
+    try:
+        del graphs, graph
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_arrays_that_do_not_fit_the_graph_go_through_python() -> None:

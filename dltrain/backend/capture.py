@@ -166,15 +166,18 @@ class CapturedGraph:
         self.results = results
         if not self.reason:
             self._settle([room for room in self._rooms if id(room) not in stay])
+        self._rooms.clear()
+        self._written.clear()  # what is called when an array goes holds this graph, and with it its memory
 
     def _settle(self, rooms: Sequence[Room]) -> None:
         """Memory for what comes and goes."""
         starts, size_bytes = plan(rooms)
         memory = on_line((size_bytes // FLOAT32.itemsize,))
         self._kept.append(memory)
+        begin = address(memory)
         for room, start in zip(rooms, starts, strict=True):
             for at, offset in room.places:
-                pack_into("q", self._words, at, address(memory) + start + offset)
+                pack_into("q", self._words, at, begin + start + offset)
 
     # --- replay -----------------------------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ def _planned(
     plan = read_plan(space)
     spec = load(config, words, runs_dir)
     require_name(name)
-    check_in(plan, config, words)
+    check_in(plan, config, words, runs_dir)
     if plan.strategy == "tpe":
         require_optuna()
         if storage:

@@ -12,6 +12,7 @@ from dltrain.run.group import Member
 from dltrain.spec import Override, build_model, load
 from dltrain.spec.nodes import Mapping, Node, Place, Problems, Scalar, allowed
 from dltrain.spec.reader import MAX_BYTES, read_config
+from dltrain.spec.reuse import RUNS
 from dltrain.spec.types import whole
 from dltrain.sweep.ranges import EXAMPLES, Range, Text, read_range
 from dltrain.sweep.sobol import BITS, MOST_DIMENSIONS, sobol
@@ -184,8 +185,9 @@ def _check_together(plan: Plan, root: Mapping, problems: Problems) -> None:
         problems.add(space.place, "space", what)
 
 
-def check_in(plan: Plan, config: str, words: Sequence[str]) -> None:
-    """Read the config with the ends of every range and every value of a choice, and all of a small grid.
+def check_in(plan: Plan, config: str, words: Sequence[str], runs: Path = RUNS) -> None:
+    """Read the config with the ends of every range and every value of a choice, and all of a small grid. runs: of those
+    that it loads by name.
 
     Raises ConfigError with the place in SWEEP.yaml of what does not suit it.
     """
@@ -198,7 +200,7 @@ def check_in(plan: Plan, config: str, words: Sequence[str]) -> None:
     combinations = combinations or [tuple(end[min(i, len(end) - 1)] for end in ends) for i in range(longest)]
     for chosen in combinations:
         tried = [(f"{axis.key}={text}", place) for axis, (text, place) in zip(plan.axes, chosen, strict=True)]
-        spec = load(config, [*words, *(Override(change, str(place)) for change, place in tried)])
+        spec = load(config, [*words, *(Override(change, str(place)) for change, place in tried)], runs)
         try:
             build_model(spec)
         except (ConfigError, ShapeError) as error:
